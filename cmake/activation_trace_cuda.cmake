@@ -1,0 +1,16 @@
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Makes activation_trace::cuda, for .cu files that include activation_trace/cuda.cuh. Used by our own build
+# and, after installation, by find_package(activation_trace COMPONENTS cuda).
+enable_language(CUDA)
+find_package(CUDAToolkit 12.4 REQUIRED)
+
+if(NOT TARGET activation_trace::cuda)
+  add_library(activation_trace_cuda INTERFACE)
+  add_library(activation_trace::cuda ALIAS activation_trace_cuda)
+  target_link_libraries(activation_trace_cuda INTERFACE activation_trace::activation_trace CUDA::cudart)
+  # CMake 3.25 does not know C++20 for nvcc 13: cuda_std_20 is an error, CMAKE_CUDA_STANDARD=20 is silently
+  # ignored, and cxx_std_20 does not reach CUDA sources. The flag itself works with every version.
+  target_compile_options(activation_trace_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+endif()

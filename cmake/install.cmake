@@ -1,0 +1,23 @@
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/activation_trace)
+
+install(TARGETS activation_trace EXPORT activation_trace_targets
+        FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT activation_trace_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
+        FILE activation_traceTargets.cmake)
+
+# The CUDA headers travel even if this build had no nvcc: they cost a host user nothing. The Config file
+# makes activation_trace::cuda only for those who ask for COMPONENTS cuda.
+install(DIRECTORY include/activation_trace DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.cuh")
+install(FILES cmake/activation_trace_cuda.cmake DESTINATION ${package_dir})
+
+configure_package_config_file(cmake/activation_traceConfig.cmake.in activation_traceConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+# While the version is 0.x a minor step may break: users of 0.1 do not get 0.2.
+write_basic_package_version_file(activation_traceConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfigVersion.cmake DESTINATION ${package_dir})

@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+
+// Decorates a function for both sides under nvcc, nothing otherwise. It never changes a body: a body that
+// differs between compilers is an ODR violation as soon as one program mixes .cpp and .cu files.
+#if defined(__CUDACC__)
+#define ACTIVATION_TRACE_HOST_DEVICE __host__ __device__
+#else
+#define ACTIVATION_TRACE_HOST_DEVICE
+#endif
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Signed index type of every extent, stride and position: differences and loop bounds stay free of
+/// unsigned wrap-around. Sizes read from files are checked before they become one.
+using Index = std::ptrdiff_t;
+
+/// Id of one vocabulary entry. Signed, because -1 is "none" in every file format that is read here.
+using TokenId = int;
+
+}  // namespace v0
+}  // namespace activation_trace

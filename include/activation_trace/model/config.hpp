@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Which two components of a head one rotation turns.
+enum class RopeLayout {
+  half_split,   ///< (i, i + D/2): Hugging Face weights
+  interleaved,  ///< (2i, 2i + 1): GGUF weights of the llama family, whose q and k rows are permuted to match
+};
+
+/// Change of the rotation frequencies for contexts longer than those trained on (FORMATS.md 3.2).
+enum class RopeScaling { none, linear, llama3 };
+
+struct RopeConfig {
+  float theta = 10000.0f;
+  RopeLayout layout = RopeLayout::half_split;
+  RopeScaling scaling = RopeScaling::none;
+  float factor = 1.0f;            ///< linear and llama3
+  float low_freq_factor = 1.0f;   ///< llama3
+  float high_freq_factor = 4.0f;  ///< llama3
+  float original_context = 8192;  ///< llama3, tokens
+  std::vector<float> divisors;    ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
+};
+
+/// The shape of a LLaMA.
+struct LlamaConfig {
+  Index layers = 0;       ///< N, decoder blocks
+  Index hidden = 0;       ///< d
+  Index ffn = 0;          ///< width of gate and up
+  Index heads = 0;        ///< query heads
+  Index kv_heads = 0;     ///< key and value heads; divides heads
+  Index head_dim = 0;     ///< D, even; heads * D need not equal d
+  Index vocab = 0;        ///< V
+  Index max_context = 0;  ///< positions the model was trained for
+  float rms_norm_eps = 1e-6f;
+  RopeConfig rope;
+  TokenId bos = -1;          ///< -1: the model names none
+  std::vector<TokenId> eos;  ///< every id that ends a generation
+
+  /// Throws ArgumentError naming the first field that no LLaMA can have.
+  void validate() const;
+};
+
+inline void LlamaConfig::validate() const {
+  const auto require = [](bool ok, const char* problem) {
+    if (!ok) throw ArgumentError(std::string("LlamaConfig: ") + problem);
+  };
+  require(layers > 0 && layers <= 10000, "layers must be in 1..10000");
+  require(hidden > 0 && hidden <= (1 << 20), "hidden size must be in 1..2^20");
+  require(ffn > 0 && ffn <= (1 << 22), "ffn size must be in 1..2^22");
+  require(heads > 0 && heads <= (1 << 16), "heads must be in 1..65536");
+  require(kv_heads > 0 && heads % kv_heads == 0, "kv_heads must be positive and divide heads");
+  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= (1 << 16), "head_dim must be even and in 2..65536");
+  require(vocab > 0 && vocab <= (1 << 26), "vocab must be in 1..2^26");
+  require(max_context > 0, "max_context must be positive");
+  require(rms_norm_eps > 0 && rms_norm_eps < 1, "rms_norm_eps must be in (0, 1)");
+  require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
+  require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");
+  if (rope.scaling == RopeScaling::llama3) {
+    require(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor,
+            "rope needs 0 < low_freq_factor < high_freq_factor");
+    require(rope.original_context > 0, "rope original_context must be positive");
+  }
+  require(rope.divisors.empty() || static_cast<Index>(rope.divisors.size()) == head_dim / 2,
+          "rope divisors must number head_dim / 2");
+  for (const float divisor : rope.divisors)
+    require(divisor > 0 && divisor < 1e9f, "rope divisors must be positive and finite");
+  require(bos >= -1 && bos < vocab, "bos id must lie within the vocabulary");
+  for (const TokenId id : eos) require(id >= 0 && id < vocab, "eos id must lie within the vocabulary");
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "activation_trace/model/config.hpp"
+#include "activation_trace/tensor/stored_matrix.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// One decoder block. H heads, G kv heads, D head size, F ffn size. Norm weights are small and kept as float.
+struct LlamaLayerWeights {
+  std::vector<float> attention_norm;  ///< [d]
+  StoredMatrix q;                     ///< [H * D, d]
+  StoredMatrix k;                     ///< [G * D, d]
+  StoredMatrix v;                     ///< [G * D, d]
+  StoredMatrix o;                     ///< [d, H * D]
+  std::vector<float> ffn_norm;        ///< [d]
+  StoredMatrix gate;                  ///< [F, d]
+  StoredMatrix up;                    ///< [F, d]
+  StoredMatrix down;                  ///< [d, F]
+};
+
+/// Views of a model's weights, usually into a mapped file, which must outlive them.
+struct LlamaWeights {
+  StoredMatrix embedding;  ///< [V, d]
+  std::vector<LlamaLayerWeights> layers;
+  std::vector<float> final_norm;  ///< [d]
+  StoredMatrix lm_head;           ///< [V, d]; the embedding itself when tied
+
+  /// Throws ShapeError naming the first tensor whose shape does not follow from `config`.
+  void validate(const LlamaConfig& config) const;
+};
+
+inline void LlamaWeights::validate(const LlamaConfig& config) const {
+  const auto matrix = [](const StoredMatrix& m, Index rows, Index cols, const std::string& tensor) {
+    if (m.rows() != rows || m.cols() != cols)
+      throw ShapeError(tensor + ": expected [" + std::to_string(rows) + ", " + std::to_string(cols) + "], got [" +
+                       std::to_string(m.rows()) + ", " + std::to_string(m.cols()) + "]");
+  };
+  const auto vector = [](const std::vector<float>& v, Index size, const std::string& tensor) {
+    if (static_cast<Index>(v.size()) != size)
+      throw ShapeError(tensor + ": expected [" + std::to_string(size) + "], got [" + std::to_string(v.size()) + "]");
+  };
+  const Index d = config.hidden;
+  const Index queries = config.heads * config.head_dim;
+  const Index keys = config.kv_heads * config.head_dim;
+  matrix(embedding, config.vocab, d, "embedding");
+  matrix(lm_head, config.vocab, d, "lm_head");
+  vector(final_norm, d, "final_norm");
+  if (static_cast<Index>(layers.size()) != config.layers)
+    throw ShapeError("layers: expected " + std::to_string(config.layers) + ", got " + std::to_string(layers.size()));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LlamaLayerWeights& layer = layers[i];
+    const std::string prefix = "layer " + std::to_string(i) + " ";
+    vector(layer.attention_norm, d, prefix + "attention_norm");
+    matrix(layer.q, queries, d, prefix + "q");
+    matrix(layer.k, keys, d, prefix + "k");
+    matrix(layer.v, keys, d, prefix + "v");
+    matrix(layer.o, d, queries, prefix + "o");
+    vector(layer.ffn_norm, d, prefix + "ffn_norm");
+    matrix(layer.gate, config.ffn, d, prefix + "gate");
+    matrix(layer.up, config.ffn, d, prefix + "up");
+    matrix(layer.down, d, config.ffn, prefix + "down");
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <new>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "activation_trace/tensor/view.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Allocation of raw memory in a space. Specialised for Cuda in cuda/buffer.cuh; a host translation unit
+/// that asks for device memory stops here.
+template <class Space>
+struct Allocator {
+  static_assert(std::is_same_v<Space, Host>,
+                "activation_trace: Buffer<T, Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
+
+  /// Cache lines, and the widest vector loads, are this long.
+  static constexpr std::align_val_t alignment{64};
+
+  static void* allocate(std::size_t bytes) { return ::operator new(bytes, alignment); }
+  static void deallocate(void* memory) noexcept { ::operator delete(memory, alignment); }
+};
+
+/// Owns `size` elements of trivially copyable T in `Space`, aligned to 64 bytes, uninitialised on the device
+/// and zeroed on the host. Moves, does not copy. Throws std::bad_alloc.
+template <class T, class Space = Host>
+class Buffer {
+  static_assert(std::is_trivially_copyable_v<T>, "a buffer holds plain data");
+
+ public:
+  Buffer() noexcept = default;
+
+  explicit Buffer(Index size) : size_(size) {
+    if (size < 0) throw ShapeError("Buffer: size must not be negative, got " + std::to_string(size));
+    if (static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / 2 / sizeof(T))
+      throw std::bad_alloc();
+    if (size == 0) return;
+    data_ = static_cast<T*>(Allocator<Space>::allocate(static_cast<std::size_t>(size) * sizeof(T)));
+    if constexpr (Space::host_accessible)
+      for (Index i = 0; i < size; ++i) new (data_ + i) T{};
+  }
+
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    if (this != &other) {
+      release();
+      data_ = std::exchange(other.data_, nullptr);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  [[nodiscard]] Index size() const noexcept { return size_; }
+  [[nodiscard]] T* data() noexcept { return data_; }
+  [[nodiscard]] const T* data() const noexcept { return data_; }
+
+  [[nodiscard]] VectorView<T, Space> view() { return {data_, {size_}}; }
+  [[nodiscard]] VectorView<const T, Space> view() const { return {data_, {size_}}; }
+
+  /// The first rows * cols elements as a matrix. Throws ShapeError if there are fewer.
+  [[nodiscard]] MatrixView<T, Space> matrix(Index rows, Index cols) {
+    check_matrix(rows, cols);
+    return {data_, {rows, cols}};
+  }
+  [[nodiscard]] MatrixView<const T, Space> matrix(Index rows, Index cols) const {
+    check_matrix(rows, cols);
+    return {data_, {rows, cols}};
+  }
+
+ private:
+  void check_matrix(Index rows, Index cols) const {
+    if (rows < 0 || cols < 0 || (rows != 0 && cols > size_ / rows))
+      throw ShapeError("Buffer: " + std::to_string(rows) + " x " + std::to_string(cols) + " elements do not fit into " +
+                       std::to_string(size_));
+  }
+
+  void release() noexcept {
+    if (data_ != nullptr) Allocator<Space>::deallocate(data_);
+  }
+
+  T* data_ = nullptr;
+  Index size_ = 0;
+};
+
+}  // namespace v0
+}  // namespace activation_trace

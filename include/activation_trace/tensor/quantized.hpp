@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "activation_trace/tensor/half.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+// The block formats of GGUF, byte for byte (FORMATS.md 3.3): a row of a matrix is a whole number of blocks.
+// `decode` widens one block to float and is the definition of its value; faster decoders are tested
+// against it bit for bit, and it against PyPI's `gguf`.
+
+/// 32 weights, 4 bits each: y = d * (q - 8). Low nibbles are elements 0..15, high nibbles 16..31.
+struct Q4_0Block {
+  static constexpr int elements = 32;
+  Half d;
+  std::uint8_t q[16];
+
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    for (int j = 0; j < 16; ++j) {
+      y[j] = static_cast<float>((q[j] & 15) - 8) * scale;
+      y[j + 16] = static_cast<float>((q[j] >> 4) - 8) * scale;
+    }
+  }
+};
+static_assert(sizeof(Q4_0Block) == 18);
+
+/// 32 weights, 4 bits each, with an offset: y = d * q + m.
+struct Q4_1Block {
+  static constexpr int elements = 32;
+  Half d;
+  Half m;
+  std::uint8_t q[16];
+
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    const float offset = m;
+    for (int j = 0; j < 16; ++j) {
+      y[j] = static_cast<float>(q[j] & 15) * scale + offset;
+      y[j + 16] = static_cast<float>(q[j] >> 4) * scale + offset;
+    }
+  }
+};
+static_assert(sizeof(Q4_1Block) == 20);
+
+/// 32 weights, 8 bits each: y = d * q.
+struct Q8_0Block {
+  static constexpr int elements = 32;
+  Half d;
+  std::int8_t q[32];
+
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    for (int j = 0; j < 32; ++j) y[j] = static_cast<float>(q[j]) * scale;
+  }
+};
+static_assert(sizeof(Q8_0Block) == 34);
+
+/// The 6-bit scale and minimum of one of the eight 32-element groups of a Q4_K or Q5_K block.
+struct GroupScale {
+  std::uint8_t scale;
+  std::uint8_t minimum;
+
+  static GroupScale unpack(const std::uint8_t (&packed)[12], int group) noexcept {
+    if (group < 4)
+      return {static_cast<std::uint8_t>(packed[group] & 63), static_cast<std::uint8_t>(packed[group + 4] & 63)};
+    return {static_cast<std::uint8_t>((packed[group + 4] & 15) | ((packed[group - 4] >> 6) << 4)),
+            static_cast<std::uint8_t>((packed[group + 4] >> 4) | ((packed[group] >> 6) << 4))};
+  }
+};
+
+/// 256 weights in eight groups of 32, 4 bits each: y = d * scale * q - dmin * minimum.
+struct Q4_KBlock {
+  static constexpr int elements = 256;
+  Half d;
+  Half dmin;
+  std::uint8_t scales[12];
+  std::uint8_t q[128];
+
+  void decode(float* y) const noexcept {
+    for (int group = 0; group < 8; ++group) {
+      const auto [scale, minimum] = GroupScale::unpack(scales, group);
+      const float step = static_cast<float>(d) * static_cast<float>(scale);
+      const float offset = static_cast<float>(dmin) * static_cast<float>(minimum);
+      const std::uint8_t* bytes = q + (group / 2) * 32;  // two groups share 32 bytes: low, then high nibbles
+      const int shift = (group % 2) * 4;
+      for (int j = 0; j < 32; ++j) y[group * 32 + j] = step * static_cast<float>((bytes[j] >> shift) & 15) - offset;
+    }
+  }
+};
+static_assert(sizeof(Q4_KBlock) == 144);
+
+/// As Q4_K with a fifth bit: bit `group` of high[j] belongs to element j of that group.
+struct Q5_KBlock {
+  static constexpr int elements = 256;
+  Half d;
+  Half dmin;
+  std::uint8_t scales[12];
+  std::uint8_t high[32];
+  std::uint8_t q[128];
+
+  void decode(float* y) const noexcept {
+    for (int group = 0; group < 8; ++group) {
+      const auto [scale, minimum] = GroupScale::unpack(scales, group);
+      const float step = static_cast<float>(d) * static_cast<float>(scale);
+      const float offset = static_cast<float>(dmin) * static_cast<float>(minimum);
+      const std::uint8_t* bytes = q + (group / 2) * 32;
+      const int shift = (group % 2) * 4;
+      for (int j = 0; j < 32; ++j) {
+        const int value = ((bytes[j] >> shift) & 15) | (((high[j] >> group) & 1) << 4);
+        y[group * 32 + j] = step * static_cast<float>(value) - offset;
+      }
+    }
+  }
+};
+static_assert(sizeof(Q5_KBlock) == 176);
+
+/// 256 weights in sixteen groups of 16, 6 bits each: y = d * scale * (q - 32).
+struct Q6_KBlock {
+  static constexpr int elements = 256;
+  std::uint8_t low[128];
+  std::uint8_t high[64];
+  std::int8_t scales[16];
+  Half d;
+
+  void decode(float* y) const noexcept {
+    for (int half = 0; half < 2; ++half) {
+      for (int quarter = 0; quarter < 4; ++quarter) {  // 32 elements each; bits 2q, 2q+1 of `high` are theirs
+        const std::uint8_t* bytes = low + half * 64 + (quarter % 2) * 32;
+        const int shift = (quarter / 2) * 4;
+        for (int j = 0; j < 32; ++j) {
+          const int value = (((bytes[j] >> shift) & 15) | (((high[half * 32 + j] >> (2 * quarter)) & 3) << 4)) - 32;
+          const int scale = scales[half * 8 + quarter * 2 + j / 16];
+          y[half * 128 + quarter * 32 + j] =
+              static_cast<float>(d) * static_cast<float>(scale) * static_cast<float>(value);
+        }
+      }
+    }
+  }
+};
+static_assert(sizeof(Q6_KBlock) == 210);
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Memory that the CPU reads and writes.
+struct Host {
+  static constexpr bool host_accessible = true;
+};
+
+/// Memory of a CUDA device. A host translation unit may name and pass such views, never dereference them;
+/// the code that works on them is in cuda/*.cuh.
+struct Cuda {
+  static constexpr bool host_accessible = false;
+};
+
+}  // namespace v0
+}  // namespace activation_trace
