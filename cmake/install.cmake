@@ -6,7 +6,8 @@ include(GNUInstallDirs)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/activation_trace)
 
 install(TARGETS activation_trace EXPORT activation_trace_targets
-        FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+        FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILE_SET inlines DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT activation_trace_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
         FILE activation_traceTargets.cmake)
 

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+
+# The README's second command: builds the tests and examples and runs every test.
+#   tests/run.sh [WORKFLOW PRESET]     dev (default), asan-ubsan, tsan, release or cuda
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. cmake/debian_packages.sh
+
+need_packages g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev
+build_settings
+exec cmake --workflow --preset "${1:-dev}"
