@@ -7,15 +7,10 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// Which two components of a head one rotation turns.
-enum class RopeLayout {
-  half_split,   ///< (i, i + D/2): Hugging Face weights
-  interleaved,  ///< (2i, 2i + 1): GGUF weights of the llama family, whose q and k rows are permuted to match
-};
 
 /// Change of the rotation frequencies for contexts longer than those trained on (FORMATS.md 3.2).
 enum class RopeScaling { none, linear, llama3 };

@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "activation_trace/ops/check.hpp"
+#include "activation_trace/tensor/view.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Which two components of a head one rotation turns.
+enum class RopeLayout {
+  half_split,   ///< (i, i + D/2): Hugging Face weights
+  interleaved,  ///< (2i, 2i + 1): GGUF weights of the llama family, whose q and k rows are permuted to match
+};
+
+/// Cosines and sines of position * inverse_frequencies[i] for every position below `max_positions`,
+/// computed in double. Throws ArgumentError for a frequency that is not finite or a negative number of positions.
+class RopeTable {
+ public:
+  RopeTable() = default;
+  RopeTable(std::span<const float> inverse_frequencies, Index max_positions);
+
+  [[nodiscard]] Index positions() const noexcept { return positions_; }
+  [[nodiscard]] Index head_dim() const noexcept { return 2 * pairs_; }
+  /// [D / 2] of one position.
+  [[nodiscard]] std::span<const float> cosines(Index position) const { return part(position, 0); }
+  [[nodiscard]] std::span<const float> sines(Index position) const { return part(position, 1); }
+
+ private:
+  [[nodiscard]] std::span<const float> part(Index position, Index which) const {
+    return std::span(values_).subspan(static_cast<std::size_t>((2 * position + which) * pairs_),
+                                      static_cast<std::size_t>(pairs_));
+  }
+
+  Index pairs_ = 0;
+  Index positions_ = 0;
+  std::vector<float> values_;  // per position the cosines, then the sines
+};
+
+/// Rotates every head of x [n, heads * D] in place, row i by position first_position + i.
+/// Throws ShapeError if a row is not `heads` heads of the table's size, ArgumentError beyond its positions.
+void rope(MatrixView<float> x, Index heads, Index first_position, const RopeTable& table, RopeLayout layout);
+
+inline RopeTable::RopeTable(std::span<const float> inverse_frequencies, Index max_positions)
+    : pairs_(static_cast<Index>(inverse_frequencies.size())), positions_(max_positions) {
+  if (max_positions < 0) throw ArgumentError("RopeTable: max_positions must not be negative");
+  values_.reserve(static_cast<std::size_t>(2 * pairs_ * positions_));
+  for (const float frequency : inverse_frequencies)
+    if (!std::isfinite(frequency)) throw ArgumentError("RopeTable: inverse frequencies must be finite");
+  for (Index position = 0; position < positions_; ++position) {
+    for (const float f : inverse_frequencies)
+      values_.push_back(static_cast<float>(std::cos(static_cast<double>(position) * static_cast<double>(f))));
+    for (const float f : inverse_frequencies)
+      values_.push_back(static_cast<float>(std::sin(static_cast<double>(position) * static_cast<double>(f))));
+  }
+}
+
+inline void rope(MatrixView<float> x, Index heads, Index first_position, const RopeTable& table, RopeLayout layout) {
+  detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
+  detail::check_contiguous_rows("rope: x", x);
+  if (first_position < 0 || x.extent(0) > table.positions() - first_position)
+    throw ArgumentError("rope: positions " + std::to_string(first_position) + " to " +
+                        std::to_string(first_position + x.extent(0)) + " lie beyond the table's " +
+                        std::to_string(table.positions()));
+  const Index pairs = table.head_dim() / 2;
+  // Distance from pair to pair and between the two of a pair.
+  const Index step = layout == RopeLayout::half_split ? 1 : 2;
+  const Index partner = layout == RopeLayout::half_split ? pairs : 1;
+  for (Index i = 0; i < x.extent(0); ++i) {
+    const float* cosines = table.cosines(first_position + i).data();
+    const float* sines = table.sines(first_position + i).data();
+    float* head = x.data() + i * x.stride(0);
+    for (Index h = 0; h < heads; ++h, head += table.head_dim()) {
+      for (Index p = 0; p < pairs; ++p) {
+        float& first = head[p * step];
+        float& second = head[p * step + partner];
+        const float a = first;
+        const float b = second;
+        first = a * cosines[p] - b * sines[p];
+        second = b * cosines[p] + a * sines[p];
+      }
+    }
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,182 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/ops/isa.hpp"
+#include "activation_trace/tensor/buffer.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Where ops run: a fixed number of workers, the instruction set of their kernels, and their scratch memory.
+///
+/// The calling thread is worker 0; a pool of size 1 starts no threads. Work is split into static contiguous
+/// ranges, so who computes what follows from the sizes alone. Between calls workers spin for some tens of
+/// microseconds, the length of the serial pieces of a decoder, and then sleep: threads that only spin
+/// starve each other when the machine is busy.
+class ThreadPool {
+ public:
+  /// Throws ArgumentError for fewer than 1 or more than 1024 threads or an instruction set that this
+  /// processor lacks.
+  explicit ThreadPool(int threads = 1, Isa isa = best_isa());
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()); }
+  [[nodiscard]] Isa isa() const noexcept { return isa_; }
+
+  /// Calls `f(begin, end, worker)` on every worker that gets a part of [0, count), and returns when all
+  /// have; boundaries are multiples of `grain`. If calls throw, the exception of the lowest worker is
+  /// rethrown here. Throws StateError when called from inside itself or from two threads at once.
+  template <class F>
+  void for_each_range(Index count, Index grain, F&& f);
+
+  /// Scratch memory of one worker, 64-byte aligned, for the duration of its f: grows to the largest size
+  /// asked for and keeps it, so a loop of equal calls allocates once.
+  [[nodiscard]] std::span<float> scratch(int worker, Index floats);
+
+ private:
+  using Task = void (*)(void* context, int worker);
+
+  // Each worker's own cache line: neighbours' scratch pointers are written while it runs.
+  struct alignas(64) Worker {
+    Buffer<float> scratch;
+    std::exception_ptr exception;
+    std::thread thread;
+  };
+
+  void run(Task task, void* context);
+  void call(Task task, void* context, int worker) noexcept;
+  void serve(int worker);
+  void stop() noexcept;
+  template <class T>
+  static T await_change(const std::atomic<T>& value, T old);
+  static void pause();
+
+  Isa isa_;
+  std::vector<Worker> workers_;
+  std::atomic<bool> busy_ = false;
+  Task task_ = nullptr;  // nullptr: stop
+  void* context_ = nullptr;
+  alignas(64) std::atomic<std::uint32_t> generation_ = 0;  // raised once per task
+  alignas(64) std::atomic<int> running_ = 0;               // workers that have not finished the task
+};
+
+inline ThreadPool::ThreadPool(int threads, Isa isa) : isa_(isa) {
+  if (threads < 1 || threads > 1024)
+    throw ArgumentError("ThreadPool: threads must be in 1..1024, got " + std::to_string(threads));
+  if (!supports(isa)) throw ArgumentError("ThreadPool: this processor does not run " + std::string(name(isa)));
+  workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
+  try {
+    for (int worker = 1; worker < threads; ++worker)
+      workers_[static_cast<std::size_t>(worker)].thread = std::thread([this, worker] { serve(worker); });
+  } catch (...) {  // the system has no more threads: end those that run
+    stop();
+    throw;
+  }
+}
+
+inline ThreadPool::~ThreadPool() { stop(); }
+
+inline void ThreadPool::stop() noexcept {
+  task_ = nullptr;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (Worker& worker : workers_)
+    if (worker.thread.joinable()) worker.thread.join();
+}
+
+template <class F>
+void ThreadPool::for_each_range(Index count, Index grain, F&& f) {
+  if (count < 0 || grain < 1) throw ArgumentError("ThreadPool::for_each_range: needs count >= 0 and grain >= 1");
+  struct Context {
+    std::remove_reference_t<F>* f;
+    Index count, grain, chunks, size;
+  } context{&f, count, grain, count / grain + (count % grain != 0), size()};
+  const auto task = [](void* opaque, int worker) {
+    const auto& c = *static_cast<const Context*>(opaque);
+    const Index begin = c.chunks * worker / c.size * c.grain;
+    const Index end = std::min(c.chunks * (worker + 1) / c.size * c.grain, c.count);
+    if (begin < end) (*c.f)(begin, end, worker);
+  };
+  run(task, &context);
+}
+
+inline std::span<float> ThreadPool::scratch(int worker, Index floats) {
+  Buffer<float>& buffer = workers_.at(static_cast<std::size_t>(worker)).scratch;
+  if (buffer.size() < floats) buffer = Buffer<float>(floats);
+  return {buffer.data(), static_cast<std::size_t>(floats)};
+}
+
+inline void ThreadPool::run(Task task, void* context) {
+  if (busy_.exchange(true, std::memory_order_acquire))
+    throw StateError("ThreadPool: for_each_range was called while another call runs");
+  if (size() > 1) {
+    task_ = task;
+    context_ = context;
+    running_.store(size() - 1, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+  }
+  call(task, context, 0);
+  for (int left = running_.load(std::memory_order_acquire); left != 0;) left = await_change(running_, left);
+  std::exception_ptr first;
+  for (Worker& worker : workers_) {
+    std::exception_ptr thrown = std::exchange(worker.exception, nullptr);
+    if (!first) first = std::move(thrown);
+  }
+  busy_.store(false, std::memory_order_release);
+  if (first) std::rethrow_exception(first);
+}
+
+inline void ThreadPool::call(Task task, void* context, int worker) noexcept {
+  try {
+    task(context, worker);
+  } catch (...) {
+    workers_[static_cast<std::size_t>(worker)].exception = std::current_exception();
+  }
+}
+
+inline void ThreadPool::serve(int worker) {
+  for (std::uint32_t seen = 0;;) {
+    seen = await_change(generation_, seen);
+    if (task_ == nullptr) return;
+    call(task_, context_, worker);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+  }
+}
+
+template <class T>
+T ThreadPool::await_change(const std::atomic<T>& value, T old) {
+  for (int spin = 0; spin < 2000; ++spin) {
+    const T now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+inline void ThreadPool::pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace v0
+}  // namespace activation_trace
