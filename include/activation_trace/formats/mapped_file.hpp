@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "activation_trace/error.hpp"
+#include "activation_trace/tensor/buffer.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// How the bytes of a file become memory.
+enum class FileAccess {
+  map,   ///< shared with the page cache, loaded on first touch; reads the file instead where that fails
+  read,  ///< copied now: for files that may shrink while in use, which would kill a process that maps them
+};
+
+/// The bytes of a file for reading (POSIX). Moves, does not copy; the bytes stay where they are when it moves.
+class MappedFile {
+ public:
+  /// Throws FormatError if there is no such file, or it is a folder, not a regular file, empty or unreadable.
+  static MappedFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
+
+  MappedFile(MappedFile&& other) noexcept
+      : name_(std::move(other.name_)), mapping_(std::exchange(other.mapping_, {})), copy_(std::move(other.copy_)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    if (this != &other) {
+      unmap();
+      name_ = std::move(other.name_);
+      mapping_ = std::exchange(other.mapping_, {});
+      copy_ = std::move(other.copy_);
+    }
+    return *this;
+  }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile() { unmap(); }
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    if (!mapping_.empty()) return mapping_;
+    return {copy_.data(), static_cast<std::size_t>(copy_.size())};
+  }
+  /// The path as given, for messages.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// What was done in the end.
+  [[nodiscard]] FileAccess access() const noexcept { return mapping_.empty() ? FileAccess::read : FileAccess::map; }
+
+ private:
+  explicit MappedFile(std::string name) : name_(std::move(name)) {}
+
+  void unmap() noexcept {
+    if (!mapping_.empty()) ::munmap(const_cast<std::byte*>(mapping_.data()), mapping_.size());
+  }
+
+  std::string name_;
+  std::span<const std::byte> mapping_;
+  Buffer<std::byte> copy_;
+};
+
+namespace detail {
+
+/// Closes a file descriptor.
+class DescriptorGuard {
+ public:
+  explicit DescriptorGuard(int descriptor) noexcept : descriptor_(descriptor) {}
+  DescriptorGuard(const DescriptorGuard&) = delete;
+  DescriptorGuard& operator=(const DescriptorGuard&) = delete;
+  ~DescriptorGuard() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  [[nodiscard]] int get() const noexcept { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace detail
+
+inline MappedFile MappedFile::open(const std::filesystem::path& path, FileAccess access) {
+  MappedFile file(path.string());
+  const auto system_problem = [&] { return FormatError(file.name_, std::generic_category().message(errno)); };
+
+  // O_NONBLOCK: opening a pipe must not wait for a writer; regular files ignore it.
+  const detail::DescriptorGuard descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct ::stat status {};
+  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) throw system_problem();
+  if (S_ISDIR(status.st_mode)) throw FormatError(file.name_, "is a folder, not a file");
+  if (!S_ISREG(status.st_mode)) throw FormatError(file.name_, "is not a regular file");
+  if (status.st_size <= 0) throw FormatError(file.name_, "is empty");
+  if (static_cast<std::uintmax_t>(status.st_size) > static_cast<std::uintmax_t>(std::numeric_limits<Index>::max()))
+    throw FormatError(file.name_, "is larger than the address space");
+  const auto size = static_cast<std::size_t>(status.st_size);
+
+  if (access == FileAccess::map) {
+    void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
+    if (memory != MAP_FAILED) {
+      file.mapping_ = {static_cast<const std::byte*>(memory), size};
+      return file;
+    }
+  }
+  file.copy_ = Buffer<std::byte>(static_cast<Index>(size));
+  for (std::size_t done = 0; done < size;) {
+    const ::ssize_t n = ::read(descriptor.get(), file.copy_.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw system_problem();
+    if (n == 0) throw FormatError(file.name_, done, "the file shrank from " + std::to_string(size) + " bytes");
+    done += static_cast<std::size_t>(n);
+  }
+  return file;
+}
+
+}  // namespace v0
+}  // namespace activation_trace
