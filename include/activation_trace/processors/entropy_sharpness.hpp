@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/tensor/space.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+struct EntropySharpnessOptions {
+  float alpha = 0.5f;                        ///< weight of the entropy, >= 0; 0 leaves the filtered log-probabilities
+  float relative_top = 0.1f;                 ///< as in RelativeTopOptions
+  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
+  ContextSpan context = {};                  ///< positions of the prompt that count
+  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states; the published method has none
+};
+
+/// A candidate that survived the filter. Numbers in nats.
+struct SharpnessCandidate {
+  TokenId id;
+  float log_prob;  ///< over all that was given, not renormalised over the survivors
+  float entropy;   ///< of the context, for this token
+  float score;     ///< log_prob - alpha * entropy
+};
+
+/// What one step saw: the survivors in the order in which they were given, and the best by either measure (equals: the
+/// lowest id; -1 if everything was masked).
+struct SharpnessRecord {
+  std::vector<SharpnessCandidate> kept;
+  TokenId most_probable = -1;
+  TokenId best = -1;
+
+  /// Whether the entropy changed the choice.
+  [[nodiscard]] bool changed() const noexcept { return best != most_probable; }
+};
+
+/// Activation decoding's logits processor, strategy "entropy" (ALGORITHMS.md 1): prefers tokens for which the context
+/// is sharp. Knows no model, file or tokenizer.
+///
+///     processor.observe_context(hidden, lm_head);  // [T, d] of one layer, for the prompt; [V, d]
+///     processor.process(logits);                   // [V], in place, at every step
+///     processor.reset();                           // before the next prompt
+///
+/// Lazy: only survivors of the filter need an entropy, so only their rows of the LM head are multiplied, once per
+/// context. With relative_top 0 all survive, and the fused kernel computes all at once. Movable, not copyable, and not
+/// safe for concurrent use. For several sequences see EntropySharpnessBatch.
+template <class Space = Host>
+class EntropySharpnessProcessor {
+  static_assert(
+      std::is_same_v<Space, Host>,
+      "activation_trace: EntropySharpnessProcessor<Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
+
+ public:
+  /// Works on the calling thread. Throws ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and
+  /// ContextEntropy do.
+  explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {});
+
+  /// Works on the threads of `pool`, which must outlive the processor.
+  EntropySharpnessProcessor(EntropySharpnessOptions options, ThreadPool& pool);
+
+  /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
+  /// as a view until reset(). Throws as ContextEntropy::observe.
+  void observe_context(MatrixView<const float> hidden, const LmHead& lm_head) { context_.observe(hidden, lm_head); }
+
+  /// logits[V] become scores, in place: log-probability minus alpha times entropy, and -inf where the filter masks.
+  /// -inf is allowed as input. The record is valid until the next call. Throws StateError before a context,
+  /// ShapeError for a length other than V, ArgumentError for a logit that is NaN or +inf; logits are then unchanged.
+  const SharpnessRecord& process(std::span<float> logits);
+
+  /// The same for a list of candidates in any order: logits[i] belongs to ids[i]. Probabilities are over the list, so a
+  /// list that holds the whole vocabulary gives what the full row gives. Throws as above, and ArgumentError for an
+  /// empty list or an id outside the vocabulary.
+  const SharpnessRecord& process(std::span<const TokenId> ids, std::span<float> logits);
+
+  /// What the last process() saw.
+  [[nodiscard]] const SharpnessRecord& record() const noexcept { return record_; }
+
+  /// The entropies of all V tokens, in nats, valid until the next call that is not const. Throws StateError before a
+  /// context.
+  std::span<const float> entropy();
+
+  /// The mergeable triple of token `id`. Throws StateError before a context, ArgumentError outside the vocabulary.
+  const SoftmaxState& state(TokenId id) { return context_.state(id); }
+
+  /// Positions that count so far, T.
+  [[nodiscard]] Index context_size() const noexcept { return context_.positions(); }
+  [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return options_; }
+
+  /// Forgets the context, for the next prompt.
+  void reset();
+
+ private:
+  /// Log-probabilities below this count as masked, as in the published code.
+  static constexpr float kMasked = -1000;
+
+  EntropySharpnessProcessor(EntropySharpnessOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
+  static void check_logits(std::span<const float> logits);
+  void filter(std::span<const TokenId> ids, std::span<float> logits);
+  void subtract_entropies(std::span<float> scores);
+
+  EntropySharpnessOptions options_;
+  std::unique_ptr<ThreadPool> own_pool_;
+  ContextEntropy context_;
+  RelativeTopFilter filter_;
+  SharpnessRecord record_;
+  std::vector<TokenId> kept_ids_;
+  std::vector<std::size_t> kept_at_;  // where in the logits
+  std::vector<float> kept_entropy_;
+  std::vector<float> entropy_;  // [V], once asked for
+};
+
+template <class Space>
+EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options)
+    : EntropySharpnessProcessor(std::move(options), std::make_unique<ThreadPool>(1), nullptr) {}
+
+template <class Space>
+EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options, ThreadPool& pool)
+    : EntropySharpnessProcessor(std::move(options), nullptr, &pool) {}
+
+template <class Space>
+EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options,
+                                                            std::unique_ptr<ThreadPool> own, ThreadPool* pool)
+    : options_(std::move(options)),
+      own_pool_(std::move(own)),
+      context_(pool != nullptr ? *pool : *own_pool_, options_.context, options_.final_norm),
+      filter_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
+  // A negative alpha would prefer masked tokens: -inf + inf.
+  if (!(options_.alpha >= 0 && std::isfinite(options_.alpha)))
+    throw ArgumentError("alpha: expected a number >= 0, got " + std::to_string(options_.alpha));
+  // 1024 survivors are possible only while the best token's probability is below 0.01 (KERNELS.md 5).
+  record_.kept.reserve(1024);
+  kept_ids_.reserve(1024);
+  kept_at_.reserve(1024);
+  kept_entropy_.reserve(1024);
+}
+
+template <class Space>
+const SharpnessRecord& EntropySharpnessProcessor<Space>::process(std::span<float> logits) {
+  context_.require();
+  if (static_cast<Index>(logits.size()) != context_.vocab())
+    throw ShapeError("logits: expected " + std::to_string(context_.vocab()) + ", got " + std::to_string(logits.size()));
+  filter({}, logits);
+  subtract_entropies(logits);
+  return record_;
+}
+
+template <class Space>
+const SharpnessRecord& EntropySharpnessProcessor<Space>::process(std::span<const TokenId> ids,
+                                                                 std::span<float> logits) {
+  context_.require();
+  if (ids.size() != logits.size())
+    throw ShapeError("logits: got " + std::to_string(logits.size()) + " for " + std::to_string(ids.size()) + " ids");
+  if (ids.empty()) throw ArgumentError("ids: the candidate list is empty");
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= context_.vocab())
+      throw ArgumentError("ids[" + std::to_string(i) + "]: " + std::to_string(ids[i]) +
+                          " is not in the vocabulary of " + std::to_string(context_.vocab()));
+  filter(ids, logits);
+  subtract_entropies(logits);
+  return record_;
+}
+
+template <class Space>
+std::span<const float> EntropySharpnessProcessor<Space>::entropy() {
+  context_.require();
+  entropy_.resize(static_cast<std::size_t>(context_.vocab()));
+  context_.entropy(entropy_);
+  return entropy_;
+}
+
+template <class Space>
+void EntropySharpnessProcessor<Space>::reset() {
+  context_.reset();
+  record_.kept.clear();
+  record_.most_probable = record_.best = -1;
+}
+
+// Log-probabilities, -inf where masked, and the survivors with their places.
+template <class Space>
+void EntropySharpnessProcessor<Space>::filter(std::span<const TokenId> ids, std::span<float> logits) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  check_logits(logits);
+  record_.kept.clear();
+  kept_ids_.clear();
+  kept_at_.clear();
+  const float best = log_softmax(logits, logits);
+  if (std::isnan(best)) {  // nothing above -inf: no distribution, and nothing to choose
+    std::fill(logits.begin(), logits.end(), -infinity);
+    return;
+  }
+  const float lowest = filter_.threshold(logits);
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] < lowest) {
+      logits[i] = -infinity;
+    } else if (logits[i] >= kMasked) {
+      kept_ids_.push_back(ids.empty() ? static_cast<TokenId>(i) : ids[i]);
+      kept_at_.push_back(i);
+    } else if (options_.alpha != 0) {
+      logits[i] = -infinity;
+    }
+  }
+}
+
+template <class Space>
+void EntropySharpnessProcessor<Space>::subtract_entropies(std::span<float> scores) {
+  kept_entropy_.resize(kept_ids_.size());
+  context_.entropy(kept_ids_, kept_entropy_);
+  const SharpnessCandidate* most_probable = nullptr;
+  const SharpnessCandidate* best = nullptr;
+  record_.kept.resize(kept_ids_.size());
+  for (std::size_t k = 0; k < kept_ids_.size(); ++k) {
+    if (std::isnan(kept_entropy_[k]))
+      throw ArgumentError("the context entropy of token " + std::to_string(kept_ids_[k]) +
+                          " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
+    float& score = scores[kept_at_[k]];
+    SharpnessCandidate& c = record_.kept[k];
+    c = {.id = kept_ids_[k], .log_prob = score, .entropy = kept_entropy_[k], .score = 0};
+    c.score = score = c.log_prob - options_.alpha * c.entropy;
+    if (most_probable == nullptr || c.log_prob > most_probable->log_prob ||
+        (c.log_prob == most_probable->log_prob && c.id < most_probable->id))
+      most_probable = &c;
+    if (best == nullptr || c.score > best->score || (c.score == best->score && c.id < best->id)) best = &c;
+  }
+  record_.most_probable = most_probable == nullptr ? -1 : most_probable->id;
+  record_.best = best == nullptr ? -1 : best->id;
+}
+
+template <class Space>
+void EntropySharpnessProcessor<Space>::check_logits(std::span<const float> logits) {
+  // Counted first, because that is a loop without branches over V numbers; looked for only when there is one.
+  std::size_t bad = 0;
+  for (const float x : logits) bad += !(x < std::numeric_limits<float>::infinity());
+  if (bad == 0) return;
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (!(logits[i] < std::numeric_limits<float>::infinity()))
+      throw ArgumentError("logits: [" + std::to_string(i) + "] is " + std::to_string(logits[i]));
+}
+
+}  // namespace v0
+}  // namespace activation_trace

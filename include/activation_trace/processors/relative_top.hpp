@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+struct RelativeTopOptions {
+  float relative_top = 0.1f;     ///< in [0, 1]: 0 keeps everything, 1 only the most probable and its equals
+  Index min_tokens_to_keep = 1;  ///< at least this many stay, and whatever equals the last of them
+};
+
+/// The plausibility filter (ALGORITHMS.md 1.2, step 2): an entry stays if its probability is at least `relative_top`
+/// times the largest one. A constant added to all entries changes nothing, so logits do as well as log-probabilities.
+class RelativeTopFilter {
+ public:
+  /// Throws ArgumentError unless 0 <= relative_top <= 1 and min_tokens_to_keep >= 1.
+  explicit RelativeTopFilter(RelativeTopOptions options = {});
+
+  /// min(k-th largest, largest + ln(relative_top)) with k = min_tokens_to_keep, in nats: entries strictly below it go,
+  /// equals stay. -inf if fewer than k entries are given. NaN is not allowed.
+  [[nodiscard]] float threshold(std::span<const float> log_probs);
+
+  /// Sets the entries below the threshold to -inf; the others keep their value and are not renormalised.
+  void process(std::span<float> log_probs);
+
+ private:
+  [[nodiscard]] float kth_largest(std::span<const float> log_probs);
+
+  RelativeTopOptions options_;
+  float log_relative_top_;
+  std::vector<float> largest_;  // min-heap of the k largest so far; used for k > 1 only
+};
+
+inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
+    : options_(options), log_relative_top_(std::log(options.relative_top)) {
+  if (!(options.relative_top >= 0 && options.relative_top <= 1))
+    throw ArgumentError("relative_top: expected a number in [0, 1], got " + std::to_string(options.relative_top));
+  if (options.min_tokens_to_keep < 1)
+    throw ArgumentError("min_tokens_to_keep: expected at least 1, got " + std::to_string(options.min_tokens_to_keep));
+}
+
+inline float RelativeTopFilter::threshold(std::span<const float> log_probs) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  if (options_.relative_top == 0 || static_cast<Index>(log_probs.size()) < options_.min_tokens_to_keep)
+    return -infinity;
+  float largest = -infinity;
+  for (const float x : log_probs) largest = std::max(largest, x);
+  const float relative = largest + log_relative_top_;
+  return options_.min_tokens_to_keep == 1 ? relative : std::min(relative, kth_largest(log_probs));
+}
+
+inline void RelativeTopFilter::process(std::span<float> log_probs) {
+  const float lowest = threshold(log_probs);
+  for (float& x : log_probs)
+    if (x < lowest) x = -std::numeric_limits<float>::infinity();
+}
+
+inline float RelativeTopFilter::kth_largest(std::span<const float> log_probs) {
+  const auto k = static_cast<std::size_t>(options_.min_tokens_to_keep);
+  largest_.assign(log_probs.begin(), log_probs.begin() + options_.min_tokens_to_keep);
+  std::make_heap(largest_.begin(), largest_.end(), std::greater<>());
+  for (const float x : log_probs.subspan(k)) {
+    if (x <= largest_.front()) continue;
+    std::pop_heap(largest_.begin(), largest_.end(), std::greater<>());
+    largest_.back() = x;
+    std::push_heap(largest_.begin(), largest_.end(), std::greater<>());
+  }
+  return largest_.front();
+}
+
+}  // namespace v0
+}  // namespace activation_trace
