@@ -302,3 +302,23 @@ TEST_CASE("what cannot be is refused by name, and changes nothing") {
   CHECK_THROWS_AS(LmHead(3, 3, LmHead::Rows{}), ArgumentError);
   CHECK_THROWS_AS(LmHead(-1, 3, [](Index, Index, MatrixView<float>) {}), ArgumentError);
 }
+
+TEST_CASE("a callback that throws leaves a context that can be asked again") {
+  std::mt19937 random(10);
+  const Matrix hidden = random_matrix(random, 9, 8, 1);
+  const Matrix w = random_matrix(random, 12, 8, 1);
+  bool fails = true;
+  const LmHead rows(12, 8, [&](Index begin, Index end, MatrixView<float> out) {
+    if (fails) throw StateError("no rows now");
+    std::memcpy(out.data(), w.data.data() + begin * 8, static_cast<std::size_t>((end - begin) * 8) * sizeof(float));
+  });
+  ThreadPool pool(1);
+  ContextEntropy context(pool), expected(pool);
+  context.observe(hidden.view(), rows);
+  expected.observe(hidden.view(), w.view());
+  CHECK_THROWS_AS((void)one(context, 4), StateError);
+  CHECK_THROWS_AS(context.prepare(), StateError);
+  fails = false;
+  CHECK(one(context, 4) == one(expected, 4));
+  CHECK(all(context) == all(expected));
+}

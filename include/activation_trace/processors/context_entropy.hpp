@@ -198,14 +198,16 @@ inline void ContextEntropy::complete_pending() {
     batch_.clear();
     batch_states_.clear();
     std::erase_if(pending_, [&](TokenId id) {
-      if (seen(id) != from) return seen(id) == positions_;
+      if (seen(id) != from) return false;
       batch_.push_back(id);
       batch_states_.push_back(at(id));
-      seen(id) = positions_;  // so that a repetition is dropped
       return true;
     });
     gather(hidden_from(from), batch_, batch_states_);
-    for (std::size_t i = 0; i < batch_.size(); ++i) at(batch_[i]) = batch_states_[i];
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      at(batch_[i]) = batch_states_[i];
+      seen(batch_[i]) = positions_;
+    }
   }
 }
 
