@@ -34,10 +34,15 @@ struct SoftmaxState {
   [[nodiscard]] ACTIVATION_TRACE_HOST_DEVICE float log_sum_exp() const;
 
   /// Entropy of the softmax in nats, log l - a / l, never negative; NaN when empty.
-  /// The absolute error is about 1e-6 for thousands of logits; values below 1e-7 are noise.
+  /// The absolute error is about 1e-6 after 500 pushes and 1e-5 after 8000; parts of 500 that are merged keep
+  /// 1e-6 at any length. Values below 1e-7 are noise.
   [[nodiscard]] ACTIVATION_TRACE_HOST_DEVICE float entropy() const;
 
  private:
+  // As constants, because device code may read them but not call the functions that give them.
+  static constexpr float infinity_ = std::numeric_limits<float>::infinity();
+  static constexpr float nan_ = std::numeric_limits<float>::quiet_NaN();
+
   // x - maximum, but at least -256, where e^x has long been 0 in float: a finite factor keeps 0 * inf out
   // of the sums. NaN passes, because it is not less than anything.
   static ACTIVATION_TRACE_HOST_DEVICE float difference(float x, float maximum) {
@@ -55,7 +60,7 @@ struct SoftmaxState {
 };
 
 inline ACTIVATION_TRACE_HOST_DEVICE void SoftmaxState::push(float x) {
-  if (x == -std::numeric_limits<float>::infinity()) return;
+  if (x == -infinity_) return;
   if (x > max) raise_maximum(x);
   const float d = difference(x, max);
   const float e = std::exp(d);
@@ -81,7 +86,7 @@ inline ACTIVATION_TRACE_HOST_DEVICE void SoftmaxState::merge(const SoftmaxState&
 inline ACTIVATION_TRACE_HOST_DEVICE float SoftmaxState::log_sum_exp() const { return max + std::log(sum); }
 
 inline ACTIVATION_TRACE_HOST_DEVICE float SoftmaxState::entropy() const {
-  if (empty()) return std::numeric_limits<float>::quiet_NaN();
+  if (empty()) return nan_;
   const float e = std::log(sum) - weighted / sum;
   return e < 0.0f ? 0.0f : e;
 }

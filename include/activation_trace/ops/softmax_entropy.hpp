@@ -42,8 +42,12 @@ void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const Stored
     for (Index i = begin; i < end; ++i) {
       w.decode_row(row_of(i), row);
       SoftmaxState state;
-      for (Index t = 0; t < hidden.extent(0); ++t)
-        state.push(dot(hidden.data() + t * hidden.stride(0), row.data(), w.cols()));
+      for (Index first = 0; first < hidden.extent(0); first += 512) {
+        SoftmaxState part;
+        for (Index t = first; t < std::min(first + 512, hidden.extent(0)); ++t)
+          part.push(dot(hidden.data() + t * hidden.stride(0), row.data(), w.cols()));
+        state.merge(part);
+      }
       consume(i, state);
     }
   });

@@ -1,0 +1,150 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/ops/attention.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "support/each_isa.hpp"
+#include "support/random_matrix.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+using Heads = TensorView<const float, 3>;
+
+// Attention by its definition in double, [n * H * D].
+std::vector<double> reference(Heads q, Heads k, Heads v) {
+  const Index n = q.extent(0);
+  const Index t = k.extent(0);
+  const Index D = q.extent(2);
+  std::vector<double> out;
+  for (Index i = 0; i < n; ++i) {
+    for (Index h = 0; h < q.extent(1); ++h) {
+      const Index g = h / (q.extent(1) / k.extent(1));
+      std::vector<double> weights;
+      double max = -1e300;
+      for (Index p = 0; p <= t - n + i; ++p) {
+        double dot = 0;
+        for (Index c = 0; c < D; ++c) dot += static_cast<double>(q(i, h, c)) * static_cast<double>(k(p, g, c));
+        weights.push_back(dot / std::sqrt(static_cast<double>(D)));
+        max = std::max(max, weights.back());
+      }
+      double sum = 0;
+      for (double& w : weights) sum += w = std::exp(w - max);
+      for (Index c = 0; c < D; ++c) {
+        double value = 0;
+        for (std::size_t p = 0; p < weights.size(); ++p)
+          value += weights[p] / sum * static_cast<double>(v(static_cast<Index>(p), g, c));
+        out.push_back(value);
+      }
+    }
+  }
+  return out;
+}
+
+struct Case {
+  Index n, t, H, G, D;
+};
+
+}  // namespace
+
+TEST_CASE("attention agrees with its definition: prefill, continued prefill, decode, all group sizes") {
+  std::mt19937 random(1);
+  for (const auto& [n, t, H, G, D] :
+       {Case{1, 1, 9, 3, 64}, Case{1, 2, 4, 4, 8}, Case{1, 100, 9, 3, 64}, Case{1, 513, 8, 1, 128},
+        Case{2, 2, 3, 3, 16}, Case{5, 5, 4, 2, 32}, Case{16, 16, 9, 3, 64}, Case{17, 40, 6, 2, 10},
+        Case{63, 63, 2, 1, 64}, Case{65, 129, 9, 3, 64}, Case{200, 200, 3, 1, 64}, Case{33, 300, 4, 4, 80},
+        Case{7, 64, 2, 2, 2}}) {
+    for (const float scale : {1.0f, 30.0f}) {  // 30: softmax is nearly one-hot
+      const std::vector<float> q_memory = testing::normal_floats(n * H * D, random, scale);
+      const Index capacity = t + 3;
+      // The cache as [G, positions, D] with room to spare, seen as [t, G, D].
+      const std::vector<float> k_memory = testing::normal_floats(G * capacity * D, random);
+      const std::vector<float> v_memory = testing::normal_floats(G * capacity * D, random);
+      const Heads q(q_memory.data(), {n, H, D});
+      const Heads k(k_memory.data(), {t, G, D}, {D, capacity * D, 1});
+      const Heads v(v_memory.data(), {t, G, D}, {D, capacity * D, 1});
+      const std::vector<double> expected = reference(q, k, v);
+      testing::each_isa([&](Isa isa) {
+        ThreadPool pool(2, isa);
+        std::vector<float> out(q_memory.size(), -1e9f);
+        attention(pool, q, k, v, {out.data(), {n, H, D}});
+        double worst = 0;
+        for (std::size_t i = 0; i < out.size(); ++i)
+          worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
+        CAPTURE(n);
+        CAPTURE(t);
+        CAPTURE(D);
+        // Scores are off by about 2^-24 * scale * sqrt(D) each, values are of size 1 to 4.
+        CHECK(worst <= 4e-6 * static_cast<double>(scale));
+      });
+    }
+  }
+}
+
+TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole") {
+  std::mt19937 random(2);
+  const Index t = 70;
+  const Index D = 32;
+  const std::vector<float> q_memory = testing::normal_floats(t * 4 * D, random);
+  const std::vector<float> k_memory = testing::normal_floats(t * 2 * D, random);
+  const std::vector<float> v_memory = testing::normal_floats(t * 2 * D, random);
+  const Heads q(q_memory.data(), {t, 4, D});
+  const Heads k(k_memory.data(), {t, 2, D});
+  const Heads v(v_memory.data(), {t, 2, D});
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(1, isa);
+    std::vector<float> whole(q_memory.size());
+    attention(pool, q, k, v, {whole.data(), {t, 4, D}});
+    for (const Index piece : {1, 7, 64}) {
+      std::vector<float> out(q_memory.size());
+      for (Index begin = 0; begin < t; begin += piece) {
+        const Index end = std::min(t, begin + piece);
+        attention(pool, q.slice(0, begin, end), k.slice(0, 0, end), v.slice(0, 0, end),
+                  TensorView<float, 3>(out.data(), {t, 4, D}).slice(0, begin, end));
+      }
+      double worst = 0;
+      for (std::size_t i = 0; i < out.size(); ++i)
+        worst = std::max(worst, std::abs(static_cast<double>(out[i]) - static_cast<double>(whole[i])));
+      CHECK(worst <= 4e-6);
+    }
+    // In place, as a decoder does it.
+    std::vector<float> in_place = q_memory;
+    attention(pool, {in_place.data(), {t, 4, D}}, k, v, {in_place.data(), {t, 4, D}});
+    CHECK(in_place == whole);
+  });
+}
+
+TEST_CASE("equal keys average the values; keys beyond the query are not looked at") {
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(1, isa);
+    const Index t = 40;
+    const std::vector<float> q(static_cast<std::size_t>(t) * 16, 1.0f);
+    const std::vector<float> k(static_cast<std::size_t>(t) * 16, 0.5f);
+    std::vector<float> v(static_cast<std::size_t>(t) * 16);
+    for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(i / 16);
+    std::vector<float> out(q.size());
+    attention(pool, {q.data(), {t, 1, 16}}, {k.data(), {t, 1, 16}}, {v.data(), {t, 1, 16}}, {out.data(), {t, 1, 16}});
+    for (std::size_t i = 0; i < out.size(); ++i)
+      CHECK(out[i] == doctest::Approx(static_cast<double>(i / 16) / 2).epsilon(1e-5));
+  });
+}
+
+TEST_CASE("shapes that do not fit are named") {
+  ThreadPool pool;
+  std::vector<float> m(64);
+  const auto view = [&](Index a, Index b, Index c) { return Heads(m.data(), {a, b, c}); };
+  const TensorView<float, 3> out(m.data(), {4, 2, 4});
+  CHECK_THROWS_WITH_AS(attention(pool, view(4, 2, 4), view(3, 2, 4), view(3, 2, 4), out),
+                       "attention: 4 queries but only 3 keys", ShapeError);
+  CHECK_THROWS_WITH_AS(attention(pool, view(4, 2, 4), view(4, 3, 4), view(4, 3, 4), out),
+                       "attention: 2 heads cannot share 3 kv heads", ShapeError);
+  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 0, 4), view(4, 0, 4), out), ShapeError);
+  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
+  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 2, 4), view(5, 2, 4), out), ShapeError);
+  CHECK_THROWS_AS(attention(pool, view(4, 2, 2), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
+}

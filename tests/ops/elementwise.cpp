@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/ops/rms_norm.hpp"
+#include "activation_trace/ops/rope.hpp"
+#include "activation_trace/ops/silu_multiply.hpp"
+#include "support/each_isa.hpp"
+#include "support/random_matrix.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr Index lengths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 64, 576, 577, 4096};
+
+bool close(float actual, double expected, double relative) {
+  return std::abs(static_cast<double>(actual) - expected) <= relative * std::abs(expected) + 1e-37;
+}
+
+}  // namespace
+
+TEST_CASE("rms_norm, also in place and with rows apart") {
+  std::mt19937 random(1);
+  for (const Index d : lengths) {
+    for (const float scale : {1e-3f, 1.0f, 1e4f}) {
+      std::vector<float> memory = testing::normal_floats(3 * (d + 2), random, scale);
+      const std::vector<float> weight = testing::normal_floats(d, random);
+      testing::each_isa([&](Isa isa) {
+        std::vector<float> y_memory = memory;
+        const MatrixView<const float> x = testing::matrix(memory, 3, d + 2).slice(1, 0, d);
+        const MatrixView<float> y = MatrixView<float>(y_memory.data(), {3, d + 2}).slice(1, 0, d);
+        rms_norm(y, weight, 1e-5f, y, isa);
+        for (Index i = 0; i < 3; ++i) {
+          double sum = 0;
+          for (Index c = 0; c < d; ++c) sum += static_cast<double>(x(i, c)) * static_cast<double>(x(i, c));
+          const double norm = std::sqrt(sum / static_cast<double>(d) + static_cast<double>(1e-5f));
+          for (Index c = 0; c < d; ++c)
+            if (!close(y(i, c),
+                       static_cast<double>(x(i, c)) / norm * static_cast<double>(weight[static_cast<std::size_t>(c)]),
+                       1e-6))
+              FAIL_CHECK("d " << d << " element " << i << ", " << c);
+          CHECK(y_memory[static_cast<std::size_t>(i * (d + 2) + d)] ==
+                memory[static_cast<std::size_t>(i * (d + 2) + d)]);
+        }
+      });
+    }
+  }
+  std::vector<float> y(6);
+  CHECK_THROWS_WITH_AS(rms_norm(as_matrix<const float>(y, 2, 3), y, 1e-5f, {y.data(), {2, 3}}),
+                       "rms_norm: length of weight: expected 3, got 6", ShapeError);
+}
+
+TEST_CASE("silu_multiply over the whole range of float") {
+  std::mt19937 random(2);
+  for (const Index n : lengths) {
+    std::vector<float> gate = testing::normal_floats(n, random, 20.0f);
+    gate[0] = 0.0f;
+    const std::vector<float> up = testing::normal_floats(n, random);
+    testing::each_isa([&](Isa isa) {
+      std::vector<float> y(gate.size());
+      silu_multiply(gate, up, y, isa);
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const auto g = static_cast<double>(gate[i]);
+        if (!close(y[i], g / (1 + std::exp(-g)) * static_cast<double>(up[i]), 2e-6)) FAIL_CHECK(gate[i]);
+      }
+      std::vector<float> in_place = gate;
+      silu_multiply(in_place, up, in_place, isa);
+      CHECK(in_place == y);
+    });
+  }
+  const std::vector<float> extremes{-infinity, -1e30f, -200.0f, -100.0f, -88.5f, -87.0f, 87.0f, 88.8f, 200.0f, 3e38f};
+  testing::each_isa([&](Isa isa) {
+    std::vector<float> y(extremes.size());
+    silu_multiply(extremes, std::vector<float>(y.size(), 1.0f), y, isa);
+    for (std::size_t i = 1; i < y.size(); ++i) {
+      const auto g = static_cast<double>(extremes[i]);
+      CHECK(std::abs(static_cast<double>(y[i]) - g / (1 + std::exp(-g))) <= 2e-6 * std::max(0.0, g) + 1e-30);
+    }
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> gates(20, 1.0f);
+    gates[3] = gates[19] = nan;
+    std::vector<float> out(20);
+    silu_multiply(gates, std::vector<float>(20, 1.0f), out, isa);
+    for (std::size_t i = 0; i < 20; ++i) CHECK(std::isnan(out[i]) == (i == 3 || i == 19));
+  });
+  std::vector<float> three(3);
+  CHECK_THROWS_AS(silu_multiply(three, std::vector<float>(2), three), ShapeError);
+  CHECK_THROWS_AS(silu_multiply(three, three, std::span<float>(three).first(2)), ShapeError);
+}
+
+TEST_CASE("rope turns pairs by position times frequency, in both layouts") {
+  std::mt19937 random(3);
+  const std::vector<float> frequencies{1.0f, 0.31622776f, 0.1f, 0.001f};
+  const RopeTable table(frequencies, 700);
+  CHECK(table.head_dim() == 8);
+  for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
+    const std::vector<float> before = testing::normal_floats(5 * 3 * 8, random);
+    std::vector<float> after = before;
+    rope({after.data(), {5, 24}}, 3, 600, table, layout);
+    for (std::size_t i = 0; i < 5; ++i) {
+      for (std::size_t h = 0; h < 3; ++h) {
+        for (std::size_t p = 0; p < 4; ++p) {
+          const std::size_t head = i * 24 + h * 8;
+          const std::size_t a = head + (layout == RopeLayout::half_split ? p : 2 * p);
+          const std::size_t b = head + (layout == RopeLayout::half_split ? p + 4 : 2 * p + 1);
+          const double angle = static_cast<double>(600 + i) * static_cast<double>(frequencies[p]);
+          const auto x = static_cast<double>(before[a]);
+          const auto y = static_cast<double>(before[b]);
+          CHECK(std::abs(static_cast<double>(after[a]) - (x * std::cos(angle) - y * std::sin(angle))) <= 1e-6);
+          CHECK(std::abs(static_cast<double>(after[b]) - (x * std::sin(angle) + y * std::cos(angle))) <= 1e-6);
+        }
+      }
+    }
+  }
+  std::vector<float> x(24);
+  CHECK_THROWS_AS(rope({x.data(), {1, 24}}, 2, 0, table, RopeLayout::half_split), ShapeError);
+  CHECK_THROWS_WITH_AS(rope({x.data(), {1, 24}}, 3, 700, table, RopeLayout::half_split),
+                       "rope: positions 700 to 701 lie beyond the table's 700", ArgumentError);
+  CHECK_THROWS_AS(rope({x.data(), {1, 24}}, 3, -1, table, RopeLayout::half_split), ArgumentError);
+  CHECK_THROWS_AS(RopeTable(std::vector<float>{infinity}, 4), ArgumentError);
+  CHECK_THROWS_AS(RopeTable(frequencies, -1), ArgumentError);
+}
+
+TEST_CASE("log_softmax") {
+  std::mt19937 random(4);
+  for (const Index n : lengths) {
+    std::vector<float> logits = testing::normal_floats(n, random, 5.0f, 1000.0f);
+    if (n > 2) logits[1] = -infinity;
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(static_cast<double>(x) - 1000);
+    std::vector<float> out = logits;
+    const float best = log_softmax(out, out);
+    float largest = -infinity;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const double expected = static_cast<double>(logits[i]) - 1000 - std::log(sum);
+      CHECK((std::isinf(logits[i])
+                 ? out[i] == -infinity
+                 : std::abs(static_cast<double>(out[i]) - expected) <= 1e-6 * (1 + std::abs(expected))));
+      largest = std::max(largest, out[i]);
+    }
+    CHECK(best == largest);
+  }
+  std::vector<float> out(2);
+  CHECK(std::isnan(log_softmax(std::vector<float>{-infinity, -infinity}, out)));
+  CHECK(std::isnan(out[0]));
+  log_softmax(std::vector<float>{std::numeric_limits<float>::quiet_NaN(), 1.0f}, out);
+  CHECK(std::isnan(out[1]));
+  log_softmax(std::vector<float>{infinity, 1.0f}, out);
+  CHECK(std::isnan(out[0]));
+  CHECK(std::isnan(log_softmax({}, {})));
+  CHECK_THROWS_AS(log_softmax(std::vector<float>(3), out), ShapeError);
+}

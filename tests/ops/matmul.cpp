@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/ops/matmul.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "support/each_isa.hpp"
+#include "support/oracle.hpp"
+#include "support/random_matrix.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+constexpr DType all_dtypes[] = {DType::f32,  DType::f16,  DType::bf16, DType::q8_0, DType::q4_0,
+                                DType::q4_1, DType::q4_k, DType::q5_k, DType::q6_k};
+
+// y = x w^T on every path against double; x has a gap between its rows, and so has y, which must keep it.
+void check_product(const StoredMatrix& w, Index n, std::mt19937& random) {
+  const Index d = w.cols();
+  const Index m = w.rows();
+  const std::vector<float> x_memory = testing::normal_floats(n * (d + 5), random);
+  const MatrixView<const float> x = testing::matrix(x_memory, n, d + 5).slice(1, 0, d);
+  const std::vector<testing::DotProduct> expected = testing::products(x, w);
+  // Rounding errors of d products grow like a random walk; 4 standard deviations and the few of the combination.
+  const double tolerance = 0x1p-24 * (8 + 4 * std::sqrt(static_cast<double>(d)));
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(1, isa);
+    const float gap = 12345.0f;
+    std::vector<float> y_memory(static_cast<std::size_t>(n * (m + 3)), gap);
+    const MatrixView<float> y_all(y_memory.data(), {n, m + 3});
+    matmul(pool, x, w, y_all.slice(1, 0, m));
+    double worst = 0;
+    bool gap_kept = true;
+    for (Index i = 0; i < n; ++i) {
+      for (Index r = 0; r < m; ++r) {
+        const testing::DotProduct& dot = expected[static_cast<std::size_t>(i * m + r)];
+        const double error = std::abs(static_cast<double>(y_all(i, r)) - dot.value);
+        if (!(error <= tolerance * dot.magnitude)) worst = std::max(worst, error / dot.magnitude);
+      }
+      for (Index c = m; c < m + 3; ++c) gap_kept = gap_kept && y_all(i, c) == gap;
+    }
+    CAPTURE(n);
+    CAPTURE(m);
+    CAPTURE(d);
+    CHECK(worst <= tolerance);
+    CHECK(gap_kept);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("every storage type, one row and many, awkward numbers of rows") {
+  std::mt19937 random(1);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const Index block = block_elements(dtype);
+    for (const Index n : {1, 2, 7, 33})
+      check_product(testing::RandomMatrix(dtype, 37, block == 256 ? 768 : 576, random).view(), n, random);
+    for (const Index m : {1, 3, 8, 15, 16, 17, 33, 64}) {
+      check_product(testing::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 1, random);
+      check_product(testing::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 5, random);
+    }
+    check_product(testing::RandomMatrix(dtype, 18, 3 * 256, random).view(), 140, random);
+  }
+}
+
+TEST_CASE("any number of columns") {
+  std::mt19937 random(2);
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const Index d : {1, 7, 8, 9, 15, 17, 31, 65, 577, 1000})
+      for (const Index n : {1, 3, 14}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
+  for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_1})
+    for (const Index d : {32, 64, 96, 160, 1536})
+      for (const Index n : {1, 6}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
+  check_product(testing::RandomMatrix(DType::f32, 40, 4097, random).view(), 9, random);
+  check_product(testing::RandomMatrix(DType::q4_k, 40, 2048, random).view(), 1, random);
+}
+
+TEST_CASE("whole numbers come out exactly, on every path") {
+  std::mt19937 random(3);
+  const Index d = 577;
+  const Index m = 45;
+  const std::vector<float> weights = testing::small_integers(m * d, random);
+  for (const Index n : {1, 2, 50}) {
+    const std::vector<float> x = testing::small_integers(n * d, random);
+    const std::vector<testing::DotProduct> expected =
+        testing::products(testing::matrix(x, n, d), testing::matrix(weights, m, d));
+    testing::each_isa([&](Isa isa) {
+      ThreadPool pool(2, isa);
+      std::vector<float> y(static_cast<std::size_t>(n * m));
+      matmul(pool, testing::matrix(x, n, d), testing::matrix(weights, m, d), {y.data(), {n, m}});
+      bool exact = true;
+      for (std::size_t i = 0; i < y.size(); ++i) exact = exact && static_cast<double>(y[i]) == expected[i].value;
+      CHECK(exact);
+    });
+  }
+}
+
+TEST_CASE("several targets in one call are the same as one call each") {
+  std::mt19937 random(4);
+  const Index d = 256;
+  const testing::RandomMatrix a(DType::q4_1, 50, d, random);
+  const testing::RandomMatrix b(DType::q8_0, 7, d, random);
+  const testing::RandomMatrix c(DType::q6_k, 19, d, random);
+  for (const Index n : {1, 21}) {
+    const std::vector<float> x = testing::normal_floats(n * d, random);
+    testing::each_isa([&](Isa isa) {
+      ThreadPool pool(3, isa);
+      std::vector<float> together(static_cast<std::size_t>(n * 76));
+      std::vector<float> apart = together;
+      std::vector<MatmulTarget> targets;
+      float* y = together.data();
+      float* z = apart.data();
+      for (const StoredMatrix& w : {a.view(), b.view(), c.view()}) {
+        targets.push_back({w, {y, {n, w.rows()}}});
+        matmul(pool, testing::matrix(x, n, d), w, {z, {n, w.rows()}});
+        y += n * w.rows();
+        z += n * w.rows();
+      }
+      matmul(pool, testing::matrix(x, n, d), targets);
+      CHECK(together == apart);
+    });
+  }
+}
+
+TEST_CASE("nothing to do is done, infinities and NaN stay in their row and column") {
+  std::mt19937 random(5);
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(2, isa);
+    const std::vector<float> x = testing::normal_floats(8 * 64, random);
+    std::vector<float> y(8 * 20, 1.0f);
+    matmul(pool, testing::matrix({}, 0, 64), testing::RandomMatrix(DType::f16, 20, 64, random).view(),
+           {y.data(), {0, 20}});
+    matmul(pool, testing::matrix(x, 8, 64), testing::RandomMatrix(DType::f16, 0, 64, random).view(),
+           {y.data(), {8, 0}});
+    CHECK(y == std::vector<float>(y.size(), 1.0f));
+    matmul(pool, testing::matrix({}, 8, 0), StoredMatrix(DType::f32, nullptr, 20, 0), {y.data(), {8, 20}});
+    CHECK(y == std::vector<float>(y.size(), 0.0f));
+    for (const Index n : {1, 8}) {
+      std::vector<float> weights = testing::normal_floats(20 * 64, random);
+      weights[3 * 64 + 9] = std::numeric_limits<float>::quiet_NaN();
+      matmul(pool, testing::matrix(x, 8, 64).slice(0, 0, n), testing::matrix(weights, 20, 64), {y.data(), {n, 20}});
+      for (Index i = 0; i < n; ++i)
+        for (Index r = 0; r < 20; ++r) CHECK(std::isnan(y[static_cast<std::size_t>(i * 20 + r)]) == (r == 3));
+    }
+  });
+}
+
+TEST_CASE("shapes that do not fit are named") {
+  ThreadPool pool;
+  const std::vector<float> x(12);
+  std::vector<float> y(12);
+  const StoredMatrix w = testing::matrix(x, 4, 3);
+  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
+                       "matmul: columns of w: expected 4, got 3", ShapeError);
+  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 4, 3), w, {y.data(), {3, 4}}),
+                       "matmul: rows of y: expected 4, got 3", ShapeError);
+  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 4, 3), w, {y.data(), {4, 3}}),
+                       "matmul: columns of y: expected 4, got 3", ShapeError);
+  CHECK_THROWS_AS(matmul(pool, testing::matrix(x, 3, 4).transposed(), w, {y.data(), {4, 4}}), ShapeError);
+}
