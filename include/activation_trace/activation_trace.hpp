@@ -3,6 +3,11 @@
 #pragma once
 
 // Everything for a host compiler. CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/formats/gguf.hpp"
+#include "activation_trace/formats/llama_config.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/formats/safetensors.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"

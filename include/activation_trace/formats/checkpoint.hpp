@@ -161,9 +161,9 @@ LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig&
   return weights;
 }
 
-inline Checkpoint load_gguf_llama(const std::filesystem::path& path, FileAccess access) {
+inline Checkpoint load_gguf_llama(GgufFile file) {
   Checkpoint checkpoint;
-  checkpoint.gguf = GgufFile::open(path, access);
+  checkpoint.gguf = std::move(file);
   const GgufFile& gguf = *checkpoint.gguf;
   checkpoint.config = read_llama_config(gguf);
   const std::span<const GgufFile> files(&gguf, 1);
@@ -225,7 +225,7 @@ inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess acces
   }
   const MappedFile file = MappedFile::open(path, FileAccess::map);  // says what is wrong with a path to nothing
   if (!detail::text_of(file.bytes()).starts_with("GGUF")) detail::refuse_file(path);
-  return detail::load_gguf_llama(path, access);
+  return detail::load_gguf_llama(GgufFile::open(path, access));
 }
 
 }  // namespace v0
