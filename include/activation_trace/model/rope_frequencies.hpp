@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "activation_trace/model/config.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// The [head_dim / 2] angles, in radians per position, by which RoPE turns the pairs of a head:
+/// theta^(-2j / D), changed by the scaling and divided by the divisors of `rope` (FORMATS.md 3.2 and 3.3).
+/// Computed in double and rounded once. Throws ArgumentError if head_dim is not positive and even or the
+/// divisors do not number head_dim / 2.
+[[nodiscard]] std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim);
+
+namespace detail {
+
+/// Llama 3: slow pairs are divided by the factor, fast ones kept, and those between blended linearly in the
+/// number of turns they make over the original context.
+inline double scale_llama3(double frequency, const RopeConfig& rope) {
+  const double low = rope.low_freq_factor;
+  const double high = rope.high_freq_factor;
+  const double turns = rope.original_context * frequency / (2 * std::numbers::pi);
+  if (turns > high) return frequency;
+  if (turns < low) return frequency / rope.factor;
+  const double keep = (turns - low) / (high - low);
+  return (1 - keep) * frequency / rope.factor + keep * frequency;
+}
+
+}  // namespace detail
+
+inline std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim) {
+  if (head_dim <= 0 || head_dim % 2 != 0)
+    throw ArgumentError("rope_frequencies: head_dim must be positive and even, got " + std::to_string(head_dim));
+  const auto pairs = static_cast<std::size_t>(head_dim / 2);
+  if (!rope.divisors.empty() && rope.divisors.size() != pairs)
+    throw ArgumentError("rope_frequencies: expected " + std::to_string(pairs) + " divisors, got " +
+                        std::to_string(rope.divisors.size()));
+  std::vector<float> frequencies(pairs);
+  for (std::size_t j = 0; j < pairs; ++j) {
+    double frequency =
+        std::pow(static_cast<double>(rope.theta), -2.0 * static_cast<double>(j) / static_cast<double>(head_dim));
+    switch (rope.scaling) {
+      case RopeScaling::none: break;
+      case RopeScaling::linear: frequency /= rope.factor; break;
+      case RopeScaling::llama3: frequency = detail::scale_llama3(frequency, rope); break;
+    }
+    if (!rope.divisors.empty()) frequency /= rope.divisors[j];
+    frequencies[j] = static_cast<float>(frequency);
+  }
+  return frequencies;
+}
+
+}  // namespace v0
+}  // namespace activation_trace

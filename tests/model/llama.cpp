@@ -1,0 +1,175 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/model/llama.hpp"
+
+#include <doctest/doctest.h>
+
+#include "model/trace.hpp"
+#include "support/each_isa.hpp"
+#include "support/reference_llama.hpp"
+
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+namespace {
+
+/// Every hidden state and the last logits against the double-precision model, with an instruction set.
+void check_against_reference(const LlamaConfig& config, const LlamaWeights& weights, Index tokens, Isa isa) {
+  const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
+  const reference::ForwardResult expected = reference::forward(config, weights, ids);
+  ThreadPool pool(2, isa);
+  Llama model(config, weights, {.max_context = tokens}, pool);
+  Trace trace(config.layers);
+  trace.run(model, ids);
+  const double tolerance = rounding_tolerance(config);
+  CAPTURE(tolerance);
+  for (std::size_t layer = 0; layer < expected.hidden.size(); ++layer) {
+    REQUIRE(trace.hidden[layer].size() == ids.size());
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      CAPTURE(layer);
+      CAPTURE(t);
+      CHECK(relative_error(trace.hidden[layer][t], expected.hidden[layer][t]) <= tolerance);
+    }
+  }
+  CHECK(relative_error(trace.logits, expected.logits.back()) <= tolerance);
+}
+
+LlamaConfig small_config() {
+  LlamaConfig config;
+  config.layers = 3;
+  config.hidden = 48;
+  config.ffn = 80;
+  config.heads = 6;
+  config.kv_heads = 2;
+  config.head_dim = 16;  // heads * head_dim = 96, not the hidden size
+  config.vocab = 101;
+  config.max_context = 64;
+  config.rms_norm_eps = 1e-5f;
+  config.rope.theta = 500;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("every weight type, against double precision") {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
+                            DType::q5_k, DType::q6_k}) {
+    const std::string type(name(dtype));
+    CAPTURE(type);
+    TinyLlamaOptions options;
+    options.dtype = dtype;
+    const TinyLlama tiny(options);
+    testing::each_isa([&](Isa isa) { check_against_reference(tiny.config(), tiny.weights(), 9, isa); });
+  }
+}
+
+TEST_CASE("shapes: grouped queries, odd sizes, one block, one token, tied and separate heads") {
+  TinyLlamaOptions options;
+  options.config = small_config();
+  for (const LmHead head : {LmHead::tied, LmHead::separate}) {
+    options.lm_head = head;
+    for (const auto& [heads, kv_heads] : {std::pair<Index, Index>{6, 2}, {6, 6}, {5, 1}, {1, 1}}) {
+      options.config.heads = heads;
+      options.config.kv_heads = kv_heads;
+      for (const Index tokens : {Index{1}, Index{2}, Index{17}, Index{33}}) {
+        CAPTURE(heads);
+        CAPTURE(tokens);
+        const TinyLlama tiny(options);
+        testing::each_isa([&](Isa isa) { check_against_reference(tiny.config(), tiny.weights(), tokens, isa); });
+      }
+    }
+  }
+  options.config.layers = 1;
+  options.config.hidden = 7;
+  options.config.ffn = 5;
+  options.config.head_dim = 2;
+  const TinyLlama tiny(options);
+  check_against_reference(tiny.config(), tiny.weights(), 13, best_isa());
+}
+
+TEST_CASE("both rotation layouts and every scaling") {
+  TinyLlamaOptions options;
+  options.config = small_config();
+  const TinyLlama tiny(options);
+  LlamaConfig config = tiny.config();
+  for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
+    for (const RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3}) {
+      config.rope.layout = layout;
+      config.rope.scaling = scaling;
+      config.rope.factor = 4;
+      config.rope.original_context = 24;  // so that pairs of all three kinds occur
+      config.rope.divisors.clear();
+      check_against_reference(config, tiny.weights(), 40, best_isa());
+      config.rope.divisors = {1, 1, 2, 2, 3, 3, 4, 4};
+      check_against_reference(config, tiny.weights(), 40, best_isa());
+    }
+  }
+}
+
+TEST_CASE("early exits are W h_k at the last position, without the final norm below the top") {
+  const TinyLlama tiny;
+  const std::vector<TokenId> ids = some_ids(11, tiny.config().vocab);
+  const reference::ForwardResult expected = reference::forward(tiny.config(), tiny.weights(), ids);
+  ThreadPool pool(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .max_batch = 4}, pool);
+  const std::vector<Index> layers{-1, 0, 1, 2, -3};
+  std::vector<float> logits(layers.size() * static_cast<std::size_t>(tiny.config().vocab));
+  const auto rows = as_matrix(std::span(logits), 5, tiny.config().vocab);
+  CHECK_THROWS_AS(model.early_exit(ids, layers, rows), ArgumentError);  // only N + 1 = 3 rows at once
+  const std::span<const Index> three = std::span(layers).first(3);
+  model.early_exit(ids, three, rows.slice(0, 0, 3));
+  for (std::size_t i = 0; i < three.size(); ++i) {
+    const auto layer = static_cast<std::size_t>(resolve_layer(three[i], tiny.config().layers));
+    const reference::Vector row = reference::times(tiny.weights().lm_head, expected.hidden[layer].back());
+    CAPTURE(layer);
+    CHECK(relative_error(rows.row(static_cast<Index>(i)).span(), row) <= rounding_tolerance(tiny.config()));
+  }
+  CHECK(model.position() == 11);
+  // The same layer twice, and none that needs the last block.
+  model.rewind(0);
+  const std::vector<Index> twice{1, -2};
+  model.early_exit(ids, twice, rows.slice(0, 0, 2));
+  CHECK(std::ranges::equal(rows.row(0).span(), rows.row(1).span()));
+  const reference::Vector row = reference::times(tiny.weights().lm_head, expected.hidden[1].back());
+  CHECK(relative_error(rows.row(0).span(), row) <= rounding_tolerance(tiny.config()));
+  model.rewind(0);
+  CHECK_THROWS_WITH_AS(model.early_exit(ids, twice, rows),
+                       "Llama: expected early-exit logits of [2, 320], got [5, 320]", ShapeError);
+}
+
+TEST_CASE("what cannot be computed is named") {
+  const TinyLlama tiny;
+  ThreadPool pool(1);
+  const auto model_with = [&](LlamaOptions options) { return Llama(tiny.config(), tiny.weights(), options, pool); };
+  CHECK_THROWS_WITH_AS(model_with({.max_context = 0}),
+                       "LlamaOptions: max_context must be in 1..512, the model's context, got 0", ArgumentError);
+  CHECK_THROWS_AS(model_with({.max_context = 513}), ArgumentError);
+  CHECK_THROWS_WITH_AS(model_with({.max_batch = 0}), "LlamaOptions: max_batch must be positive, got 0", ArgumentError);
+  LlamaWeights short_weights = tiny.weights();
+  short_weights.layers.pop_back();
+  CHECK_THROWS_WITH_AS(Llama(tiny.config(), short_weights, {}, pool), "layers: expected 2, got 1", ShapeError);
+
+  Llama model = model_with({.max_context = 8, .max_batch = 3});
+  const std::vector<TokenId> four{1, 2, 3, 4};
+  model.fill(four);
+  CHECK_THROWS_WITH_AS(model.forward({}), "Llama: ids must not be empty", ArgumentError);
+  CHECK_THROWS_WITH_AS(model.forward(std::vector<TokenId>{0, 320}),
+                       "Llama: ids[1] is 320, outside the vocabulary of 320", ArgumentError);
+  CHECK_THROWS_AS(model.forward(std::vector<TokenId>{-1}), ArgumentError);
+  CHECK_THROWS_WITH_AS(model.forward(some_ids(5, 320)), "Llama: 5 tokens at position 4 do not fit into a context of 8",
+                       StateError);
+  CHECK_THROWS_WITH_AS(model.rewind(5), "KvCache: cannot rewind to position 5 of 4", ArgumentError);
+  CHECK_THROWS_AS(model.rewind(-1), ArgumentError);
+  LayerObserver observer;
+  observer.layers = {3};
+  observer.on_states = [](Index, Index, MatrixView<const float>) {};
+  CHECK_THROWS_WITH_AS(model.forward(four, observer),
+                       "layer 3 does not exist: a model of 2 blocks has the hidden states -3..2", ArgumentError);
+  observer.layers = {-4};
+  CHECK_THROWS_AS(model.forward(four, observer), ArgumentError);
+  observer.layers = {0};
+  observer.on_states = nullptr;
+  CHECK_THROWS_WITH_AS(model.forward(four, observer), "LayerObserver: layers are given, but on_states is empty",
+                       ArgumentError);
+  CHECK(model.position() == 4);
+}

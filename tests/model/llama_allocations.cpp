@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "activation_trace/model/llama.hpp"
+#include "model/trace.hpp"
+
+namespace {
+std::atomic<long> allocations{0};
+
+void* counted(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  if (void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return memory;
+  throw std::bad_alloc();
+}
+}  // namespace
+
+void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return counted(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
+                            DType::q5_k, DType::q6_k}) {
+    TinyLlamaOptions tiny_options;
+    tiny_options.dtype = dtype;
+    const TinyLlama tiny(tiny_options);
+    const std::vector<TokenId> ids = some_ids(60, tiny.config().vocab);
+    ThreadPool pool(2);
+    Llama model(tiny.config(), tiny.weights(), {.max_context = 64, .max_batch = 32}, pool);
+    const std::vector<Index> layers{0, 1, -1};
+    std::vector<float> logits(3 * static_cast<std::size_t>(tiny.config().vocab));
+    const auto rows = as_matrix(std::span(logits), 3, tiny.config().vocab);
+    LayerObserver observer;
+    observer.layers = {0, 1, 2};
+    float sum = 0;
+    observer.on_states = [&](Index, Index, MatrixView<const float> states) { sum += states(0, 0); };
+    const auto everything = [&] {
+      model.rewind(0);
+      model.forward(ids, observer);
+      for (std::size_t i = 0; i < 3; ++i) model.forward(std::span(ids).subspan(i, 1));
+      model.rewind(0);
+      model.fill(std::span(ids).first(40));
+      model.early_exit(std::span(ids).subspan(40), layers, rows, observer);
+    };
+    // The scratch memory of the pool grows to what the kernels need for a full context.
+    everything();
+    const long before = allocations;
+    everything();
+    const long during = allocations - before;  // read before doctest allocates for itself
+    const std::string type(name(dtype));
+    CAPTURE(type);
+    CHECK(during == 0);
+  }
+}

@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <complex>
+#include <numbers>
+#include <span>
+#include <vector>
+
+#include "activation_trace/model/config.hpp"
+#include "activation_trace/model/weights.hpp"
+
+// A LLaMA in double, written line by line from ALGORITHMS.md 0.2 with one token at a time and no cache layout, no
+// batching and no code of the library but the weights' values. Slow and plain on purpose: it is the oracle.
+namespace reference {
+
+using activation_trace::Index;
+using activation_trace::TokenId;
+using Vector = std::vector<double>;
+
+struct ForwardResult {
+  std::vector<std::vector<Vector>> hidden;  ///< [N + 1][T][d], index convention of ALGORITHMS.md 0.1
+  std::vector<Vector> logits;               ///< [T][V]
+};
+
+inline Vector row(const activation_trace::StoredMatrix& m, Index r) {
+  std::vector<float> values(static_cast<std::size_t>(m.cols()));
+  m.decode_row(r, values);
+  return {values.begin(), values.end()};
+}
+
+inline Vector times(const activation_trace::StoredMatrix& m, const Vector& x) {
+  Vector y;
+  for (Index r = 0; r < m.rows(); ++r) {
+    const Vector w = row(m, r);
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) sum += w[i] * x[i];
+    y.push_back(sum);
+  }
+  return y;
+}
+
+inline Vector normalised(const Vector& x, const std::vector<float>& weight, double eps) {
+  double squares = 0;
+  for (const double v : x) squares += v * v;
+  const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
+  Vector y;
+  for (std::size_t i = 0; i < x.size(); ++i) y.push_back(x[i] * scale * static_cast<double>(weight[i]));
+  return y;
+}
+
+/// Radians per position of pair j, FORMATS.md 3.2.
+inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j, Index head_dim) {
+  using activation_trace::RopeScaling;
+  double f = 1 / std::pow(double{rope.theta}, 2 * static_cast<double>(j) / static_cast<double>(head_dim));
+  if (rope.scaling == RopeScaling::linear) f = f / double{rope.factor};
+  if (rope.scaling == RopeScaling::llama3) {
+    const double wavelength = 2 * std::numbers::pi / f;
+    const double longest_kept = double{rope.original_context} / double{rope.high_freq_factor};
+    const double shortest_scaled = double{rope.original_context} / double{rope.low_freq_factor};
+    if (wavelength > shortest_scaled) {
+      f = f / double{rope.factor};
+    } else if (wavelength >= longest_kept) {
+      const double s = (double{rope.original_context} / wavelength - double{rope.low_freq_factor}) /
+                       (double{rope.high_freq_factor} - double{rope.low_freq_factor});
+      f = (1 - s) * f / double{rope.factor} + s * f;
+    }
+  }
+  return rope.divisors.empty() ? f : f / double{rope.divisors[j]};
+}
+
+/// Turns each pair of each head as one complex number.
+inline void rotate(Vector& x, std::size_t position, const activation_trace::RopeConfig& rope, Index head_dim) {
+  const auto d = static_cast<std::size_t>(head_dim);
+  const bool split = rope.layout == activation_trace::RopeLayout::half_split;
+  for (std::size_t head = 0; head < x.size(); head += d) {
+    for (std::size_t j = 0; j < d / 2; ++j) {
+      double& re = x[head + (split ? j : 2 * j)];
+      double& im = x[head + (split ? j + d / 2 : 2 * j + 1)];
+      const std::complex<double> turned =
+          std::complex<double>(re, im) * std::polar(1.0, static_cast<double>(position) * frequency(rope, j, head_dim));
+      re = turned.real();
+      im = turned.imag();
+    }
+  }
+}
+
+inline ForwardResult forward(const activation_trace::LlamaConfig& config, const activation_trace::LlamaWeights& weights,
+                             std::span<const TokenId> ids) {
+  const auto blocks = static_cast<std::size_t>(config.layers);
+  const auto heads = static_cast<std::size_t>(config.heads);
+  const auto group = heads / static_cast<std::size_t>(config.kv_heads);
+  const auto dim = static_cast<std::size_t>(config.head_dim);
+  const double eps = static_cast<double>(config.rms_norm_eps);
+  ForwardResult result;
+  result.hidden.resize(blocks + 1);
+  std::vector<std::vector<Vector>> keys(blocks);
+  std::vector<std::vector<Vector>> values(blocks);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    Vector x = row(weights.embedding, ids[t]);
+    for (std::size_t b = 0; b < blocks; ++b) {
+      result.hidden[b].push_back(x);
+      const auto& w = weights.layers[b];
+      Vector y = normalised(x, w.attention_norm, eps);
+      Vector q = times(w.q, y);
+      rotate(q, t, config.rope, config.head_dim);
+      keys[b].push_back(times(w.k, y));
+      rotate(keys[b].back(), t, config.rope, config.head_dim);
+      values[b].push_back(times(w.v, y));
+      Vector mixed(heads * dim);
+      for (std::size_t h = 0; h < heads; ++h) {
+        const std::size_t kv = h / group * dim;
+        Vector score;
+        double largest = -INFINITY;
+        for (std::size_t s = 0; s <= t; ++s) {
+          double sum = 0;
+          for (std::size_t i = 0; i < dim; ++i) sum += q[h * dim + i] * keys[b][s][kv + i];
+          score.push_back(sum / std::sqrt(static_cast<double>(dim)));
+          largest = std::max(largest, score.back());
+        }
+        double total = 0;
+        for (double& s : score) total += s = std::exp(s - largest);
+        for (std::size_t s = 0; s <= t; ++s)
+          for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s] / total * values[b][s][kv + i];
+      }
+      const Vector projected = times(w.o, mixed);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += projected[i];
+      y = normalised(x, w.ffn_norm, eps);
+      Vector gated = times(w.gate, y);
+      const Vector up = times(w.up, y);
+      for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = gated[i] / (1 + std::exp(-gated[i])) * up[i];
+      const Vector down = times(w.down, gated);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
+    }
+    result.hidden[blocks].push_back(normalised(x, weights.final_norm, eps));
+    result.logits.push_back(times(weights.lm_head, result.hidden[blocks].back()));
+  }
+  return result;
+}
+
+}  // namespace reference
