@@ -43,6 +43,8 @@ class Llama {
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return weights_; }
+  /// The threads it works on, for those who work in turns with it.
+  [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
   [[nodiscard]] Index max_context() const noexcept { return cache_.capacity(); }
   /// Tokens in the cache, which is also the position of the next one.
   [[nodiscard]] Index position() const noexcept { return cache_.size(); }
