@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "model/trace.hpp"
+
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+TEST_CASE("every weight type and rotation gives the same logits in memory, from GGUF and from safetensors") {
+  const TemporaryFolder folder;
+  ThreadPool pool(2);
+  const auto last_logits = [&](const LlamaConfig& config, const LlamaWeights& weights, std::span<const TokenId> ids) {
+    Llama model(config, weights, {.max_context = 40}, pool);
+    const auto logits = model.forward(ids);
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
+                            DType::q5_k, DType::q6_k}) {
+    for (const RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3}) {
+      TinyLlamaOptions options;
+      options.dtype = dtype;
+      options.lm_head = dtype == DType::q8_0 ? LmHead::tied : LmHead::separate;
+      options.config.rope.scaling = scaling;
+      options.config.rope.factor = 4;
+      options.config.rope.original_context = 64;
+      const TinyLlama tiny(options);
+      const std::vector<TokenId> ids = some_ids(33, tiny.config().vocab);
+      const std::vector<float> in_memory = last_logits(tiny.config(), tiny.weights(), ids);
+
+      tiny.write_gguf(folder / "model.gguf");
+      const Checkpoint gguf = load_llama(folder / "model.gguf");
+      tiny.write_hugging_face(folder.path());
+      const Checkpoint hugging_face = load_llama(folder.path());
+
+      const std::string type(name(dtype));
+      CAPTURE(type);
+      const double tolerance = 2 * rounding_tolerance(tiny.config());
+      CAPTURE(tolerance);
+      CHECK(gguf.weights.layers[0].q.dtype() == dtype);
+      CHECK(gguf.config.rope.layout == RopeLayout::interleaved);
+      CHECK(hugging_face.config.rope.layout == RopeLayout::half_split);
+      // GGUF turns pairs in another order, and safetensors holds quantised weights as the floats they stand for.
+      CHECK(relative_error(last_logits(gguf.config, gguf.weights, ids), in_memory) <= tolerance);
+      const std::vector<float> from_safetensors = last_logits(hugging_face.config, hugging_face.weights, ids);
+      if (block_elements(dtype) == 1)
+        CHECK(from_safetensors == in_memory);
+      else
+        CHECK(relative_error(from_safetensors, in_memory) <= tolerance);
+    }
+  }
+}
