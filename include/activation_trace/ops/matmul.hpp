@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/kernels/kernels.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
@@ -28,16 +30,29 @@ void matmul(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulT
 
 namespace detail {
 
-inline float dot(const float* a, const float* b, Index n) {
-  float sums[16] = {};
-  Index i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (Index j = 0; j < 16; ++j) sums[j] += a[i + j] * b[i + j];
-  for (; i < n; ++i) sums[i % 16] += a[i] * b[i];
-  for (int width = 8; width > 0; width /= 2)
-    for (int j = 0; j < width; ++j) sums[j] += sums[j + width];
-  return sums[0];
+/// Rows of x that are multiplied by a panel before the next panel: they stay in the second-level cache.
+constexpr Index row_block = 96;
+
+/// Elements of a row of w that are packed at a time: with them a panel fits into half of a first-level cache of 32 KiB.
+inline Index depth_of_pack(Index d, DType dtype) {
+  if (block_elements(dtype) > 32) return block_elements(dtype);
+  const Index parts = std::max<Index>(1, (d + 319) / 320);
+  return ((d + parts - 1) / parts + 31) / 32 * 32;
 }
+
+/// Rows [first, first + rows) of w, elements [begin, end), as one panel.
+inline void pack_rows(const Kernels& kernels, const StoredMatrix& w, Index first, Index rows, Index begin, Index end,
+                      float* row_buffer, float* panel) {
+  const std::byte* source[32];
+  for (Index r = 0; r < rows; ++r) source[r] = w.row(first + r);
+  kernels.pack(w.dtype(), source, rows, begin, end, row_buffer, panel);
+}
+
+/// Few rows of x: each is multiplied by the rows of every w as they are stored.
+void multiply_rows(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+
+/// Many rows of x: blocks of w are packed into panels of floats first.
+void multiply_panels(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
 
 }  // namespace detail
 
@@ -50,18 +65,97 @@ inline void matmul(ThreadPool& pool, MatrixView<const float> x, std::span<const 
     detail::check_extent("matmul: columns of y", y.extent(1), w.rows());
     detail::check_contiguous_rows("matmul: y", y);
   }
-  for (const auto& target : targets) {
-    const StoredMatrix& w = target.w;
-    const MatrixView<float> y = target.y;
-    pool.for_each_range(w.rows(), 1, [&](Index begin, Index end, int worker) {
-      const std::span<float> row = pool.scratch(worker, d);
-      for (Index r = begin; r < end; ++r) {
-        w.decode_row(r, row);
-        for (Index i = 0; i < x.extent(0); ++i)
-          y.data()[i * y.stride(0) + r] = detail::dot(x.data() + i * x.stride(0), row.data(), d);
-      }
-    });
+  if (x.extent(0) < 4 || d == 0)
+    detail::multiply_rows(pool, x, targets);
+  else
+    detail::multiply_panels(pool, x, targets);
+}
+
+inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
+  const Kernels& kernels = detail::kernels(pool.isa());
+  const Index d = x.extent(1);
+  Index rows = 0;
+  Index scratch = 0;
+  for (const auto& [w, y] : targets) {
+    rows += w.rows();
+    scratch = std::max(scratch, kernels.arranged_size(w.dtype(), d));
   }
+  pool.for_each_range(rows, 4, [&](Index begin, Index end, int worker) {
+    // Every worker arranges x for itself: that is cheaper than waiting for one that does it for all.
+    float* arranged = pool.scratch(worker, scratch).data();
+    for (Index i = 0; i < x.extent(0); ++i) {
+      const float* row = x.data() + i * x.stride(0);
+      const StoredMatrix* last = nullptr;
+      Index first = 0;  // of this target among all rows
+      for (const auto& [w, y] : targets) {
+        const Index from = std::max(begin - first, Index{0});
+        const Index to = std::min(end - first, w.rows());
+        first += w.rows();
+        if (from >= to) continue;
+        if (last == nullptr || last->dtype() != w.dtype()) kernels.arrange(w.dtype(), row, d, arranged);
+        last = &w;
+        kernels.dot_rows(w.dtype(), w.row(from), w.row_bytes(), to - from, d, row, arranged,
+                         y.data() + i * y.stride(0) + from);
+      }
+    }
+  });
+}
+
+inline void detail::multiply_panels(ThreadPool& pool, MatrixView<const float> x,
+                                    std::span<const MatmulTarget> targets) {
+  constexpr Index block_panels = 8;  // packed panels of one block: 160 KB with 16 columns, for the second-level cache
+  const Kernels& kernels = detail::kernels(pool.isa());
+  const Index width = kernels.panel_width;
+  const Index d = x.extent(1);
+  const auto panels_of = [&](const StoredMatrix& w) { return (w.rows() + width - 1) / width; };
+  Index panels = 0;
+  Index depth_limit = 0;
+  for (const auto& [w, y] : targets) {
+    panels += panels_of(w);
+    depth_limit = std::max(depth_limit, depth_of_pack(d, w.dtype()));
+  }
+  const Index panel_size = depth_limit * width;
+  pool.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
+    float* packed = pool.scratch(worker, block_panels * panel_size + (pack_depth + row_block) * width).data();
+    float* row_buffer = packed + block_panels * panel_size;
+    float* edge = row_buffer + pack_depth * width;  // a tile of the last, narrower panel
+    Index first = 0;                                // of this target among all panels
+    for (const auto& [w, y] : targets) {
+      const Index from = std::max(begin - first, Index{0});
+      const Index to = std::min(end - first, panels_of(w));
+      first += panels_of(w);
+      const Index depth = depth_of_pack(d, w.dtype());
+      for (Index block = from; block < to; block += block_panels) {
+        const Index block_end = std::min(block + block_panels, to);
+        for (Index k = 0; k < d; k += depth) {
+          const Index k_end = std::min(k + depth, d);
+          const Into into = k == 0 ? Into::set : Into::add;
+          for (Index p = block; p < block_end; ++p)
+            pack_rows(kernels, w, p * width, std::min(width, w.rows() - p * width), k, k_end, row_buffer,
+                      packed + (p - block) * panel_size);
+          for (Index i = 0; i < x.extent(0); i += row_block) {
+            const Index n = std::min(row_block, x.extent(0) - i);
+            const float* x_block = x.data() + i * x.stride(0) + k;
+            for (Index p = block; p < block_end; ++p) {
+              const float* panel = packed + (p - block) * panel_size;
+              float* out = y.data() + i * y.stride(0) + p * width;
+              const Index columns = std::min(width, w.rows() - p * width);
+              if (columns == width) {
+                kernels.multiply_panel(x_block, x.stride(0), n, panel, k_end - k, out, y.stride(0), into);
+                continue;
+              }
+              kernels.multiply_panel(x_block, x.stride(0), n, panel, k_end - k, edge, width, Into::set);
+              for (Index r = 0; r < n; ++r)
+                for (Index c = 0; c < columns; ++c) {
+                  float& element = out[r * y.stride(0) + c];
+                  element = into == Into::set ? edge[r * width + c] : element + edge[r * width + c];
+                }
+            }
+          }
+        }
+      }
+    }
+  });
 }
 
 inline void matmul(ThreadPool& pool, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y) {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <span>
 
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/isa.hpp"
+#include "activation_trace/ops/kernels/kernels.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -15,10 +15,10 @@ inline namespace v0 {
 /// Any of the three may be the same memory. Runs on the calling thread. Throws ShapeError for unequal lengths.
 void silu_multiply(std::span<const float> gate, std::span<const float> up, std::span<float> y, Isa isa = best_isa());
 
-inline void silu_multiply(std::span<const float> gate, std::span<const float> up, std::span<float> y, Isa /*isa*/) {
+inline void silu_multiply(std::span<const float> gate, std::span<const float> up, std::span<float> y, Isa isa) {
   detail::check_extent("silu_multiply: length of up", static_cast<Index>(up.size()), static_cast<Index>(gate.size()));
   detail::check_extent("silu_multiply: length of y", static_cast<Index>(y.size()), static_cast<Index>(gate.size()));
-  for (std::size_t i = 0; i < gate.size(); ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+  detail::kernels(isa).silu_multiply(gate.data(), up.data(), static_cast<Index>(gate.size()), y.data());
 }
 
 }  // namespace v0

@@ -60,7 +60,7 @@ class ThreadPool {
     std::thread thread;
   };
 
-  void run(Task task, void* context);
+  void run(Task task, void* context, int workers);
   void call(Task task, void* context, int worker) noexcept;
   void serve(int worker);
   void stop() noexcept;
@@ -110,11 +110,11 @@ void ThreadPool::for_each_range(Index count, Index grain, F&& f) {
   } context{&f, count, grain, count / grain + (count % grain != 0), size()};
   const auto task = [](void* opaque, int worker) {
     const auto& c = *static_cast<const Context*>(opaque);
-    const Index begin = c.chunks * worker / c.size * c.grain;
-    const Index end = std::min(c.chunks * (worker + 1) / c.size * c.grain, c.count);
+    const Index begin = (c.chunks * worker + c.size - 1) / c.size * c.grain;
+    const Index end = std::min((c.chunks * (worker + 1) + c.size - 1) / c.size * c.grain, c.count);
     if (begin < end) (*c.f)(begin, end, worker);
   };
-  run(task, &context);
+  run(task, &context, context.chunks > 1 ? size() : 1);
 }
 
 inline std::span<float> ThreadPool::scratch(int worker, Index floats) {
@@ -123,10 +123,10 @@ inline std::span<float> ThreadPool::scratch(int worker, Index floats) {
   return {buffer.data(), static_cast<std::size_t>(floats)};
 }
 
-inline void ThreadPool::run(Task task, void* context) {
+inline void ThreadPool::run(Task task, void* context, int workers) {
   if (busy_.exchange(true, std::memory_order_acquire))
     throw StateError("ThreadPool: for_each_range was called while another call runs");
-  if (size() > 1) {
+  if (workers > 1) {
     task_ = task;
     context_ = context;
     running_.store(size() - 1, std::memory_order_relaxed);

@@ -1,0 +1,119 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Stored weights to floats in their natural order, bit for bit what StoredMatrix::decode_row gives: products of
+// a scale and a quantum are exact, so that fused and separate rounding agree.
+
+template <class T>
+[[gnu::always_inline]] inline void decode_block(const T& block, float* y);
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q4_0Block& block, float* y) {
+  const F scale = set(widen(block.d));
+  for (Index j = 0; j < 16; j += lanes) {
+    const I bytes = load_u8(block.q + j);
+    store(y + j, to_float(subtract(bits_and(bytes, set(15)), set(8))) * scale);
+    store(y + 16 + j, to_float(subtract(shift_right(bytes, 4), set(8))) * scale);
+  }
+}
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q4_1Block& block, float* y) {
+  const F scale = set(widen(block.d));
+  const F offset = set(widen(block.m));
+  for (Index j = 0; j < 16; j += lanes) {
+    const I bytes = load_u8(block.q + j);
+    store(y + j, multiply_add(to_float(bits_and(bytes, set(15))), scale, offset));
+    store(y + 16 + j, multiply_add(to_float(shift_right(bytes, 4)), scale, offset));
+  }
+}
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q8_0Block& block, float* y) {
+  const F scale = set(widen(block.d));
+  for (Index j = 0; j < 32; j += lanes) store(y + j, to_float(load_i8(block.q + j)) * scale);
+}
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q4_KBlock& block, float* y) {
+  const float d = widen(block.d);
+  const float dmin = widen(block.dmin);
+  for (int group = 0; group < 8; ++group) {
+    const auto [scale, minimum] = GroupScale::unpack(block.scales, group);
+    const F step = set(d * static_cast<float>(scale));
+    const F offset = set(-dmin * static_cast<float>(minimum));
+    const std::uint8_t* bytes = block.q + group / 2 * 32;
+    for (Index j = 0; j < 32; j += lanes) {
+      const I q = bits_and(shift_right(load_u8(bytes + j), group % 2 * 4), set(15));
+      store(y + group * 32 + j, multiply_add(to_float(q), step, offset));
+    }
+  }
+}
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q5_KBlock& block, float* y) {
+  const float d = widen(block.d);
+  const float dmin = widen(block.dmin);
+  for (int group = 0; group < 8; ++group) {
+    const auto [scale, minimum] = GroupScale::unpack(block.scales, group);
+    const F step = set(d * static_cast<float>(scale));
+    const F offset = set(-dmin * static_cast<float>(minimum));
+    const std::uint8_t* bytes = block.q + group / 2 * 32;
+    for (Index j = 0; j < 32; j += lanes) {
+      const I low = bits_and(shift_right(load_u8(bytes + j), group % 2 * 4), set(15));
+      const I high = bits_and(shift_right(load_u8(block.high + j), group), set(1));
+      store(y + group * 32 + j, multiply_add(to_float(bits_or(low, shift_left(high, 4))), step, offset));
+    }
+  }
+}
+
+template <>
+[[gnu::always_inline]] inline void decode_block(const Q6_KBlock& block, float* y) {
+  const float d = widen(block.d);
+  for (int group = 0; group < 16; ++group) {  // 16 elements each
+    const int half = group / 8;
+    const int quarter = group % 8 / 2;
+    const F step = set(d * static_cast<float>(block.scales[group]));
+    const std::uint8_t* bytes = block.low + half * 64 + quarter % 2 * 32 + group % 2 * 16;
+    const std::uint8_t* bits = block.high + half * 32 + group % 2 * 16;
+    for (Index j = 0; j < 16; j += lanes) {
+      const I low = bits_and(shift_right(load_u8(bytes + j), quarter / 2 * 4), set(15));
+      const I high = bits_and(shift_right(load_u8(bits + j), quarter * 2), set(3));
+      store(y + group * 16 + j, to_float(subtract(bits_or(low, shift_left(high, 4)), set(32))) * step);
+    }
+  }
+}
+
+/// Elements of vectors of a scalar type.
+template <class T>
+[[gnu::always_inline]] inline F load_vector(const std::byte* p) {
+  if constexpr (std::is_same_v<T, Half>)
+    return load_f16(p);
+  else if constexpr (std::is_same_v<T, BFloat16>)
+    return load_bf16(p);
+  else
+    return load(reinterpret_cast<const float*>(p));
+}
+
+template <class T>
+[[gnu::always_inline]] inline float load_scalar(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return static_cast<float>(value);
+}
+
+/// `count` elements, whole blocks of them, from the block at `units` on.
+template <class T>
+inline void decode(const std::byte* units, Index count, float* y) {
+  if constexpr (QuantizedBlock<T>) {
+    for (Index i = 0; i < count; i += T::elements, units += sizeof(T)) {
+      T block;  // files promise no alignment; the copy is optimised away
+      std::memcpy(static_cast<void*>(&block), units, sizeof(T));
+      decode_block(block, y + i);
+    }
+  } else {
+    Index i = 0;
+    for (; i + lanes <= count; i += lanes) store(y + i, load_vector<T>(units + i * static_cast<Index>(sizeof(T))));
+    for (; i < count; ++i) y[i] = load_scalar<T>(units + i * static_cast<Index>(sizeof(T)));
+  }
+}

@@ -1,0 +1,323 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// One row of x times rows of w, dequantised in registers with 256-bit vectors. Also used on processors with
+// AVX-512: at these rates memory is the limit, not the width.
+//
+// Four- to six-bit quanta are not unpacked into a lane each (widen, convert, multiply: 4 to 5 instructions for 8
+// weights). 32-bit lanes are masked where the quantum lies and converted as they are, quantum * 2^k, and x has been
+// multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
+// Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
+
+// Elements of `arranged` after the x values: what offsets are multiplied by.
+//   q4_0, q4_1: per pair of blocks 64 x, later 4 sums; an odd last pair is filled up with zeros
+//   q4_k, q5_k: per 32 elements 32 x, later 1 sum;  q6_k: per 32 elements 32 x, later 2 sums of 16
+inline Index arranged_size(DType dtype, Index cols) {
+  switch (dtype) {
+    case DType::q4_0:
+    case DType::q4_1: return (cols + 63) / 64 * 68;
+    case DType::q4_k:
+    case DType::q5_k: return cols + cols / 32;
+    case DType::q6_k: return cols + cols / 16;
+    default: return 0;
+  }
+}
+
+/// The sum of 16 neighbours.
+inline float sum16(const float* x) { return sum(load(x) + load(x + 8)); }
+
+/// out[b][i] = x[4 i + b] * factors[b] for b < 4, i < 4: bytes of a lane become vectors of their own.
+inline void arrange16(const float* x, const float (&factors)[4], float* out, Index out_stride) {
+  __m128 rows[4] = {_mm_loadu_ps(x), _mm_loadu_ps(x + 4), _mm_loadu_ps(x + 8), _mm_loadu_ps(x + 12)};
+  _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
+  for (Index b = 0; b < 4; ++b) _mm_storeu_ps(out + b * out_stride, _mm_mul_ps(rows[b], _mm_set1_ps(factors[b])));
+}
+
+inline void arrange_nibble_blocks(const float* x, Index cols, bool has_offset, float* out) {
+  constexpr float low[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
+  constexpr float high[4] = {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f};  // the last is shifted down, not masked
+  const Index pairs = (cols + 63) / 64;
+  float* sums = out + pairs * 64;
+  std::fill(cols % 64 == 0 ? sums : out + (pairs - 1) * 64, sums + pairs * 4, 0.0f);
+  for (Index block = 0; block < cols / 32; ++block, x += 32) {
+    float* to = out + block / 2 * 64 + block % 2 * 4;
+    arrange16(x, low, to, 16);
+    arrange16(x + 16, high, to + 8, 16);
+    const float total = sum16(x) + sum16(x + 16);
+    // Multiplied with (d, m) of q4_1 or (d, 0) of q4_0, whose quanta are 0..15 for -8..7.
+    sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : -8.0f * total;
+  }
+}
+
+inline void arrange_bytes(const float* x, Index cols, Index sums_per_group, float* out) {
+  constexpr float factors[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
+  float* sums = out + cols;
+  for (Index group = 0; group < cols / 32; ++group, x += 32, out += 32) {
+    arrange16(x, factors, out, 8);
+    arrange16(x + 16, factors, out + 4, 8);
+    const float first = sum16(x);
+    const float second = sum16(x + 16);
+    if (sums_per_group == 1) {
+      *sums++ = first + second;
+    } else {
+      *sums++ = first;
+      *sums++ = second;
+    }
+  }
+}
+
+inline void arrange(DType dtype, const float* x, Index cols, float* out) {
+  switch (dtype) {
+    case DType::q4_0: return arrange_nibble_blocks(x, cols, false, out);
+    case DType::q4_1: return arrange_nibble_blocks(x, cols, true, out);
+    case DType::q4_k:
+    case DType::q5_k: return arrange_bytes(x, cols, 1, out);
+    case DType::q6_k: return arrange_bytes(x, cols, 2, out);
+    default: return;
+  }
+}
+
+[[gnu::always_inline]] inline __m256i load_bytes(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+[[gnu::always_inline]] inline __m256i load_bytes(const void* low, const void* high) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(low))),
+                                 _mm_loadu_si128(static_cast<const __m128i*>(high)), 1);
+}
+[[gnu::always_inline]] inline F masked(__m256i v, int mask) {
+  return _mm256_cvtepi32_ps(_mm256_and_si256(v, _mm256_set1_epi32(mask)));
+}
+[[gnu::always_inline]] inline F broadcast_lane(F v, int lane) {
+  return _mm256_permutevar8x32_ps(v, _mm256_set1_epi32(lane));
+}
+
+/// Sum of q x over the bytes of v, each of which holds a quantum in its low bits.
+[[gnu::always_inline]] inline F sum_bytes(__m256i v, int mask, const float* x) {
+  F even = masked(v, mask) * load(x);
+  F odd = masked(v, mask << 8) * load(x + 8);
+  even = multiply_add(masked(v, mask << 16), load(x + 16), even);
+  odd = multiply_add(masked(v, mask << 24), load(x + 24), odd);
+  return even + odd;
+}
+
+// dot_row<T>: 8 partial sums of one row of w times x.
+
+template <class T>
+[[gnu::always_inline]] inline F dot_row(const std::byte* w, Index cols, const float* x, const float* /*arranged*/) {
+  constexpr Index size = static_cast<Index>(sizeof(T));
+  F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  Index i = 0;
+  for (; i + 32 <= cols; i += 32) {
+#pragma GCC unroll 4
+    for (Index j = 0; j < 4; ++j)
+      sums[j] = multiply_add(load_vector<T>(w + (i + j * 8) * size), load(x + i + j * 8), sums[j]);
+  }
+  for (; i + 8 <= cols; i += 8) sums[0] = multiply_add(load_vector<T>(w + i * size), load(x + i), sums[0]);
+  float rest = 0.0f;
+  for (; i < cols; ++i) rest += load_scalar<T>(w + i * size) * x[i];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]) + _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
+}
+
+template <>
+[[gnu::always_inline]] inline F dot_row<Q8_0Block>(const std::byte* w, Index cols, const float* x, const float*) {
+  F total = set(0.0f);
+  for (Index i = 0; i < cols; i += 32, w += sizeof(Q8_0Block)) {
+    Half d;
+    std::memcpy(&d, w, sizeof(d));
+    const auto* q = reinterpret_cast<const std::int8_t*>(w + offsetof(Q8_0Block, q));
+    F even = to_float(load_i8(q)) * load(x + i);
+    F odd = to_float(load_i8(q + 8)) * load(x + i + 8);
+    even = multiply_add(to_float(load_i8(q + 16)), load(x + i + 16), even);
+    odd = multiply_add(to_float(load_i8(q + 24)), load(x + i + 24), odd);
+    total = multiply_add(even + odd, set(widen(d)), total);
+  }
+  return total;
+}
+
+/// Adds the products of two blocks of 16 bytes, one in each half, and those of their offsets.
+template <class T>
+[[gnu::always_inline]] inline void add_nibble_blocks(const std::byte* first, const std::byte* second, const float* x,
+                                                     const float* sums, F& total, __m128& offsets) {
+  using Header = std::conditional_t<std::is_same_v<T, Q4_1Block>, std::uint32_t, std::uint16_t>;  // (d, m) or d
+  Header h0;
+  Header h1;
+  std::memcpy(&h0, first, sizeof(h0));
+  std::memcpy(&h1, second, sizeof(h1));
+  const auto both = static_cast<std::int64_t>(static_cast<std::uint64_t>(h1) << 32 | h0);
+  const __m128 header = _mm_cvtph_ps(_mm_cvtsi64_si128(both));  // d0, m0, d1, m1
+  const __m256i v = load_bytes(first + sizeof(Header), second + sizeof(Header));
+  F even = masked(v, 0xf) * load(x);
+  F odd = masked(v, 0xf0) * load(x + 8);
+  even = multiply_add(masked(v, 0xf00), load(x + 16), even);
+  odd = multiply_add(masked(v, 0xf000), load(x + 24), odd);
+  even = multiply_add(masked(v, 0xf0000), load(x + 32), even);
+  odd = multiply_add(masked(v, 0xf00000), load(x + 40), odd);
+  even = multiply_add(masked(v, 0xf000000), load(x + 48), even);
+  odd = multiply_add(_mm256_cvtepi32_ps(_mm256_srli_epi32(v, 28)), load(x + 56), odd);
+  const F scale = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(header), _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
+  total = multiply_add(even + odd, scale, total);
+  offsets = _mm_fmadd_ps(header, _mm_loadu_ps(sums), offsets);
+}
+
+template <class T>
+[[gnu::always_inline]] inline F dot_nibble_blocks(const std::byte* w, Index cols, const float* arranged) {
+  constexpr Index size = static_cast<Index>(sizeof(T));
+  const Index pairs = (cols + 63) / 64;
+  const float* offsets = arranged + pairs * 64;
+  F total = set(0.0f);
+  __m128 offset_total = _mm_setzero_ps();
+  for (Index p = 0; p < cols / 64; ++p)
+    add_nibble_blocks<T>(w + p * 2 * size, w + (p * 2 + 1) * size, arranged + p * 64, offsets + p * 4, total,
+                         offset_total);
+  if (cols % 64 != 0) {
+    constexpr T nothing{};
+    const Index p = pairs - 1;
+    add_nibble_blocks<T>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), arranged + p * 64,
+                         offsets + p * 4, total, offset_total);
+  }
+  return total + _mm256_insertf128_ps(_mm256_setzero_ps(), offset_total, 0);
+}
+
+template <>
+[[gnu::always_inline]] inline F dot_row<Q4_0Block>(const std::byte* w, Index cols, const float*,
+                                                   const float* arranged) {
+  return dot_nibble_blocks<Q4_0Block>(w, cols, arranged);
+}
+template <>
+[[gnu::always_inline]] inline F dot_row<Q4_1Block>(const std::byte* w, Index cols, const float*,
+                                                   const float* arranged) {
+  return dot_nibble_blocks<Q4_1Block>(w, cols, arranged);
+}
+
+/// The eight 6-bit scales and minima of a Q4_K or Q5_K block, four at a time in 32-bit words.
+[[gnu::always_inline]] inline void unpack_scales(const std::uint8_t (&packed)[12], F& scales, F& minima) {
+  std::uint32_t a, b, c;
+  std::memcpy(&a, packed, 4);
+  std::memcpy(&b, packed + 4, 4);
+  std::memcpy(&c, packed + 8, 4);
+  const std::uint32_t s[2] = {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | ((a >> 2) & 0x30303030u)};
+  const std::uint32_t m[2] = {b & 0x3f3f3f3fu, ((c >> 4) & 0x0f0f0f0fu) | ((b >> 2) & 0x30303030u)};
+  scales = to_float(load_u8(reinterpret_cast<const std::uint8_t*>(s)));
+  minima = to_float(load_u8(reinterpret_cast<const std::uint8_t*>(m)));
+}
+
+template <>
+[[gnu::always_inline]] inline F dot_row<Q4_KBlock>(const std::byte* w, Index cols, const float*,
+                                                   const float* arranged) {
+  const float* sums = arranged + cols;
+  F total = set(0.0f);
+  for (Index i = 0; i < cols; i += 256, w += sizeof(Q4_KBlock), sums += 8) {
+    Q4_KBlock block;
+    std::memcpy(static_cast<void*>(&block), w, sizeof(block));
+    F scales, minima;
+    unpack_scales(block.scales, scales, minima);
+    scales = scales * set(widen(block.d));
+    total = multiply_add(minima * set(-widen(block.dmin)), load(sums), total);
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      const __m256i v = load_bytes(w + offsetof(Q4_KBlock, q) + pair * 32);
+      const float* x = arranged + i + pair * 64;
+      total = multiply_add(sum_bytes(v, 15, x), broadcast_lane(scales, 2 * pair), total);
+      total = multiply_add(sum_bytes(_mm256_srli_epi32(v, 4), 15, x + 32), broadcast_lane(scales, 2 * pair + 1), total);
+    }
+  }
+  return total;
+}
+
+template <>
+[[gnu::always_inline]] inline F dot_row<Q5_KBlock>(const std::byte* w, Index cols, const float*,
+                                                   const float* arranged) {
+  const float* sums = arranged + cols;
+  const __m256i nibbles = _mm256_set1_epi8(15);
+  const __m256i fifth = _mm256_set1_epi8(16);
+  F total = set(0.0f);
+  for (Index i = 0; i < cols; i += 256, w += sizeof(Q5_KBlock), sums += 8) {
+    Q5_KBlock block;
+    std::memcpy(static_cast<void*>(&block), w, sizeof(block));
+    F scales, minima;
+    unpack_scales(block.scales, scales, minima);
+    scales = scales * set(widen(block.d));
+    total = multiply_add(minima * set(-widen(block.dmin)), load(sums), total);
+    const __m256i high = load_bytes(w + offsetof(Q5_KBlock, high));
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      const __m256i v = load_bytes(w + offsetof(Q5_KBlock, q) + pair * 32);
+      const float* x = arranged + i + pair * 64;
+      // Bits 2 pair and 2 pair + 1 of every byte of `high` move to bit 4.
+      const __m256i bit0 = pair < 2 ? _mm256_slli_epi32(high, 4 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 4);
+      const __m256i bit1 = pair < 2 ? _mm256_slli_epi32(high, 3 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 3);
+      const __m256i low_quanta = _mm256_or_si256(_mm256_and_si256(v, nibbles), _mm256_and_si256(bit0, fifth));
+      const __m256i high_quanta =
+          _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 4), nibbles), _mm256_and_si256(bit1, fifth));
+      total = multiply_add(sum_bytes(low_quanta, 31, x), broadcast_lane(scales, 2 * pair), total);
+      total = multiply_add(sum_bytes(high_quanta, 31, x + 32), broadcast_lane(scales, 2 * pair + 1), total);
+    }
+  }
+  return total;
+}
+
+template <>
+[[gnu::always_inline]] inline F dot_row<Q6_KBlock>(const std::byte* w, Index cols, const float*,
+                                                   const float* arranged) {
+  const float* sums = arranged + cols;
+  const __m256i nibbles = _mm256_set1_epi8(15);
+  const __m256i top = _mm256_set1_epi8(48);
+  F total = set(0.0f);
+  for (Index i = 0; i < cols; i += 256, w += sizeof(Q6_KBlock), sums += 16) {
+    Half d;
+    std::memcpy(&d, w + offsetof(Q6_KBlock, d), sizeof(d));
+    const auto* packed = reinterpret_cast<const std::int8_t*>(w + offsetof(Q6_KBlock, scales));
+    const F scales[2] = {to_float(load_i8(packed)) * set(widen(d)), to_float(load_i8(packed + 8)) * set(widen(d))};
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {  // quanta are 0..63 for -32..31
+      total = multiply_add(scales[half] * set(-32.0f), load(sums + half * 8), total);
+      const __m256i high = load_bytes(w + offsetof(Q6_KBlock, high) + half * 32);
+#pragma GCC unroll 4
+      for (int quarter = 0; quarter < 4; ++quarter) {
+        const __m256i low = load_bytes(w + offsetof(Q6_KBlock, low) + half * 64 + quarter % 2 * 32);
+        const __m256i low_bits = _mm256_and_si256(_mm256_srli_epi32(low, quarter / 2 * 4), nibbles);
+        // Bits 2 quarter and 2 quarter + 1 of every byte move to bits 4 and 5.
+        const __m256i shifted =
+            quarter < 2 ? _mm256_slli_epi32(high, 4 - 2 * quarter) : _mm256_srli_epi32(high, 2 * quarter - 4);
+        const __m256i quanta = _mm256_or_si256(low_bits, _mm256_and_si256(shifted, top));
+        const __m256i lanes_of_groups =
+            _mm256_setr_epi32(2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter + 1, 2 * quarter + 1,
+                              2 * quarter + 1, 2 * quarter + 1);
+        total = multiply_add(sum_bytes(quanta, 63, arranged + i + half * 128 + quarter * 32),
+                             _mm256_permutevar8x32_ps(scales[half], lanes_of_groups), total);
+      }
+    }
+  }
+  return total;
+}
+
+template <class T>
+inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                        const float* arranged, float* y) {
+  for (Index r = 0; r < rows; r += 4) {
+    F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+    const Index n = std::min<Index>(4, rows - r);
+    for (Index j = 0; j < n; ++j) sums[j] = dot_row<T>(w + (r + j) * row_bytes, cols, x, arranged);
+    // Four sums across lanes for the price of two.
+    const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+    float totals[4];
+    _mm_storeu_ps(totals, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+    std::copy(totals, totals + n, y + r);
+  }
+}
+
+/// y[r] = row r of w times x; `arranged` is what `arrange` made of x.
+inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                     const float* arranged, float* y) {
+  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
+    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
+  }
+}

@@ -1,0 +1,48 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// One row of x times rows of w, plainly: blocks are decoded to a buffer in the first-level cache. x is used as it
+// is. (The faster form of x86 is in dot_avx2.inl.)
+
+inline Index arranged_size(DType, Index) { return 0; }
+inline void arrange(DType, const float*, Index, float*) {}
+
+template <class T>
+inline float dot_row(const std::byte* w, Index cols, const float* x) {
+  constexpr Index elements = elements_per_unit<T>;
+  constexpr Index chunk = 256;
+  float buffer[chunk];
+  F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  float rest = 0.0f;
+  for (Index begin = 0; begin < cols; begin += chunk) {
+    const Index n = std::min(chunk, cols - begin);
+    decode<T>(w + begin / elements * static_cast<Index>(sizeof(T)), n, buffer);
+    Index i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+      for (Index j = 0; j < 4; ++j)
+        sums[j] = multiply_add(load(buffer + i + j * lanes), load(x + begin + i + j * lanes), sums[j]);
+    for (; i < n; ++i) rest += buffer[i] * x[begin + i];
+  }
+  return sum((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
+}
+
+template <class T>
+inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
+  for (Index r = 0; r < rows; ++r) y[r] = dot_row<T>(w + r * row_bytes, cols, x);
+}
+
+/// y[r] = row r of w times x.
+inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                     const float* /*arranged*/, float* y) {
+  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
+    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, y);
+    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, y);
+    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, y);
+    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, y);
+    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, y);
+    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, y);
+    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, y);
+    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, y);
+    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, y);
+  }
+}

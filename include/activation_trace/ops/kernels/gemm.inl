@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The matrix product: weights are decoded while they are packed into panels of floats, and an outer-product
+// micro-kernel multiplies panels by rows of x. One vector lane is one row of w, so that a tile of the result is
+// stored, and a softmax over the rows of x is taken, without any operation across lanes.
+
+constexpr Index panel_width = tile_vectors * lanes;
+
+/// Rows [0, rows) of `source`, elements [begin, end), as panel[k][panel_width]; missing rows are 0.
+/// `row_buffer` holds panel_width * pack_depth floats.
+template <class T>
+inline void pack_panel(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
+                       float* panel) {
+  constexpr Index elements = elements_per_unit<T>;
+  for (Index k = begin; k < end; k += pack_depth) {
+    const Index depth = std::min(pack_depth, end - k);
+    for (Index r = 0; r < panel_width; ++r) {
+      float* row = row_buffer + r * pack_depth;
+      if (r < rows)
+        decode<T>(source[r] + k / elements * static_cast<Index>(sizeof(T)), depth, row);
+      else
+        std::fill(row, row + depth, 0.0f);
+    }
+    float* out = panel + (k - begin) * panel_width;
+    Index c = 0;
+    for (; c + transpose_size <= depth; c += transpose_size)
+      for (Index r = 0; r < panel_width; r += transpose_size)
+        transpose(row_buffer + r * pack_depth + c, pack_depth, out + c * panel_width + r, panel_width);
+    for (; c < depth; ++c)
+      for (Index r = 0; r < panel_width; ++r) out[c * panel_width + r] = row_buffer[r * pack_depth + c];
+  }
+}
+
+inline void pack(DType dtype, const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
+                 float* panel) {
+  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
+    case DType::f32: return pack_panel<float>(source, rows, begin, end, row_buffer, panel);
+    case DType::f16: return pack_panel<Half>(source, rows, begin, end, row_buffer, panel);
+    case DType::bf16: return pack_panel<BFloat16>(source, rows, begin, end, row_buffer, panel);
+    case DType::q8_0: return pack_panel<Q8_0Block>(source, rows, begin, end, row_buffer, panel);
+    case DType::q4_0: return pack_panel<Q4_0Block>(source, rows, begin, end, row_buffer, panel);
+    case DType::q4_1: return pack_panel<Q4_1Block>(source, rows, begin, end, row_buffer, panel);
+    case DType::q4_k: return pack_panel<Q4_KBlock>(source, rows, begin, end, row_buffer, panel);
+    case DType::q5_k: return pack_panel<Q5_KBlock>(source, rows, begin, end, row_buffer, panel);
+    case DType::q6_k: return pack_panel<Q6_KBlock>(source, rows, begin, end, row_buffer, panel);
+  }
+}
+
+/// out[r][0, vectors * lanes) = or += sum over k of x[r][k] * panel[k][...]. Each element is one chain of
+/// multiply-adds in the order of k, whatever the shape of the tile.
+template <Index rows, Index vectors>
+[[gnu::always_inline]] inline void tile(const float* x, Index x_stride, const float* panel, Index depth, float* out,
+                                        Index out_stride, Into into) {
+  F sums[rows][vectors];
+#pragma GCC unroll 16
+  for (Index r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+    for (Index v = 0; v < vectors; ++v) sums[r][v] = set(0.0f);
+  for (Index k = 0; k < depth; ++k, panel += panel_width, ++x) {
+    F w[vectors];
+#pragma GCC unroll 2
+    for (Index v = 0; v < vectors; ++v) w[v] = load(panel + v * lanes);
+#pragma GCC unroll 16
+    for (Index r = 0; r < rows; ++r) {
+      const F broadcast = set(x[r * x_stride]);
+#pragma GCC unroll 2
+      for (Index v = 0; v < vectors; ++v) sums[r][v] = multiply_add(broadcast, w[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (Index r = 0; r < rows; ++r) {
+#pragma GCC unroll 2
+    for (Index v = 0; v < vectors; ++v) {
+      float* p = out + r * out_stride + v * lanes;
+      store(p, into == Into::add ? load(p) + sums[r][v] : sums[r][v]);
+    }
+  }
+}
+
+/// As `tile` for any number of rows: full tiles, then the largest that fit.
+template <Index rows, Index vectors>
+inline void tiles(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
+                  Index out_stride, Into into) {
+  for (; n >= rows; n -= rows, x += rows * x_stride, out += rows * out_stride)
+    tile<rows, vectors>(x, x_stride, panel, depth, out, out_stride, into);
+  if constexpr (rows > 1)
+    if (n > 0) tiles<(rows > 4 ? rows / 2 : rows - 1), vectors>(x, x_stride, n, panel, depth, out, out_stride, into);
+}
+
+/// out [n, panel_width] (+)= x [n, depth] panel [depth, panel_width].
+inline void multiply_panel(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
+                           Index out_stride, Into into) {
+  tiles<tile_rows, tile_vectors>(x, x_stride, n, panel, depth, out, out_stride, into);
+}
+
+/// The same for the first `lanes` columns only: few candidates do not pay for a whole panel.
+inline void multiply_narrow_panel(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
+                                  Index out_stride, Into into) {
+  tiles<12, 1>(x, x_stride, n, panel, depth, out, out_stride, into);
+}

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Vectors of 16 floats: AVX-512 F, BW, DQ and VL. The names are explained in simd_portable.inl.
+
+using F = __m512;
+using I = __m512i;
+
+constexpr Index lanes = 16;
+
+// Zero-masked forms with all lanes chosen: g++ 12 warns of an uninitialised value inside the plain ones (PR 105593).
+constexpr __mmask16 all = 0xffff;
+
+[[gnu::always_inline]] inline F set(float x) { return _mm512_set1_ps(x); }
+[[gnu::always_inline]] inline F load(const float* p) { return _mm512_loadu_ps(p); }
+[[gnu::always_inline]] inline void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+
+[[gnu::always_inline]] inline F multiply_add(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+[[gnu::always_inline]] inline F max(F a, F b) { return _mm512_maskz_max_ps(all, a, b); }
+[[gnu::always_inline]] inline F min(F a, F b) { return _mm512_maskz_min_ps(all, a, b); }
+[[gnu::always_inline]] inline F zero_where_less(F x, F bound, F result) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), result);
+}
+[[gnu::always_inline]] inline F round(F x) {
+  return _mm512_maskz_roundscale_ps(all, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+[[gnu::always_inline]] inline F power_of_two(F n) {
+  return _mm512_castsi512_ps(
+      _mm512_maskz_slli_epi32(all, _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, n), _mm512_set1_epi32(127)), 23));
+}
+
+[[gnu::always_inline]] inline float sum(F v) {
+  return avx2::sum(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1)));
+}
+[[gnu::always_inline]] inline float largest(F v) {
+  return avx2::largest(
+      _mm256_max_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1)));
+}
+
+[[gnu::always_inline]] inline I load_u8(const std::uint8_t* p) {
+  return _mm512_maskz_cvtepu8_epi32(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+[[gnu::always_inline]] inline I load_i8(const std::int8_t* p) {
+  return _mm512_maskz_cvtepi8_epi32(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+[[gnu::always_inline]] inline I set(std::int32_t x) { return _mm512_set1_epi32(x); }
+[[gnu::always_inline]] inline I bits_and(I a, I b) { return _mm512_and_si512(a, b); }
+[[gnu::always_inline]] inline I bits_or(I a, I b) { return _mm512_or_si512(a, b); }
+[[gnu::always_inline]] inline I subtract(I a, I b) { return _mm512_sub_epi32(a, b); }
+[[gnu::always_inline]] inline I shift_left(I a, int n) {
+  return _mm512_maskz_slli_epi32(all, a, static_cast<unsigned>(n));
+}
+[[gnu::always_inline]] inline I shift_right(I a, int n) {
+  return _mm512_maskz_srli_epi32(all, a, static_cast<unsigned>(n));
+}
+[[gnu::always_inline]] inline F to_float(I v) { return _mm512_maskz_cvtepi32_ps(all, v); }
+
+[[gnu::always_inline]] inline float widen(Half h) { return _cvtsh_ss(h.bits); }
+[[gnu::always_inline]] inline F load_f16(const std::byte* p) {
+  return _mm512_maskz_cvtph_ps(all, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+[[gnu::always_inline]] inline F load_bf16(const std::byte* p) {
+  return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(
+      all, _mm512_maskz_cvtepu16_epi32(all, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+
+constexpr Index transpose_size = avx2::transpose_size;
+using avx2::transpose;
+
+constexpr Index tile_rows = 12;  // 24 accumulators, 2 of w, 1 broadcast of x: 27 of 32 registers
+constexpr Index tile_vectors = 2;

@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Elementary functions, and the pieces of ops that are made of them.
+
+/// e^x to 1 ulp or so: 0 below -87.3, where results would be denormal, and constant above 88.3; NaN stays NaN.
+[[gnu::always_inline]] inline F exp(F x) {
+  // min and max return their second argument if one is NaN.
+  const F clamped = min(set(88.3f), max(set(-87.3f), x));
+  const F n = round(clamped * set(0x1.715476p0f));
+  // ln 2 in two parts; n times the first is exact.
+  const F r = multiply_add(n, set(-0x1.0bfbe8p-15f), multiply_add(n, set(-0x1.62ep-1f), clamped));
+  // (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2, relative error of e^r 4e-9: weighted least squares towards equal ripples.
+  F p = set(0x1.6a235p-10f);
+  p = multiply_add(p, r, set(0x1.123a6cp-7f));
+  p = multiply_add(p, r, set(0x1.5558f4p-5f));
+  p = multiply_add(p, r, set(0x1.55549p-3f));
+  p = multiply_add(p, r, set(0x1.fffffcp-2f));
+  p = multiply_add(p * r, r, r) + set(1.0f);
+  return zero_where_less(x, set(-87.3f), p * power_of_two(n));
+}
+
+/// Appends `rows` rows of scores, each `width` columns wide, to the softmax state of every column. `state` is
+/// [3][panel_width]: maxima, sums, weighted sums as in SoftmaxState, whose rules for -inf, +inf and NaN hold.
+/// Two passes, maximum first: the tile is in the first-level cache, and differences are exact (KERNELS.md 4).
+inline void softmax_columns(const float* scores, Index rows, Index width, float* state) {
+  const F floor = set(-256.0f);  // e^-256 is 0, and a finite factor keeps 0 * inf out of the sums
+  for (Index c = 0; c < width; c += lanes) {
+    const F old = load(state + c);
+    F m = old;
+    for (Index t = 0; t < rows; ++t) m = max(load(scores + t * panel_width + c), m);
+    // A finite stand-in for -inf: differences from it are -inf, not NaN.
+    const F base = max(m, set(std::numeric_limits<float>::lowest()));
+    F l = set(0.0f);
+    F a = set(0.0f);
+    for (Index t = 0; t < rows; ++t) {
+      const F d = max(floor, load(scores + t * panel_width + c) - base);
+      const F e = exp(d);
+      l = l + e;
+      a = multiply_add(d, e, a);
+    }
+    const F d = max(floor, old - base);
+    const F scale = exp(d);
+    const F old_sum = load(state + panel_width + c);
+    const F old_weighted = load(state + 2 * panel_width + c);
+    store(state + c, m);
+    store(state + panel_width + c, multiply_add(scale, old_sum, l));
+    store(state + 2 * panel_width + c, multiply_add(scale, multiply_add(d, old_sum, old_weighted), a));
+  }
+}
+
+/// scores[0, count) become e^(scale * (score - maximum)), the rest up to `padded`, a multiple of lanes, 0.
+/// Returns their sum.
+inline float exponentiate_row(float* scores, Index count, Index padded, float scale) {
+  for (Index i = count; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+  F maxima = load(scores);
+  for (Index i = lanes; i < padded; i += lanes) maxima = max(load(scores + i), maxima);
+  const F maximum = set(largest(maxima));
+  F total = set(0.0f);
+  for (Index i = 0; i < padded; i += lanes) {
+    const F e = exp((load(scores + i) - maximum) * set(scale));
+    store(scores + i, e);
+    total = total + e;
+  }
+  return sum(total);
+}
+
+/// out[c] = sum over the rows r of weights[r] * values[r][c].
+inline void weighted_sum(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out) {
+  Index c = 0;
+  for (; c + 4 * lanes <= cols; c += 4 * lanes) {
+    F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+    for (Index r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+      for (Index j = 0; j < 4; ++j)
+        sums[j] = multiply_add(set(weights[r]), load(values + r * stride + c + j * lanes), sums[j]);
+    for (Index j = 0; j < 4; ++j) store(out + c + j * lanes, sums[j]);
+  }
+  for (; c < cols; ++c) {
+    float total = 0.0f;
+    for (Index r = 0; r < rows; ++r) total += weights[r] * values[r * stride + c];
+    out[c] = total;
+  }
+}
+
+[[gnu::always_inline]] inline F silu(F g) {
+  const F bounded = max(set(-88.3f), g);  // where the result is 0 within 1e-36; -inf would become NaN below
+  return bounded / (set(1.0f) + exp(set(0.0f) - bounded));
+}
+
+inline void silu_multiply(const float* gate, const float* up, Index n, float* y) {
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) store(y + i, silu(load(gate + i)) * load(up + i));
+  if (i < n) {
+    float rest[2][lanes] = {};
+    std::copy(gate + i, gate + n, rest[0]);
+    std::copy(up + i, up + n, rest[1]);
+    store(rest[0], silu(load(rest[0])) * load(rest[1]));
+    std::copy(rest[0], rest[0] + (n - i), y + i);
+  }
+}
+
+inline void rms_norm(const float* x, const float* weight, Index d, float eps, float* y) {
+  F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  Index i = 0;
+  for (; i + 4 * lanes <= d; i += 4 * lanes) {
+    for (Index j = 0; j < 4; ++j) {
+      const F v = load(x + i + j * lanes);
+      sums[j] = multiply_add(v, v, sums[j]);
+    }
+  }
+  double squares = static_cast<double>(sum((sums[0] + sums[1]) + (sums[2] + sums[3])));
+  for (; i < d; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(d) + static_cast<double>(eps)));
+  i = 0;
+  for (; i + lanes <= d; i += lanes) store(y + i, load(x + i) * set(scale) * load(weight + i));
+  for (; i < d; ++i) y[i] = x[i] * scale * weight[i];
+}
