@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/tokenizer/tokenizer.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace detail {
+
+/// Whether a control token of that name ends an answer. Files name one EOS, but chat models stop with others
+/// as well: Llama 3 Instruct has <|end_of_text|> in the file and says <|eot_id|>.
+[[nodiscard]] constexpr bool is_end_name(std::string_view text) noexcept {
+  return text == "<|eot_id|>" || text == "<|eom_id|>" || text == "<|end_of_text|>" || text == "<|endoftext|>" ||
+         text == "<|im_end|>" || text == "</s>";
+}
+
+/// What a vocabulary's types say about special tokens; adds the end tokens to the settings.
+[[nodiscard]] inline std::vector<SpecialToken> find_special_tokens(const Vocabulary& vocabulary,
+                                                                   UserDefinedTokens user_defined,
+                                                                   TokenizerSettings& settings) {
+  std::vector<SpecialToken> special;
+  for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
+    const TokenType type = vocabulary.types[i];
+    const auto id = static_cast<TokenId>(i);
+    const std::string text(vocabulary.tokens[i]);
+    if (type == TokenType::control || type == TokenType::unknown)
+      special.push_back({text, id, SpecialTokens::parse});
+    else if (type == TokenType::user_defined && user_defined == UserDefinedTokens::cut_before)
+      special.push_back({text, id, SpecialTokens::as_text});
+    if (type == TokenType::control && is_end_name(text)) settings.end_tokens.push_back(id);
+  }
+  return special;
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,180 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "activation_trace/tokenizer/unicode.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// The ways a byte-level BPE tokenizer cuts text into pieces before it merges (FORMATS.md 3.4):
+enum class PreTokenizer : std::uint8_t {
+  gpt2,       ///< 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+  smollm,     ///< each \p{N} on its own, then gpt2 on what lies between
+  llama_bpe,  ///< (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|
+              ///< \s*[\r\n]+|\s+(?!\S)|\s+
+};
+
+/// The pre-tokenizer of a GGUF `tokenizer.ggml.pre`, or nothing if it is not one of the three.
+[[nodiscard]] constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept;
+
+/// Calls `take(std::string_view piece)` for the pieces of `text` in order. Together they are the text, none
+/// is empty. What is not valid UTF-8 counts as U+FFFD. One pass: linear in the text whatever it holds.
+template <class Take>
+constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& take);
+
+namespace detail {
+
+/// A cursor that classifies the next character.
+struct CharacterCursor {
+  std::string_view text;
+  std::size_t position = 0;
+  DecodedCharacter character{};
+  CharacterClass kind = CharacterClass::other;
+
+  constexpr CharacterCursor(std::string_view t, std::size_t at) noexcept : text(t), position(at) { look(); }
+
+  [[nodiscard]] constexpr bool at_end() const noexcept { return position == text.size(); }
+  [[nodiscard]] constexpr bool is(CharacterClass wanted) const noexcept { return !at_end() && kind == wanted; }
+  [[nodiscard]] constexpr bool is_newline() const noexcept {
+    return !at_end() && (character.code_point == U'\r' || character.code_point == U'\n');
+  }
+  constexpr void advance() noexcept {
+    position += character.length;
+    look();
+  }
+  constexpr void skip(CharacterClass wanted) noexcept {
+    while (is(wanted)) advance();
+  }
+
+ private:
+  constexpr void look() noexcept {
+    if (at_end()) return;
+    character = decode_character(text, position);
+    kind = character_class(character.code_point);
+  }
+};
+
+/// Length of the contraction ('s 't 'm 'd 're 've 'll) that `text` begins with, 0 if none.
+[[nodiscard]] constexpr std::size_t contraction_length(std::string_view text) noexcept {
+  if (text.size() < 2 || text[0] != '\'') return 0;
+  switch (text[1]) {
+    case 's':
+    case 't':
+    case 'm':
+    case 'd': return 2;
+    case 'r':
+    case 'v': return text.size() > 2 && text[2] == 'e' ? 3 : 0;
+    case 'l': return text.size() > 2 && text[2] == 'l' ? 3 : 0;
+    default: return 0;
+  }
+}
+
+/// The same in both cases. The long s, U+017F, folds to s as well, as it does in the regular expressions.
+[[nodiscard]] constexpr std::size_t folded_contraction_length(std::string_view text) noexcept {
+  if (text.substr(0, 3) == "'\u017F") return 3;
+  char folded[3]{};
+  const std::size_t size = std::min<std::size_t>(text.size(), 3);
+  for (std::size_t i = 0; i < size; ++i)
+    folded[i] = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] - 'A' + 'a') : text[i];
+  return contraction_length({folded, size});
+}
+
+/// The end of the piece for `\s+(?!\S)|\s+` at a space: the whole run at the text's end, else all but its last
+/// character, which goes with the word; a run of one is a piece.
+[[nodiscard]] constexpr std::size_t end_of_spaces(CharacterCursor cursor) noexcept {
+  const std::size_t begin = cursor.position;
+  std::size_t last = begin;
+  while (cursor.is(CharacterClass::space)) {
+    last = cursor.position;
+    cursor.advance();
+  }
+  return cursor.at_end() || last == begin ? cursor.position : last;
+}
+
+[[nodiscard]] constexpr std::size_t end_of_gpt2_piece(std::string_view text, std::size_t begin) noexcept {
+  if (const std::size_t length = contraction_length(text.substr(begin))) return begin + length;
+  CharacterCursor cursor(text, begin);
+  if (text[begin] == ' ') {
+    CharacterCursor word(text, begin + 1);
+    if (!word.at_end() && word.kind != CharacterClass::space) cursor = word;
+  }
+  if (cursor.kind == CharacterClass::space) return end_of_spaces(cursor);
+  cursor.skip(cursor.kind);
+  return cursor.position;
+}
+
+[[nodiscard]] constexpr std::size_t end_of_llama_piece(std::string_view text, std::size_t begin) noexcept {
+  if (const std::size_t length = folded_contraction_length(text.substr(begin))) return begin + length;
+  CharacterCursor cursor(text, begin);
+  const CharacterClass first = cursor.kind;
+
+  // [^\r\n\p{L}\p{N}]?\p{L}+
+  CharacterCursor word = cursor;
+  if (first != CharacterClass::letter && first != CharacterClass::number && !word.is_newline()) word.advance();
+  if (word.is(CharacterClass::letter)) {
+    word.skip(CharacterClass::letter);
+    return word.position;
+  }
+  if (first == CharacterClass::number) {
+    for (int i = 0; i < 3 && cursor.is(CharacterClass::number); ++i) cursor.advance();
+    return cursor.position;
+  }
+  //  ?[^\s\p{L}\p{N}]+[\r\n]*
+  CharacterCursor symbols(text, text[begin] == ' ' ? begin + 1 : begin);
+  if (symbols.is(CharacterClass::other)) {
+    symbols.skip(CharacterClass::other);
+    while (symbols.is_newline()) symbols.advance();
+    return symbols.position;
+  }
+  // \s*[\r\n]+ reaches to the last line break of the run of spaces.
+  std::size_t end_of_breaks = begin;
+  for (CharacterCursor spaces = cursor; spaces.is(CharacterClass::space);) {
+    const bool newline = spaces.is_newline();
+    spaces.advance();
+    if (newline) end_of_breaks = spaces.position;
+  }
+  return end_of_breaks != begin ? end_of_breaks : end_of_spaces(cursor);
+}
+
+}  // namespace detail
+
+constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
+  if (name == "gpt-2" || name == "gpt2") return PreTokenizer::gpt2;
+  if (name == "smollm") return PreTokenizer::smollm;
+  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return PreTokenizer::llama_bpe;
+  return std::nullopt;
+}
+
+template <class Take>
+constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& take) {
+  if (kind == PreTokenizer::smollm) {
+    std::size_t begin = 0;
+    for (detail::CharacterCursor cursor(text, 0); !cursor.at_end();) {
+      const std::size_t at = cursor.position;
+      const bool number = cursor.kind == CharacterClass::number;
+      cursor.advance();
+      if (!number) continue;
+      pre_tokenize(PreTokenizer::gpt2, text.substr(begin, at - begin), take);
+      take(text.substr(at, cursor.position - at));
+      begin = cursor.position;
+    }
+    pre_tokenize(PreTokenizer::gpt2, text.substr(begin), take);
+    return;
+  }
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = kind == PreTokenizer::llama_bpe ? detail::end_of_llama_piece(text, begin)
+                                                            : detail::end_of_gpt2_piece(text, begin);
+    take(text.substr(begin, end - begin));
+    begin = end;
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/tokenizer/bpe.hpp"
+#include "activation_trace/tokenizer/sentencepiece.hpp"
+#include "activation_trace/tokenizer/special_tokens.hpp"
+#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/tokenizer/vocabulary.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Whether decoded text shows the names of control tokens.
+enum class ControlTokens { hide, show };
+
+/// What surrounds the text, from the file. -1 is none.
+struct TokenizerSettings {
+  TokenId bos = -1;
+  TokenId eos = -1;
+  bool add_bos = false;
+  bool add_eos = false;
+  std::vector<TokenId> end_tokens;  ///< further tokens that end an answer, such as <|eot_id|>
+  std::string chat_template;        ///< the file's Jinja text, or empty: see ChatTemplate
+};
+
+/// Text to ids and back, for either kind of tokenizer. A value: cheap to copy, immutable, safe to share
+/// between threads. Made by load_tokenizer.
+class Tokenizer {
+ public:
+  /// `vocabulary` is what the tokenizer was made from; `special` may be empty. Throws FormatError if an id of
+  /// the settings or of a special token is out of range.
+  Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
+            std::vector<SpecialToken> special, TokenizerSettings settings);
+
+  /// The ids of `text`, nothing before or after. Ill-formed UTF-8 counts as U+FFFD, once per maximal subpart
+  /// (Python's errors="replace").
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text,
+                                            SpecialTokens special = SpecialTokens::as_text) const;
+
+  /// As encode, with BOS before and EOS after where the file says so: what a model wants to see first. A text
+  /// that begins with a parsed BOS, as some chat templates do, does not get a second one.
+  [[nodiscard]] std::vector<TokenId> encode_prompt(std::string_view text,
+                                                   SpecialTokens special = SpecialTokens::as_text) const;
+
+  /// The text of `ids`, always valid UTF-8 (ill-formed bytes become U+FFFD), without the space that encoding
+  /// put first. Throws ArgumentError for an id outside [0, vocab_size()).
+  [[nodiscard]] std::string decode(std::span<const TokenId> ids, ControlTokens control = ControlTokens::hide) const;
+
+  /// The bytes of one token, which may be part of a character; a control token's are its name. They live as
+  /// long as the tokenizer or a copy of it. Throws ArgumentError as decode.
+  [[nodiscard]] std::string_view piece(TokenId id) const;
+
+  /// Whether the token is no text: BOS, EOS and the like. Throws ArgumentError as decode.
+  [[nodiscard]] bool is_control(TokenId id) const;
+
+  /// Whether the token ends an answer: EOS, and what chat models say instead. False for ids out of range.
+  [[nodiscard]] bool ends_text(TokenId id) const noexcept;
+  /// Those tokens, sorted.
+  [[nodiscard]] std::span<const TokenId> end_tokens() const noexcept { return content_->settings.end_tokens; }
+
+  [[nodiscard]] Index vocab_size() const noexcept { return static_cast<Index>(content_->control.size()); }
+  [[nodiscard]] TokenId bos() const noexcept { return content_->settings.bos; }  ///< -1: none
+  [[nodiscard]] TokenId eos() const noexcept { return content_->settings.eos; }  ///< -1: none
+  [[nodiscard]] const TokenizerSettings& settings() const noexcept { return content_->settings; }
+
+  /// Whether encoding puts a space before the first word, which decoding takes away.
+  [[nodiscard]] bool adds_space() const noexcept;
+
+ private:
+  struct Content {
+    std::variant<BpeTokenizer, SentencePieceTokenizer> kind;
+    detail::SpecialTokenCutter cutter;
+    TokenizerSettings settings;
+    std::vector<bool> control;
+  };
+
+  void check(TokenId id) const;
+
+  std::shared_ptr<const Content> content_;
+};
+
+inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
+                            std::vector<SpecialToken> special, TokenizerSettings settings) {
+  const std::size_t size = vocabulary.tokens.size();
+  const auto check_id = [&](TokenId id, const std::string& what) {
+    if (id < 0 || detail::slot(id) >= size)
+      throw FormatError(vocabulary.file, what + " has id " + std::to_string(id) + ", but the vocabulary has " +
+                                             std::to_string(size) + " tokens");
+  };
+  if (settings.bos != -1) check_id(settings.bos, "the BOS token");
+  if (settings.eos != -1) check_id(settings.eos, "the EOS token");
+  if (settings.add_bos && settings.bos == -1)
+    throw FormatError(vocabulary.file, "the file wants a BOS token before the text and names none");
+  if (settings.add_eos && settings.eos == -1)
+    throw FormatError(vocabulary.file, "the file wants an EOS token after the text and names none");
+  for (const TokenId id : settings.end_tokens) check_id(id, "an end token");
+  for (const SpecialToken& token : special) check_id(token.id, "the special token " + detail::printable(token.text));
+
+  auto& ends = settings.end_tokens;
+  if (settings.eos != -1) ends.push_back(settings.eos);
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+
+  std::vector<bool> control(size);
+  for (std::size_t i = 0; i < size; ++i)
+    control[i] = vocabulary.types[i] == TokenType::control ||
+                 (vocabulary.types[i] == TokenType::unknown && std::holds_alternative<BpeTokenizer>(kind));
+  content_ = std::make_shared<const Content>(Content{std::move(kind), detail::SpecialTokenCutter(std::move(special)),
+                                                     std::move(settings), std::move(control)});
+}
+
+inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+  std::string replaced;
+  if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
+  std::vector<TokenId> ids;
+  TextPlace place = TextPlace::at_start;
+  content_->cutter.cut(
+      text, special,
+      [&](std::string_view part) {
+        if (const auto* bpe = std::get_if<BpeTokenizer>(&content_->kind))
+          bpe->encode(part, ids);
+        else
+          std::get<SentencePieceTokenizer>(content_->kind).encode(part, place, ids);
+        place = TextPlace::after_token;
+      },
+      [&](TokenId id) {
+        ids.push_back(id);
+        place = TextPlace::after_token;
+      });
+  return ids;
+}
+
+inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, SpecialTokens special) const {
+  std::vector<TokenId> ids = encode(text, special);
+  const TokenizerSettings& with = content_->settings;
+  if (with.add_bos && (ids.empty() || ids.front() != with.bos)) ids.insert(ids.begin(), with.bos);
+  if (with.add_eos && (ids.empty() || ids.back() != with.eos)) ids.push_back(with.eos);
+  return ids;
+}
+
+inline std::string Tokenizer::decode(std::span<const TokenId> ids, ControlTokens control) const {
+  std::string bytes;
+  bool at_start = adds_space();
+  for (const TokenId id : ids) {
+    std::string_view text = piece(id);
+    if (content_->control[detail::slot(id)]) {
+      if (control == ControlTokens::show) bytes += text;
+      continue;
+    }
+    if (at_start && text.starts_with(' ')) text.remove_prefix(1);
+    at_start = false;
+    bytes += text;
+  }
+  return replace_ill_formed(bytes);
+}
+
+inline std::string_view Tokenizer::piece(TokenId id) const {
+  check(id);
+  return std::visit([id](const auto& kind) { return kind.piece(id); }, content_->kind);
+}
+
+inline bool Tokenizer::is_control(TokenId id) const {
+  check(id);
+  return content_->control[detail::slot(id)];
+}
+
+inline bool Tokenizer::ends_text(TokenId id) const noexcept {
+  return std::binary_search(end_tokens().begin(), end_tokens().end(), id);
+}
+
+inline bool Tokenizer::adds_space() const noexcept {
+  const auto* pieces = std::get_if<SentencePieceTokenizer>(&content_->kind);
+  return pieces != nullptr && pieces->space_prefix() != SpacePrefix::none;
+}
+
+inline void Tokenizer::check(TokenId id) const {
+  if (id < 0 || static_cast<Index>(id) >= vocab_size())
+    throw ArgumentError("token id " + std::to_string(id) + " is outside the vocabulary of " +
+                        std::to_string(vocab_size()));
+}
+
+}  // namespace v0
+}  // namespace activation_trace
