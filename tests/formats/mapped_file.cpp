@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/formats/mapped_file.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "support/file_builders.hpp"
+
+using namespace activation_trace;
+
+TEST_CASE("both ways of access give the bytes, and they stay in place when the object moves") {
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "file", "some bytes");
+  for (const FileAccess access : {FileAccess::map, FileAccess::read}) {
+    MappedFile file = MappedFile::open(folder / "file", access);
+    CHECK(file.access() == access);
+    const auto bytes = file.bytes();
+    CHECK(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()) == "some bytes");
+    const MappedFile moved = std::move(file);
+    CHECK(moved.bytes().data() == bytes.data());
+    CHECK(file.bytes().empty());  // NOLINT(bugprone-use-after-move): the moved-from state is documented as empty
+    MappedFile other = MappedFile::open(folder / "file", FileAccess::map);
+    other = MappedFile::open(folder / "file", access);
+    CHECK(std::equal(other.bytes().begin(), other.bytes().end(), bytes.begin(), bytes.end()));
+  }
+}
+
+TEST_CASE("FORMATS.md 3.5, mmap of a file that shrinks: a file that was read does not change any more") {
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "file", std::string(100000, 'x'));
+  const MappedFile file = MappedFile::open(folder / "file", FileAccess::read);
+  std::filesystem::resize_file(folder / "file", 1);
+  CHECK(std::all_of(file.bytes().begin(), file.bytes().end(), [](std::byte b) { return b == std::byte{'x'}; }));
+}
+
+TEST_CASE("what is no readable file is named in one line") {
+  const test::TemporaryFolder folder;
+  const auto message = [&](const char* name) -> std::string {
+    try {
+      (void)MappedFile::open(folder / name);
+    } catch (const FormatError& error) {
+      CHECK(error.file() == (folder / name).string());
+      return std::string(error.what()).substr((folder / name).string().size());
+    }
+    return "no error";
+  };
+  CHECK(message("missing") == ": No such file or directory");
+  CHECK(message(".") == ": is a folder, not a file");
+  test::write_file(folder / "empty", "");
+  CHECK(message("empty") == ": is empty");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(message("pipe") == ": is not a regular file");  // and does not wait for a writer
+}
