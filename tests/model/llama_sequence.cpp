@@ -7,6 +7,7 @@
 
 #include "activation_trace/model/llama.hpp"
 #include "model/trace.hpp"
+#include "support/each_isa.hpp"
 
 using namespace activation_trace;
 using namespace activation_trace::test;
@@ -50,6 +51,28 @@ TEST_CASE("any cutting into calls and batches gives the token by token result") 
       check_close(traced(tiny, ids, {.max_context = 61, .max_batch = batch}, 2, piece), one_by_one, tiny.config());
     }
   }
+}
+
+TEST_CASE("batches of four or more tokens give the same bits, however they are cut") {
+  const TinyLlama tiny;
+  const std::vector<TokenId> ids = some_ids(150, tiny.config().vocab);
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(1, isa);
+    const auto traced_with = [&](Index batch, std::size_t piece) {
+      Llama model(tiny.config(), tiny.weights(), {.max_context = 150, .max_batch = batch}, pool);
+      Trace trace(tiny.config().layers);
+      trace.run(model, ids, piece);
+      return trace;
+    };
+    const Trace whole = traced_with(150, 150);
+    for (const auto& [batch, piece] :
+         {std::pair<Index, std::size_t>{146, 150}, {64, 150}, {16, 150}, {5, 150}, {150, 100}, {29, 50}}) {
+      CAPTURE(batch);
+      CAPTURE(piece);
+      const bool same = traced_with(batch, piece) == whole;
+      CHECK(same);
+    }
+  });
 }
 
 TEST_CASE("thread counts do not change a bit") {

@@ -34,7 +34,11 @@ struct LlamaOptions {
 ///
 /// Tokens are appended: the keys and values of all earlier positions stay in the cache, so a prompt may arrive
 /// in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory is
-/// allocated by the constructor. Results do not depend on the number of threads. Not thread-safe.
+/// allocated by the constructor. Not thread-safe.
+///
+/// Results are the same bit for bit for any number of threads, and for any cut of the tokens into batches of four
+/// or more. Fewer rows go through other kernels and may differ by rounding: decoding against prefill, and the top
+/// of the last position, which is computed alone unless h_N of others is observed.
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must the pool. Throws ArgumentError for an

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+"""Compares prefill of 512 tokens and decode after them with llama.cpp, interleaved on the same machine.
+
+Needs PyPI's llama-cpp-python, and gguf and numpy for types other than the file's own:
+
+    compare_llama_cpp.py --bench build/release/bench/bench_model --model SmolLM2-135M-Instruct.Q4_1.gguf \\
+        --types file f16 bf16 q8_0
+
+"file" is the model as it is; for the other types its dequantised weights are written in that type to a temporary
+folder. Each round runs llama.cpp and then our benchmark program; the table gives the medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+
+def convert(source, target, type_name):
+    """Writes the GGUF file `source` with every matrix stored as `type_name`; vectors stay float."""
+    import gguf
+
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(target, "llama")
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        kind = field.types[0]
+        if kind == gguf.GGUFValueType.ARRAY:
+            writer.add_array(field.name, field.contents())
+        else:
+            writer.add_key_value(field.name, field.contents(), kind)
+    quantized = gguf.GGMLQuantizationType[type_name.upper()]
+    for tensor in reader.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        kind = quantized if len(tensor.shape) > 1 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(tensor.name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class LlamaCpp:
+    def __init__(self, path, threads, flash_attention):
+        import llama_cpp
+
+        self.model = llama_cpp.Llama(path, n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=threads,
+                                     n_threads_batch=threads, flash_attn=flash_attention, verbose=False)
+        self.ids = [(i * 7919 + 13) % self.model.n_vocab() for i in range(512)]
+
+    def prefill(self):
+        self.model.reset()
+        return self.rate([self.ids])
+
+    def decode(self):
+        return self.rate([[i] for i in self.ids[:64]])
+
+    def rate(self, calls):
+        start = time.perf_counter()
+        for ids in calls:
+            self.model.eval(ids)
+        return sum(map(len, calls)) / (time.perf_counter() - start)
+
+
+def ours(program, path, threads):
+    """tokens/s of one run of the benchmark program, by benchmark."""
+    report = subprocess.run(
+        [program, f"--benchmark_filter=^(prefill_512|decode)/{os.path.basename(path).removesuffix('.gguf')}"
+                  f"/threads:{threads}/", "--benchmark_min_time=1", "--benchmark_format=json"],
+        env={**os.environ, "ACTIVATION_TRACE_MODEL": path}, check=True, capture_output=True, text=True)
+    results = json.loads(report.stdout)["benchmarks"]
+    return {r["name"].split("/")[0]: r["tokens/s"] for r in results}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--bench", required=True, help="our benchmark program, bench_model")
+    parser.add_argument("--model", required=True, help="a .gguf file")
+    parser.add_argument("--types", nargs="+", default=["file"], help='"file", f16, bf16, q8_0, q4_0, ...')
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+
+    print(f"tokens/s, medians of {args.rounds} rounds, {args.threads} threads, llama.cpp at the better of flash "
+          "attention on and off")
+    print(f"{'type':8} {'what':12} {'llama.cpp':>10} {'ours':>10} {'ratio':>6}   ours, every round")
+    with tempfile.TemporaryDirectory() as folder:
+        for type_name in args.types:
+            path = args.model
+            if type_name != "file":
+                path = os.path.join(folder, f"converted-{type_name}.gguf")
+                convert(args.model, path, type_name)
+            baselines = [LlamaCpp(path, args.threads, flash) for flash in (False, True)]
+            theirs = [{"prefill_512": [], "decode": []} for _ in baselines]
+            mine = {"prefill_512": [], "decode": []}
+            for baseline in baselines:  # the first run loads the file
+                baseline.prefill()
+            for _ in range(args.rounds):
+                for baseline, rates in zip(baselines, theirs):
+                    rates["prefill_512"].append(baseline.prefill())
+                    rates["decode"].append(baseline.decode())
+                for what, rate in ours(args.bench, path, args.threads).items():
+                    mine[what].append(rate)
+            for what, rates in mine.items():
+                best = max(statistics.median(t[what]) for t in theirs)
+                median = statistics.median(rates)
+                print(f"{type_name:8} {what:12} {best:10.1f} {median:10.1f} {median / best:6.2f}   "
+                      + " ".join(f"{r:.1f}" for r in rates), flush=True)
+            if type_name != "file":
+                os.remove(path)
+
+
+if __name__ == "__main__":
+    main()
