@@ -74,9 +74,10 @@ inline std::string unescaped(const std::string& text) {
 
 inline std::string read_all(const std::string& name) {
   if (name == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  // A folder can be opened, but reading it throws a text that does not name it.
   std::ifstream file(name, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file || std::filesystem::is_directory(name)) throw Error(name + ": the prompt cannot be read");
+  std::string text{std::istreambuf_iterator<char>(file), {}};
   return text;
 }
 

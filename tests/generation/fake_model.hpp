@@ -84,7 +84,7 @@ struct FakeDecoder {
   std::string rest = {};
 
   std::string push(TokenId id) const { return pieces[static_cast<std::size_t>(id)]; }
-  std::string flush() const { return rest; }
+  std::string finish() const { return rest; }
 };
 
 /// "<0>", "<1>", ...

@@ -37,7 +37,7 @@ Outcome run(const std::vector<std::string>& pieces, const std::vector<std::strin
     shown += matcher.push(piece);
     for (const std::string& stop : stops) CHECK(shown.find(stop) == std::string::npos);
   }
-  shown += matcher.flush();
+  shown += matcher.finish();
   return {shown, matcher.found()};
 }
 
@@ -59,11 +59,11 @@ TEST_CASE("what could become a stop string is held back, and no more than that")
   CHECK(matcher.push("\n") == "\n");  // the last two may still be its beginning
   CHECK(matcher.push("b") == "\n\nb");
   CHECK(matcher.push("\n") == "");
-  CHECK(matcher.flush() == "\n");
+  CHECK(matcher.finish() == "\n");
   CHECK(matcher.push("\n\nQ rest") == "");
   CHECK(matcher.found());
   CHECK(matcher.push("more") == "");
-  CHECK(matcher.flush() == "");
+  CHECK(matcher.finish() == "");
 }
 
 TEST_CASE("of several stop strings the one that is complete first wins, of those that end together the longest") {

@@ -40,7 +40,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const TokenI
 template <class D>
 concept TextDecoder = requires(D& decoder, TokenId id) {
   { decoder.push(id) } -> std::convertible_to<std::string_view>;
-  { decoder.flush() } -> std::convertible_to<std::string_view>;
+  { decoder.finish() } -> std::convertible_to<std::string_view>;
 };
 
 /// Continues `prompt`, greedily or by activation decoding (ALGORITHMS.md 1). The model starts at position 0 and is
@@ -234,8 +234,8 @@ GenerationResult generate(Model& model, Decoder&& decoder, std::span<const Token
         finished = false;
     }
     if (finished) {
-      result.text += stops.push(decoder.flush());
-      result.text += stops.flush();
+      result.text += stops.push(decoder.finish());
+      result.text += stops.finish();
     }
     if (callbacks.on_token &&
         callbacks.on_token({.step = step,
@@ -251,8 +251,8 @@ GenerationResult generate(Model& model, Decoder&& decoder, std::span<const Token
     logits = model.forward(std::span<const TokenId>(&id, 1), nobody);
   }
   if (result.reason == FinishReason::cancelled) {
-    result.text += stops.push(decoder.flush());
-    result.text += stops.flush();
+    result.text += stops.push(decoder.finish());
+    result.text += stops.finish();
   }
   result.decode_seconds = seconds_since(decode_start);
   return result;

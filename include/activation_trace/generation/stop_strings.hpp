@@ -26,7 +26,7 @@ class StopStrings {
   std::string_view push(std::string_view text);
 
   /// The end of the text: returns what was held back.
-  std::string_view flush();
+  std::string_view finish();
 
   [[nodiscard]] bool found() const noexcept { return found_; }
 
@@ -65,7 +65,7 @@ inline std::string_view StopStrings::push(std::string_view text) {
   return shown_;
 }
 
-inline std::string_view StopStrings::flush() {
+inline std::string_view StopStrings::finish() {
   shown_ = std::exchange(held_, {});
   return shown_;
 }
