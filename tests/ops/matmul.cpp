@@ -102,6 +102,30 @@ TEST_CASE("whole numbers come out exactly, on every path") {
   }
 }
 
+TEST_CASE("packing decodes every storage type bit for bit: rows of the identity read the weights back") {
+  std::mt19937 random(6);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const Index d = 512;
+    const Index m = 35;
+    const testing::RandomMatrix w(dtype, m, d, random);
+    std::vector<float> identity(static_cast<std::size_t>(d * d));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(d); ++i) identity[i * static_cast<std::size_t>(d) + i] = 1.0f;
+    const std::vector<double> expected = testing::decoded(w.view());
+    testing::each_isa([&](Isa isa) {
+      ThreadPool pool(1, isa);
+      std::vector<float> y(static_cast<std::size_t>(d * m));
+      matmul(pool, testing::matrix(identity, d, d), w.view(), {y.data(), {d, m}});
+      Index different = 0;
+      for (Index k = 0; k < d; ++k)
+        for (Index r = 0; r < m; ++r)
+          different += static_cast<double>(y[static_cast<std::size_t>(k * m + r)]) !=
+                       expected[static_cast<std::size_t>(r * d + k)];
+      CHECK(different == 0);
+    });
+  }
+}
+
 TEST_CASE("several targets in one call are the same as one call each") {
   std::mt19937 random(4);
   const Index d = 256;

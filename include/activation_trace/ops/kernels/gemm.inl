@@ -97,5 +97,5 @@ inline void multiply_panel(const float* x, Index x_stride, Index n, const float*
 /// The same for the first `lanes` columns only: few candidates do not pay for a whole panel.
 inline void multiply_narrow_panel(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
                                   Index out_stride, Into into) {
-  tiles<12, 1>(x, x_stride, n, panel, depth, out, out_stride, into);
+  tiles<8, 1>(x, x_stride, n, panel, depth, out, out_stride, into);
 }
