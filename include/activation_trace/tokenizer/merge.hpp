@@ -56,7 +56,8 @@ struct Merge {
 /// std::optional<Merge>. O(n log n) for n symbols, whatever they are.
 template <class Find>
 void merge_symbols(MergeMemory& memory, Find&& find) {
-  auto& [symbols, heap] = memory;
+  auto& symbols = memory.symbols;
+  auto& heap = memory.heap;
   if (symbols.empty()) return;
   symbols.back().next = -1;
   const auto after = [](const MergeCandidate& a, const MergeCandidate& b) {

@@ -93,7 +93,8 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
   TokenizerSettings settings;
   settings.bos = detail::find_token_id(gguf, "bos", is_bpe ? -1 : 1);
   settings.eos = detail::find_token_id(gguf, "eos", is_bpe ? -1 : 2);
-  settings.add_bos = gguf.find<bool>("tokenizer.ggml.add_bos_token").value_or(!is_bpe || is_llama3);
+  settings.add_bos =
+      gguf.find<bool>("tokenizer.ggml.add_bos_token").value_or((!is_bpe || is_llama3) && settings.bos != -1);
   settings.add_eos = gguf.find<bool>("tokenizer.ggml.add_eos_token").value_or(false);
   settings.chat_template = gguf.find<std::string_view>("tokenizer.chat_template").value_or("");
   for (const char* name : {"eot", "eom"})

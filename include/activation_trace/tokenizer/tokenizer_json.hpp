@@ -301,7 +301,6 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
   if (!model["unk_token"].is_null()) {
     options.unknown = find_token(model["unk_token"].text());
     if (options.unknown == -1) model["unk_token"].fail("is not a token");
-    set_type(options.unknown, TokenType::unknown);
   }
   if (!byte_fallback && !model["fuse_unk"].flag(false)) model["fuse_unk"].refuse("true without byte_fallback");
   SentencePieceTokenizer pieces(vocabulary_, options);

@@ -127,7 +127,8 @@ inline PairMerges::PairMerges(const Vocabulary& vocabulary, const TokenIndex& in
   merges_.reserve(vocabulary.merges.size());
   std::string joined;
   for (std::size_t i = 0; i < vocabulary.merges.size(); ++i) {
-    const auto& [left, right] = vocabulary.merges[i];
+    const std::string_view left = vocabulary.merges[i].first;
+    const std::string_view right = vocabulary.merges[i].second;
     joined.assign(left).append(right);
     const auto id = [&](std::string_view text) {
       const auto found = index.find(text);

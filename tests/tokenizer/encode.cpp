@@ -1,0 +1,220 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "activation_trace/tokenizer/tokenizer_json.hpp"
+#include "tokenizer/golden.hpp"
+
+using namespace activation_trace;
+using test::golden_ids;
+using test::golden_strings;
+using test::read_golden;
+using Ids = std::vector<TokenId>;
+
+namespace {
+
+nlohmann::json vocabulary(const std::string& name) {
+  return nlohmann::json::parse(read_golden("vocabularies/" + name + ".json"));
+}
+
+Tokenizer from_json(const std::string& name) {
+  return read_tokenizer_json(read_golden("vocabularies/" + name + ".json"), name + ".json");
+}
+
+Tokenizer from_model() { return read_tokenizer_model(read_golden("vocabularies/spm.model"), "spm.model"); }
+
+template <class Skip>
+void check_golden(const Tokenizer& tokenizer, const std::string& name, SpecialTokens special, Skip skip) {
+  CAPTURE(name);
+  const auto strings = golden_strings();
+  const auto expected = golden_ids(name + ".ids");
+  REQUIRE(expected.size() == strings.size());
+  std::size_t compared = 0;
+  for (std::size_t i = 0; i < strings.size(); ++i) {
+    CAPTURE(i);
+    if (skip(strings[i])) continue;
+    REQUIRE(tokenizer.encode(strings[i], special) == expected[i]);
+    ++compared;
+  }
+  CHECK(compared >= 1900);
+}
+
+void check_golden(const Tokenizer& tokenizer, const std::string& name, SpecialTokens special) {
+  check_golden(tokenizer, name, special, [](const std::string&) { return false; });
+}
+
+/// Tokens one by one give the same text as all at once, and never half a character.
+void check_stream(const Tokenizer& tokenizer, const Ids& ids) {
+  StreamDecoder stream(tokenizer, StreamStart::text);
+  std::string text;
+  for (const TokenId id : ids) {
+    const std::string part = stream.push(id);
+    REQUIRE(is_valid_utf8(part));
+    text += part;
+  }
+  text += stream.finish();
+  REQUIRE(text == tokenizer.decode(ids));
+}
+
+}  // namespace
+
+TEST_CASE("byte-level BPE encodes every golden string as tokenizers does, from either file") {
+  for (const auto& [name, pre] :
+       {std::pair("gpt2", "gpt-2"), std::pair("smollm", "smollm"), std::pair("llama_bpe", "llama-bpe")}) {
+    const std::string parse = std::string(name) + ".parse";
+    const Tokenizer json = from_json(name);
+    check_golden(json, name, SpecialTokens::as_text);
+    check_golden(json, parse, SpecialTokens::parse);
+    // GGUF cannot say that a token takes the space beside it.
+    const auto has_strip = [](const std::string& text) {
+      return text.find("<mask>") != std::string::npos || text.find("<strip>") != std::string::npos;
+    };
+    const Tokenizer gguf = test::tokenizer_of(test::gguf_of(vocabulary(name), pre));
+    check_golden(gguf, name, SpecialTokens::as_text, has_strip);
+    check_golden(gguf, parse, SpecialTokens::parse, has_strip);
+  }
+}
+
+TEST_CASE("SentencePiece BPE encodes every golden string as sentencepiece does") {
+  check_golden(from_model(), "spm", SpecialTokens::as_text);
+  // In a GGUF file user-defined tokens are cut out before the space is put first.
+  const Tokenizer gguf = test::tokenizer_of(test::gguf_of_model(read_golden("vocabularies/spm.model")));
+  check_golden(gguf, "spm", SpecialTokens::as_text,
+               [](const std::string& text) { return text.find("<tool") != std::string::npos; });
+  CHECK(gguf.bos() == 1);
+  CHECK(gguf.eos() == 2);
+  CHECK(gguf.encode_prompt("a").front() == 1);
+}
+
+TEST_CASE("both forms of Llama 2's tokenizer.json encode every golden string as tokenizers does") {
+  for (const std::string name : {"llama2_prepend", "llama2_metaspace"}) {
+    const Tokenizer tokenizer = from_json(name);
+    check_golden(tokenizer, name, SpecialTokens::as_text);
+    check_golden(tokenizer, name + ".parse", SpecialTokens::parse);
+    CHECK(tokenizer.bos() == 1);
+    CHECK(tokenizer.settings().add_bos);
+  }
+}
+
+TEST_CASE("decoding matches the other programs") {
+  std::size_t cases = 0;
+  for (test::GoldenReader reader("decode.bin"); !reader.at_end();) {
+    const std::string name = reader.text();
+    CAPTURE(name);
+    const Tokenizer tokenizer = name == "spm" ? from_model() : from_json(name);
+    for (std::size_t n = reader.number(); n != 0; --n, ++cases) {
+      const Ids ids = reader.ids();
+      CAPTURE(ids.size());
+      REQUIRE(tokenizer.decode(ids) == reader.text());
+      check_stream(tokenizer, ids);
+    }
+  }
+  CHECK(cases == 600);
+}
+
+TEST_CASE("decoding what was encoded gives the text back") {
+  const auto strings = golden_strings();
+  for (const std::string name : {"gpt2", "llama_bpe", "spm", "llama2_prepend"}) {
+    CAPTURE(name);
+    const Tokenizer tokenizer = name == "spm" ? from_model() : from_json(name);
+    for (std::size_t i = 0; i < strings.size(); ++i) {
+      CAPTURE(i);
+      // U+2581 is the space's mark, and comes back as one; the tokens with strip flags take spaces away.
+      if (tokenizer.adds_space() && strings[i].find("\u2581") != std::string::npos) continue;
+      if (strings[i].find("<strip>") != std::string::npos) continue;
+      const Ids ids = tokenizer.encode(strings[i]);
+      REQUIRE(tokenizer.decode(ids) == replace_ill_formed(strings[i]));
+      check_stream(tokenizer, ids);
+    }
+  }
+}
+
+TEST_CASE("a stream after a prompt keeps the space before the first word") {
+  const Tokenizer tokenizer = from_model();
+  const Ids ids = tokenizer.encode("the capital");
+  StreamDecoder stream(tokenizer);
+  std::string text;
+  for (const TokenId id : ids) text += stream.push(id);
+  CHECK(text + stream.finish() == " the capital");
+}
+
+TEST_CASE("special tokens: cut out first, the longest, control tokens only when asked") {
+  const Tokenizer tokenizer = from_json("gpt2");
+  const TokenId start = tokenizer.encode("<|im_start|>", SpecialTokens::parse).at(0);
+  CHECK(tokenizer.is_control(start));
+  CHECK(tokenizer.piece(start) == "<|im_start|>");
+  CHECK(tokenizer.encode("<|im_start|>").size() > 1);
+  CHECK(tokenizer.decode(Ids{start}).empty());
+  CHECK(tokenizer.decode(Ids{start}, ControlTokens::show) == "<|im_start|>");
+  const Ids call = tokenizer.encode("<tool_call>");
+  REQUIRE(call.size() == 1);
+  CHECK_FALSE(tokenizer.is_control(call[0]));
+  CHECK(tokenizer.decode(call) == "<tool_call>");
+  CHECK(tokenizer.encode("<tool>").size() == 1);
+  const TokenId end = tokenizer.encode("<|im_end|>", SpecialTokens::parse).at(0);
+  CHECK(tokenizer.ends_text(end));
+  CHECK_FALSE(tokenizer.ends_text(start));
+  CHECK_FALSE(tokenizer.ends_text(-1));
+}
+
+TEST_CASE("BOS comes once") {
+  const Tokenizer tokenizer = from_json("llama_bpe");
+  const Ids with = tokenizer.encode_prompt("a");
+  CHECK(with.front() == tokenizer.bos());
+  CHECK(with.size() == tokenizer.encode("a").size() + 1);
+  CHECK(tokenizer.encode_prompt("<|begin_of_text|>a", SpecialTokens::parse) == with);
+  CHECK(tokenizer.encode_prompt("") == Ids{tokenizer.bos()});
+  CHECK(from_json("gpt2").encode_prompt("").empty());
+}
+
+TEST_CASE("ids outside the vocabulary are errors") {
+  const Tokenizer tokenizer = from_json("gpt2");
+  const auto beyond = static_cast<TokenId>(tokenizer.vocab_size());
+  for (const TokenId id : {-1, beyond, 2147483647}) {
+    CHECK_THROWS_AS((void)tokenizer.piece(id), ArgumentError);
+    CHECK_THROWS_AS((void)tokenizer.is_control(id), ArgumentError);
+    CHECK_THROWS_AS((void)tokenizer.decode(Ids{id}), ArgumentError);
+    CHECK_THROWS_AS((void)StreamDecoder(tokenizer).push(id), ArgumentError);
+  }
+}
+
+TEST_CASE("a copy outlives what it was made from") {
+  Tokenizer copy = from_json("gpt2");
+  {
+    const Tokenizer original = from_json("llama_bpe");
+    copy = original;
+  }
+  CHECK(copy.decode(copy.encode("Hello world")) == "Hello world");
+}
+
+TEST_CASE("long runs do not take quadratic time") {
+  // Quadratic merging of a million letters would take hours; the test's time limit is the check.
+  for (const std::string name : {"gpt2", "smollm", "llama_bpe", "llama2_prepend"}) {
+    const Tokenizer tokenizer = from_json(name);
+    for (const char* unit : {"a", " ", "\n", "1", "'", "\xcc\x81", "ab", "\x80", "<"}) {
+      std::string text;
+      while (text.size() < 1'000'000) text += unit;
+      const Ids ids = tokenizer.encode(text);
+      CHECK(!ids.empty());
+      if (name == "gpt2") CHECK(tokenizer.decode(ids) == replace_ill_formed(text));
+    }
+  }
+}
+
+TEST_CASE("tokens of type unused are taken apart again") {
+  // SentencePiece: "abc" would be a+b, then ab+c; "ab" is unused, so its parts come out.
+  test::GgufBuilder builder;
+  builder.value("tokenizer.ggml.model", "llama").value("tokenizer.ggml.add_space_prefix", false);
+  builder.array("tokenizer.ggml.tokens", std::vector<std::string>{"<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"});
+  builder.array("tokenizer.ggml.scores", std::vector<float>{0, 0, 0, -3, -4, -5, -1, -2});
+  builder.array("tokenizer.ggml.token_type", std::vector<int>{2, 3, 3, 1, 1, 1, 5, 1});
+  const Tokenizer tokenizer = test::tokenizer_of(builder);
+  CHECK(tokenizer.encode("abc") == Ids{3, 4, 5});
+  CHECK(tokenizer.encode("bc") == Ids{7});
+  CHECK(tokenizer.encode("xyb") == Ids{0, 4});  // neighbours without a token are one unknown
+}

@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "activation_trace/tokenizer/pretokenizer.hpp"
+#include "activation_trace/tokenizer/sentencepiece.hpp"
+#include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "tokenizer/golden.hpp"
+
+using namespace activation_trace;
+using Strings = std::vector<std::string>;
+
+namespace {
+
+Strings split(PreTokenizer kind, std::string_view text) {
+  Strings pieces;
+  pre_tokenize(kind, text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  return pieces;
+}
+
+}  // namespace
+
+TEST_CASE("UTF-8 is decoded as Unicode's table 3-7 says") {
+  using Status = DecodedCharacter::Status;
+  // Every code point, encoded here by the definition.
+  for (char32_t c = 0; c < 0x110000; ++c) {
+    std::string text;
+    const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
+    if (c < 0x80) {
+      put(c);
+    } else if (c < 0x800) {
+      put(0xc0 | c >> 6), put(0x80 | (c & 63));
+    } else if (c < 0x10000) {
+      put(0xe0 | c >> 12), put(0x80 | (c >> 6 & 63)), put(0x80 | (c & 63));
+    } else {
+      put(0xf0 | c >> 18), put(0x80 | (c >> 12 & 63)), put(0x80 | (c >> 6 & 63)), put(0x80 | (c & 63));
+    }
+    const DecodedCharacter got = decode_character(text, 0);
+    const bool surrogate = c >= 0xd800 && c < 0xe000;
+    if (got.status != (surrogate ? Status::ill_formed : Status::valid) ||
+        (!surrogate && (got.code_point != c || got.length != text.size())))
+      FAIL("code point " << static_cast<unsigned>(c));
+    for (std::size_t cut = 1; cut < text.size() && !surrogate; ++cut)
+      if (decode_character(text.substr(0, cut), 0).status != Status::truncated) FAIL("prefix of " << unsigned(c));
+  }
+}
+
+TEST_CASE("ill-formed bytes are replaced once per maximal subpart") {
+  // The examples of the Unicode Standard, section 3.9, tables 3-8 to 3-11.
+  const std::string r = "\xef\xbf\xbd";
+  CHECK(replace_ill_formed("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82"
+                           "A") == r + r + r + r + r + r + r + r + "A");
+  CHECK(replace_ill_formed("\xED\xA0\x80\xED\xBF\xBF\xED\xAF"
+                           "A") == r + r + r + r + r + r + r + r + "A");
+  CHECK(replace_ill_formed("\xF4\x91\x92\x93\xFF"
+                           "A\x80\xBF"
+                           "B") == r + r + r + r + r + "A" + r + r + "B");
+  CHECK(replace_ill_formed("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+                           "A") == r + r + r + r + "A");
+  CHECK(is_valid_utf8("caf\xc3\xa9"));
+  CHECK_FALSE(is_valid_utf8("caf\xc3"));
+}
+
+TEST_CASE("a stream holds back half a character and loses nothing") {
+  for (const std::string& text : test::golden_strings()) {
+    for (std::size_t step : {1u, 2u, 3u, 5u}) {
+      Utf8Stream stream;
+      std::string all;
+      for (std::size_t i = 0; i < text.size(); i += step) {
+        const std::string part = stream.push(std::string_view(text).substr(i, step));
+        REQUIRE(is_valid_utf8(part));
+        all += part;
+      }
+      all += stream.finish();
+      REQUIRE(all == replace_ill_formed(text));
+      REQUIRE(stream.finish().empty());
+    }
+  }
+  Utf8Stream stream;
+  CHECK(stream.push("\xf0\x9f").empty());
+  CHECK(stream.push("\x98").empty());
+  CHECK(stream.push("\x80!") == "\xf0\x9f\x98\x80!");
+}
+
+TEST_CASE("pre-tokenizers cut every golden string as the regular expressions do") {
+  const auto strings = test::golden_strings();
+  REQUIRE(strings.size() >= 2000);
+  for (const auto& row : {std::pair(PreTokenizer::gpt2, "gpt2"), std::pair(PreTokenizer::smollm, "smollm"),
+                          std::pair(PreTokenizer::llama_bpe, "llama_bpe")}) {
+    const PreTokenizer kind = row.first;
+    const std::string name = row.second;
+    CAPTURE(name);
+    const auto expected = test::golden_ids(name + ".pieces");
+    REQUIRE(expected.size() == strings.size());
+    for (std::size_t i = 0; i < strings.size(); ++i) {
+      CAPTURE(i);
+      const std::string text = replace_ill_formed(strings[i]);
+      std::vector<TokenId> lengths;
+      std::string joined;
+      for (const std::string& piece : split(kind, text)) {
+        lengths.push_back(static_cast<TokenId>(piece.size()));
+        joined += piece;
+      }
+      REQUIRE(lengths == expected[i]);
+      REQUIRE(joined == text);
+    }
+  }
+}
+
+TEST_CASE("pre-tokenizers on text where they differ") {
+  CHECK(split(PreTokenizer::gpt2, "it's 1234  IT'S\n\n x") ==
+        Strings{"it", "'s", " 1234", " ", " IT", "'", "S", "\n\n", " x"});
+  CHECK(split(PreTokenizer::smollm, "it's 12 ") == Strings{"it", "'s", " ", "1", "2", " "});
+  CHECK(split(PreTokenizer::llama_bpe, "IT'S 12345\n \n  x!\n") ==
+        Strings{"IT", "'S", " ", "123", "45", "\n \n", " ", " x", "!\n"});
+  CHECK(find_pre_tokenizer("gpt-2") == PreTokenizer::gpt2);
+  CHECK_FALSE(find_pre_tokenizer("qwen2").has_value());
+}
+
+TEST_CASE("byte tokens are exactly <0xNN>") {
+  CHECK(detail::parse_byte_token("<0x0A>") == 10);
+  CHECK(detail::parse_byte_token("<0xff>") == 255);
+  for (const char* text : {"<0x-1>", "<0x+1>", "<0x 1>", "<0xG0>", "<0x1>", "<0x123>", "<0xx1>", "0x0A", "<0X0A>", ""})
+    CHECK_FALSE(detail::parse_byte_token(text).has_value());
+}
