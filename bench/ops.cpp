@@ -1,0 +1,225 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The ops on SmolLM2's shapes beside the ceilings of the machine, measured by the same program: multiply-adds on
+// registers, reading of memory, and OpenBLAS's product where it is installed. Random normal data throughout.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "activation_trace/ops/attention.hpp"
+#include "activation_trace/ops/matmul.hpp"
+#include "activation_trace/ops/silu_multiply.hpp"
+#include "activation_trace/ops/softmax_entropy.hpp"
+#include "support/random_matrix.hpp"
+
+#if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
+#include <cblas.h>
+#endif
+
+namespace {
+
+using namespace activation_trace;
+
+constexpr Index context = 512;       // T
+constexpr Index hidden_size = 576;   // d
+constexpr Index ffn_size = 1536;     // rows of gate and up
+constexpr Index vocabulary = 49152;  // V
+
+void rate(benchmark::State& state, const char* counter, double per_iteration) {
+  state.counters[counter] = benchmark::Counter(per_iteration, benchmark::Counter::kIsIterationInvariantRate,
+                                               benchmark::Counter::OneK::kIs1000);
+}
+
+double flops_of_product(Index n, Index d, Index m) {
+  return 2.0 * static_cast<double>(n) * static_cast<double>(d) * static_cast<double>(m);
+}
+
+int threads_of(const benchmark::State& state) { return static_cast<int>(state.range(0)); }
+
+// --- ceilings ---------------------------------------------------------------------------------------------------
+
+/// A panel and rows that stay in the first-level cache: the micro-kernel's own limit, a few per cent below the
+/// processor's multiply-add peak.
+void peak_multiply_add(benchmark::State& state) {
+  ThreadPool pool(threads_of(state));
+  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  constexpr Index depth = 128;
+  constexpr Index rows = 24;
+  constexpr Index repeats = 1000;
+  for (auto _ : state) {
+    pool.for_each_range(pool.size(), 1, [&](Index, Index, int worker) {
+      float* memory = pool.scratch(worker, rows * depth + (depth + rows) * kernels.panel_width).data();
+      for (Index i = 0; i < repeats; ++i)
+        kernels.multiply_panel(memory, depth, rows, memory + rows * depth, depth,
+                               memory + rows * depth + depth * kernels.panel_width, kernels.panel_width,
+                               detail::Into::set);
+    });
+  }
+  rate(state, "flop/s", flops_of_product(rows, depth, kernels.panel_width) * repeats * pool.size());
+}
+
+/// Sum of 256 MiB, eight accumulators: reading from memory.
+void peak_read(benchmark::State& state) {
+  ThreadPool pool(threads_of(state));
+  const std::vector<float> data(std::size_t{64} << 20, 1.0f);
+  std::vector<float> totals(static_cast<std::size_t>(pool.size()) * 16);
+  const std::vector<float> ones(1024, 1.0f);
+  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  for (auto _ : state) {
+    // Products of rows of 1024 ones: the fastest reader there is in the library.
+    pool.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
+      float* sums = pool.scratch(worker, end - begin).data();
+      kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin,
+                       1024, ones.data(), nullptr, sums);
+      totals[static_cast<std::size_t>(worker) * 16] += sums[0];
+    });
+    benchmark::ClobberMemory();
+  }
+  rate(state, "bytes/s", static_cast<double>(data.size() * sizeof(float)));
+}
+
+// --- products ---------------------------------------------------------------------------------------------------
+
+void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m) {
+  std::mt19937 random(1);
+  ThreadPool pool(threads_of(state));
+  const testing::RandomMatrix w(dtype, m, d, random);
+  const std::vector<float> x = testing::normal_floats(n * d, random);
+  std::vector<float> y(static_cast<std::size_t>(n * m));
+  for (auto _ : state) {
+    matmul(pool, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}});
+    benchmark::ClobberMemory();
+  }
+  rate(state, "flop/s", flops_of_product(n, d, m));
+  rate(state, "bytes/s", static_cast<double>(StoredMatrix::row_bytes_of(dtype, d)) * static_cast<double>(m));
+}
+
+#if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
+void openblas(benchmark::State& state, Index n, Index d, Index m) {
+  std::mt19937 random(1);
+  const std::vector<float> x = testing::normal_floats(n * d, random);
+  const std::vector<float> w = testing::normal_floats(m * d, random);
+  std::vector<float> y(static_cast<std::size_t>(n * m));
+  openblas_set_num_threads(threads_of(state));
+  state.SetLabel(openblas_get_corename());
+  const auto as_int = [](Index i) { return static_cast<blasint>(i); };
+  for (auto _ : state) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, as_int(n), as_int(m), as_int(d), 1.0f, x.data(), as_int(d),
+                w.data(), as_int(d), 0.0f, y.data(), as_int(m));
+    benchmark::ClobberMemory();
+  }
+  rate(state, "flop/s", flops_of_product(n, d, m));
+}
+#endif
+
+// --- entropies --------------------------------------------------------------------------------------------------
+
+void entropy_full(benchmark::State& state, DType dtype, Index d) {
+  std::mt19937 random(1);
+  ThreadPool pool(threads_of(state));
+  const testing::RandomMatrix w(dtype, vocabulary, d, random);
+  const std::vector<float> hidden = testing::normal_floats(context * d, random, 0.1f);
+  std::vector<float> entropy(static_cast<std::size_t>(vocabulary));
+  for (auto _ : state) {
+    softmax_entropy(pool, testing::matrix(hidden, context, d), w.view(), entropy);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "flop/s", flops_of_product(context, d, vocabulary));
+  rate(state, "exp/s", static_cast<double>(context) * static_cast<double>(vocabulary));
+}
+
+void entropy_candidates(benchmark::State& state, DType dtype, Index count) {
+  std::mt19937 random(1);
+  ThreadPool pool(threads_of(state));
+  const testing::RandomMatrix w(dtype, vocabulary, hidden_size, random);
+  const std::vector<float> hidden = testing::normal_floats(context * hidden_size, random, 0.1f);
+  std::vector<TokenId> ids;
+  for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocabulary)));
+  std::vector<SoftmaxState> states(ids.size());
+  for (auto _ : state) {
+    softmax_states(pool, testing::matrix(hidden, context, hidden_size), w.view(), ids, states);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "flop/s", flops_of_product(context, hidden_size, count));
+}
+
+// --- the rest of a decoder --------------------------------------------------------------------------------------
+
+void attention_benchmark(benchmark::State& state, Index n) {
+  constexpr Index heads = 9;
+  constexpr Index groups = 3;
+  constexpr Index head_dim = 64;
+  std::mt19937 random(1);
+  ThreadPool pool(threads_of(state));
+  const std::vector<float> q = testing::normal_floats(n * heads * head_dim, random);
+  const std::vector<float> k = testing::normal_floats(context * groups * head_dim, random);
+  const std::vector<float> v = testing::normal_floats(context * groups * head_dim, random);
+  std::vector<float> out(q.size());
+  using Heads = TensorView<const float, 3>;
+  const auto cache = [](const std::vector<float>& memory) {  // [G, positions, D] seen as [positions, G, D]
+    return Heads(memory.data(), {context, groups, head_dim}, {head_dim, context * head_dim, 1});
+  };
+  for (auto _ : state) {
+    attention(pool, Heads(q.data(), {n, heads, head_dim}), cache(k), cache(v), {out.data(), {n, heads, head_dim}});
+    benchmark::ClobberMemory();
+  }
+  const double pairs = static_cast<double>(n) * static_cast<double>(2 * context - n + 1) / 2;
+  rate(state, "flop/s", 4 * pairs * heads * head_dim);
+}
+
+void silu_benchmark(benchmark::State& state) {
+  std::mt19937 random(1);
+  const std::vector<float> gate = testing::normal_floats(ffn_size * 16, random);
+  std::vector<float> y(gate.size());
+  for (auto _ : state) {
+    silu_multiply(gate, gate, y);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "exp/s", static_cast<double>(gate.size()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const auto add = [&](const std::string& label, auto function) {
+    auto* registered = benchmark::RegisterBenchmark(label.c_str(), function);
+    registered->ArgName("threads")->UseRealTime()->Unit(benchmark::kMicrosecond);
+    for (const int threads : std::set<int>{1, std::min(cores, 2), cores}) registered->Arg(threads);
+  };
+  add("ceiling/multiply_add", peak_multiply_add);
+  add("ceiling/read", peak_read);
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
+                            DType::q5_k, DType::q6_k}) {
+    const Index d = block_elements(dtype) == 256 ? 768 : hidden_size;  // a multiple of the block
+    const std::string type(name(dtype));
+    add("prefill/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, context, d, ffn_size); });
+    add("decode/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, vocabulary); });
+    add("decode_ffn/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, ffn_size); });
+  }
+#if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
+  add("prefill/openblas", [](benchmark::State& s) { openblas(s, context, hidden_size, ffn_size); });
+#endif
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0})
+    add("entropy/" + std::string(name(dtype)), [=](benchmark::State& s) { entropy_full(s, dtype, hidden_size); });
+  add("entropy_gemm/own",
+      [](benchmark::State& s) { matmul_benchmark(s, DType::f32, context, hidden_size, vocabulary); });
+#if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
+  add("entropy_gemm/openblas", [](benchmark::State& s) { openblas(s, context, hidden_size, vocabulary); });
+#endif
+  for (const Index count : {1, 4, 8, 16, 32, 64})
+    add("candidates/" + std::to_string(count), [=](benchmark::State& s) { entropy_candidates(s, DType::q8_0, count); });
+  add("attention/prefill", [](benchmark::State& s) { attention_benchmark(s, context); });
+  add("attention/decode", [](benchmark::State& s) { attention_benchmark(s, 1); });
+  benchmark::RegisterBenchmark("silu_multiply", silu_benchmark);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::AddCustomContext("isa", std::string(name(best_isa())));
+  benchmark::RunSpecifiedBenchmarks();
+}
