@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Builds, tests, sanitises and measures the CUDA kernels on a machine with a GPU, in under eight minutes. The
+# table of measurements comes last.
+#   bench/gpu.sh               configures and builds in build/cuda-gpu, then runs
+#   bench/gpu.sh --build DIR   only builds, into DIR: on a machine with nvcc and the packages but without a GPU
+#   bench/gpu.sh --run DIR     only runs what lies in DIR: on a machine with a GPU and nothing else
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mode=${1:---all}
+dir=${2:-build/cuda-gpu}
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+programs=(test_cuda_softmax_entropy test_cuda_softmax_candidates test_cuda_link_cpp_first test_cuda_link_cu_first
+          bench_cuda_entropy cuda_entropy embed_device_rows)
+
+if [ "$mode" != --run ]; then
+  step build
+  # cudart is linked statically, so that the programs run where the toolkit is not installed; cublasLt is found at
+  # run time. Other architectures: ARCHITECTURES="80;100".
+  cmake --preset cuda -B "$dir/tree" -DCMAKE_CUDA_RUNTIME_LIBRARY=Static \
+    -DCMAKE_CUDA_ARCHITECTURES="${ARCHITECTURES:-80;90a-real}" >/dev/null
+  cmake --build "$dir/tree" --target "${programs[@]}"
+  for p in "${programs[@]}"; do
+    cp "$(find "$dir/tree" -name "$p" -type f | head -1)" "$dir/"
+  done
+  [ "$mode" = --build ] && exit 0
+fi
+
+if ! ldd "$dir/bench_cuda_entropy" | grep -q 'libcublasLt.*=> /'; then
+  library=$(find / -name 'libcublasLt.so.1[23]*' -not -path '/proc/*' 2>/dev/null | head -1)
+  export LD_LIBRARY_PATH="$(dirname "$library"):${LD_LIBRARY_PATH:-}"
+fi
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader
+
+step tests
+for p in "${programs[@]:0:4}"; do
+  "$dir/$p" | tail -n 4
+done
+
+step examples
+"$dir/cuda_entropy"
+"$dir/embed_device_rows"
+
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck initcheck synccheck; do
+    step "$tool"
+    # A reduced set: every kernel, every type, few sizes.
+    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_entropy" -tc="*pieces*" | tail -n 2
+    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_candidates" | tail -n 2
+  done
+fi
+
+step measurements
+"$dir/bench_cuda_entropy" "${ROUNDS:-15}"
+step done

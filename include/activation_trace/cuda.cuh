@@ -1,0 +1,10 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything for nvcc. Host translation units include activation_trace.hpp and never see this.
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/error.cuh"
+#include "activation_trace/cuda/softmax_candidates.cuh"
+#include "activation_trace/cuda/softmax_entropy.cuh"
+#include "activation_trace/cuda/stream.cuh"

@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "activation_trace/cuda/error.cuh"
+#include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/tensor/buffer.hpp"
+#include "activation_trace/tensor/view.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Memory of the current device. Allocation synchronises the device: buffers are made before the token loop.
+template <>
+struct Allocator<Cuda> {
+  static void* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    cuda::check(cudaMalloc(&memory, bytes), "cudaMalloc");
+    return memory;
+  }
+  static void deallocate(void* memory) noexcept { cudaFree(memory); }
+};
+
+namespace cuda {
+
+namespace detail {
+template <class T, int Rank, class From, class To>
+void check_copy(const TensorView<const T, Rank, From>& from, const TensorView<T, Rank, To>& to) {
+  if (from.extents() != to.extents()) throw ShapeError("copy: source and target have different extents");
+  constexpr int last = Rank - 1;
+  if ((from.extent(last) > 1 && from.stride(last) != 1) || (to.extent(last) > 1 && to.stride(last) != 1))
+    throw ShapeError("copy: the last dimension must be contiguous");
+  if constexpr (Rank == 2)
+    if (from.extent(0) > 1 && (from.stride(0) < from.extent(1) || to.stride(0) < to.extent(1)))
+      throw ShapeError("copy: rows must not overlap or run backwards");
+}
+}  // namespace detail
+
+/// Copies elements between spaces in the order of `stream`; rows may be strided, columns may not. Returns at
+/// once for device memory; pageable host memory is copied before it returns (CUDA's rules for
+/// cudaMemcpyAsync). Throws ShapeError for different extents.
+template <class T, class From, class To>
+void copy(StreamView stream, TensorView<const T, 2, From> from, TensorView<T, 2, To> to) {
+  detail::check_copy(from, to);
+  if (from.empty()) return;
+  const auto bytes = [](Index elements) { return static_cast<std::size_t>(elements) * sizeof(T); };
+  const auto pitch = [&](const auto& view) { return bytes(view.extent(0) > 1 ? view.stride(0) : view.extent(1)); };
+  check(cudaMemcpy2DAsync(to.data(), pitch(to), from.data(), pitch(from), bytes(from.extent(1)),
+                          static_cast<std::size_t>(from.extent(0)), cudaMemcpyDefault, stream.get()),
+        "cudaMemcpy2DAsync");
+}
+
+template <class T, class From, class To>
+void copy(StreamView stream, TensorView<const T, 1, From> from, TensorView<T, 1, To> to) {
+  detail::check_copy(from, to);
+  if (from.empty()) return;
+  check(cudaMemcpyAsync(to.data(), from.data(), static_cast<std::size_t>(from.size()) * sizeof(T), cudaMemcpyDefault,
+                        stream.get()),
+        "cudaMemcpyAsync");
+}
+
+/// The same for a source view that is not const.
+template <class T, int Rank, class From, class To>
+requires(!std::is_const_v<T>) void copy(StreamView stream, TensorView<T, Rank, From> from, TensorView<T, Rank, To> to) {
+  copy(stream, TensorView<const T, Rank, From>(from), to);
+}
+
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/softmax_mma.cuh"
+#include "activation_trace/cuda/softmax_simt.cuh"
+#include "activation_trace/cuda/softmax_wgmma.cuh"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda {
+
+/// Which implementation computes the statistics.
+enum class SoftmaxKernel {
+  automatic,  ///< the fastest that this program was compiled for, and that the device and the matrices allow
+  simt,       ///< fp32 on the plain cores: any device, any strides; the exactness anchor
+  mma,        ///< tensor cores of sm_80 and later, f32 split in three tf32 products; 16-byte aligned rows
+  wgmma,      ///< sm_90a, f16 and bf16 only; 16-byte aligned rows
+};
+
+struct SoftmaxOptions {
+  SoftmaxKernel kernel = SoftmaxKernel::automatic;
+};
+
+/// Elements of workspace that softmax_states and softmax_entropy need for T positions and V items: 12 bytes
+/// per item and split of 128 positions.
+[[nodiscard]] inline Index softmax_workspace_size(Index positions, Index vocabulary) {
+  return (positions + 127) / 128 * vocabulary;
+}
+
+/// Appends the T positions of `hidden` to the state of each vocabulary item: with S = hidden w^T, states[v]
+/// joins max, sum and weighted sum over S[., v] (KERNELS.md 4). S is never stored.
+///
+/// `hidden` [T, d] and `w` [V, d] are of one type, f32, f16 or bf16; products and sums are fp32. `workspace`
+/// holds softmax_workspace_size(T, V) elements that mean nothing before or after. Runs in the order of
+/// `stream`, does not synchronise, allocates nothing, and can be captured in a graph. The same bits every
+/// time for the same kernel. Arguments must not alias. Throws ShapeError, CudaError, and ArgumentError if the
+/// kernel that was asked for cannot be used here.
+template <class T>
+void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+                    std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
+                    VectorView<SoftmaxState, Cuda> states, VectorView<SoftmaxState, Cuda> workspace,
+                    const SoftmaxOptions& options = {});
+
+/// Entropy in nats of softmax(S[., v]) over the T positions, for every item v (ALGORITHMS.md 1.2): entropy[v]
+/// in [0, log T], NaN for T = 0. Otherwise as softmax_states.
+template <class T>
+void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,
+                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
+                     VectorView<float, Cuda> entropy, VectorView<SoftmaxState, Cuda> workspace,
+                     const SoftmaxOptions& options = {});
+
+/// entropy[i] = states[i].entropy(), on the device.
+void entropy(StreamView stream, VectorView<const SoftmaxState, Cuda> states, VectorView<float, Cuda> entropy);
+
+namespace detail {
+
+[[nodiscard]] inline int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0;
+  int value = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
+/// Launches `kernel`, which begins with griddepcontrol.wait, so that it is on its way to the multiprocessors
+/// before the kernel ahead of it is done (programmatic dependent launch; older devices run one after the other).
+template <class... Parameters>
+void launch_dependent(StreamView stream, Index blocks, int threads, void (*kernel)(Parameters...),
+                      std::type_identity_t<Parameters>... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = stream.get();
+  config.attrs = &attribute;
+  config.numAttrs = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), "cudaLaunchKernelEx");
+}
+
+inline void launch_finish(StreamView stream, const SoftmaxState* partials, const SoftmaxOutput& out) {
+  constexpr int threads = 128;
+  launch_dependent(stream, (out.rows + threads - 1) / threads, threads, finish_kernel<threads>, partials, out);
+}
+
+/// Runs `launch(out)` with the output split every `tile_t` positions, and joins the splits if there are several.
+template <class Launch>
+void split_positions(StreamView stream, Index positions, Index tile_t, SoftmaxState* workspace, SoftmaxOutput out,
+                     Launch&& launch) {
+  out.splits = (positions + tile_t - 1) / tile_t;
+  out.partials = out.splits > 1 ? workspace : nullptr;
+  launch(out);
+  if (out.splits > 1) launch_finish(stream, workspace, out);
+}
+
+/// Calls `f(std::type_identity<Tuning>{})` for the tuning that fits T and d best, out of those compiled in: the
+/// fewest columns in all, a tile's fixed cost counted as 16. At T = 300, two tiles of 160 take 135 us, two of
+/// 256 205 (d = 4096, V = 32000, H100). Pairs of blocks that share the tiles of H gain at long d where the card
+/// is not held back by its power, and wait for each other at short d: 52.8 against 50.0 us at (512, 576, 49152).
+template <class F>
+void visit_tuning(Index positions, Index d, F&& f) {
+  const auto cost = [&](Index tile) { return (positions + tile - 1) / tile * (tile + 16); };
+  Index best = 64;
+  for (const Index tile : {128, 160, 192, 224, 256})
+    if (cost(tile) < cost(best)) best = tile;
+  switch (best) {
+    case 64: return f(std::type_identity<WgmmaTuning<64, 1, 8, 1>>{});
+    case 128: return f(std::type_identity<WgmmaTuning<128, 1, 6, 1>>{});
+    case 160: return f(std::type_identity<WgmmaTuning<160, 1, 6, 1>>{});
+    case 192: return f(std::type_identity<WgmmaTuning<192, 1, 5, 1>>{});
+    case 224: return f(std::type_identity<WgmmaTuning<224, 1, 5, 1>>{});
+    default: break;
+  }
+  if (d < 1024) return f(std::type_identity<WgmmaTuning<256, 1, 4, 1>>{});
+  return f(std::type_identity<WgmmaTuning<256, 1, 4, 2>>{});
+}
+
+template <class T>
+void run_wgmma(StreamView stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
+               const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out) {
+  visit_tuning(hidden.extent(0), hidden.extent(1), [&]<class Tuning>(std::type_identity<Tuning>) {
+    split_positions(stream, hidden.extent(0), Tuning::tile_t, workspace, out, [&](const SoftmaxOutput& o) {
+      launch_softmax_wgmma<T, Tuning>(stream, multiprocessors, hidden, w, o);
+    });
+  });
+}
+
+template <class T>
+[[nodiscard]] bool aligned_rows(const MatrixView<const T, Cuda>& m) {
+  return !m.empty() && (m.extent(1) == 1 || m.stride(1) == 1) && m.stride(0) >= 0 &&
+         m.stride(0) * static_cast<Index>(sizeof(T)) % 16 == 0 && reinterpret_cast<std::uintptr_t>(m.data()) % 16 == 0;
+}
+
+template <class T, class W>
+void check_product(const MatrixView<T, Cuda>& hidden, const MatrixView<W, Cuda>& w) {
+  constexpr Index limit = Index{1} << 30;
+  if (hidden.extent(1) != w.extent(1))
+    throw ShapeError("softmax: hidden has " + std::to_string(hidden.extent(1)) + " columns, w has " +
+                     std::to_string(w.extent(1)));
+  if (hidden.extent(0) > limit || w.extent(0) > limit || hidden.extent(1) > limit)
+    throw ShapeError("softmax: an extent is above 2^30");
+}
+
+template <class T>
+void softmax(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
+             const VectorView<SoftmaxState, Cuda>& workspace, const SoftmaxOutput& out, SoftmaxKernel kernel) {
+  check_product(hidden, w);
+  const Index needed = softmax_workspace_size(hidden.extent(0), w.extent(0));
+  if (workspace.size() < needed || !workspace.contiguous())
+    throw ShapeError("softmax: workspace must hold " + std::to_string(needed) + " states, got " +
+                     std::to_string(workspace.size()));
+  if (out.rows == 0) return;
+  if (hidden.extent(0) == 0) {
+    launch_finish(stream, nullptr, out);
+    return;
+  }
+
+  const bool aligned = aligned_rows(hidden) && aligned_rows(w);
+  constexpr bool sixteen_bits = sizeof(T) == 2;
+  if constexpr (sixteen_bits) {
+    const bool usable = aligned && fits_tensor_map(hidden) && fits_tensor_map(w) &&
+                        compiled_for_device(&softmax_wgmma_kernel<T, WgmmaTuning<64, 1, 8, 1>>);
+    if (kernel == SoftmaxKernel::wgmma && !usable)
+      throw ArgumentError("softmax: the wgmma kernel needs a device and code for sm_90a and rows of 16-byte multiples");
+    if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::wgmma)) {
+      run_wgmma(stream, device_attribute(cudaDevAttrMultiProcessorCount), hidden, w, workspace.data(), out);
+      return;
+    }
+  } else if (kernel == SoftmaxKernel::wgmma) {
+    throw ArgumentError("softmax: the wgmma kernel takes f16 and bf16 only");
+  }
+
+  const bool usable = aligned && compiled_for_device(&softmax_mma_kernel<T, MmaTuning>);
+  if (kernel == SoftmaxKernel::mma && !usable)
+    throw ArgumentError("softmax: the mma kernel needs a device and code for sm_80 and rows of 16-byte multiples");
+  if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::mma)) {
+    split_positions(stream, hidden.extent(0), MmaTuning::tile_t, workspace.data(), out,
+                    [&](const SoftmaxOutput& o) { launch_softmax_mma<T, MmaTuning>(stream, hidden, w, o); });
+    return;
+  }
+  split_positions(stream, hidden.extent(0), simt_split, workspace.data(), out,
+                  [&](const SoftmaxOutput& o) { launch_softmax_simt<T>(stream, hidden, w, o); });
+}
+
+template <class T>
+void check_output(const VectorView<T, Cuda>& out, Index rows, const char* name) {
+  if (out.size() != rows || !out.contiguous())
+    throw ShapeError("softmax: " + std::string(name) + " must be " + std::to_string(rows) +
+                     " contiguous elements, got " + std::to_string(out.size()));
+}
+
+}  // namespace detail
+
+template <class T>
+void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+                    std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
+                    VectorView<SoftmaxState, Cuda> states, VectorView<SoftmaxState, Cuda> workspace,
+                    const SoftmaxOptions& options) {
+  detail::check_output(states, w.extent(0), "states");
+  detail::softmax<std::remove_const_t<T>>(stream, hidden, w, workspace,
+                                          {nullptr, 0, w.extent(0), states.data(), nullptr}, options.kernel);
+}
+
+template <class T>
+void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,
+                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
+                     VectorView<float, Cuda> entropy, VectorView<SoftmaxState, Cuda> workspace,
+                     const SoftmaxOptions& options) {
+  detail::check_output(entropy, w.extent(0), "entropy");
+  detail::softmax<std::remove_const_t<T>>(stream, hidden, w, workspace,
+                                          {nullptr, 0, w.extent(0), nullptr, entropy.data()}, options.kernel);
+}
+
+inline void entropy(StreamView stream, VectorView<const SoftmaxState, Cuda> states, VectorView<float, Cuda> entropy) {
+  detail::check_output(entropy, states.size(), "entropy");
+  detail::check_output(states, states.size(), "states");
+  // The states are the partials of one split: joining them onto nothing gives them back.
+  if (!states.empty())
+    detail::launch_finish(stream, states.data(), {nullptr, 1, states.size(), nullptr, entropy.data()});
+}
+
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace

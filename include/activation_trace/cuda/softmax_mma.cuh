@@ -1,0 +1,215 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/tensor/half.hpp"
+#include "activation_trace/tensor/view.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda {
+
+/// Tiling of the mma.sync kernel for sm_80 and later: 8 warps, 4 along the vocabulary and 2 along the positions.
+struct MmaTuning {
+  static constexpr int tile_v = 128;
+  static constexpr int tile_t = 128;
+  static constexpr int stages = 3;  ///< tiles of 128 bytes of d in flight; 96 KiB fit every sm_80 to sm_120
+  static constexpr int stage_bytes = (tile_v + tile_t) * 128;
+};
+
+namespace detail {
+
+/// Rows of a matrix with contiguous columns and 16-byte aligned rows.
+struct RowBytes {
+  const std::byte* data;
+  Index rows, row_bytes, stride_bytes;
+
+  template <class T>
+  explicit RowBytes(const MatrixView<const T, Cuda>& m)
+      : data(reinterpret_cast<const std::byte*>(m.data())),
+        rows(m.extent(0)),
+        row_bytes(m.extent(1) * static_cast<Index>(sizeof(T))),
+        stride_bytes(m.stride(0) * static_cast<Index>(sizeof(T))) {}
+};
+
+/// c[16 x 8] += a b^T over 32 bytes of k: 16 halves at once, or 8 floats.
+inline __device__ void multiply(BFloat16, float* c, const std::uint32_t* a, const std::uint32_t* b) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+inline __device__ void multiply(Half, float* c, const std::uint32_t* a, const std::uint32_t* b) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+inline __device__ void multiply_tf32(float* c, const std::uint32_t* a, const std::uint32_t* b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/// A float as head + tail of 11 bits each. What is not finite has no tail, and meets only heads: its product
+/// with the tail 0 of a number like 1 would be NaN.
+struct SplitFloat {
+  std::uint32_t head, finite_head, tail;
+
+  explicit __device__ SplitFloat(std::uint32_t x) {
+    const bool finite = (x & 0x7f800000u) != 0x7f800000u;
+    head = finite ? x & 0xffffe000u : x | (x & 0x1fffu) << 10;  // NaN stays NaN
+    finite_head = finite ? head : 0u;
+    tail = finite ? __float_as_uint(__uint_as_float(x) - __uint_as_float(head)) : 0u;
+  }
+};
+/// Three tf32 products, small ones first, keep 21 bits of each factor; tf32 alone would be wrong by 3e-4. They
+/// are summed from 0 and added to c by a rounded addition: the tensor core's own sum cuts off, and over 4096
+/// columns that alone was 2e-4.
+inline __device__ void multiply(float, float* c, const std::uint32_t* a, const std::uint32_t* b) {
+  const SplitFloat a_split[4] = {SplitFloat(a[0]), SplitFloat(a[1]), SplitFloat(a[2]), SplitFloat(a[3])};
+  const SplitFloat b_split[2] = {SplitFloat(b[0]), SplitFloat(b[1])};
+  const std::uint32_t a_head[4] = {a_split[0].head, a_split[1].head, a_split[2].head, a_split[3].head};
+  const std::uint32_t a_finite[4] = {a_split[0].finite_head, a_split[1].finite_head, a_split[2].finite_head,
+                                     a_split[3].finite_head};
+  const std::uint32_t a_tail[4] = {a_split[0].tail, a_split[1].tail, a_split[2].tail, a_split[3].tail};
+  const std::uint32_t b_head[2] = {b_split[0].head, b_split[1].head};
+  const std::uint32_t b_finite[2] = {b_split[0].finite_head, b_split[1].finite_head};
+  const std::uint32_t b_tail[2] = {b_split[0].tail, b_split[1].tail};
+  float part[4] = {};
+  multiply_tf32(part, a_tail, b_finite);
+  multiply_tf32(part, a_finite, b_tail);
+  multiply_tf32(part, a_head, b_head);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) c[i] += part[i];
+}
+
+inline __device__ void load_matrices(std::uint32_t (&r)[4], std::uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+/// Place of 16-byte chunk `chunk` of row `row` in a tile with rows of 128 bytes: eight rows' chunks of one
+/// column fall into different banks.
+inline __device__ std::uint32_t swizzled(int row, int chunk) {
+  return static_cast<std::uint32_t>(row * 128 + ((chunk ^ (row & 7)) << 4));
+}
+
+/// One tile of S^T = W H^T per block, folded in registers. mma.sync m16n8k16 fed by cp.async and ldmatrix.
+template <class T, class Tuning>
+__global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of f32 needs the registers
+    softmax_mma_kernel(RowBytes hidden, RowBytes w, int t_tiles, SoftmaxOutput out) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  constexpr int warps_t = 2;
+  constexpr int warp_v = Tuning::tile_v / 4;
+  constexpr int warp_t = Tuning::tile_t / warps_t;
+  static_assert(warp_v == 32 && warp_t % 16 == 0);
+  // Static, so that the host can tell this body from the empty one of older architectures by its size.
+  __shared__ SoftmaxState parts[warps_t][Tuning::tile_v];
+  extern __shared__ std::byte dynamic[];
+  const auto base = static_cast<std::uint32_t>(__cvta_generic_to_shared(dynamic));
+
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int v_in_tile = warp / warps_t * warp_v;
+  const int t_in_tile = warp % warps_t * warp_t;
+  const int t_tile = static_cast<int>(blockIdx.x) % t_tiles;
+  const Index v0 = static_cast<Index>(blockIdx.x) / t_tiles * Tuning::tile_v;
+  const Index t0 = static_cast<Index>(t_tile) * Tuning::tile_t;
+  const int k_tiles = static_cast<int>((w.row_bytes + 127) / 128);
+
+  // Each thread copies one 16-byte column of every 32nd row.
+  const int row = static_cast<int>(threadIdx.x) / 8;
+  const int chunk = static_cast<int>(threadIdx.x) % 8;
+  const auto fetch_rows = [&](const RowBytes& m, Index first, int rows, int k_tile, std::uint32_t target) {
+    const std::byte* source = m.data + (first + row) * m.stride_bytes + static_cast<Index>(k_tile) * 128 + chunk * 16;
+    const int left = static_cast<int>(m.row_bytes) - k_tile * 128 - chunk * 16;
+    const int bytes = left < 0 ? 0 : left < 16 ? left : 16;  // the rest of 16 becomes 0
+#pragma unroll
+    for (int i = 0; i < rows; i += 32) {
+      const bool valid = bytes > 0 && first + row + i < m.rows;
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target + static_cast<unsigned>(i) * 128),
+                   "l"(valid ? source : m.data), "r"(valid ? bytes : 0)
+                   : "memory");
+      source += 32 * m.stride_bytes;
+    }
+  };
+  const auto fetch = [&](int k_tile) {
+    const std::uint32_t target =
+        base + static_cast<std::uint32_t>(k_tile % Tuning::stages * Tuning::stage_bytes) + swizzled(row, chunk);
+    fetch_rows(w, v0, Tuning::tile_v, k_tile, target);
+    fetch_rows(hidden, t0, Tuning::tile_t, k_tile, target + Tuning::tile_v * 128);
+  };
+  const auto commit = [] { asm volatile("cp.async.commit_group;" ::: "memory"); };
+
+  float acc[2][warp_t / 2] = {};
+  for (int s = 0; s < Tuning::stages - 1; ++s) {
+    if (s < k_tiles) fetch(s);
+    commit();
+  }
+  for (int k = 0; k < k_tiles; ++k) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Tuning::stages - 2) : "memory");
+    __syncthreads();  // tile k is there, and everyone has left tile k - 1, whose place is filled next
+    if (k + Tuning::stages - 1 < k_tiles) fetch(k + Tuning::stages - 1);
+    commit();
+    const std::uint32_t stage = base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes);
+#pragma unroll
+    for (int chunk = 0; chunk < 8; chunk += 2) {
+      std::uint32_t a[2][4];
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+        load_matrices(a[m], stage + swizzled(v_in_tile + m * 16 + lane % 16, chunk + lane / 16));
+#pragma unroll
+      for (int n = 0; n < warp_t / 16; ++n) {
+        std::uint32_t b[4];
+        load_matrices(
+            b, stage + swizzled(Tuning::tile_v + t_in_tile + n * 16 + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+          multiply(T{}, &acc[m][8 * n], a[m], b);
+          multiply(T{}, &acc[m][8 * n + 4], a[m], b + 2);
+        }
+      }
+    }
+  }
+
+  const Index columns = hidden.rows - t0 - t_in_tile;
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    if (columns < warp_t) mask_columns(acc[m], lane, 0, static_cast<int>(columns));
+    SoftmaxState states[2];
+    fold_rows(acc[m], states);
+    if (lane % 4 == 0)
+      for (int r = 0; r < 2; ++r) parts[warp % warps_t][v_in_tile + m * 16 + r * 8 + lane / 4] = states[r];
+  }
+  __syncthreads();
+  const Index item = v0 + threadIdx.x;
+  if (threadIdx.x >= Tuning::tile_v || item >= out.rows) return;
+  SoftmaxState state;
+  for (int t = 0; t < warps_t; ++t) state.merge(parts[t][threadIdx.x]);
+  store(out, t_tile, item, state);
+#endif
+}
+
+template <class T, class Tuning>
+void launch_softmax_mma(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
+                        const SoftmaxOutput& out) {
+  const Index t_tiles = (hidden.extent(0) + Tuning::tile_t - 1) / Tuning::tile_t;
+  const Index v_tiles = (w.extent(0) + Tuning::tile_v - 1) / Tuning::tile_v;
+  constexpr int shared_bytes = Tuning::stages * Tuning::stage_bytes;
+  auto* const kernel = &softmax_mma_kernel<T, Tuning>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+        "cudaFuncSetAttribute");
+  kernel<<<static_cast<unsigned>(t_tiles * v_tiles), 256, shared_bytes, stream.get()>>>(RowBytes(hidden), RowBytes(w),
+                                                                                        static_cast<int>(t_tiles), out);
+  check_launch("softmax_mma_kernel");
+}
+
+}  // namespace detail
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,215 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "activation_trace/cuda/hopper.cuh"
+#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/cuda/tensor_map.cuh"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda {
+
+/// Tiling of the sm_90a kernel, a type because nvcc 13.0 does not take a class value as a kernel's template
+/// argument. A block has two consumer warpgroups and a producer warpgroup.
+template <int positions, int v_blocks, int stage_count, int cluster_blocks>
+struct WgmmaTuning {
+  static constexpr int tile_t = positions;        ///< positions per tile, the N of one wgmma (hopper.cuh has the sizes)
+  static constexpr int row_blocks = v_blocks;     ///< 64-row blocks of the vocabulary per consumer warpgroup
+  static constexpr int stages = stage_count;      ///< tiles of 64 columns of d in flight
+  static constexpr int cluster = cluster_blocks;  ///< blocks on neighbouring panels of W that share tiles of H
+  static constexpr int tile_v = 128 * row_blocks;
+  static constexpr int stage_bytes = (tile_v + tile_t) * 128;
+  static constexpr int shared_bytes = stages * stage_bytes + 1024;  // the swizzle repeats every 1024 bytes
+};
+
+namespace detail {
+
+struct WgmmaWork {
+  int positions;  // T
+  int t_tiles;
+  int v_groups;  // panels of the vocabulary, in groups of one per block of a cluster
+  int k_tiles;   // tiles of 64 columns of d
+};
+
+/// Where a tile of T begins: the last one is moved back so that it ends with T, and masks what it shares with
+/// the tile before. Boxes that reach beyond the matrix are slow to fill (tiles of 256 at T = 300: 296 us, moved
+/// back 205).
+template <int tile_t>
+__device__ int first_position(const WgmmaWork& work, int t_tile) {
+  return max(0, min(t_tile * tile_t, work.positions - tile_t));
+}
+
+/// Logits S^T = W H^T in tiles of tile_v x tile_t that never leave the registers: the vocabulary lies on the M
+/// side of wgmma, so that a row's positions lie within a quad of lanes and the fold needs no shared memory
+/// (KERNELS.md 1). Persistent; T tiles run fastest, so that a panel of W is read from memory once.
+template <class T, class Tuning>
+__global__ void __launch_bounds__(384, 1)
+    softmax_wgmma_kernel(const __grid_constant__ CUtensorMap w_map, const __grid_constant__ CUtensorMap h_map,
+                         WgmmaWork work, SoftmaxOutput out) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  using namespace hopper;
+  constexpr int stages = Tuning::stages;
+  constexpr int cluster = Tuning::cluster;
+  constexpr int tile_t = Tuning::tile_t;
+  constexpr int tile_v = Tuning::tile_v;
+  constexpr int slice = tile_t / cluster;  // rows of the T tile that this block fetches for the whole cluster
+  static_assert(slice % 8 == 0, "a slice is made of whole swizzle atoms");
+
+  // Static, so that the host can tell this body from the empty one of other architectures by its size.
+  __shared__ Barrier full[stages];
+  __shared__ Barrier empty[stages];
+  extern __shared__ std::byte dynamic[];
+  std::byte* const tiles = dynamic + (1024 - shared_address(dynamic) % 1024) % 1024;
+
+  const int consumer = static_cast<int>(threadIdx.x) / 128;  // 2: the producer
+  const int rank = cluster > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int units = work.t_tiles * work.v_groups;
+  const int first = static_cast<int>(blockIdx.x) / cluster;
+  const int step = static_cast<int>(gridDim.x) / cluster;
+
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < stages; ++s) {
+      init(full[s], 1);
+      init(empty[s], 8 * cluster);  // every consumer warp of the cluster
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  if constexpr (cluster > 1) {
+    cluster_arrive();
+    cluster_wait();
+  }
+
+  launch_dependents();
+  if (consumer == 2) {
+    release_registers<40>();
+    if (threadIdx.x == 256) {
+      int stage = 0;
+      std::uint32_t parity = 1;  // the first round finds every stage empty
+      for (int unit = first; unit < units; unit += step) {
+        const int t_row = first_position<tile_t>(work, unit % work.t_tiles) + rank * slice;
+        const int v_row = (unit / work.t_tiles * cluster + rank) * tile_v;
+        for (int k = 0; k < work.k_tiles; ++k) {
+          std::byte* const w_tile = tiles + stage * Tuning::stage_bytes;
+          std::byte* const h_tile = w_tile + tile_v * 128 + rank * slice * 128;
+          wait(empty[stage], parity);
+          arrive_expect_bytes(full[stage], Tuning::stage_bytes);
+          load_box(w_tile, &w_map, k * 64, v_row, full[stage]);
+          if constexpr (cluster > 1)
+            load_box_multicast(h_tile, &h_map, k * 64, t_row, full[stage], (1 << cluster) - 1);
+          else
+            load_box(h_tile, &h_map, k * 64, t_row, full[stage]);
+          if (++stage == stages) {
+            stage = 0;
+            parity ^= 1;
+          }
+        }
+      }
+    }
+  } else {
+    claim_registers<232>();
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
+    const auto release = [&](int s) {
+      if (lane < cluster) arrive_at(empty[s], static_cast<std::uint32_t>(lane));
+    };
+    int stage = 0;
+    std::uint32_t parity = 0;
+    for (int unit = first; unit < units; unit += step) {
+      float acc[Tuning::row_blocks][tile_t / 2];
+      for (int k = 0; k < work.k_tiles; ++k) {
+        const std::byte* const w_tile = tiles + stage * Tuning::stage_bytes;
+        const std::byte* const h_tile = w_tile + tile_v * 128;
+        wait(full[stage], parity);
+        wgmma_fence();
+#pragma unroll
+        for (int step_k = 0; step_k < 4; ++step_k)
+#pragma unroll
+          for (int m = 0; m < Tuning::row_blocks; ++m)
+            Wgmma<T, tile_t>::multiply(
+                acc[m],
+                descriptor(w_tile + (consumer * Tuning::row_blocks + m) * 64 * 128) + static_cast<unsigned>(2 * step_k),
+                descriptor(h_tile) + static_cast<unsigned>(2 * step_k), k + step_k);
+        wgmma_commit();
+        wgmma_wait<1>();  // the previous stage's products are done: its memory may be refilled
+        if (k > 0) release(stage == 0 ? stages - 1 : stage - 1);
+        if (++stage == stages) {
+          stage = 0;
+          parity ^= 1;
+        }
+      }
+      wgmma_wait<0>();
+      release(stage == 0 ? stages - 1 : stage - 1);
+
+      const int t_tile = unit % work.t_tiles;
+      const int begin = t_tile * tile_t - first_position<tile_t>(work, t_tile);
+      const int end = min(tile_t, work.positions);
+      const int v_row = (unit / work.t_tiles * cluster + rank) * tile_v;
+#pragma unroll
+      for (int m = 0; m < Tuning::row_blocks; ++m) {
+        if (begin > 0 || end < tile_t) mask_columns(acc[m], lane, begin, end);
+        SoftmaxState states[2];
+        fold_rows(acc[m], states);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const Index row = v_row + (consumer * Tuning::row_blocks + m) * 64 + warp * 16 + r * 8 + lane / 4;
+          if (lane % 4 == 0 && row < out.rows) store(out, t_tile, row, states[r]);
+        }
+      }
+    }
+  }
+  // A block must not go while the others of its cluster write to its memory or arrive at its barriers.
+  if constexpr (cluster > 1) {
+    __syncwarp();
+    cluster_arrive();
+    cluster_wait();
+  }
+#endif
+}
+
+/// Whether this program holds machine code of the kernel for the current device.
+template <class Kernel>
+[[nodiscard]] bool compiled_for_device(Kernel* kernel) {
+  cudaFuncAttributes attributes{};
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  return attributes.sharedSizeBytes != 0;
+}
+
+template <class T, class Tuning>
+void launch_softmax_wgmma(StreamView stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
+                          const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
+  const auto tiles = [](Index extent, Index tile) { return static_cast<int>((extent + tile - 1) / tile); };
+  const WgmmaWork work{static_cast<int>(hidden.extent(0)), tiles(hidden.extent(0), Tuning::tile_t),
+                       tiles(w.extent(0), Tuning::tile_v * Tuning::cluster), tiles(hidden.extent(1), 64)};
+  const CUtensorMap w_map = tensor_map(w, Tuning::tile_v);
+  const CUtensorMap h_map = tensor_map(hidden, Tuning::tile_t / Tuning::cluster);
+
+  auto* const kernel = &softmax_wgmma_kernel<T, Tuning>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tuning::shared_bytes),
+        "cudaFuncSetAttribute");
+  const int resident = multiprocessors / Tuning::cluster;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(Tuning::cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(std::min(resident, work.t_tiles * work.v_groups) * Tuning::cluster));
+  config.blockDim = dim3(384);
+  config.dynamicSmemBytes = static_cast<std::size_t>(Tuning::shared_bytes);
+  config.stream = stream.get();
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, w_map, h_map, work, out), "softmax_wgmma_kernel");
+}
+
+}  // namespace detail
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace

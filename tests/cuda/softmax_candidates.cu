@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cmath>
+
+#include "problem.cuh"
+
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+TEST_CASE_TEMPLATE("candidates get the entropy of their rows", T, float, Half, BFloat16) {
+  for (const auto [t, d, size] : {std::array<Index, 3>{1, 64, 1},
+                                  {9, 72, 16},
+                                  {300, 576, 17},
+                                  {64, 1024, 64},
+                                  {130, 200, 65},
+                                  {77, 577, 5},
+                                  {500, 64, 300}}) {
+    const Index v = 400;
+    Problem<T> problem = normal_problem<T>(t, d, v, 3.0f);
+    std::vector<TokenId> ids;
+    Random random(static_cast<std::uint64_t>(size));
+    for (Index i = 0; i < size; ++i) ids.push_back(static_cast<TokenId>(random.bits() % static_cast<std::uint64_t>(v)));
+    if (size > 4) ids[3] = -1;  // passed over
+    if (size > 4) ids[4] = static_cast<TokenId>(v);
+    const Index used = size - size / 3;  // fewer than there is room for
+    const auto device_ids = to_device(ids);
+    const auto count = to_device(std::vector<int>{static_cast<int>(used)});
+    Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(size)));
+    Buffer<SoftmaxState, Cuda> workspace(cuda::candidate_workspace_size(t, size));
+    for (const auto& [begin, end] : {std::pair<Index, Index>{0, t / 3}, {t / 3, t}})
+      cuda::softmax_states(cuda::StreamView{}, problem.device_hidden.matrix(t, d).slice(0, begin, end),
+                           problem.device_w.matrix(v, d), {device_ids.view(), count.data()}, states.view(),
+                           workspace.view());
+    const std::vector<SoftmaxState> result = to_host(states);
+    CAPTURE(t);
+    CAPTURE(d);
+    CAPTURE(size);
+    for (Index i = 0; i < size; ++i) {
+      CAPTURE(i);
+      const SoftmaxState& state = result[static_cast<std::size_t>(i)];
+      const TokenId id = ids[static_cast<std::size_t>(i)];
+      if (i >= used || id < 0 || id >= v) {
+        CHECK(state.empty());
+        continue;
+      }
+      const double expected = entropy_oracle(logits_oracle(problem.hidden, problem.w, d, id));
+      CHECK(std::abs(state.entropy() - expected) <= 5e-5);
+    }
+  }
+}

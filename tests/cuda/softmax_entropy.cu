@@ -1,0 +1,237 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/cuda.cuh"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "problem.cuh"
+
+using namespace activation_trace;
+using namespace activation_trace::test;
+using cuda::SoftmaxKernel;
+
+namespace {
+
+std::string name(SoftmaxKernel kernel) {
+  switch (kernel) {
+    case SoftmaxKernel::automatic: return "automatic";
+    case SoftmaxKernel::simt: return "simt";
+    case SoftmaxKernel::mma: return "mma";
+    case SoftmaxKernel::wgmma: return "wgmma";
+  }
+  return "?";
+}
+
+constexpr SoftmaxKernel all_kernels[] = {SoftmaxKernel::simt, SoftmaxKernel::mma, SoftmaxKernel::wgmma};
+
+template <class T>
+void check_normal(Index t, Index d, Index v, float scale) {
+  Problem<T> problem = normal_problem<T>(t, d, v, scale);
+  for (const SoftmaxKernel kernel : all_kernels) {
+    const auto entropies = problem.entropy(kernel);
+    if (!entropies) continue;
+    CAPTURE(name(kernel));
+    CAPTURE(t);
+    CAPTURE(d);
+    CAPTURE(v);
+    CAPTURE(scale);
+    CHECK(worst_error(problem, *entropies, 24) <= 1);
+    // Deterministic: the same bits again.
+    const auto again = problem.entropy(kernel);
+    CHECK(std::memcmp(entropies->data(), again->data(), entropies->size() * sizeof(float)) == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("entropies agree with double precision for every shape", T, float, Half, BFloat16) {
+  for (const Index t : {1, 2, 31, 33, 64, 65, 127, 128, 129, 255, 256, 257, 512, 1000})
+    check_normal<T>(t, 64, t % 2 == 0 ? 129 : 300, 1.0f);
+  for (const Index v : {1, 7, 127, 128, 129, 255, 256, 257, 1000}) check_normal<T>(200, 72, v, 3.0f);
+  for (const Index d : {1, 7, 8, 16, 63, 64, 65, 72, 576, 577, 1024}) check_normal<T>(130, d, 200, 3.0f);
+  for (const float scale : {0.1f, 10.0f}) check_normal<T>(300, 128, 300, scale);
+}
+
+TEST_CASE("entropies agree with double precision at the sizes of models" * doctest::test_suite("large")) {
+  check_normal<BFloat16>(512, 576, 49152, 3.0f);
+  check_normal<BFloat16>(64, 4096, 32000, 3.0f);
+  check_normal<BFloat16>(512, 4096, 32000, 3.0f);
+  check_normal<Half>(2048, 1024, 32001, 3.0f);
+  check_normal<BFloat16>(8192, 1024, 1000, 3.0f);
+  check_normal<BFloat16>(4096, 8192, 1000, 3.0f);
+  check_normal<float>(512, 4096, 1000, 3.0f);
+}
+
+TEST_CASE("the error is below 1e-4 nats for logits of N(0, 1)" * doctest::test_suite("large")) {
+  for (const auto& [t, d, v] : {std::array<Index, 3>{512, 4096, 32000},
+                                {2048, 4096, 8000},
+                                {4096, 8192, 4000},
+                                {512, 576, 49152},
+                                {64, 4096, 32000}}) {
+    Problem<BFloat16> problem = normal_problem<BFloat16>(t, d, v, 1.0f);
+    for (const SoftmaxKernel kernel : {SoftmaxKernel::mma, SoftmaxKernel::wgmma}) {
+      const auto entropies = problem.entropy(kernel);
+      if (!entropies) continue;
+      double absolute = 0;
+      worst_error(problem, *entropies, 32, &absolute);
+      MESSAGE(name(kernel) << " T " << t << " d " << d << " V " << v << ": " << absolute);
+      CHECK(absolute <= 1e-4);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("special values stay with their item", T, float, Half, BFloat16) {
+  const Index t = 150, d = 64, v = 140;
+  const float infinity = std::numeric_limits<float>::infinity();
+  // Column 0 of hidden is 1 everywhere: w[v][0] shifts all logits of an item. Column 1 marks two positions.
+  std::vector<T> hidden = normal_vector<T>(t * d, 0.5f, 1);
+  std::vector<T> w = normal_vector<T>(v * d, 0.5f, 2);
+  const auto h = [&](Index i, Index k) -> T& { return hidden[static_cast<std::size_t>(i * d + k)]; };
+  const auto weight = [&](Index i, Index k) -> T& { return w[static_cast<std::size_t>(i * d + k)]; };
+  for (Index i = 0; i < t; ++i) {
+    h(i, 0) = T(1.0f);
+    h(i, 1) = T(i == 3 || i == 140 ? 1.0f : 0.0f);
+  }
+  for (Index i = 0; i < v; ++i) weight(i, 1) = T(0.0f);
+  weight(5, 0) = T(100.0f);
+  weight(6, 0) = T(-1e4f);
+  weight(7, 1) = T(200.0f);                              // two equal spikes, but for the rest of the row
+  for (Index k = 0; k < d; ++k) weight(8, k) = T(0.0f);  // all equal
+  for (Index k = 2; k < d; ++k) weight(9, k) = T(0.0f);  // two equal spikes: log 2
+  weight(9, 1) = T(200.0f);
+  weight(10, 0) = T(-infinity);  // nothing but -inf: NaN
+  weight(11, 5) = T(std::numeric_limits<float>::quiet_NaN());
+  weight(12, 0) = T(infinity);
+  Problem<T> problem(t, d, v, hidden, w);
+  for (const SoftmaxKernel kernel : all_kernels) {
+    const auto entropies = problem.entropy(kernel);
+    if (!entropies) continue;
+    CAPTURE(name(kernel));
+    CHECK(worst_error(problem, *entropies, v) <= 1);
+    CHECK((*entropies)[8] == doctest::Approx(std::log(150.0)).epsilon(1e-6));
+    CHECK((*entropies)[9] == doctest::Approx(std::log(2.0)).epsilon(1e-6));
+    for (const std::size_t i : {10u, 11u, 12u}) CHECK(std::isnan((*entropies)[i]));
+  }
+
+  // Positions whose logits are -inf contribute nothing: w is positive in column 2, where they hold -inf.
+  for (Index i = 0; i < v; ++i) weight(i, 2) = T(1.0f);
+  weight(10, 0) = weight(11, 5) = weight(12, 0) = T(0.25f);
+  for (const Index i : {0, 1, 2, 64, 130, 149}) h(i, 2) = T(-infinity);
+  Problem<T> gaps(t, d, v, hidden, w);
+  for (const SoftmaxKernel kernel : all_kernels) {
+    const auto entropies = gaps.entropy(kernel);
+    if (!entropies) continue;
+    CAPTURE(name(kernel));
+    CHECK(worst_error(gaps, *entropies, v) <= 1);
+  }
+}
+
+TEST_CASE_TEMPLATE("integers give every kernel the same maximum and entropy", T, float, Half, BFloat16) {
+  // Logits are exact in any order of summation: only the folds differ.
+  const Index t = 700, d = 96, v = 333;
+  Random random(5);
+  const auto integers = [&](Index n) {
+    std::vector<T> x(static_cast<std::size_t>(n));
+    for (T& value : x) value = T(static_cast<float>(static_cast<int>(random.bits() >> 33) % 3 - 1));
+    return x;
+  };
+  Problem<T> problem(t, d, v, integers(t * d), integers(v * d));
+  for (const SoftmaxKernel kernel : all_kernels) {
+    const auto entropies = problem.entropy(kernel);
+    if (!entropies) continue;
+    CAPTURE(name(kernel));
+    CHECK(worst_error(problem, *entropies, v) <= 0.5);
+  }
+}
+
+TEST_CASE_TEMPLATE("a context that comes in pieces gives the entropy of the whole", T, float, Half, BFloat16) {
+  const Index t = 600, d = 64, v = 260;
+  Problem<T> problem = normal_problem<T>(t, d, v, 3.0f);
+  Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v));
+  for (const SoftmaxKernel kernel : all_kernels) {
+    if (!problem.entropy(kernel)) continue;
+    CAPTURE(name(kernel));
+    Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(v)));
+    const std::vector<Index> cuts = {0, 1, 1, 70, 199, 520, 600};
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
+      cuda::softmax_states(cuda::StreamView{}, problem.device_hidden.matrix(t, d).slice(0, cuts[i], cuts[i + 1]),
+                           problem.device_w.matrix(v, d), states.view(), workspace.view(), {.kernel = kernel});
+    Buffer<float, Cuda> result(v);
+    cuda::entropy(cuda::StreamView{}, states.view(), result.view());
+    CHECK(worst_error(problem, to_host(result), 40) <= 1);
+  }
+}
+
+TEST_CASE("rows may be strided, and what cannot be used says so") {
+  const Index t = 40, d = 60, v = 70;
+  Problem<BFloat16> wide = normal_problem<BFloat16>(t, 64, v, 1.0f);
+  Problem<BFloat16> narrow(t, d, v, {}, {});
+  for (Index i = 0; i < t; ++i)
+    narrow.hidden.insert(narrow.hidden.end(), &wide.hidden[static_cast<std::size_t>(i * 64)],
+                         &wide.hidden[static_cast<std::size_t>(i * 64)] + d);
+  for (Index i = 0; i < v; ++i)
+    narrow.w.insert(narrow.w.end(), &wide.w[static_cast<std::size_t>(i * 64)],
+                    &wide.w[static_cast<std::size_t>(i * 64)] + d);
+  Buffer<float, Cuda> result(v);
+  Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v));
+  const auto hidden = wide.device_hidden.matrix(t, 64).slice(1, 0, d);
+  const auto w = wide.device_w.matrix(v, 64).slice(1, 0, d);
+  for (const SoftmaxKernel kernel : {SoftmaxKernel::automatic, SoftmaxKernel::simt, SoftmaxKernel::mma}) {
+    CAPTURE(name(kernel));
+    cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view(), workspace.view(), {.kernel = kernel});
+    CHECK(worst_error(narrow, to_host(result), v) <= 1);
+  }
+  // A matrix stored by columns is for the plain kernel only.
+  Problem<BFloat16> square = normal_problem<BFloat16>(64, 64, 64, 1.0f);
+  const auto by_columns = square.device_hidden.matrix(64, 64).transposed();
+  CHECK_THROWS_AS(
+      cuda::softmax_entropy(cuda::StreamView{}, by_columns, square.device_w.matrix(64, 64),
+                            result.view().slice(0, 0, 64), workspace.view(), {.kernel = SoftmaxKernel::mma}),
+      ArgumentError);
+  std::vector<BFloat16> transposed(64 * 64);
+  for (std::size_t i = 0; i < 64; ++i)
+    for (std::size_t k = 0; k < 64; ++k) transposed[i * 64 + k] = square.hidden[k * 64 + i];
+  cuda::softmax_entropy(cuda::StreamView{}, by_columns, square.device_w.matrix(64, 64), result.view().slice(0, 0, 64),
+                        workspace.view());
+  square.hidden = transposed;
+  std::vector<float> first = to_host(result);
+  first.resize(64);
+  CHECK(worst_error(square, first, 64) <= 1);
+
+  CHECK_THROWS_AS(
+      cuda::softmax_entropy(cuda::StreamView{}, hidden, wide.device_w.matrix(v, 64), result.view(), workspace.view()),
+      ShapeError);
+  CHECK_THROWS_AS(cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view(), workspace.view().slice(0, 0, 1)),
+                  ShapeError);
+  CHECK_THROWS_AS(cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view().slice(0, 0, 3), workspace.view()),
+                  ShapeError);
+}
+
+TEST_CASE("no positions, no items") {
+  Buffer<BFloat16, Cuda> w(3 * 8);
+  Buffer<float, Cuda> result(3);
+  cuda::softmax_entropy(cuda::StreamView{}, MatrixView<BFloat16, Cuda>(nullptr, {0, 8}), w.matrix(3, 8), result.view(),
+                        VectorView<SoftmaxState, Cuda>());
+  for (const float e : to_host(result)) CHECK(std::isnan(e));
+  Buffer<SoftmaxState, Cuda> workspace(8);
+  CHECK_NOTHROW(cuda::softmax_entropy(cuda::StreamView{}, w.matrix(3, 8), MatrixView<BFloat16, Cuda>(nullptr, {0, 8}),
+                                      VectorView<float, Cuda>(), workspace.view()));
+}
+
+TEST_CASE("a failed call is a CudaError that names it") {
+  try {
+    cuda::check(cudaErrorInvalidValue, "cudaSomething");
+    FAIL("no exception");
+  } catch (const CudaError& error) {
+    const std::string text = error.what();
+    CHECK(error.code() == cudaErrorInvalidValue);
+    CHECK(text.find("cudaSomething: cudaErrorInvalidValue") != std::string::npos);
+    CHECK(text.find("softmax_entropy.cu") != std::string::npos);
+  }
+}
