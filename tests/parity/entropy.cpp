@@ -14,10 +14,12 @@ namespace activation_trace::testing {
 namespace {
 
 // The aim is 1e-4. Float32 does not carry it for every entry of this model: the largest element of position 0's state
-// is about 24,000, where one unit in the last place is 0.002. transformers in float32 is up to 2.6e-4 away from
-// itself in float64, with up to 451 entries of a prompt above 1e-4 (golden/README.md). So a few entries may exceed it.
+// is about 24,000, where one unit in the last place is 0.002, and weights are as large as 0.9. transformers in float32
+// is up to 2.6e-4 away from itself in float64, with up to 451 entries of a prompt above 1e-4 (golden/README.md); we
+// were 2.2e-4 away, with up to 105. So a few entries may exceed it, and the limit leaves room for other instruction
+// sets.
 constexpr double kAim = 1e-4;
-constexpr double kLimit = 3e-4;
+constexpr double kLimit = 5e-4;
 constexpr double kShareAbove = 0.005;
 
 }  // namespace
