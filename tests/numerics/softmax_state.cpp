@@ -78,9 +78,10 @@ std::vector<Data> all_kinds(Index T) {
 
 TEST_CASE("entropy agrees with the definition in double, whatever the data") {
   for (const Index T : {1, 2, 31, 32, 33, 255, 512, 1000, 2048, 8192}) {
-    for (const auto& [name, logits] : all_kinds(T)) {
+    for (const Data& data : all_kinds(T)) {
+      const std::vector<float>& logits = data.logits;
       CAPTURE(T);
-      CAPTURE(name);
+      CAPTURE(data.name);
       const double expected = oracle(logits);
       const float actual = state_of(logits).entropy();
       if (std::isnan(expected)) {
@@ -99,7 +100,7 @@ TEST_CASE("closed forms") {
   CHECK(state_of(std::vector<float>(512, -7.0f)).entropy() == doctest::Approx(log_of(512)).epsilon(1e-6));
   // n equal spikes far above the rest
   std::vector<float> spikes(1000, 0.0f);
-  for (const std::size_t i : {1, 500, 999}) spikes[i] = 100.0f;
+  for (const std::size_t i : {1u, 500u, 999u}) spikes[i] = 100.0f;
   CHECK(state_of(spikes).entropy() == doctest::Approx(log_of(3)).epsilon(1e-6));
   CHECK(state_of(spikes).log_sum_exp() == doctest::Approx(100 + log_of(3)).epsilon(1e-6));
   CHECK(state_of(std::vector<float>{42.0f}).entropy() == 0.0f);
@@ -151,8 +152,9 @@ TEST_CASE("NaN and +inf poison a state for good, through every order of push and
 
 TEST_CASE("splitting and merging, permuting, shifting, doubling") {
   std::mt19937 random(7);
-  for (const auto& [name, logits] : all_kinds(777)) {
-    CAPTURE(name);
+  for (const Data& data : all_kinds(777)) {
+    const std::vector<float>& logits = data.logits;
+    CAPTURE(data.name);
     const double expected = oracle(logits);
     if (std::isnan(expected)) continue;
     // Random parts, some empty, merged in order; and a tree of single elements.

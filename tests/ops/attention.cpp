@@ -54,12 +54,12 @@ struct Case {
 
 TEST_CASE("attention agrees with its definition: prefill, continued prefill, decode, all group sizes") {
   std::mt19937 random(1);
-  for (const auto& [n, t, H, G, D] :
-       {Case{1, 1, 9, 3, 64}, Case{1, 2, 4, 4, 8}, Case{1, 100, 9, 3, 64}, Case{1, 513, 8, 1, 128},
-        Case{2, 2, 3, 3, 16}, Case{5, 5, 4, 2, 32}, Case{16, 16, 9, 3, 64}, Case{17, 40, 6, 2, 10},
-        Case{63, 63, 2, 1, 64}, Case{65, 129, 9, 3, 64}, Case{200, 200, 3, 1, 64}, Case{33, 300, 4, 4, 80},
-        Case{7, 64, 2, 2, 2}}) {
-    for (const float scale : {1.0f, 30.0f}) {  // 30: softmax is nearly one-hot
+  for (const Case& shape : {Case{1, 1, 9, 3, 64}, Case{1, 2, 4, 4, 8}, Case{1, 100, 9, 3, 64}, Case{1, 513, 8, 1, 128},
+                            Case{2, 2, 3, 3, 16}, Case{5, 5, 4, 2, 32}, Case{16, 16, 9, 3, 64}, Case{17, 40, 6, 2, 10},
+                            Case{63, 63, 2, 1, 64}, Case{65, 129, 9, 3, 64}, Case{200, 200, 3, 1, 64},
+                            Case{33, 300, 4, 4, 80}, Case{7, 64, 2, 2, 2}}) {
+    const Index n = shape.n, t = shape.t, H = shape.H, G = shape.G, D = shape.D;  // clang 14 captures no bindings
+    for (const float scale : {1.0f, 30.0f}) {                                     // 30: softmax is nearly one-hot
       const std::vector<float> q_memory = testing::normal_floats(n * H * D, random, scale);
       const Index capacity = t + 3;
       // The cache as [G, positions, D] with room to spare, seen as [t, G, D].
