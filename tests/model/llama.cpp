@@ -68,9 +68,9 @@ TEST_CASE("shapes: grouped queries, odd sizes, one block, one token, tied and se
   options.config = small_config();
   for (const LmHead head : {LmHead::tied, LmHead::separate}) {
     options.lm_head = head;
-    for (const auto& [heads, kv_heads] : {std::pair<Index, Index>{6, 2}, {6, 6}, {5, 1}, {1, 1}}) {
-      options.config.heads = heads;
-      options.config.kv_heads = kv_heads;
+    for (const auto& sharing : {std::pair<Index, Index>{6, 2}, {6, 6}, {5, 1}, {1, 1}}) {
+      const Index heads = options.config.heads = sharing.first;
+      options.config.kv_heads = sharing.second;
       for (const Index tokens : {Index{1}, Index{2}, Index{17}, Index{33}}) {
         CAPTURE(heads);
         CAPTURE(tokens);

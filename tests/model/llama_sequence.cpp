@@ -44,8 +44,10 @@ TEST_CASE("any cutting into calls and batches gives the token by token result") 
     const TinyLlama tiny(options);
     const std::vector<TokenId> ids = some_ids(61, tiny.config().vocab);
     const Trace one_by_one = traced(tiny, ids, {.max_context = 61}, 2, 1);
-    for (const auto& [batch, piece] :
+    for (const auto& [batch_rows, call_rows] :
          {std::pair<Index, std::size_t>{512, 61}, {512, 60}, {1, 61}, {7, 61}, {32, 61}, {32, 45}, {5, 6}, {60, 61}}) {
+      const Index batch = batch_rows;  // clang 14 captures no structured binding
+      const std::size_t piece = call_rows;
       CAPTURE(batch);
       CAPTURE(piece);
       check_close(traced(tiny, ids, {.max_context = 61, .max_batch = batch}, 2, piece), one_by_one, tiny.config());
@@ -65,8 +67,10 @@ TEST_CASE("batches of four or more tokens give the same bits, however they are c
       return trace;
     };
     const Trace whole = traced_with(150, 150);
-    for (const auto& [batch, piece] :
+    for (const auto& [batch_rows, call_rows] :
          {std::pair<Index, std::size_t>{146, 150}, {64, 150}, {16, 150}, {5, 150}, {150, 100}, {29, 50}}) {
+      const Index batch = batch_rows;  // clang 14 captures no structured binding
+      const std::size_t piece = call_rows;
       CAPTURE(batch);
       CAPTURE(piece);
       const bool same = traced_with(batch, piece) == whole;
