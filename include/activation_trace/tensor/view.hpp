@@ -17,6 +17,11 @@
 namespace activation_trace {
 inline namespace v0 {
 
+namespace detail {
+template <class Range, class T>
+concept SpannableAs = std::constructible_from<std::span<T>, Range &&>;
+}  // namespace detail
+
 /// A strided, non-owning view of `Rank` dimensions over memory in `Space`.
 ///
 /// Row-major unless strides are given; extents and strides count elements. Trivially copyable: pass by value.
@@ -51,12 +56,10 @@ class TensorView {
     if (data == nullptr && count != 0) throw ShapeError("TensorView: null data with non-zero extents");
   }
 
-  /// Any contiguous host range with data() and size(), such as std::vector or std::span.
-  template <class Range>
-  requires(
-      Rank == 1 && Space::host_accessible && !std::same_as<std::remove_cvref_t<Range>, TensorView> &&
-      std::constructible_from<std::span<T>, Range&&>) constexpr TensorView(Range&& range)  // NOLINT(google-explicit-constructor):
-                                                                                           // a span is a vector view
+  /// Any contiguous host range with data() and size(), such as std::vector, is a vector view.
+  template <detail::SpannableAs<T> Range>
+  constexpr TensorView(Range&& range)  // NOLINT(google-explicit-constructor)
+      requires(Rank == 1 && Space::host_accessible && !std::same_as<std::remove_cvref_t<Range>, TensorView>)
       : TensorView(std::span<T>(std::forward<Range>(range))) {}
 
   constexpr TensorView(std::span<T> span)  // NOLINT(google-explicit-constructor)
