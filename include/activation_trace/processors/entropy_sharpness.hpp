@@ -197,20 +197,29 @@ void EntropySharpnessProcessor<Space>::filter(std::span<const TokenId> ids, std:
   record_.kept.clear();
   kept_ids_.clear();
   kept_at_.clear();
-  const float best = log_softmax(logits, logits);
-  if (std::isnan(best)) {  // nothing above -inf: no distribution, and nothing to choose
+  const LogNormalizer normalizer = log_normalizer(logits);
+  if (std::isnan(normalizer.log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(logits.begin(), logits.end(), -infinity);
     return;
   }
-  const float lowest = filter_.threshold(logits);
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < lowest) {
-      logits[i] = -infinity;
-    } else if (logits[i] >= kMasked) {
+  const float lowest = filter_.threshold(logits, normalizer.max);
+  // Nearly all entries are masked: 64 at a time without a branch, and only survivors become log-probabilities.
+  constexpr std::size_t block = 64;
+  for (std::size_t first = 0; first < logits.size(); first += block) {
+    const std::span<float> part = logits.subspan(first, std::min(block, logits.size() - first));
+    int survivors = 0;
+    for (const float x : part) survivors += x >= lowest;
+    if (survivors == 0) {
+      std::fill(part.begin(), part.end(), -infinity);
+      continue;
+    }
+    for (std::size_t i = first; i < first + part.size(); ++i) {
+      const float log_prob = logits[i] < lowest ? -infinity : normalizer.log_prob(logits[i]);
+      const bool kept = log_prob >= kMasked;
+      logits[i] = kept || options_.alpha == 0 ? log_prob : -infinity;
+      if (!kept) continue;
       kept_ids_.push_back(ids.empty() ? static_cast<TokenId>(i) : ids[i]);
       kept_at_.push_back(i);
-    } else if (options_.alpha != 0) {
-      logits[i] = -infinity;
     }
   }
 }

@@ -32,6 +32,9 @@ class RelativeTopFilter {
   /// equals stay. -inf if fewer than k entries are given. NaN is not allowed.
   [[nodiscard]] float threshold(std::span<const float> log_probs);
 
+  /// The same for who knows the largest already.
+  [[nodiscard]] float threshold(std::span<const float> log_probs, float largest);
+
   /// Sets the entries below the threshold to -inf; the others keep their value and are not renormalised.
   void process(std::span<float> log_probs);
 
@@ -52,11 +55,14 @@ inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
 }
 
 inline float RelativeTopFilter::threshold(std::span<const float> log_probs) {
-  constexpr float infinity = std::numeric_limits<float>::infinity();
-  if (options_.relative_top == 0 || static_cast<Index>(log_probs.size()) < options_.min_tokens_to_keep)
-    return -infinity;
-  float largest = -infinity;
+  float largest = -std::numeric_limits<float>::infinity();
   for (const float x : log_probs) largest = std::max(largest, x);
+  return threshold(log_probs, largest);
+}
+
+inline float RelativeTopFilter::threshold(std::span<const float> log_probs, float largest) {
+  if (options_.relative_top == 0 || static_cast<Index>(log_probs.size()) < options_.min_tokens_to_keep)
+    return -std::numeric_limits<float>::infinity();
   const float relative = largest + log_relative_top_;
   return options_.min_tokens_to_keep == 1 ? relative : std::min(relative, kth_largest(log_probs));
 }

@@ -47,6 +47,8 @@ struct Kernels {
                    const float* arranged, float* y);
   void (*softmax_columns)(const float* scores, Index rows, Index width, float* state);
   float (*exponentiate_row)(float* scores, Index count, Index padded, float scale);
+  float (*largest_of)(const float* x, Index n);
+  double (*sum_exponentials)(const float* x, Index n, float maximum);
   void (*weighted_sum)(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);

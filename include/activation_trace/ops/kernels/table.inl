@@ -12,6 +12,8 @@ inline constexpr Kernels table{
     .dot_rows = dot_rows,
     .softmax_columns = softmax_columns,
     .exponentiate_row = exponentiate_row,
+    .largest_of = largest_of,
+    .sum_exponentials = sum_exponentials,
     .weighted_sum = weighted_sum,
     .silu_multiply = silu_multiply,
     .rms_norm = rms_norm,

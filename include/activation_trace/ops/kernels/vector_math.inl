@@ -65,6 +65,32 @@ inline float exponentiate_row(float* scores, Index count, Index padded, float sc
   return sum(total);
 }
 
+/// The largest of x[0, n), -inf if there is none; NaN is passed over.
+inline float largest_of(const float* x, Index n) {
+  F m[4];
+  for (Index j = 0; j < 4; ++j) m[j] = set(-std::numeric_limits<float>::infinity());
+  Index i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes)
+    for (Index j = 0; j < 4; ++j) m[j] = max(load(x + i + j * lanes), m[j]);
+  float result = largest(max(max(m[0], m[1]), max(m[2], m[3])));
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+/// Sum of e^(x - maximum) over x[0, n): float in runs of 8 vectors, double beyond.
+inline double sum_exponentials(const float* x, Index n, float maximum) {
+  const F base = set(maximum);
+  double total = 0;
+  Index i = 0;
+  for (; i + 8 * lanes <= n; i += 8 * lanes) {
+    F run = set(0.0f);
+    for (Index j = 0; j < 8; ++j) run = run + exp(load(x + i + j * lanes) - base);
+    total += static_cast<double>(sum(run));
+  }
+  for (; i < n; ++i) total += static_cast<double>(std::exp(x[i] - maximum));
+  return total;
+}
+
 /// out[c] = sum over the rows r of weights[r] * values[r][c].
 inline void weighted_sum(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out) {
   Index c = 0;
