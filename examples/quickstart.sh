@@ -22,5 +22,5 @@ cmake --build $build --target generate >&2
 
 # Without --final-norm this model's states of layer 24 are so large that one position decides everything: every entropy
 # is 0.00, and both answers are the same.
-question=${1:-What is the capital of France?}
-exec $build/examples/generate -m "$model" --chat --compare --final-norm -n 32 -p "$question" "${@:2}"
+question=${1:-Who painted the Mona Lisa?}
+exec $build/examples/generate -m "$model" --chat --compare --final-norm -n 24 -p "$question" "${@:2}"
