@@ -45,7 +45,7 @@ struct FinalNorm {
 ///
 /// Only what is asked for is computed, and kept: per entry a SoftmaxState and the number of positions in it, so a
 /// grown context costs only its new positions. Memory: T * d floats for a copy of the hidden states, because engines
-/// reuse the buffers that they come from, and 16 bytes per vocabulary entry; nothing of size T x V.
+/// reuse the buffers that they come from, and 20 bytes per vocabulary entry; nothing of size T x V.
 /// Not safe for concurrent use.
 class ContextEntropy {
  public:
