@@ -1,0 +1,172 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "activation_trace/evaluation/answer_metrics.hpp"
+#include "activation_trace/evaluation/detection.hpp"
+#include "activation_trace/evaluation/multiple_choice.hpp"
+#include "activation_trace/evaluation/resampling.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+std::ifstream golden(const std::string& name) {
+  std::ifstream file(ACTIVATION_TRACE_TEST_DATA "/golden/" + name, std::ios::binary);
+  REQUIRE_MESSAGE(file.good(), name);
+  return file;
+}
+
+// C99 hexadecimal floats, which istream >> double does not read.
+std::vector<double> numbers(const std::string& line) {
+  std::vector<double> result;
+  std::istringstream words(line);
+  for (std::string word; words >> word;) result.push_back(std::strtod(word.c_str(), nullptr));
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("normalisation, EM and F1 equal Python's to the last digit") {
+  std::ifstream file = golden("answers.txt");
+  std::string answer, gold, normalized, match, f1;
+  int cases = 0;
+  while (std::getline(file, answer)) {
+    for (std::string* line : {&gold, &normalized, &match, &f1}) REQUIRE(std::getline(file, *line));
+    CAPTURE(answer);
+    CAPTURE(gold);
+    CHECK(normalize_answer(answer) == normalized);
+    CHECK(exact_match(answer, gold) == (match == "1"));
+    CHECK(f1_score(answer, gold) == std::strtod(f1.c_str(), nullptr));
+    ++cases;
+  }
+  CHECK(cases > 300);
+}
+
+TEST_CASE("every measure takes its own best gold answer") {
+  const std::vector<std::string> gold{"York city in England", "the york", "Leeds"};
+  const AnswerMetrics m = compare_answer("York city", gold);
+  CHECK(m.exact_match);
+  CHECK_FALSE(m.strict_exact_match);
+  CHECK(m.f1 == doctest::Approx(2 * 1.0 * 0.5 / 1.5));
+  CHECK(compare_answer("A York", gold).strict_exact_match);
+  CHECK_FALSE(compare_answer("", gold).exact_match);
+  CHECK(compare_answer("The.", gold).exact_match);  // the published measure
+  CHECK_FALSE(compare_answer("York", {}).exact_match);
+}
+
+TEST_CASE("lower case of ill-formed text") {
+  CHECK(lower_case("\xff"
+                   "A\xc3") ==
+        "\xef\xbf\xbd"
+        "a\xef\xbf\xbd");
+}
+
+TEST_CASE("multiple choice by hand") {
+  const std::vector<double> right{-3, -1, -5};
+  const std::vector<double> wrong{-2, -4};
+  const MultipleChoiceMetrics m = multiple_choice(right, wrong, 1);
+  CHECK(m.mc1 == 1);
+  CHECK(multiple_choice(right, wrong, 0).mc1 == 0);
+  CHECK(m.mc3 == doctest::Approx(1.0 / 3));
+  const double t = std::exp(-3.0) + std::exp(-1.0) + std::exp(-5.0);
+  CHECK(m.mc2 == doctest::Approx(t / (t + std::exp(-2.0) + std::exp(-4.0))));
+  CHECK(m.max_true == -1);
+  CHECK(m.max_false == -2);
+  // An equal score is not above; sums that underflow keep their ratio.
+  CHECK(multiple_choice(std::vector<double>{-2}, wrong, 0).mc1 == 0);
+  const MultipleChoiceMetrics far = multiple_choice(std::vector<double>{-5000}, std::vector<double>{-5001}, 0);
+  CHECK(far.mc2 == doctest::Approx(1 / (1 + std::exp(-1.0))));
+  const double none = -std::numeric_limits<double>::infinity();
+  CHECK(multiple_choice(std::vector<double>{none}, std::vector<double>{none}, 0).mc2 == 0);
+  CHECK(multiple_choice(std::vector<double>{-1}, std::vector<double>{none}, 0).mc2 == 1);
+  CHECK_THROWS_AS(static_cast<void>(multiple_choice({}, wrong, 0)), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(multiple_choice(right, wrong, 3)), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(multiple_choice(right, std::vector<double>{std::nan("")}, 0)), ArgumentError);
+}
+
+TEST_CASE("detection equals scikit-learn") {
+  std::ifstream file = golden("detection.txt");
+  std::string name, values_line, labels_line, results;
+  int cases = 0;
+  while (std::getline(file, name)) {
+    for (std::string* line : {&values_line, &labels_line, &results}) REQUIRE(std::getline(file, *line));
+    CAPTURE(name);
+    const std::vector<double> values = numbers(values_line);
+    std::vector<char> right;
+    for (const double label : numbers(labels_line)) right.push_back(label != 0);
+    const std::vector<double> expected = numbers(results);
+    const DetectionMetrics m = detection_metrics(values, right);
+    CHECK(m.auroc == doctest::Approx(expected[0]).epsilon(1e-12));
+    CHECK(m.average_precision == doctest::Approx(expected[1]).epsilon(1e-12));
+    CHECK(m.pr_area == doctest::Approx(expected[2]).epsilon(1e-12));
+    // The order of ties does not matter, nor does a monotonic map.
+    std::vector<double> mapped(values.rbegin(), values.rend());
+    for (double& x : mapped) x = std::atan(x);
+    const DetectionMetrics again = detection_metrics(mapped, std::vector<char>(right.rbegin(), right.rend()));
+    CHECK(again.auroc == doctest::Approx(m.auroc).epsilon(1e-12));
+    CHECK(again.risk_coverage == doctest::Approx(m.risk_coverage).epsilon(1e-12));
+    ++cases;
+  }
+  CHECK(cases == 4);
+}
+
+TEST_CASE("risk-coverage by hand") {
+  // Most trusted first: right, wrong, right. Risks 0, 1/2, 1/3.
+  const std::vector<double> values{3, 2, 1};
+  CHECK(detection_metrics(values, std::vector<char>{1, 0, 1}).risk_coverage == doctest::Approx((0.5 + 1.0 / 3) / 3));
+  // A tie of right and wrong: the mean of both orders, (0 + 1/2) and (1 + 1/2).
+  CHECK(detection_metrics(std::vector<double>{1, 1}, std::vector<char>{1, 0}).risk_coverage == doctest::Approx(0.5));
+  CHECK_THROWS_AS(static_cast<void>(detection_metrics(values, std::vector<char>{1, 1, 1})), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(detection_metrics(values, std::vector<char>{1})), ShapeError);
+  CHECK_THROWS_AS(static_cast<void>(detection_metrics(std::vector<double>{std::nan(""), 1}, std::vector<char>{1, 0})),
+                  ArgumentError);
+}
+
+TEST_CASE("bootstrap of a mean is near the normal interval, and repeatable") {
+  std::mt19937 random(5);
+  std::vector<double> values(400);
+  double mean = 0;
+  for (double& x : values) mean += (x = static_cast<double>(random()) / 4294967296.0) / 400;
+  double variance = 0;
+  for (const double x : values) variance += (x - mean) * (x - mean) / 400;
+  const Interval interval = bootstrap_mean_interval(values, {.resamples = 4000});
+  const double half = 1.96 * std::sqrt(variance / 400);
+  CHECK(interval.low == doctest::Approx(mean - half).epsilon(0.01));
+  CHECK(interval.high == doctest::Approx(mean + half).epsilon(0.01));
+  CHECK(bootstrap_mean_interval(values, {.resamples = 4000}).low == interval.low);
+  const Interval point = bootstrap_mean_interval(std::vector<double>{2});
+  CHECK(point.low == 2);
+  CHECK(point.high == 2);
+  CHECK_THROWS_AS(static_cast<void>(bootstrap_mean_interval({})), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(bootstrap_mean_interval(values, {.resamples = 0})), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(bootstrap_mean_interval(values, {.confidence = 1})), ArgumentError);
+}
+
+TEST_CASE("the paired test agrees with all sign flips") {
+  const std::vector<double> a{1, 1, 0, 1, 1, 0.5, 1, 0, 1, 1};
+  const std::vector<double> b{0, 1, 0, 0, 1, 0.25, 1, 1, 0, 0};
+  double seen = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) seen += a[i] - b[i];
+  int hits = 0;
+  for (unsigned flips = 0; flips < 1024; ++flips) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) sum += (flips >> i & 1) != 0 ? b[i] - a[i] : a[i] - b[i];
+    hits += std::abs(sum) >= std::abs(seen) - 1e-9;
+  }
+  // Four standard deviations of 20,000 draws.
+  CHECK(paired_permutation_test(a, b, {.resamples = 20000}) == doctest::Approx(hits / 1024.0).epsilon(0.05));
+  CHECK(paired_permutation_test(a, a) == 1);
+  CHECK(paired_permutation_test(a, b) == paired_permutation_test(b, a));
+  CHECK_THROWS_AS(static_cast<void>(paired_permutation_test(a, {})), ShapeError);
+  CHECK_THROWS_AS(static_cast<void>(paired_permutation_test({}, {})), ArgumentError);
+}
