@@ -61,8 +61,6 @@ std::vector<TokenId> end_tokens(const LlamaConfig& config, const Tokenizer& toke
   return ends;
 }
 
-std::string_view name(DecodingMode mode) { return mode == DecodingMode::baseline ? "baseline" : "activation"; }
-
 /// A model with its tokenizer and the tokens of the prompt, and what is done with them.
 class Session {
  public:

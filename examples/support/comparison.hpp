@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
 #include "support/terminal.hpp"
 
 namespace activation_trace::examples {

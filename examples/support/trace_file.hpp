@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
 
 namespace activation_trace::examples {
 

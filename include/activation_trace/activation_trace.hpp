@@ -16,6 +16,7 @@
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/stop_strings.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"

@@ -13,6 +13,7 @@
 
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/stop_strings.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/processors/entropy_sharpness.hpp"

@@ -2,12 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <optional>
-#include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
@@ -16,20 +15,71 @@
 namespace activation_trace {
 inline namespace v0 {
 
+class Amateur;
+enum class LayerDivergence;  // processors/dola.hpp
+enum class DolaBase;
+
+/// What a token's score is, before penalties (ALGORITHMS.md 1 to 5). lp is the log-probability at the mature layer; all
+/// but baseline mask what the plausibility filter (relative_top, min_tokens_to_keep) rejects.
 enum class DecodingMode {
-  baseline,    ///< the largest logit
-  activation,  ///< the largest log-probability minus alpha times context entropy
+  baseline,         ///< the logit; in a beam search lp
+  dola_static,      ///< lp minus that of one premature layer
+  dola,             ///< the same with the candidate layer that diverges most at this step
+  activation,       ///< lp minus alpha times context entropy, or another `strategy`
+  activation_dola,  ///< dola, minus alpha times context entropy
+  contrastive,      ///< lp minus a coefficient times an amateur's
 };
 
-/// Whether baseline decoding, which does not need them, computes the records that activation decoding yields anyway.
+/// What activation decoding adds to lp (ALGORITHMS.md 1.6). s are the logits of the info layer's states over the
+/// prompt, P their softmax over positions, E its entropy.
+enum class DecodingStrategy {
+  entropy,          ///< - alpha * E[v]
+  single_entropy,   ///< nothing: the filtered log-probability, as in the published generation
+  subject,          ///< + alpha * P[v][subject_key]
+  entropy_inverse,  ///< + alpha / E[v]
+  tendency,         ///< + alpha * (last s - first s)
+  ema,              ///< + alpha * the exponential moving average of s
+  majority_voting,  ///< + alpha * number of positions where P[v] > majority_threshold
+};
+
+/// Whether modes that do not need them compute the records that activation decoding yields anyway.
 enum class Recording { as_needed, always };
 
-/// Names as in the reference (ALGORITHMS.md 11).
+/// What the context's entropy is over: the prompt, or the prompt and every token generated so far.
+enum class ContextGrowth { prompt, growing };
+
+/// How a token is drawn, in this order; the filters are those of Hugging Face's transformers.
+struct SamplingOptions {
+  float temperature = 1;     ///< > 0
+  Index top_k = 0;           ///< 0: off
+  float typical_p = 1;       ///< in (0, 1], 1: off
+  float top_p = 1;           ///< in (0, 1], 1: off
+  float min_p = 0;           ///< in [0, 1], 0: off
+  std::uint64_t seed = 0;    ///< the same seed gives the same text
+  std::uint64_t stream = 0;  ///< of independent random numbers; prompt i of a batch uses stream + i
+};
+
+/// When a beam search ends that has `count` finished texts, as in Hugging Face's transformers.
+enum class EarlyStopping {
+  no,     ///< once the best running beam, at its present length, scores less than the worst finished text
+  yes,    ///< at once
+  never,  ///< once no running beam can score better at any length
+};
+
+struct BeamOptions {
+  Index count = 1;           ///< 1: no search
+  float length_penalty = 1;  ///< a text's score is the sum of its tokens' scores over length^length_penalty
+  EarlyStopping early_stopping = EarlyStopping::no;
+};
+
+/// How generate() decodes. Names as in the reference (ALGORITHMS.md 11). A step is: the mode's scores > logit_bias >
+/// repetition_penalty > presence and frequency penalty > processors > temperature > top_k > typical > top_p > min_p >
+/// choice. validate() says what goes together.
 struct GenerationOptions {
   DecodingMode decoding_mode = DecodingMode::activation;
   float alpha = 0.5f;
   std::optional<Index> info_layer = {};  ///< hidden state 0..N, negative from the end; none: default_info_layer
-  float relative_top = 0.1f;
+  float relative_top = 0.1f;             ///< of the plausibility filter, as in RelativeTopOptions; 0: no filter
   Index min_tokens_to_keep = 1;
   float repetition_penalty = 1;              ///< 1: none
   Index max_new_tokens = 128;                ///< >= 0
@@ -39,58 +89,58 @@ struct GenerationOptions {
   std::optional<FinalNorm> final_norm = {};  ///< applied to them
   Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
   Recording recording = Recording::as_needed;
+
+  DecodingStrategy strategy = DecodingStrategy::entropy;  ///< of modes activation and activation_dola
+  Index subject_key = 0;                                  ///< position within the context, of strategy subject
+  float majority_threshold = 0.001f;                      ///< of strategy majority_voting
+  ContextGrowth context_growth = ContextGrowth::prompt;
+
+  std::optional<Index> mature_layer = {};    ///< whose logits decide; none: N
+  std::vector<Index> candidate_layers = {};  ///< DoLa's premature layers: one for dola_static, else one or more
+  LayerDivergence divergence = {};           ///< by which dola and activation_dola choose the layer
+  DolaBase activation_dola_base = {};  ///< what activation_dola subtracts; dola always subtracts log-probabilities
+
+  Amateur* amateur = nullptr;  ///< of contrastive decoding, see amateur.hpp; must outlive the call
+  float contrastive_coefficient = 1;
+  float student_temperature = 1;
+
+  std::vector<std::pair<TokenId, float>> logit_bias = {};  ///< added to a token's score; -inf forbids it
+  float presence_penalty = 0;                              ///< subtracted from a generated token's score
+  float frequency_penalty = 0;                             ///< the same, times its occurrences
+
+  std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
+  BeamOptions beams = {};
+
+  std::optional<float> alert_entropy = {};  ///< nats: StepRecord::alert above it; implies Recording::always
 };
 
 /// The hidden state at about 80 % of N blocks: 26 of 32, as the reference uses for 7B.
 [[nodiscard]] constexpr Index default_info_layer(Index blocks) { return (4 * blocks + 2) / 5; }
 
-/// How one token was chosen. Scores are what was compared in the end: after the repetition penalty, and in baseline
-/// decoding logits rather than log-probabilities.
-struct StepRecord {
-  std::span<const SharpnessCandidate> kept;  ///< survivors of the plausibility filter, ascending ids
-  SharpnessCandidate chosen = {};            ///< baseline decoding may choose outside `kept`
-  TokenId without_entropy = -1;              ///< what the same step would choose with alpha 0
-
-  /// Whether the entropy changed the choice.
-  [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
-};
-
-struct GeneratedToken {
-  Index step;                ///< 0, 1, ...
-  TokenId id;                ///< may be an eos
-  std::string_view text;     ///< what this token released: complete characters that cannot be part of a stop string
-  const StepRecord* record;  ///< null in baseline decoding unless Recording::always
-};
-
-/// What a caller that is shown a token answers.
-enum class Continue { yes, no };
-
-struct GenerationCallbacks {
-  std::function<Continue(const GeneratedToken&)> on_token = {};  ///< views are valid during the call only
-  std::function<void(Index done, Index total)> on_prefill = {};  ///< prompt positions, after each piece
-  std::stop_token stop = {};                                     ///< looked at before each piece and token
-};
-
-enum class FinishReason { eos, stop_string, length, context_full, cancelled };
-
-[[nodiscard]] constexpr std::string_view name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::eos: return "eos";
-    case FinishReason::stop_string: return "stop_string";
-    case FinishReason::length: return "length";
-    case FinishReason::context_full: return "context_full";
-    case FinishReason::cancelled: return "cancelled";
+[[nodiscard]] constexpr std::string_view name(DecodingMode mode) {
+  switch (mode) {
+    case DecodingMode::baseline: return "baseline";
+    case DecodingMode::dola_static: return "dola_static";
+    case DecodingMode::dola: return "dola";
+    case DecodingMode::activation: return "activation";
+    case DecodingMode::activation_dola: return "activation_dola";
+    case DecodingMode::contrastive: return "contrastive";
   }
   return "?";
 }
 
-struct GenerationResult {
-  std::vector<TokenId> ids;  ///< all that were chosen, the eos and the tokens of a stop string included
-  std::string text;          ///< up to the stop string; all that was shown, and what was held back at the end
-  FinishReason reason = FinishReason::length;
-  double prefill_seconds = 0;
-  double decode_seconds = 0;  ///< from the first choice on
-};
+[[nodiscard]] constexpr std::string_view name(DecodingStrategy strategy) {
+  switch (strategy) {
+    case DecodingStrategy::entropy: return "entropy";
+    case DecodingStrategy::single_entropy: return "single_entropy";
+    case DecodingStrategy::subject: return "subject";
+    case DecodingStrategy::entropy_inverse: return "entropy_inverse";
+    case DecodingStrategy::tendency: return "tendency";
+    case DecodingStrategy::ema: return "ema";
+    case DecodingStrategy::majority_voting: return "majority_voting";
+  }
+  return "?";
+}
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/ops/matmul.hpp"
+#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/dola.hpp"
+#include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/processors/relative_top.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace detail {
+
+/// logits[n, V] = states[n, d] W^T. `block` is memory for rows of a W that is given on request.
+inline void multiply_lm_head(ThreadPool& pool, MatrixView<const float> states, const LmHead& lm_head,
+                             MatrixView<float> logits, std::vector<float>& block) {
+  if (!lm_head.on_request()) return matmul(pool, states, lm_head.stored(), logits);
+  constexpr Index rows_per_block = 256;
+  block.resize(static_cast<std::size_t>(rows_per_block * lm_head.hidden()));
+  for (Index first = 0; first < lm_head.vocab(); first += rows_per_block) {
+    const Index last = std::min(first + rows_per_block, lm_head.vocab());
+    const MatrixView<float> rows(block.data(), {last - first, lm_head.hidden()});
+    lm_head.rows(first, last, rows);
+    matmul(pool, states, rows, logits.slice(1, first, last));
+  }
+}
+
+/// Log-probabilities of answers: takes the hidden states at the positions that predict their tokens as they come, and
+/// multiplies them by the LM head when there are enough for a block of rows.
+class AnswerLogProbs {
+ public:
+  /// `layers` = the mature one, then the premature ones, all 0..N.
+  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, ThreadPool& pool);
+
+  /// Makes room for one state per layer and token of `answer`, which must stay where it is until finish(). Returns the
+  /// number of the first of its positions, good until the next evaluate().
+  Index expect(ContinuationScore& answer);
+  /// h_layer of `position` and the next.
+  void take(Index layer, Index position, MatrixView<const float> states);
+  /// Completes the answers' log_probs and layers as far as whole blocks go.
+  void evaluate();
+  /// Completes them all.
+  void finish();
+
+ private:
+  struct Position {
+    ContinuationScore* answer;
+    std::size_t token;
+  };
+
+  [[nodiscard]] Index layers() const { return static_cast<Index>(layers_.size()); }
+  [[nodiscard]] Index state_size() const { return layers() * lm_head_.hidden(); }
+  void evaluate(Index positions);
+  /// logits [layers, V], destroyed.
+  void evaluate(const Position& position, MatrixView<float> logits);
+
+  const ScoreOptions& options_;
+  std::vector<Index> layers_;
+  LmHead lm_head_;
+  ThreadPool* pool_;
+  Index block_;  // positions whose logits exist at once
+  RelativeTopFilter filter_;
+  std::vector<Position> waiting_;
+  std::vector<float> states_;  // [waiting, layers, d]
+  std::vector<float> logits_;  // [block, layers, V]
+  std::vector<float> rows_;    // of an LM head on request
+};
+
+inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head,
+                                      ThreadPool& pool)
+    : options_(options),
+      layers_(std::move(layers)),
+      lm_head_(std::move(lm_head)),
+      pool_(&pool),
+      block_(std::max<Index>(1, 32 / this->layers())),
+      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {}
+
+inline Index AnswerLogProbs::expect(ContinuationScore& answer) {
+  const auto first = static_cast<Index>(waiting_.size());
+  for (std::size_t t = 0; t < answer.ids.size(); ++t) waiting_.push_back({&answer, t});
+  states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
+  return first;
+}
+
+inline void AnswerLogProbs::take(Index layer, Index position, MatrixView<const float> states) {
+  for (std::size_t k = 0; k < layers_.size(); ++k) {
+    if (layers_[k] != layer) continue;
+    for (Index i = 0; i < states.extent(0); ++i)
+      std::ranges::copy(states.row(i).span(),
+                        states_.data() + (position + i) * state_size() + static_cast<Index>(k) * lm_head_.hidden());
+  }
+}
+
+inline void AnswerLogProbs::evaluate() {
+  while (static_cast<Index>(waiting_.size()) >= block_) evaluate(block_);
+}
+
+inline void AnswerLogProbs::finish() {
+  evaluate();
+  evaluate(static_cast<Index>(waiting_.size()));
+}
+
+inline void AnswerLogProbs::evaluate(Index positions) {
+  if (positions == 0) return;
+  const Index rows = positions * layers();
+  logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
+  const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
+  multiply_lm_head(*pool_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), lm_head_, logits, rows_);
+  for (Index i = 0; i < positions; ++i)
+    evaluate(waiting_[static_cast<std::size_t>(i)], logits.slice(0, i * layers(), (i + 1) * layers()));
+  waiting_.erase(waiting_.begin(), waiting_.begin() + positions);
+  states_.erase(states_.begin(), states_.begin() + positions * state_size());
+}
+
+inline void AnswerLogProbs::evaluate(const Position& position, MatrixView<float> logits) {
+  ContinuationScore& answer = *position.answer;
+  const auto id = static_cast<std::size_t>(answer.ids[position.token]);
+  const auto log_prob = [&](const LogNormalizer& normalizer, std::span<const float> row) {
+    return (static_cast<double>(row[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
+  };
+  const std::span<float> mature = logits.row(0).span();
+  const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
+  double value = log_prob(normalizer, mature);
+  if (layers() > 1) {
+    const MatrixView<float> candidates = logits.slice(0, 1, layers());
+    const Index chosen = choose_layer(*pool_, mature, candidates, options_.divergence);
+    const std::span<float> premature = candidates.row(chosen).span();
+    answer.layers.push_back(layers_[static_cast<std::size_t>(1 + chosen)]);
+    if (options_.post_softmax == PostSoftmax::on) {
+      // Of the logits: what the two log-softmaxes subtract is the same for every token and cancels.
+      std::ranges::transform(mature, premature, premature.begin(), std::minus<>());
+      value = log_prob(log_normalizer(premature, pool_->isa()), premature);
+    } else {
+      value -= log_prob(log_normalizer(premature, pool_->isa()), premature);
+    }
+  }
+  if ((layers() > 1 || options_.filter == ScoreFilter::on) && mature[id] < filter_.threshold(mature, normalizer.max))
+    value = options_.relative_top_value;
+  if (!(value < std::numeric_limits<double>::infinity()))
+    throw ArgumentError("the log-probability of token " + std::to_string(id) +
+                        " is not a number: the model's logits are not finite");
+  answer.log_probs.push_back(value);
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

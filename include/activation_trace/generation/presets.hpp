@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What the settings were chosen on: `general` holds for any questions, the others by two-fold validation on the data
+/// set of that name.
+enum class PresetData { general, triviaqa, hotpotqa, nq };
+
+/// alpha and info_layer as published for a LLaMA-2-chat of `blocks` decoder blocks.
+struct Preset {
+  PresetData data;
+  Index blocks;
+  float alpha;
+  Index info_layer;
+};
+
+/// ALGORITHMS.md 6.4: 7B, 13B and 70B have 32, 40 and 80 blocks.
+inline constexpr std::array<Preset, 12> kPresets{{
+    {PresetData::general, 32, 0.5f, 26},
+    {PresetData::general, 40, 0.8f, 34},
+    {PresetData::general, 80, 1.0f, 70},
+    {PresetData::triviaqa, 32, 1.0f, 32},
+    {PresetData::triviaqa, 40, 0.6f, 32},
+    {PresetData::triviaqa, 80, 1.0f, 70},
+    {PresetData::hotpotqa, 32, 0.8f, 32},
+    {PresetData::hotpotqa, 40, 1.0f, 28},
+    {PresetData::hotpotqa, 80, 0.6f, 66},
+    {PresetData::nq, 32, 0.2f, 32},
+    {PresetData::nq, 40, 0.8f, 34},
+    {PresetData::nq, 80, 1.0f, 68},
+}};
+
+/// The settings for a model of `blocks` blocks. A depth that the table lacks takes the nearest one's (of two as near,
+/// the smaller's) alpha, and its info layer in proportion, rounded: 26 of 32 becomes 24 of 30, and h_N stays h_N. That
+/// rule is ours and untested by the paper. Throws ArgumentError unless 1 <= blocks <= 10000, as for
+/// LlamaConfig.
+[[nodiscard]] constexpr Preset preset(PresetData data, Index blocks) {
+  if (blocks < 1 || blocks > 10000)
+    throw ArgumentError("preset: blocks must be in 1..10000, got " + std::to_string(blocks));
+  const auto distance = [&](const Preset& p) { return p.blocks < blocks ? blocks - p.blocks : p.blocks - blocks; };
+  const Preset* nearest = nullptr;
+  for (const Preset& p : kPresets)
+    if (p.data == data && (nearest == nullptr || distance(p) < distance(*nearest))) nearest = &p;
+  if (nearest == nullptr) throw ArgumentError("preset: no such data set");
+  return {data, blocks, nearest->alpha, (2 * nearest->info_layer * blocks + nearest->blocks) / (2 * nearest->blocks)};
+}
+
+[[nodiscard]] constexpr std::string_view name(PresetData data) {
+  switch (data) {
+    case PresetData::general: return "general";
+    case PresetData::triviaqa: return "triviaqa";
+    case PresetData::hotpotqa: return "hotpotqa";
+    case PresetData::nq: return "nq";
+  }
+  return "?";
+}
+
+}  // namespace v0
+}  // namespace activation_trace

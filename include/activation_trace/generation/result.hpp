@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/processors/entropy_sharpness.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// How one token was chosen, and how much the context speaks for it. Scores are what was compared in the end: after
+/// bias, penalties, processors and temperature, and in baseline decoding logits rather than log-probabilities.
+struct StepRecord {
+  std::span<const SharpnessCandidate> kept;  ///< survivors of the plausibility filter, ascending ids
+  SharpnessCandidate chosen = {};            ///< baseline decoding may choose outside `kept`
+  TokenId without_entropy = -1;  ///< best of `kept` without the strategy's term: after bias and penalties only
+  Index layer = -1;              ///< the premature layer 0..N that DoLa chose; -1 in other modes
+  bool alert = false;            ///< whether chosen.entropy is above GenerationOptions::alert_entropy
+
+  /// Whether the entropy changed the choice.
+  [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
+};
+
+struct GeneratedToken {
+  Index step;                ///< 0, 1, ...
+  TokenId id;                ///< may be an eos
+  std::string_view text;     ///< what this token released: complete characters that cannot be part of a stop string
+  const StepRecord* record;  ///< null where neither the mode nor recording nor alert_entropy computes it
+  Index sequence = 0;        ///< which prompt of a batch
+};
+
+/// What a caller that is shown a token answers; `no` ends its sequence.
+enum class Continue { yes, no };
+
+struct GenerationCallbacks {
+  std::function<Continue(const GeneratedToken&)> on_token = {};  ///< views are valid during the call only
+  std::function<void(Index done, Index total)> on_prefill = {};  ///< prompt positions, after each piece
+  std::stop_token stop = {};                                     ///< looked at before each piece and token
+};
+
+enum class FinishReason { eos, stop_string, length, context_full, cancelled };
+
+[[nodiscard]] constexpr std::string_view name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::eos: return "eos";
+    case FinishReason::stop_string: return "stop_string";
+    case FinishReason::length: return "length";
+    case FinishReason::context_full: return "context_full";
+    case FinishReason::cancelled: return "cancelled";
+  }
+  return "?";
+}
+
+struct GenerationResult {
+  std::vector<TokenId> ids;  ///< all that were chosen, the eos and the tokens of a stop string included
+  std::string text;          ///< up to the stop string; all that was shown, and what was held back at the end
+  FinishReason reason = FinishReason::length;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;           ///< from the first choice on; in a batch that of all that ran meanwhile
+  std::vector<Index> layer_histogram;  ///< DoLa: how often each of candidate_layers was chosen
+  double score = 0;                    ///< beam search: what the text won with
+};
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,362 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <numeric>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/generation/answer_log_probs.hpp"
+#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/processors/context_entropy.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What score_text() asks of a tokenizer: Tokenizer is one.
+template <class T>
+concept PromptTokenizer = requires(const T& tokenizer, std::string_view text) {
+  { tokenizer.encode_prompt(text) } -> std::convertible_to<std::vector<TokenId>>;
+};
+
+/// How well each of `continuations` continues `prompt`, by any mode of ALGORITHMS.md 2. Sums in double.
+///
+/// The prompt is computed once, its last token aside, and so are its positions' part of the entropies; only tokens of
+/// the continuations have entropies computed. A model with several sequences computes as many continuations at once.
+/// Logits exist for about 32 rows at a time. Overwrites the model's sequences from position 0 on.
+///
+/// If `callbacks` ask for a stop, the result has only the continuations that were complete.
+///
+/// Throws ArgumentError for an empty prompt or continuation, one that does not fit into the model's context, options
+/// that cannot be, layers that do not exist, and a score that is not a number; and what model and callbacks throw.
+template <LanguageModel Model>
+std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prompt,
+                                     std::span<const std::vector<TokenId>> continuations,
+                                     const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {});
+
+/// The same for whole sequences, of which the first `prompt_length` ids are not scored. What all sequences begin with
+/// is computed once, at most prompt_length - 1 ids.
+template <LanguageModel Model>
+std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
+                                               Index prompt_length, const ScoreOptions& options = {},
+                                               const ScoreCallbacks& callbacks = {});
+
+/// The same for text, as the published code does it: `prompt` and continuation are tokenised together, and what
+/// follows as many tokens as the prompt alone has is the answer. A continuation usually begins with a space.
+template <LanguageModel Model, PromptTokenizer Tokens>
+std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
+                                          std::span<const std::string> continuations, const ScoreOptions& options = {},
+                                          const ScoreCallbacks& callbacks = {});
+
+namespace detail {
+
+/// A model that computes several sequences in one pass.
+template <class M>
+concept SeveralSequences = requires(M& model, Index n, std::span<const LlamaPiece> pieces) {
+  { model.sequences() } -> std::convertible_to<Index>;
+  {model.rewind(n, n)};
+  {model.copy_sequence(n, n)};
+  {model.fill(pieces)};
+};
+
+/// One call of score().
+template <class Model>
+class Scoring {
+ public:
+  Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
+          const ScoreOptions& options, const ScoreCallbacks& callbacks);
+
+  std::vector<ContinuationScore> run();
+
+ private:
+  using Ids = std::span<const TokenId>;
+
+  [[nodiscard]] static std::vector<Index> resolved_layers(const ScoreOptions& options, Index blocks);
+  void check() const;
+  [[nodiscard]] Index common_length() const;
+  [[nodiscard]] Index length(std::size_t i) const { return static_cast<Index>(sequences_[i].size()); }
+  /// The positions of sequence i that its entropies are over end here.
+  [[nodiscard]] Index context_end(std::size_t i) const {
+    return std::min(options_.span.end, options_.context == ScoreContext::whole ? length(i) : prompt_length_);
+  }
+  /// The ids of sequence i behind the common ones, whose states somebody needs.
+  [[nodiscard]] Ids rest(std::size_t i) const;
+  [[nodiscard]] Index parallel() const;
+  [[nodiscard]] bool stopped() const { return callbacks_.stop.stop_requested(); }
+  void advance(Index positions);
+
+  bool compute_common();
+  void compute(std::size_t first, std::size_t count);
+  [[nodiscard]] LayerObserver observer(std::size_t i, std::vector<float>& own_context);
+  void complete_entropies(std::size_t i, std::span<const float> own_context);
+
+  Model& model_;
+  std::span<const std::vector<TokenId>> sequences_;
+  Index prompt_length_;
+  const ScoreOptions& options_;
+  const ScoreCallbacks& callbacks_;
+  std::vector<Index> layers_;
+  Index info_layer_;
+  LmHead lm_head_;
+  Index common_;
+  Index done_ = 0;
+  Index total_ = 0;
+  ContextEntropy common_context_;
+  ContextEntropy own_context_;  // of one sequence after the other
+  AnswerLogProbs log_probs_;
+  std::vector<ContinuationScore> results_;
+};
+
+template <class Model>
+Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
+                        const ScoreOptions& options, const ScoreCallbacks& callbacks)
+    : model_(model),
+      sequences_(sequences),
+      prompt_length_(prompt_length),
+      options_((options.validate(), options)),
+      callbacks_(callbacks),
+      layers_(resolved_layers(options, model.config().layers)),
+      info_layer_(
+          resolve_layer(options.info_layer.value_or(default_info_layer(model.config().layers)), model.config().layers)),
+      lm_head_(model.weights().lm_head),
+      common_((check(), common_length())),
+      common_context_(model.pool(), {}, options.final_norm),
+      own_context_(model.pool(), {}, options.final_norm),
+      log_probs_(options, layers_, lm_head_, model.pool()) {
+  results_.resize(sequences.size());
+  total_ = common_;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    results_[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
+    total_ += static_cast<Index>(rest(i).size());
+  }
+}
+
+template <class Model>
+std::vector<Index> Scoring<Model>::resolved_layers(const ScoreOptions& options, Index blocks) {
+  std::vector<Index> layers{resolve_layer(options.mature_layer, blocks)};
+  for (const Index layer : options.candidate_layers) layers.push_back(resolve_layer(layer, blocks));
+  return layers;
+}
+
+template <class Model>
+void Scoring<Model>::check() const {
+  if (prompt_length_ < 1) throw ArgumentError("prompt: it is empty");
+  for (std::size_t i = 0; i < sequences_.size(); ++i) {
+    const std::string which = "continuation " + std::to_string(i) + ": ";
+    if (length(i) <= prompt_length_) throw ArgumentError(which + "it adds no token to the prompt");
+    if (length(i) > model_.max_context())
+      throw ArgumentError(which + "with the prompt it has " + std::to_string(length(i)) +
+                          " tokens, which do not fit into a context of " + std::to_string(model_.max_context()));
+    for (const TokenId id : sequences_[i])
+      if (id < 0 || id >= model_.config().vocab)
+        throw ArgumentError(which + "token id " + std::to_string(id) + " is not in the vocabulary of " +
+                            std::to_string(model_.config().vocab));
+    if (options_.reads_entropies() && options_.span.begin >= context_end(i))
+      throw ArgumentError(which + "none of its positions lies within the span from " +
+                          std::to_string(options_.span.begin) + " on");
+  }
+}
+
+template <class Model>
+Index Scoring<Model>::common_length() const {
+  // The last token of the prompt predicts the first of the answers and goes with each of them.
+  Index common = prompt_length_ - 1;
+  for (const std::vector<TokenId>& ids : sequences_)
+    common = std::mismatch(ids.begin(), ids.begin() + common, sequences_[0].begin()).first - ids.begin();
+  return common;
+}
+
+template <class Model>
+typename Scoring<Model>::Ids Scoring<Model>::rest(std::size_t i) const {
+  // An answer's last token predicts nothing that is asked for: it matters as context only.
+  const bool last = options_.reads_entropies() && context_end(i) == length(i);
+  return Ids(sequences_[i])
+      .subspan(static_cast<std::size_t>(common_))
+      .first(static_cast<std::size_t>(length(i) - common_ - (last ? 0 : 1)));
+}
+
+template <class Model>
+Index Scoring<Model>::parallel() const {
+  if constexpr (SeveralSequences<Model>)
+    return std::min(model_.sequences(), static_cast<Index>(sequences_.size()));
+  else
+    return 1;
+}
+
+template <class Model>
+void Scoring<Model>::advance(Index positions) {
+  done_ += positions;
+  if (callbacks_.on_progress) callbacks_.on_progress(done_, total_);
+}
+
+template <class Model>
+std::vector<ContinuationScore> Scoring<Model>::run() {
+  if (sequences_.empty()) return {};
+  const auto width = static_cast<std::size_t>(parallel());
+  std::size_t complete = 0;
+  if (compute_common())
+    for (; complete < sequences_.size() && !stopped(); complete = std::min(complete + width, sequences_.size()))
+      compute(complete, std::min(width, sequences_.size() - complete));
+  log_probs_.finish();
+  results_.resize(complete);
+  for (ContinuationScore& result : results_) {
+    const double entropy = std::accumulate(result.entropies.begin(), result.entropies.end(), 0.0);
+    if (options_.strategy == DecodingStrategy::single_entropy)
+      result.score = options_.single_entropy == SingleEntropy::reference ? entropy : -entropy;
+    else
+      result.score = std::accumulate(result.log_probs.begin(), result.log_probs.end(), 0.0) -
+                     static_cast<double>(options_.alpha) * entropy;
+  }
+  return std::move(results_);
+}
+
+/// Returns false if it was stopped.
+template <class Model>
+bool Scoring<Model>::compute_common() {
+  const Ids ids = Ids(sequences_[0]).first(static_cast<std::size_t>(common_));
+  LayerObserver observer;
+  if (options_.reads_entropies()) {
+    observer.layers = {info_layer_};
+    observer.begin = options_.span.begin;
+    observer.end = options_.span.end;
+    observer.on_states = [&](Index, Index, MatrixView<const float> states) {
+      common_context_.observe(states, lm_head_);
+    };
+  }
+  model_.rewind(0);
+  for (std::size_t done = 0; done < ids.size();) {
+    if (stopped()) return false;
+    const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(options_.prefill_piece));
+    model_.fill(ids.subspan(done, count), observer);
+    done += count;
+    advance(static_cast<Index>(count));
+  }
+  if constexpr (SeveralSequences<Model>)
+    for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s);
+  if (common_context_.positions() != 0) {
+    std::vector<TokenId> answers;
+    for (const ContinuationScore& result : results_)
+      answers.insert(answers.end(), result.ids.begin(), result.ids.end());
+    std::ranges::sort(answers);
+    answers.erase(std::unique(answers.begin(), answers.end()), answers.end());
+    common_context_.prepare(answers);
+  }
+  return true;
+}
+
+template <class Model>
+void Scoring<Model>::compute(std::size_t first, std::size_t count) {
+  std::vector<std::vector<float>> contexts(count);
+  std::vector<LayerObserver> observers;
+  Index positions = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    observers.push_back(observer(first + k, contexts[k]));
+    positions += static_cast<Index>(rest(first + k).size());
+  }
+  if constexpr (SeveralSequences<Model>) {
+    std::vector<LlamaPiece> pieces;
+    for (std::size_t k = 0; k < count; ++k) pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
+    model_.fill(pieces);
+    for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
+  } else {
+    model_.fill(rest(first), observers[0]);
+    model_.rewind(common_);
+  }
+  log_probs_.evaluate();
+  if (options_.reads_entropies())
+    for (std::size_t k = 0; k < count; ++k) complete_entropies(first + k, contexts[k]);
+  advance(positions);
+}
+
+template <class Model>
+LayerObserver Scoring<Model>::observer(std::size_t i, std::vector<float>& own_context) {
+  LayerObserver observer;
+  observer.layers = layers_;
+  if (options_.reads_entropies()) observer.layers.push_back(info_layer_);
+  const Index answer = log_probs_.expect(results_[i]);
+  observer.on_states = [this, i, &own_context, answer](Index layer, Index first, MatrixView<const float> states) {
+    const auto within = [&](Index begin, Index end) {
+      const Index from = std::clamp<Index>(begin - first, 0, states.extent(0));
+      return states.slice(0, from, std::clamp<Index>(end - first, from, states.extent(0)));
+    };
+    if (layer == info_layer_ && options_.reads_entropies()) {
+      const MatrixView<const float> rows = within(options_.span.begin, context_end(i));
+      for (Index row = 0; row < rows.extent(0); ++row) {
+        const std::span<const float> state = rows.row(row).span();
+        own_context.insert(own_context.end(), state.begin(), state.end());
+      }
+    }
+    const Index begin = prompt_length_ - 1;
+    log_probs_.take(layer, answer + std::max<Index>(0, first - begin), within(begin, length(i) - 1));
+  };
+  return observer;
+}
+
+template <class Model>
+void Scoring<Model>::complete_entropies(std::size_t i, std::span<const float> own_context) {
+  ContinuationScore& result = results_[i];
+  own_context_.reset();
+  if (!own_context.empty()) {
+    own_context_.observe(
+        as_matrix(own_context, static_cast<Index>(own_context.size()) / lm_head_.hidden(), lm_head_.hidden()),
+        lm_head_);
+    own_context_.prepare(result.ids);
+  }
+  for (const TokenId id : result.ids) {
+    SoftmaxState state = common_context_.positions() == 0 ? SoftmaxState{} : common_context_.state(id);
+    if (own_context_.positions() != 0) state.merge(own_context_.state(id));
+    const float entropy = state.entropy();
+    if (std::isnan(entropy))
+      throw ArgumentError("the context entropy of token " + std::to_string(id) +
+                          " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
+    result.entropies.push_back(static_cast<double>(entropy));
+  }
+}
+
+}  // namespace detail
+
+template <LanguageModel Model>
+std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
+                                               Index prompt_length, const ScoreOptions& options,
+                                               const ScoreCallbacks& callbacks) {
+  return detail::Scoring<Model>(model, sequences, prompt_length, options, callbacks).run();
+}
+
+template <LanguageModel Model>
+std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prompt,
+                                     std::span<const std::vector<TokenId>> continuations, const ScoreOptions& options,
+                                     const ScoreCallbacks& callbacks) {
+  std::vector<std::vector<TokenId>> sequences;
+  for (const std::vector<TokenId>& continuation : continuations) {
+    sequences.emplace_back(prompt.begin(), prompt.end());
+    sequences.back().insert(sequences.back().end(), continuation.begin(), continuation.end());
+  }
+  return score_sequences(model, sequences, static_cast<Index>(prompt.size()), options, callbacks);
+}
+
+template <LanguageModel Model, PromptTokenizer Tokens>
+std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
+                                          std::span<const std::string> continuations, const ScoreOptions& options,
+                                          const ScoreCallbacks& callbacks) {
+  std::vector<std::vector<TokenId>> sequences;
+  const auto encode = [&](std::string_view text) {
+    std::vector<TokenId> ids = tokenizer.encode_prompt(text);
+    if constexpr (requires { tokenizer.settings().add_eos; })
+      if (tokenizer.settings().add_eos) ids.pop_back();  // a prompt does not end here
+    return ids;
+  };
+  for (const std::string& continuation : continuations) sequences.push_back(encode(std::string(prompt) + continuation));
+  return score_sequences(model, sequences, static_cast<Index>(encode(prompt).size()), options, callbacks);
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/generation/options.hpp"
+#include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/processors/dola.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// The published code adds the entropies up, so a sharper answer scores lower, and then takes the highest score
+/// (ALGORITHMS.md 2). Negated, sharper is better.
+enum class SingleEntropy { reference, negated };
+
+/// The positions whose states the entropies of an answer are over. The published code takes all in scoring, the
+/// answer's own last token included, and the prompt's in generation.
+enum class ScoreContext { whole, prompt };
+
+/// Whether activation scoring applies the plausibility filter. The published code computes it and does not use it.
+enum class ScoreFilter { off, on };
+
+/// Names as in the reference (ALGORITHMS.md 2 and 11); the defaults are its, except alpha and info_layer, which are
+/// those of generation.
+struct ScoreOptions {
+  DecodingMode mode = DecodingMode::activation;           ///< any but contrastive
+  DecodingStrategy strategy = DecodingStrategy::entropy;  ///< or single_entropy: the entropies alone
+  float alpha = 0.5f;                                     ///< >= 0
+  std::optional<Index> info_layer = {};        ///< hidden state 0..N, negative from the end; none: default_info_layer
+  std::vector<Index> candidate_layers = {};    ///< premature layers: one for dola_static, any number for the dolas
+  Index mature_layer = -1;                     ///< whose logits are the model's; -1 is h_N
+  float relative_top = 0.1f;                   ///< of the dolas and of ScoreFilter::on; 0: no filter
+  Index min_tokens_to_keep = 1;                ///< as in RelativeTopOptions
+  double relative_top_value = -1000;           ///< in place of a filtered token's log-probability
+  PostSoftmax post_softmax = PostSoftmax::on;  ///< whether a dola's difference becomes log-probabilities again
+  LayerDivergence divergence = LayerDivergence::reference;
+  ScoreContext context = ScoreContext::whole;
+  ScoreFilter filter = ScoreFilter::off;
+  SingleEntropy single_entropy = SingleEntropy::reference;
+  ContextSpan span = {};                     ///< positions that count, of those that `context` names
+  std::optional<FinalNorm> final_norm = {};  ///< applied to the info layer's states
+  Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
+
+  /// Throws ArgumentError naming an option that is impossible or that the mode has no use for.
+  void validate() const;
+
+  [[nodiscard]] bool reads_entropies() const noexcept {
+    return mode == DecodingMode::activation || mode == DecodingMode::activation_dola;
+  }
+};
+
+/// One answer. The vectors are of its length A.
+struct ContinuationScore {
+  double score = 0;  ///< the sum over the tokens, not their mean
+  std::vector<TokenId> ids;
+  /// What the mode's distribution gives each token, in nats: of the model, or a dola's difference of two layers;
+  /// relative_top_value where the filter applies and the token fails it.
+  std::vector<double> log_probs;
+  std::vector<double> entropies;  ///< in nats; empty in modes that have none
+  std::vector<Index> layers;      ///< the premature layer of each position, 0..N; empty without candidate layers
+};
+
+struct ScoreCallbacks {
+  std::function<void(Index done, Index total)> on_progress = {};  ///< positions computed, prompt and answers
+  std::stop_token stop = {};                                      ///< looked at before each piece
+};
+
+inline void ScoreOptions::validate() const {
+  const auto require = [](bool ok, const std::string& problem) {
+    if (!ok) throw ArgumentError("ScoreOptions: " + problem);
+  };
+  const auto count = candidate_layers.size();
+  require(mode != DecodingMode::contrastive, "mode contrastive scores no continuations");
+  if (mode == DecodingMode::dola_static)
+    require(count == 1, "mode dola_static takes one candidate layer, got " + std::to_string(count));
+  else if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola)
+    require(count >= 1, "candidate_layers are missing");
+  else
+    require(count == 0, "candidate_layers are for the dola modes only");
+  require(alpha >= 0 && std::isfinite(alpha), "alpha must be a number >= 0, got " + std::to_string(alpha));
+  require(strategy == DecodingStrategy::entropy || strategy == DecodingStrategy::single_entropy,
+          "strategy " + std::string(name(strategy)) + " scores no continuations");
+  require(strategy == DecodingStrategy::entropy || mode == DecodingMode::activation,
+          "strategy single_entropy is for mode activation only");
+  require(filter == ScoreFilter::off || mode == DecodingMode::activation,
+          "filter on is for mode activation; the dola modes always filter, baseline never does");
+  require(filter == ScoreFilter::off || strategy == DecodingStrategy::entropy,
+          "filter on has nothing to filter with strategy single_entropy");
+  require(relative_top >= 0 && relative_top <= 1,
+          "relative_top must be in [0, 1], got " + std::to_string(relative_top));
+  require(min_tokens_to_keep >= 1, "min_tokens_to_keep must be at least 1, got " + std::to_string(min_tokens_to_keep));
+  require(!std::isnan(relative_top_value), "relative_top_value is not a number");
+  require(span.begin >= 0 && span.begin < span.end,
+          "span [" + std::to_string(span.begin) + ", " + std::to_string(span.end) + ") is empty");
+  require(prefill_piece >= 1, "prefill_piece must be positive, got " + std::to_string(prefill_piece));
+}
+
+}  // namespace v0
+}  // namespace activation_trace
