@@ -21,18 +21,25 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// What the processor is given.
+enum class SharpnessInput {
+  logits,  ///< a model's: they become log-probabilities and are filtered
+  scores,  ///< filtered already, masked = -inf, such as DoLa's: only the entropy is subtracted (ALGORITHMS.md 4)
+};
+
 struct EntropySharpnessOptions {
   float alpha = 0.5f;                        ///< weight of the entropy, >= 0; 0 leaves the filtered log-probabilities
   float relative_top = 0.1f;                 ///< as in RelativeTopOptions
   Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
   ContextSpan context = {};                  ///< positions of the prompt that count
   std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states; the published method has none
+  SharpnessInput input = SharpnessInput::logits;  ///< scores: relative_top and min_tokens_to_keep are not used
 };
 
 /// A candidate that survived the filter. Numbers in nats.
 struct SharpnessCandidate {
   TokenId id;
-  float log_prob;  ///< over all that was given, not renormalised over the survivors
+  float log_prob;  ///< over all that was given, not renormalised; for SharpnessInput::scores the given score
   float entropy;   ///< of the context, for this token
   float score;     ///< log_prob - alpha * entropy
 };
@@ -197,6 +204,14 @@ void EntropySharpnessProcessor<Space>::filter(std::span<const TokenId> ids, std:
   record_.kept.clear();
   kept_ids_.clear();
   kept_at_.clear();
+  if (options_.input == SharpnessInput::scores) {
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      if (logits[i] == -infinity) continue;
+      kept_ids_.push_back(ids.empty() ? static_cast<TokenId>(i) : ids[i]);
+      kept_at_.push_back(i);
+    }
+    return;
+  }
   const LogNormalizer normalizer = log_normalizer(logits);
   if (std::isnan(normalizer.log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(logits.begin(), logits.end(), -infinity);

@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/ops/layer_divergence.hpp"
+#include "activation_trace/processors/check.hpp"
+#include "activation_trace/processors/relative_top.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+struct ContrastiveOptions {
+  float coefficient = 1;          ///< of the amateur, >= 0
+  float student_temperature = 1;  ///< divides the amateur's log-probabilities, which are not normalised again; > 0
+  float relative_top = 0.1f;      ///< as in RelativeTopOptions, on the expert; 0: raw logits are subtracted
+  Index min_tokens_to_keep = 1;   ///< as in RelativeTopOptions
+};
+
+/// Contrastive decoding (ALGORITHMS.md 5): the expert's log-probability minus `coefficient` times the amateur's, for
+/// tokens that the expert finds plausible. A token that the amateur excludes (-inf) is masked.
+///
+///     processor.observe_amateur(amateur);  // [V], the amateur's logits at this position
+///     processor.process(logits);           // [V], the expert's, in place
+///
+/// Movable, not copyable, and not safe for concurrent use.
+class ContrastiveProcessor {
+ public:
+  /// Works on the calling thread. Throws ArgumentError for a coefficient that is negative or not finite, a temperature
+  /// that is not positive and finite, and as RelativeTopFilter does.
+  explicit ContrastiveProcessor(ContrastiveOptions options = {});
+
+  /// Works on the threads of `pool`, which must outlive the processor.
+  ContrastiveProcessor(ContrastiveOptions options, ThreadPool& pool);
+
+  /// The amateur's logits[V] at this step: a view, read by the next process() and then forgotten.
+  void observe_amateur(std::span<const float> logits);
+
+  /// expert[V], logits, become scores in place. An entry that is -inf stays so and does not count. Throws StateError
+  /// without observe_amateur(), ShapeError for another V, ArgumentError for NaN or +inf; expert is then unchanged.
+  void process(std::span<float> expert);
+
+  /// The same for candidates in any order; the amateur's logits [n] are then those of `ids`, in that order.
+  void process(std::span<const TokenId> ids, std::span<float> expert);
+
+  [[nodiscard]] const ContrastiveOptions& options() const noexcept { return options_; }
+
+  /// Forgets an amateur that was observed and not used.
+  void reset() { amateur_ = {}; }
+
+ private:
+  ContrastiveProcessor(ContrastiveOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
+
+  ContrastiveOptions options_;
+  std::unique_ptr<ThreadPool> own_pool_;
+  ThreadPool* pool_;
+  RelativeTopFilter filter_;
+  std::span<const float> amateur_;
+  std::vector<double> partial_;
+};
+
+inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options)
+    : ContrastiveProcessor(options, std::make_unique<ThreadPool>(1), nullptr) {}
+
+inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, ThreadPool& pool)
+    : ContrastiveProcessor(options, nullptr, &pool) {}
+
+inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, std::unique_ptr<ThreadPool> own,
+                                                  ThreadPool* pool)
+    : options_(options),
+      own_pool_(std::move(own)),
+      pool_(pool != nullptr ? pool : own_pool_.get()),
+      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
+  if (!(options.coefficient >= 0 && std::isfinite(options.coefficient)))
+    throw ArgumentError("coefficient: expected a number >= 0, got " + std::to_string(options.coefficient));
+  if (!(options.student_temperature > 0 && std::isfinite(options.student_temperature)))
+    throw ArgumentError("student_temperature: expected a positive number, got " +
+                        std::to_string(options.student_temperature));
+}
+
+inline void ContrastiveProcessor::observe_amateur(std::span<const float> logits) {
+  if (logits.empty()) throw ShapeError("amateur: it has no logits");
+  amateur_ = logits;
+}
+
+inline void ContrastiveProcessor::process(std::span<const TokenId> ids, std::span<float> expert) {
+  detail::check_candidates("ContrastiveProcessor", ids, expert);
+  process(expert);
+}
+
+inline void ContrastiveProcessor::process(std::span<float> expert) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  if (amateur_.empty()) throw StateError("no amateur: observe_amateur was not called for this step");
+  detail::check_extent("logits: as many as the amateur has", static_cast<Index>(expert.size()),
+                       static_cast<Index>(amateur_.size()));
+  const std::span<const float> amateur = std::exchange(amateur_, {});
+  detail::check_scores("logits", expert);
+  detail::check_scores("amateur", amateur);
+  LogNormalizer normalizers[2];
+  log_normalizers(*pool_, expert, MatrixView<const float>(amateur.data(), {1, static_cast<Index>(amateur.size())}),
+                  normalizers, partial_);
+  const double weight = static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature);
+  const float lowest = filter_.threshold(expert, normalizers[0].max);
+  double offset = 0;
+  if (options_.relative_top != 0)
+    offset = static_cast<double>(normalizers[0].max) + normalizers[0].log_sum -
+             weight * (static_cast<double>(normalizers[1].max) + normalizers[1].log_sum);
+  for (std::size_t v = 0; v < expert.size(); ++v) {
+    const bool masked = expert[v] < lowest || expert[v] == -infinity || amateur[v] == -infinity;
+    expert[v] =
+        masked ? -infinity
+               : static_cast<float>(static_cast<double>(expert[v]) - weight * static_cast<double>(amateur[v]) - offset);
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

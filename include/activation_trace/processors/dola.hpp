@@ -1,0 +1,241 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/ops/layer_divergence.hpp"
+#include "activation_trace/processors/check.hpp"
+#include "activation_trace/processors/relative_top.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What is subtracted of the chosen early layer.
+enum class DolaBase {
+  log_probs,  ///< its log-probabilities (ALGORITHMS.md 3.1)
+  logits,     ///< its raw logits, as activation on top of DoLa does (ALGORITHMS.md 4)
+};
+
+/// What relative_top 0 leaves, with DolaBase::log_probs.
+enum class DolaUnfiltered {
+  logits,     ///< the difference of raw logits, as in generation (ALGORITHMS.md 3.1)
+  log_probs,  ///< the difference of log-probabilities, as in scoring (ALGORITHMS.md 2)
+};
+
+/// What becomes of the differences, before the filter masks some of them.
+enum class DolaOutput {
+  difference,  ///< nothing
+  log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (ALGORITHMS.md 2)
+};
+
+struct DolaOptions {
+  float relative_top = 0.1f;     ///< as in RelativeTopOptions, on the mature layer
+  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
+  LayerDivergence divergence = LayerDivergence::reference;
+  DolaBase base = DolaBase::log_probs;
+  DolaUnfiltered unfiltered = DolaUnfiltered::logits;
+  DolaOutput output = DolaOutput::difference;
+  float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
+};
+
+enum class DolaBucket { low, high };
+enum class Embeddings { separate, tied };
+
+/// The candidate layers of Hugging Face's DoLa for a model of `blocks` blocks: every second hidden state of its lower
+/// or upper half, of the first or last 20 above 40 blocks; without the embeddings where they are tied to the LM head
+/// (ALGORITHMS.md 3.3). Throws ArgumentError for blocks < 1.
+[[nodiscard]] std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings);
+
+/// DoLa (ALGORITHMS.md 3): what the mature layer says minus what an early one says, for tokens that the mature one
+/// finds plausible. With several layers the one that diverges most is taken at every step, equals: the first.
+///
+///     processor.observe_layers(early);  // [C, V], the logits of the C layers at this position
+///     processor.process(logits);        // [V], in place
+///
+/// Movable, not copyable, and not safe for concurrent use.
+class DolaProcessor {
+ public:
+  /// Works on the calling thread. Throws ArgumentError for no layers, a masked_value that is NaN or +inf, and as
+  /// RelativeTopFilter does. What the numbers in `layers` mean is the caller's business.
+  explicit DolaProcessor(std::vector<Index> layers, DolaOptions options = {});
+
+  /// Works on the threads of `pool`, which must outlive the processor.
+  DolaProcessor(std::vector<Index> layers, DolaOptions options, ThreadPool& pool);
+
+  /// logits[C, V] of the layers at this step, rows contiguous: a view, read by the next process() and then forgotten.
+  /// Throws ShapeError for another C.
+  void observe_layers(MatrixView<const float> logits);
+
+  /// mature[V], logits, become scores in place. An entry that is -inf stays masked and does not count. Throws
+  /// StateError without observe_layers(), ShapeError for another V, ArgumentError for NaN, +inf, or a layer's -inf
+  /// where mature has none; mature is then unchanged.
+  void process(std::span<float> mature);
+
+  /// The same for candidates in any order; the layers' logits [C, n] are then those of `ids`, in that order.
+  void process(std::span<const TokenId> ids, std::span<float> mature);
+
+  /// The layer that the last process() chose; -1 before, and where all was masked.
+  [[nodiscard]] Index layer() const noexcept { return layer_; }
+  /// Of each layer at the last process(); empty if there is nothing to choose.
+  [[nodiscard]] std::span<const double> divergences() const noexcept { return divergences_; }
+  /// How often each layer was chosen since reset().
+  [[nodiscard]] std::span<const Index> histogram() const noexcept { return histogram_; }
+  [[nodiscard]] std::span<const Index> layers() const noexcept { return layers_; }
+  [[nodiscard]] const DolaOptions& options() const noexcept { return options_; }
+
+  /// Begins a new run: layer and histogram.
+  void reset();
+
+ private:
+  DolaProcessor(std::vector<Index> layers, DolaOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
+  [[nodiscard]] std::size_t choose(std::span<const float> mature, MatrixView<const float> early);
+  static void check_layer(std::span<const float> mature, MatrixView<const float> early, Index row);
+  void subtract(std::span<float> mature, std::span<const float> early, const LogNormalizer& early_normalizer);
+
+  std::vector<Index> layers_;
+  DolaOptions options_;
+  std::unique_ptr<ThreadPool> own_pool_;
+  ThreadPool* pool_;
+  RelativeTopFilter filter_;
+  MatrixView<const float> early_;
+  Index layer_ = -1;
+  std::vector<Index> histogram_;            // [C]
+  std::vector<double> divergences_;         // [C]
+  std::vector<LogNormalizer> normalizers_;  // [1 + C]: mature, then the layers
+  std::vector<double> partial_;
+};
+
+inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings) {
+  if (blocks < 1) throw ArgumentError("blocks: expected at least 1, got " + std::to_string(blocks));
+  Index begin = embeddings == Embeddings::tied ? std::min<Index>(blocks - 1, 2) : 0;
+  Index end = blocks <= 40 ? blocks / 2 : 20;
+  if (bucket == DolaBucket::high) {
+    begin = blocks <= 40 ? blocks / 2 : blocks - 20;
+    end = blocks;
+  }
+  if (begin >= end) return {begin};
+  std::vector<Index> layers;
+  for (Index layer = begin; layer < end; layer += 2) layers.push_back(layer);
+  return layers;
+}
+
+inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options)
+    : DolaProcessor(std::move(layers), options, std::make_unique<ThreadPool>(1), nullptr) {}
+
+inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, ThreadPool& pool)
+    : DolaProcessor(std::move(layers), options, nullptr, &pool) {}
+
+inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, std::unique_ptr<ThreadPool> own,
+                                    ThreadPool* pool)
+    : layers_(std::move(layers)),
+      options_(options),
+      own_pool_(std::move(own)),
+      pool_(pool != nullptr ? pool : own_pool_.get()),
+      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
+      histogram_(layers_.size()),
+      divergences_(layers_.size() > 1 ? layers_.size() : 0),
+      normalizers_(layers_.size() + 1) {
+  if (layers_.empty()) throw ArgumentError("layers: DoLa needs at least one");
+  if (!(options.masked_value < std::numeric_limits<float>::infinity()))
+    throw ArgumentError("masked_value: expected a number or -inf, got " + std::to_string(options.masked_value));
+}
+
+inline void DolaProcessor::observe_layers(MatrixView<const float> logits) {
+  detail::check_extent("layers: rows of logits", logits.extent(0), static_cast<Index>(layers_.size()));
+  detail::check_contiguous_rows("layers: logits", logits);
+  early_ = logits;
+}
+
+inline void DolaProcessor::process(std::span<const TokenId> ids, std::span<float> mature) {
+  detail::check_candidates("DolaProcessor", ids, mature);
+  process(mature);
+}
+
+inline void DolaProcessor::process(std::span<float> mature) {
+  if (early_.extent(0) == 0) throw StateError("no layers: observe_layers was not called for this step");
+  detail::check_extent("logits: as many as each layer has", static_cast<Index>(mature.size()), early_.extent(1));
+  const MatrixView<const float> early = std::exchange(early_, {});
+  detail::check_scores("logits", mature);
+  log_normalizers(*pool_, mature, early, normalizers_, partial_);
+  layer_ = -1;
+  if (std::isnan(normalizers_[0].log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
+    std::fill(divergences_.begin(), divergences_.end(), 0.0);
+    std::fill(mature.begin(), mature.end(), options_.masked_value);
+    return;
+  }
+  const std::size_t chosen = choose(mature, early);
+  check_layer(mature, early, static_cast<Index>(chosen));
+  subtract(mature, early.row(static_cast<Index>(chosen)).span(), normalizers_[chosen + 1]);
+  layer_ = layers_[chosen];
+  ++histogram_[chosen];
+}
+
+inline std::size_t DolaProcessor::choose(std::span<const float> mature, MatrixView<const float> early) {
+  if (divergences_.empty()) return 0;
+  layer_divergences(*pool_, mature, early, normalizers_, options_.divergence, divergences_, partial_);
+  for (std::size_t j = 0; j < divergences_.size(); ++j)
+    if (!std::isfinite(divergences_[j])) check_layer(mature, early, static_cast<Index>(j));
+  return static_cast<std::size_t>(std::max_element(divergences_.begin(), divergences_.end()) - divergences_.begin());
+}
+
+// Where mature is not masked the layer must be finite: counted first, without branches, as in check_scores.
+inline void DolaProcessor::check_layer(std::span<const float> mature, MatrixView<const float> early, Index row) {
+  const std::span<const float> layer = early.row(row).span();
+  const auto bad = [&](std::size_t v) {
+    return static_cast<int>(mature[v] > -std::numeric_limits<float>::infinity()) &
+           static_cast<int>(!(std::abs(layer[v]) < std::numeric_limits<float>::infinity()));
+  };
+  int count = 0;
+  for (std::size_t v = 0; v < mature.size(); ++v) count |= bad(v);
+  if (count == 0) return;
+  for (std::size_t v = 0; v < mature.size(); ++v)
+    if (bad(v) != 0)
+      throw ArgumentError("layers: logits [" + std::to_string(row) + ", " + std::to_string(v) + "] is " +
+                          std::to_string(layer[v]));
+}
+
+inline void DolaProcessor::subtract(std::span<float> mature, std::span<const float> early,
+                                    const LogNormalizer& early_normalizer) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const LogNormalizer& normalizer = normalizers_[0];
+  const float lowest = filter_.threshold(mature, normalizer.max);
+  // The difference of two rows minus the difference of their normalisers, which is one number.
+  double offset = static_cast<double>(normalizer.max) + normalizer.log_sum;
+  if (options_.base == DolaBase::log_probs)
+    offset -= static_cast<double>(early_normalizer.max) + early_normalizer.log_sum;
+  if (options_.base == DolaBase::log_probs && options_.relative_top == 0 &&
+      options_.unfiltered == DolaUnfiltered::logits)
+    offset = 0;
+  const auto difference = [&](std::size_t v) {
+    return static_cast<float>((static_cast<double>(mature[v]) - static_cast<double>(early[v])) - offset);
+  };
+  if (options_.output == DolaOutput::log_probs) {
+    // All that is not masked takes part in the normaliser, whether it is plausible or not.
+    double largest = -std::numeric_limits<double>::infinity();
+    double sum = 0;
+    for (std::size_t v = 0; v < mature.size(); ++v)
+      if (mature[v] > -infinity) largest = std::max(largest, static_cast<double>(difference(v)));
+    for (std::size_t v = 0; v < mature.size(); ++v)
+      if (mature[v] > -infinity) sum += std::exp(static_cast<double>(difference(v)) - largest);
+    offset += largest + std::log(sum);
+  }
+  for (std::size_t v = 0; v < mature.size(); ++v)
+    mature[v] = mature[v] < lowest || mature[v] == -infinity ? options_.masked_value : difference(v);
+}
+
+inline void DolaProcessor::reset() {
+  layer_ = -1;
+  early_ = {};
+  std::fill(histogram_.begin(), histogram_.end(), Index{0});
+}
+
+}  // namespace v0
+}  // namespace activation_trace
