@@ -4,9 +4,12 @@
 
 // Everything for a host compiler. CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
 #include "activation_trace/evaluation/answer_metrics.hpp"
+#include "activation_trace/evaluation/csv.hpp"
+#include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/detection.hpp"
 #include "activation_trace/evaluation/lower_case.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
+#include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/formats/gguf.hpp"
