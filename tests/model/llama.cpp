@@ -152,7 +152,7 @@ TEST_CASE("what cannot be computed is named") {
   Llama model = model_with({.max_context = 8, .max_batch = 3});
   const std::vector<TokenId> four{1, 2, 3, 4};
   model.fill(four);
-  CHECK_THROWS_WITH_AS(model.forward({}), "Llama: ids must not be empty", ArgumentError);
+  CHECK_THROWS_WITH_AS(model.forward(std::span<const TokenId>{}), "Llama: ids must not be empty", ArgumentError);
   CHECK_THROWS_WITH_AS(model.forward(std::vector<TokenId>{0, 320}),
                        "Llama: ids[1] is 320, outside the vocabulary of 320", ArgumentError);
   CHECK_THROWS_AS(model.forward(std::vector<TokenId>{-1}), ArgumentError);

@@ -12,6 +12,7 @@
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/attention.hpp"
@@ -26,19 +27,21 @@ namespace activation_trace {
 inline namespace v0 {
 
 struct LlamaOptions {
-  Index max_context = 512;  ///< positions that the KV cache holds: prompt and answer together
+  Index max_context = 512;  ///< positions that the KV cache of a sequence holds: prompt and answer together
   Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
+  Index sequences = 1;      ///< sequences with a KV cache of their own
 };
 
-/// A LLaMA's forward pass over one sequence, in float (ALGORITHMS.md 0.1 and 0.2).
+/// A LLaMA's forward pass over one sequence or several, in float (ALGORITHMS.md 0.1 and 0.2).
 ///
-/// Tokens are appended: the keys and values of all earlier positions stay in the cache, so a prompt may arrive
-/// in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory is
-/// allocated by the constructor. Not thread-safe.
+/// Tokens are appended: the keys and values of all earlier positions stay in the sequence's cache, so a prompt may
+/// arrive in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory
+/// is allocated by the constructor. Not thread-safe.
 ///
 /// Results are the same bit for bit for any number of threads, and for any cut of the tokens into batches of four
-/// or more. Fewer rows go through other kernels and may differ by rounding: decoding against prefill, and the top
-/// of the last position, which is computed alone unless h_N of others is observed.
+/// or more. Fewer rows go through other kernels and may differ by rounding: decoding against prefill, several
+/// sequences at once against one at a time, and the top of the last position, which is computed alone unless h_N of
+/// others is observed.
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must the pool. Throws ArgumentError for an
@@ -49,53 +52,66 @@ class Llama {
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return weights_; }
   /// The threads it works on, for those who work in turns with it.
   [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
-  [[nodiscard]] Index max_context() const noexcept { return cache_.capacity(); }
-  /// Tokens in the cache, which is also the position of the next one.
-  [[nodiscard]] Index position() const noexcept { return cache_.size(); }
-  /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position().
-  void rewind(Index position) { cache_.rewind(position); }
+  [[nodiscard]] Index max_context() const noexcept { return caches_.front().capacity(); }
+  [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(caches_.size()); }
+
+  // Every call below throws ArgumentError for a sequence that does not exist.
+
+  /// Tokens in the sequence's cache, which is also the position of the next one.
+  [[nodiscard]] Index position(Index sequence = 0) const { return caches_[checked(sequence)].size(); }
+  /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position(sequence).
+  void rewind(Index position, Index sequence = 0) { caches_[checked(sequence)].rewind(position); }
+  /// Makes `to` equal to `from`. Positions before `begin` must be equal already and are not copied. Throws
+  /// ArgumentError if one of the two has fewer than `begin` positions.
+  void copy_sequence(Index from, Index to, Index begin = 0);
 
   /// Appends `ids` and returns the logits [V] at the last of them, valid until the next call. Throws
   /// ArgumentError if `ids` is empty or if it or the observer names a token or layer that does not exist,
   /// StateError if the context has no room for it. Whatever is thrown, no token has been appended.
-  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer = {});
+  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer = {}, Index sequence = 0);
 
   /// As forward, without logits: for all pieces of a prompt but the last, or to observe only.
-  void fill(std::span<const TokenId> ids, const LayerObserver& observer = {});
+  void fill(std::span<const TokenId> ids, const LayerObserver& observer = {}, Index sequence = 0);
 
   /// As forward, with logits [layers, V]: row i is W h_k at the last position, k = layers[i] as for
   /// resolve_layer, the final norm NOT applied for k < N (ALGORITHMS.md 0.1). One pass over the LM head.
   /// Throws ShapeError if `logits` has another shape, ArgumentError for more than N + 1 layers.
   void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                  const LayerObserver& observer = {});
+                  const LayerObserver& observer = {}, Index sequence = 0);
+
+  // The same for several sequences in one pass over the weights. A sequence occurs in one piece at most, else
+  // ArgumentError. Whatever is thrown, no token has been appended to any. Observers see their own piece's positions.
+
+  /// Logits [pieces, V] at the last id of each piece, valid until the next call.
+  MatrixView<const float> forward(std::span<const LlamaPiece> pieces);
+  void fill(std::span<const LlamaPiece> pieces);
+  /// Logits [pieces, layers, V], whose rows must be evenly spaced; one pass over the LM head.
+  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits);
 
  private:
-  /// Positions computed at once.
-  struct Batch {
-    std::span<const TokenId> ids;
-    Index first;     // position of ids[0]
-    Index exit_row;  // the row whose states exits_ wants: the call's last, ids.size() if it is in a later batch
-    const LayerObserver& observer;
-
-    [[nodiscard]] Index rows() const noexcept { return static_cast<Index>(ids.size()); }
-    /// The rows that the observer's positions cover.
-    [[nodiscard]] Index observed_begin() const { return std::clamp(observer.begin - first, Index{0}, rows()); }
-    [[nodiscard]] Index observed_end() const { return std::clamp(observer.end - first, observed_begin(), rows()); }
-  };
+  static constexpr Index max_sequences = 1024;
 
   static Index checked_batch(const LlamaOptions& options, const LlamaConfig& config);
-  void check(std::span<const TokenId> ids) const;
+  static std::vector<KvCache> make_caches(const LlamaOptions& options, const LlamaConfig& config);
+  [[nodiscard]] std::size_t checked(Index sequence) const;
+  void check(std::span<const LlamaPiece> pieces) const;
 
-  /// Appends `ids`, and leaves the last position's h_exits_[i] in row i of exit_states_.
-  void run(std::span<const TokenId> ids, const LayerObserver& observer);
-  void run(const Batch& batch);
-  /// The first row whose h_N somebody needs, batch.rows() if nobody does.
-  [[nodiscard]] Index first_needed(const Batch& batch) const;
-  /// Hands out h_layer; `states` are the rows of `batch` from `from` on.
-  void show(Index layer, MatrixView<const float> states, Index from, const Batch& batch);
+  /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
+  /// exit_states_. The caches count the new positions only after advance().
+  void run(std::span<const LlamaPiece> pieces);
+  void run_batch();
+  void advance(std::span<const LlamaPiece> pieces);
+  /// The rows of a run, counted from its end, whose h_N somebody needs.
+  [[nodiscard]] Index needed_rows(const detail::LlamaRun& run) const;
+  /// Hands out h_layer of the batch.
+  void show(Index layer, MatrixView<const float> states);
 
-  /// y <- W_o attention(y). All rows enter the cache, the result is wanted for rows from.. only.
-  void attend(Index block, MatrixView<float> y, Index first, Index from);
+  /// Whether the last block is computed for the needed rows only: nobody reads the others.
+  enum class Rows { all, needed };
+  /// y <- W_o attention(y). All rows enter the caches; x and y shrink to the rows that are computed from here on.
+  void attend(Index block, MatrixView<float>& x, MatrixView<float>& y, Rows rows);
+  /// Moves the needed rows of x and y to the front.
+  void trim(MatrixView<float>& x, MatrixView<float>& y);
   /// [n, heads * D] as [n, heads, D].
   [[nodiscard]] TensorView<float, 3> in_heads(MatrixView<float> m) const;
   /// y <- W_down (silu(W_gate y) * W_up y).
@@ -105,40 +121,49 @@ class Llama {
   /// Calls f(begin, end) for ranges of [0, rows), in parallel; one row is not worth waking the workers.
   template <class F>
   void for_each_rows(Index rows, const F& f);
+  /// The same for the batch's rows: f(run, begin, end), counted within the run.
+  template <class F>
+  void for_each_run(const F& f);
 
   LlamaConfig config_;
   LlamaWeights weights_;
   ThreadPool* pool_;
-  Index max_batch_;
-  KvCache cache_;
+  std::vector<KvCache> caches_;  // one per sequence
   RopeTable rope_;
-  Buffer<float> x_;            // [max_batch, d] residual stream
-  Buffer<float> y_;            // [max_batch, d] its norm, then what is added to it next
-  Buffer<float> q_;            // [max_batch, heads * D] queries, then attention's output
-  Buffer<float> gate_;         // [max_batch, F]
-  Buffer<float> up_;           // [max_batch, F]
-  Buffer<float> logits_;       // [V]
-  Buffer<float> exit_states_;  // [N + 1, d]
-  std::vector<Index> exits_;   // layers whose last state the current call returns logits of
-  std::vector<char> wanted_;   // [N + 1] whether the current call's observer wants the layer
+  detail::LlamaBatch batch_;
+  Index max_batch_;
+  Buffer<float> x_;                   // [max_batch, d] residual stream
+  Buffer<float> y_;                   // [max_batch, d] its norm, then what is added to it next
+  Buffer<float> q_;                   // [max_batch, heads * D] queries, then attention's output
+  Buffer<float> k_;                   // [max_batch, kv_heads * D] on their way to the caches
+  Buffer<float> v_;                   // the same
+  Buffer<float> gate_;                // [max_batch, F]
+  Buffer<float> up_;                  // [max_batch, F]
+  Buffer<float> logits_;              // [sequences, V]
+  Buffer<float> exit_states_;         // [sequences * (N + 1), d]
+  std::vector<Index> exits_;          // layers whose last state the current call returns logits of
+  std::vector<AttentionPart> parts_;  // one per run
 };
 
 inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool)
     : config_((config.validate(), std::move(config))),
       weights_((weights.validate(config_), std::move(weights))),
       pool_(&pool),
-      max_batch_(checked_batch(options, config_)),
-      cache_(config_.layers, options.max_context, config_.kv_heads * config_.head_dim),
+      caches_(make_caches(options, config_)),
       rope_(rope_frequencies(config_.rope, config_.head_dim), options.max_context),
+      batch_(options.sequences, checked_batch(options, config_)),
+      max_batch_(checked_batch(options, config_)),
       x_(max_batch_ * config_.hidden),
       y_(max_batch_ * config_.hidden),
       q_(max_batch_ * config_.heads * config_.head_dim),
+      k_(max_batch_ * config_.kv_heads * config_.head_dim),
+      v_(max_batch_ * config_.kv_heads * config_.head_dim),
       gate_(max_batch_ * config_.ffn),
       up_(max_batch_ * config_.ffn),
-      logits_(config_.vocab),
-      exit_states_((config_.layers + 1) * config_.hidden) {
+      logits_(options.sequences * config_.vocab),
+      exit_states_(options.sequences * (config_.layers + 1) * config_.hidden) {
   exits_.reserve(static_cast<std::size_t>(config_.layers + 1));
-  wanted_.resize(static_cast<std::size_t>(config_.layers + 1));
+  parts_.reserve(static_cast<std::size_t>(options.sequences));
 }
 
 inline Index Llama::checked_batch(const LlamaOptions& options, const LlamaConfig& config) {
@@ -147,132 +172,241 @@ inline Index Llama::checked_batch(const LlamaOptions& options, const LlamaConfig
                         ", the model's context, got " + std::to_string(options.max_context));
   if (options.max_batch < 1)
     throw ArgumentError("LlamaOptions: max_batch must be positive, got " + std::to_string(options.max_batch));
-  return std::min(options.max_batch, options.max_context);
+  if (options.sequences < 1 || options.sequences > max_sequences)
+    throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
+                        std::to_string(options.sequences));
+  return std::min(options.max_batch, options.max_context * options.sequences);
 }
 
-inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver& observer) {
-  exits_.assign(1, config_.layers);
-  run(ids, observer);
-  matmul(*pool_, exit_states_.matrix(1, config_.hidden), weights_.lm_head, logits_.matrix(1, config_.vocab));
-  return logits_.view().span();
+inline std::vector<KvCache> Llama::make_caches(const LlamaOptions& options, const LlamaConfig& config) {
+  checked_batch(options, config);
+  std::vector<KvCache> caches;
+  for (Index i = 0; i < options.sequences; ++i)
+    caches.emplace_back(config.layers, options.max_context, config.kv_heads * config.head_dim);
+  return caches;
 }
 
-inline void Llama::fill(std::span<const TokenId> ids, const LayerObserver& observer) {
-  exits_.clear();
-  run(ids, observer);
+inline std::size_t Llama::checked(Index sequence) const {
+  if (sequence < 0 || sequence >= sequences())
+    throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " does not exist, there are " +
+                        std::to_string(sequences()));
+  return static_cast<std::size_t>(sequence);
+}
+
+inline void Llama::copy_sequence(Index from, Index to, Index begin) {
+  KvCache& source = caches_[checked(from)];
+  KvCache& target = caches_[checked(to)];
+  const Index end = source.size();
+  if (begin < 0 || begin > std::min(end, target.size()))
+    throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
+                        std::to_string(end) + " and " + std::to_string(target.size()));
+  if (from == to) return;
+  pool_->for_each_range(config_.layers, 1, [&](Index first, Index last, int) {
+    for (Index block = first; block < last; ++block) {
+      std::ranges::copy(source.keys(block, begin, end).span(), target.keys(block, begin, end).data());
+      std::ranges::copy(source.values(block, begin, end).span(), target.values(block, begin, end).data());
+    }
+  });
+  target.rewind(begin);
+  target.advance(end - begin);
+}
+
+inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver& observer,
+                                             Index sequence) {
+  const LlamaPiece piece{sequence, ids, &observer};
+  return forward(std::span(&piece, 1)).row(0).span();
+}
+
+inline void Llama::fill(std::span<const TokenId> ids, const LayerObserver& observer, Index sequence) {
+  const LlamaPiece piece{sequence, ids, &observer};
+  fill(std::span(&piece, 1));
 }
 
 inline void Llama::early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                              const LayerObserver& observer) {
-  const auto count = static_cast<Index>(layers.size());
-  if (count > config_.layers + 1)
-    throw ArgumentError("Llama: " + std::to_string(count) + " early exits asked of a model of " +
+                              const LayerObserver& observer, Index sequence) {
+  const LlamaPiece piece{sequence, ids, &observer};
+  early_exit(std::span(&piece, 1), layers,
+             {logits.data(),
+              {1, logits.extent(0), logits.extent(1)},
+              {logits.extent(0) * logits.stride(0), logits.stride(0), logits.stride(1)}});
+}
+
+inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces) {
+  const auto count = static_cast<Index>(pieces.size());
+  exits_.assign(1, config_.layers);
+  run(pieces);
+  const MatrixView<float> logits = logits_.matrix(count, config_.vocab);
+  matmul(*pool_, exit_states_.matrix(count, config_.hidden), weights_.lm_head, logits);
+  advance(pieces);
+  return logits;
+}
+
+inline void Llama::fill(std::span<const LlamaPiece> pieces) {
+  exits_.clear();
+  run(pieces);
+  advance(pieces);
+}
+
+inline void Llama::early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers,
+                              TensorView<float, 3> logits) {
+  const auto exits = static_cast<Index>(layers.size());
+  const auto count = static_cast<Index>(pieces.size());
+  if (exits > config_.layers + 1)
+    throw ArgumentError("Llama: " + std::to_string(exits) + " early exits asked of a model of " +
                         std::to_string(config_.layers) + " blocks");
-  if (logits.extent(0) != count || logits.extent(1) != config_.vocab)
-    throw ShapeError("Llama: expected early-exit logits of [" + std::to_string(count) + ", " +
-                     std::to_string(config_.vocab) + "], got [" + std::to_string(logits.extent(0)) + ", " +
-                     std::to_string(logits.extent(1)) + "]");
+  using Shape = TensorView<float, 3>::Extents;
+  const auto text = [](const Shape& shape) {
+    return "[" + (shape[0] == 1 ? "" : std::to_string(shape[0]) + ", ") + std::to_string(shape[1]) + ", " +
+           std::to_string(shape[2]) + "]";
+  };
+  const Shape expected{count, exits, config_.vocab};
+  if (logits.extents() != expected)
+    throw ShapeError("Llama: expected early-exit logits of " + text(expected) + ", got " + text(logits.extents()));
+  detail::check_contiguous_rows("Llama: early-exit logits", logits);
+  if (count > 1 && logits.stride(0) != exits * logits.stride(1))
+    throw ShapeError("Llama: the rows of early-exit logits must be evenly spaced");
   exits_.clear();
   for (const Index layer : layers) exits_.push_back(resolve_layer(layer, config_.layers));
-  run(ids, observer);
-  matmul(*pool_, exit_states_.matrix(count, config_.hidden), weights_.lm_head, logits);
+  run(pieces);
+  matmul(*pool_, exit_states_.matrix(count * exits, config_.hidden), weights_.lm_head,
+         {logits.data(), {count * exits, config_.vocab}, {logits.stride(1), 1}});
+  advance(pieces);
 }
 
-inline void Llama::check(std::span<const TokenId> ids) const {
-  if (ids.empty()) throw ArgumentError("Llama: ids must not be empty");
-  const auto count = static_cast<Index>(ids.size());
-  if (count > max_context() - position())
-    throw StateError("Llama: " + std::to_string(count) + " tokens at position " + std::to_string(position()) +
-                     " do not fit into a context of " + std::to_string(max_context()));
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    if (ids[i] < 0 || ids[i] >= config_.vocab)
-      throw ArgumentError("Llama: ids[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
-                          ", outside the vocabulary of " + std::to_string(config_.vocab));
-}
-
-inline void Llama::run(std::span<const TokenId> ids, const LayerObserver& observer) {
-  check(ids);
-  if (!observer.layers.empty() && !observer.on_states)
-    throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
-  std::ranges::fill(wanted_, char{0});
-  for (const Index layer : observer.layers) wanted_[static_cast<std::size_t>(resolve_layer(layer, config_.layers))] = 1;
-  const auto batch_size = static_cast<std::size_t>(max_batch_);
-  for (std::size_t done = 0; done < ids.size(); done += batch_size) {
-    const auto piece = ids.subspan(done, std::min(batch_size, ids.size() - done));
-    const bool last = done + piece.size() == ids.size();
-    run({piece, position() + static_cast<Index>(done), static_cast<Index>(piece.size() - (last ? 1 : 0)), observer});
+inline void Llama::check(std::span<const LlamaPiece> pieces) const {
+  if (pieces.empty()) throw ArgumentError("Llama: pieces must not be empty");
+  for (std::size_t p = 0; p < pieces.size(); ++p) {
+    const auto& [sequence, ids, observer] = pieces[p];
+    const auto name = [&] { return pieces.size() == 1 ? "ids" : "pieces[" + std::to_string(p) + "].ids"; };
+    static_cast<void>(checked(sequence));
+    for (std::size_t other = 0; other < p; ++other)
+      if (pieces[other].sequence == sequence)
+        throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " occurs in pieces[" +
+                            std::to_string(other) + "] and pieces[" + std::to_string(p) + "]");
+    if (ids.empty()) throw ArgumentError("Llama: " + name() + " must not be empty");
+    const auto count = static_cast<Index>(ids.size());
+    if (count > max_context() - position(sequence))
+      throw StateError("Llama: " + std::to_string(count) + " tokens at position " + std::to_string(position(sequence)) +
+                       (sequences() == 1 ? "" : " of sequence " + std::to_string(sequence)) +
+                       " do not fit into a context of " + std::to_string(max_context()));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      if (ids[i] < 0 || ids[i] >= config_.vocab)
+        throw ArgumentError("Llama: " + name() + "[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
+                            ", outside the vocabulary of " + std::to_string(config_.vocab));
+    if (observer == nullptr) continue;
+    if (!observer->layers.empty() && !observer->on_states)
+      throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
+    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config_.layers));
   }
-  cache_.advance(static_cast<Index>(ids.size()));
 }
 
-inline void Llama::run(const Batch& batch) {
-  const Index rows = batch.rows();
+inline void Llama::run(std::span<const LlamaPiece> pieces) {
+  check(pieces);
+  batch_.clear();
+  for (std::size_t p = 0; p < pieces.size(); ++p) {
+    const LlamaPiece& piece = pieces[p];
+    const auto count = static_cast<Index>(piece.ids.size());
+    for (Index done = 0; done < count;) {
+      done += batch_.add(piece, static_cast<Index>(p), done, position(piece.sequence) + done);
+      if (!batch_.full() && (done < count || p + 1 < pieces.size())) continue;
+      run_batch();
+      batch_.clear();
+    }
+  }
+}
+
+inline void Llama::advance(std::span<const LlamaPiece> pieces) {
+  for (const LlamaPiece& piece : pieces) caches_[checked(piece.sequence)].advance(static_cast<Index>(piece.ids.size()));
+}
+
+inline void Llama::run_batch() {
   const Index layers = config_.layers;
-  const Index from = first_needed(batch);
   const auto block = [&](Index i) -> const LlamaLayerWeights& { return weights_.layers[static_cast<std::size_t>(i)]; };
-  MatrixView<float> x = x_.matrix(rows, config_.hidden);
-  MatrixView<float> y = y_.matrix(rows, config_.hidden);
-  for_each_rows(rows, [&](Index begin, Index end) {
+  MatrixView<float> x = x_.matrix(batch_.rows(), config_.hidden);
+  MatrixView<float> y = y_.matrix(batch_.rows(), config_.hidden);
+  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
     for (Index i = begin; i < end; ++i)
-      weights_.embedding.decode_row(batch.ids[static_cast<std::size_t>(i)], x.row(i).span());
-    rms_norm(x.slice(0, begin, end), block(0).attention_norm, config_.rms_norm_eps, y.slice(0, begin, end),
-             pool_->isa());
+      weights_.embedding.decode_row(run.ids[static_cast<std::size_t>(i)], x.row(run.row + i).span());
+    rms_norm(x.slice(0, run.row + begin, run.row + end), block(0).attention_norm, config_.rms_norm_eps,
+             y.slice(0, run.row + begin, run.row + end), pool_->isa());
   });
   for (Index i = 0; i < layers; ++i) {
-    show(i, x, 0, batch);
+    show(i, x);
     const bool last = i + 1 == layers;
-    attend(i, y, batch.first, last ? from : 0);
-    if (last) {  // nobody reads the other rows
-      if (from == rows) return;
-      x = x.slice(0, from, rows);
-      y = y.slice(0, from, rows);
-    }
+    attend(i, x, y, last ? Rows::needed : Rows::all);
+    if (batch_.rows() == 0) return;
     add_and_norm(x, y, block(i).ffn_norm);
     feed_forward(i, y);
     add_and_norm(x, y, last ? weights_.final_norm : block(i + 1).attention_norm);
   }
-  show(layers, y, from, batch);
+  show(layers, y);
 }
 
-inline Index Llama::first_needed(const Batch& batch) const {
-  const bool exit = std::ranges::find(exits_, config_.layers) != exits_.end();
-  const bool observed = wanted_.back() != 0 && batch.observed_begin() < batch.observed_end();
-  return std::min(exit ? batch.exit_row : batch.rows(), observed ? batch.observed_begin() : batch.rows());
+inline Index Llama::needed_rows(const detail::LlamaRun& run) const {
+  const bool exits = run.ends_piece && std::ranges::find(exits_, config_.layers) != exits_.end();
+  const bool shown = run.shows(config_.layers, config_.layers);
+  return std::max<Index>(exits ? 1 : 0, shown ? run.rows - run.observed_begin() : 0);
 }
 
-inline void Llama::show(Index layer, MatrixView<const float> states, Index from, const Batch& batch) {
-  if (batch.exit_row < batch.rows())
-    for (std::size_t i = 0; i < exits_.size(); ++i)
-      if (exits_[i] == layer)
-        std::ranges::copy(states.row(batch.exit_row - from).span(),
-                          exit_states_.data() + static_cast<Index>(i) * config_.hidden);
-  const Index begin = batch.observed_begin();
-  const Index end = batch.observed_end();
-  if (wanted_[static_cast<std::size_t>(layer)] != 0 && begin < end)
-    batch.observer.on_states(layer, batch.first + begin, states.slice(0, begin - from, end - from));
+inline void Llama::show(Index layer, MatrixView<const float> states) {
+  const auto exits = static_cast<Index>(exits_.size());
+  for (const detail::LlamaRun& run : batch_.runs()) {
+    for (Index i = 0; i < exits && run.ends_piece; ++i)
+      if (exits_[static_cast<std::size_t>(i)] == layer)
+        std::ranges::copy(states.row(run.row + run.rows - 1).span(),
+                          exit_states_.data() + (run.piece * exits + i) * config_.hidden);
+    if (run.shows(layer, config_.layers))
+      run.observer->on_states(layer, run.position + run.observed_begin(),
+                              states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));
+  }
 }
 
-inline void Llama::attend(Index block, MatrixView<float> y, Index first, Index from) {
+inline void Llama::attend(Index block, MatrixView<float>& x, MatrixView<float>& y, Rows rows) {
   const LlamaLayerWeights& w = weights_.layers[static_cast<std::size_t>(block)];
-  const Index rows = y.extent(0);
-  const Index end = first + rows;
-  const MatrixView<float> rest = y.slice(0, from, rows);
-  const MatrixView<float> q = q_.matrix(rows - from, config_.heads * config_.head_dim);
-  const MatrixView<float> k = cache_.keys(block, first, end);
-  const MatrixView<float> v = cache_.values(block, first, end);
+  const MatrixView<float> k = k_.matrix(batch_.rows(), config_.kv_heads * config_.head_dim);
+  const MatrixView<float> v = v_.matrix(batch_.rows(), config_.kv_heads * config_.head_dim);
+  MatrixView<float> q = q_.matrix(batch_.rows(), config_.heads * config_.head_dim);
+  const bool trims = rows == Rows::needed && std::ranges::any_of(batch_.runs(), [&](const detail::LlamaRun& run) {
+                       return needed_rows(run) < run.rows;
+                     });
   const std::array<MatmulTarget, 3> targets{{{w.k, k}, {w.v, v}, {w.q, q}}};
-  matmul(*pool_, y, std::span(targets).first(from == 0 ? 3 : 2));
-  for_each_rows(rows, [&](Index begin, Index stop) {
-    rope(k.slice(0, begin, stop), config_.kv_heads, first + begin, rope_, config_.rope.layout);
+  matmul(*pool_, y, std::span(targets).first(trims ? 2 : 3));
+  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
+    KvCache& cache = caches_[static_cast<std::size_t>(run.sequence)];
+    const MatrixView<float> keys = k.slice(0, run.row + begin, run.row + end);
+    const MatrixView<float> values = v.slice(0, run.row + begin, run.row + end);
+    rope(keys, config_.kv_heads, run.position + begin, rope_, config_.rope.layout);
+    std::ranges::copy(keys.span(), cache.keys(block, run.position + begin, run.position + end).data());
+    std::ranges::copy(values.span(), cache.values(block, run.position + begin, run.position + end).data());
   });
-  if (from == rows) return;
-  if (from > 0) matmul(*pool_, rest, w.q, q);
-  for_each_rows(rows - from, [&](Index begin, Index stop) {
-    rope(q.slice(0, begin, stop), config_.heads, first + from + begin, rope_, config_.rope.layout);
+  if (trims) {
+    trim(x, y);
+    if (batch_.rows() == 0) return;
+    q = q.slice(0, 0, batch_.rows());
+    matmul(*pool_, y, w.q, q);
+  }
+  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
+    rope(q.slice(0, run.row + begin, run.row + end), config_.heads, run.position + begin, rope_, config_.rope.layout);
   });
-  attention(*pool_, in_heads(q), in_heads(cache_.keys(block, 0, end)), in_heads(cache_.values(block, 0, end)),
-            in_heads(q));
-  matmul(*pool_, q, w.o, rest);
+  parts_.clear();
+  for (const detail::LlamaRun& run : batch_.runs()) {
+    KvCache& cache = caches_[static_cast<std::size_t>(run.sequence)];
+    const TensorView<float, 3> queries = in_heads(q.slice(0, run.row, run.row + run.rows));
+    const Index end = run.position + run.rows;
+    parts_.push_back({queries, in_heads(cache.keys(block, 0, end)), in_heads(cache.values(block, 0, end)), queries});
+  }
+  attention(*pool_, parts_);
+  matmul(*pool_, q, w.o, y);
+}
+
+inline void Llama::trim(MatrixView<float>& x, MatrixView<float>& y) {
+  const auto move = [&](Index from, Index to, Index count) {
+    for (const MatrixView<float>& m : {x, y})
+      std::ranges::copy(m.slice(0, from, from + count).span(), m.slice(0, to, to + count).data());
+  };
+  batch_.trim([&](const detail::LlamaRun& run) { return needed_rows(run); }, move);
+  x = x.slice(0, 0, batch_.rows());
+  y = y.slice(0, 0, batch_.rows());
 }
 
 inline TensorView<float, 3> Llama::in_heads(MatrixView<float> m) const {
@@ -311,6 +445,17 @@ void Llama::for_each_rows(Index rows, const F& f) {
     f(Index{0}, Index{1});
   else
     pool_->for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
+}
+
+template <class F>
+void Llama::for_each_run(const F& f) {
+  for_each_rows(batch_.rows(), [&](Index begin, Index end) {
+    for (const detail::LlamaRun& run : batch_.runs()) {
+      const Index first = std::max(begin - run.row, Index{0});
+      const Index last = std::min(end - run.row, run.rows);
+      if (first < last) f(run, first, last);
+    }
+  });
 }
 
 }  // namespace v0

@@ -26,20 +26,71 @@ inline namespace v0 {
 void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
                TensorView<const float, 3> v, TensorView<float, 3> out);
 
+/// Attention of one sequence among several, as above.
+struct AttentionPart {
+  TensorView<const float, 3> q;
+  TensorView<const float, 3> k;
+  TensorView<const float, 3> v;
+  TensorView<float, 3> out;
+};
+
+/// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries
+/// go through another kernel. The result of a part does not depend on the others. Throws ShapeError.
+void attention(ThreadPool& pool, std::span<const AttentionPart> parts);
+
 namespace detail {
 
+void check_attention(const AttentionPart& part);
+
 /// Few queries: one head of one query at a time.
-void attend_by_row(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                   TensorView<const float, 3> v, TensorView<float, 3> out);
+constexpr Index few_queries = 4;
+[[nodiscard]] inline bool has_few_queries(const AttentionPart& part) { return part.q.extent(0) < few_queries; }
+void attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                    TensorView<const float, 3> v, TensorView<float, 3> out);
+void attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts);
+
+constexpr Index query_tile = 96;     // queries that share a packed copy of their keys and values
+constexpr Index query_subtile = 24;  // of them, those whose scores are held at once
+
+/// A worker's scratch memory, cut up for tiles of parts of up to `positions` keys.
+struct TileScratch {
+  Index key_panels;
+  Index value_panels;
+  Index score_stride;  // not a power of two: rows would compete for cache sets
+  float* packed_keys;
+  float* packed_values;
+  float* row_buffer;
+  float* scores;
+  float* results;
+
+  TileScratch(ThreadPool& pool, int worker, Index positions, Index D, Index width);
+};
+
+/// Tile number `tile` of a part's queries, in the heads that read kv head g.
+void attend_tile(const Kernels& kernels, const AttentionPart& part, Index g, Index tile, const TileScratch& scratch);
 
 }  // namespace detail
 
 inline void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
                       TensorView<const float, 3> v, TensorView<float, 3> out) {
+  const AttentionPart part{q, k, v, out};
+  attention(pool, std::span(&part, 1));
+}
+
+inline void attention(ThreadPool& pool, std::span<const AttentionPart> parts) {
+  for (const AttentionPart& part : parts) {
+    detail::check_attention(part);
+    detail::check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
+    detail::check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
+    detail::check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
+  }
+  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(pool, parts);
+  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(pool, parts);
+}
+
+inline void detail::check_attention(const AttentionPart& part) {
+  const auto& [q, k, v, out] = part;
   const Index n = q.extent(0);
   const Index heads = q.extent(1);
   const Index t = k.extent(0);
@@ -48,120 +99,154 @@ inline void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView
   if (groups == 0 || heads % groups != 0)
     throw ShapeError("attention: " + std::to_string(heads) + " heads cannot share " + std::to_string(groups) +
                      " kv heads");
-  detail::check_extent("attention: head size of k", k.extent(2), q.extent(2));
+  check_extent("attention: head size of k", k.extent(2), q.extent(2));
   for (int dim = 0; dim < 3; ++dim) {
-    detail::check_extent("attention: extent of v", v.extent(dim), k.extent(dim));
-    detail::check_extent("attention: extent of out", out.extent(dim), q.extent(dim));
+    check_extent("attention: extent of v", v.extent(dim), k.extent(dim));
+    check_extent("attention: extent of out", out.extent(dim), q.extent(dim));
   }
-  detail::check_contiguous_rows("attention: q", q);
-  detail::check_contiguous_rows("attention: k", k);
-  detail::check_contiguous_rows("attention: v", v);
-  detail::check_contiguous_rows("attention: out", out);
-  if (n < 4)
-    detail::attend_by_row(pool, q, k, v, out);
-  else
-    detail::attend_by_tile(pool, q, k, v, out);
+  check_contiguous_rows("attention: q", q);
+  check_contiguous_rows("attention: k", k);
+  check_contiguous_rows("attention: v", v);
+  check_contiguous_rows("attention: out", out);
 }
 
-inline void detail::attend_by_row(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                                  TensorView<const float, 3> v, TensorView<float, 3> out) {
+inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts) {
   const Kernels& kernels = detail::kernels(pool.isa());
-  const Index n = q.extent(0);
-  const Index heads = q.extent(1);
-  const Index D = q.extent(2);
-  const Index t = k.extent(0);
-  const Index sharing = heads / k.extent(1);
+  const Index D = parts[0].q.extent(2);
+  const Index groups = parts[0].k.extent(1);
+  const Index sharing = parts[0].q.extent(1) / groups;
   const float scale = 1.0f / std::sqrt(static_cast<float>(D));
-  pool.for_each_range(n * heads, 1, [&](Index begin, Index end, int worker) {
-    const std::span<float> scratch = pool.scratch(worker, t + kernels.lanes);
-    for (Index item = begin; item < end; ++item) {
-      const Index i = item / heads;
-      const Index h = item % heads;
-      const Index visible = t - n + i + 1;
-      const float* keys = k.data() + h / sharing * k.stride(1);
-      float* weights = scratch.data();
-      kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(keys),
-                       k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
-                       q.data() + i * q.stride(0) + h * q.stride(1), nullptr, weights);
-      const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
-      const float total = kernels.exponentiate_row(weights, visible, padded, scale);
-      float* result = out.data() + i * out.stride(0) + h * out.stride(1);
-      kernels.weighted_sum(weights, v.data() + h / sharing * v.stride(1), v.stride(0), visible, D, result);
-      for (Index c = 0; c < D; ++c) result[c] /= total;
+  Index rows = 0;
+  Index longest = 0;
+  for (const AttentionPart& part : parts)
+    if (has_few_queries(part)) {
+      rows += part.q.extent(0);
+      longest = std::max(longest, part.k.extent(0));
+    }
+  // The groups outermost: parts of different length, cut in the middle of the groups, make equal shares.
+  pool.for_each_range(groups * rows * sharing, 1, [&](Index begin, Index end, int worker) {
+    float* weights = pool.scratch(worker, longest + kernels.lanes).data();
+    Index item = 0;
+    for (Index g = 0; g < groups; ++g) {
+      for (const auto& [q, k, v, out] : parts) {
+        const Index n = q.extent(0);
+        if (n >= few_queries) continue;
+        const Index first = item;
+        item += n * sharing;
+        for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
+          const Index i = (j - first) / sharing;
+          const Index h = g * sharing + (j - first) % sharing;
+          const Index visible = k.extent(0) - n + i + 1;
+          kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(k.data() + g * k.stride(1)),
+                           k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
+                           q.data() + i * q.stride(0) + h * q.stride(1), nullptr, weights);
+          const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
+          const float total = kernels.exponentiate_row(weights, visible, padded, scale);
+          float* result = out.data() + i * out.stride(0) + h * out.stride(1);
+          kernels.weighted_sum(weights, v.data() + g * v.stride(1), v.stride(0), visible, D, result);
+          for (Index c = 0; c < D; ++c) result[c] /= total;
+        }
+      }
     }
   });
 }
 
-inline void detail::attend_by_tile(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                                   TensorView<const float, 3> v, TensorView<float, 3> out) {
-  constexpr Index tile = 96;     // queries that share a packed copy of their keys and values
-  constexpr Index subtile = 24;  // of them, those whose scores are held at once
-  const Kernels& kernels = detail::kernels(pool.isa());
+inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts) {
+  const Index groups = parts[0].k.extent(1);
+  const Index width = kernels(pool.isa()).panel_width;
+  const auto tiles_of = [](const AttentionPart& part) {
+    return has_few_queries(part) ? 0 : (part.q.extent(0) + query_tile - 1) / query_tile;
+  };
+  Index tiles = 0;
+  Index longest = 0;
+  for (const AttentionPart& part : parts) {
+    tiles += tiles_of(part);
+    if (tiles_of(part) > 0) longest = std::max(longest, part.k.extent(0));
+  }
+  pool.for_each_range(groups * tiles, 1, [&](Index begin, Index end, int worker) {
+    const TileScratch scratch(pool, worker, longest, parts[0].q.extent(2), width);
+    Index item = 0;
+    for (Index g = 0; g < groups; ++g) {
+      for (const AttentionPart& part : parts) {
+        const Index own = tiles_of(part);
+        const Index first = item;
+        item += own;
+        for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
+          // Tiles from both ends in turn: later ones see more keys, and workers get equal shares.
+          const Index order = j - first;
+          attend_tile(kernels(pool.isa()), part, g, order % 2 == 0 ? order / 2 : own - 1 - order / 2, scratch);
+        }
+      }
+    }
+  });
+}
+
+inline detail::TileScratch::TileScratch(ThreadPool& pool, int worker, Index positions, Index D, Index width)
+    : key_panels((positions + width - 1) / width),
+      value_panels((D + width - 1) / width),
+      score_stride(key_panels * width + 16) {
+  const Index sizes[] = {key_panels * D * width, value_panels * key_panels * width * width, pack_depth * width,
+                         query_subtile * score_stride, query_subtile * value_panels * width};
+  packed_keys = pool.scratch(worker, std::accumulate(std::begin(sizes), std::end(sizes), Index{0})).data();
+  packed_values = packed_keys + sizes[0];
+  row_buffer = packed_values + sizes[1];
+  scores = row_buffer + sizes[2];
+  results = scores + sizes[3];
+}
+
+inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& part, Index g, Index tile,
+                                const TileScratch& scratch) {
+  const auto& [q, k, v, out] = part;
   const Index width = kernels.panel_width;
   const Index n = q.extent(0);
   const Index D = q.extent(2);
   const Index t = k.extent(0);
   const Index sharing = q.extent(1) / k.extent(1);
-  const Index tiles = (n + tile - 1) / tile;
-  const Index key_panels = (t + width - 1) / width;
-  const Index value_panels = (D + width - 1) / width;
-  const Index score_stride = key_panels * width + 16;  // not a power of two: rows would compete for cache sets
+  const Index value_panel_size = scratch.key_panels * width * width;
+  const Index result_stride = scratch.value_panels * width;
   const float scale = 1.0f / std::sqrt(static_cast<float>(D));
-  pool.for_each_range(k.extent(1) * tiles, 1, [&](Index begin, Index end, int worker) {
-    const Index sizes[] = {key_panels * D * width, value_panels * key_panels * width * width, pack_depth * width,
-                           subtile * score_stride, subtile * value_panels * width};
-    float* packed_keys = pool.scratch(worker, std::accumulate(std::begin(sizes), std::end(sizes), Index{0})).data();
-    float* packed_values = packed_keys + sizes[0];
-    float* row_buffer = packed_values + sizes[1];
-    float* scores = row_buffer + sizes[2];
-    float* results = scores + sizes[3];
-    for (Index item = begin; item < end; ++item) {
-      const Index g = item / tiles;
-      // Tiles from both ends in turn: later ones see more keys, and workers get equal shares.
-      const Index order = item % tiles;
-      const Index first = (order % 2 == 0 ? order / 2 : tiles - 1 - order / 2) * tile;
-      const Index last = std::min(first + tile, n);
-      const Index visible = t - n + last;
-      const Index panels = (visible + width - 1) / width;
-      for (Index p = 0; p < panels; ++p) {
-        const std::byte* source[32];
-        const Index rows = std::min(width, visible - p * width);
-        for (Index r = 0; r < rows; ++r)
-          source[r] = reinterpret_cast<const std::byte*>(k.data() + (p * width + r) * k.stride(0) + g * k.stride(1));
-        kernels.pack(DType::f32, source, rows, 0, D, row_buffer, packed_keys + p * D * width);
-      }
-      for (Index p = 0; p < value_panels; ++p) {
-        float* panel = packed_values + p * key_panels * width * width;
-        const Index columns = std::min(width, D - p * width);
-        for (Index r = 0; r < visible; ++r, panel += width) {
-          const float* value = v.data() + r * v.stride(0) + g * v.stride(1) + p * width;
-          std::copy(value, value + columns, panel);
-          std::fill(panel + columns, panel + width, 0.0f);
-        }
-      }
-      for (Index h = g * sharing; h < (g + 1) * sharing; ++h) {
-        for (Index i = first; i < last; i += subtile) {
-          const Index rows = std::min(subtile, last - i);
-          const Index seen = t - n + i + rows;  // by the last of these rows
-          const Index seen_panels = (seen + width - 1) / width;
-          for (Index p = 0; p < seen_panels; ++p)
-            kernels.multiply_panel(q.data() + i * q.stride(0) + h * q.stride(1), q.stride(0), rows,
-                                   packed_keys + p * D * width, D, scores + p * width, score_stride, Into::set);
-          float totals[subtile];
-          for (Index r = 0; r < rows; ++r)
-            totals[r] =
-                kernels.exponentiate_row(scores + r * score_stride, t - n + i + r + 1, seen_panels * width, scale);
-          for (Index p = 0; p < value_panels; ++p)
-            kernels.multiply_panel(scores, score_stride, rows, packed_values + p * key_panels * width * width, seen,
-                                   results + p * width, value_panels * width, Into::set);
-          for (Index r = 0; r < rows; ++r) {
-            float* result = out.data() + (i + r) * out.stride(0) + h * out.stride(1);
-            for (Index c = 0; c < D; ++c) result[c] = results[r * value_panels * width + c] / totals[r];
-          }
-        }
+  const Index first = tile * query_tile;
+  const Index last = std::min(first + query_tile, n);
+  const Index visible = t - n + last;
+  const Index panels = (visible + width - 1) / width;
+  for (Index p = 0; p < panels; ++p) {
+    const std::byte* source[32];
+    const Index rows = std::min(width, visible - p * width);
+    for (Index r = 0; r < rows; ++r)
+      source[r] = reinterpret_cast<const std::byte*>(k.data() + (p * width + r) * k.stride(0) + g * k.stride(1));
+    kernels.pack(DType::f32, source, rows, 0, D, scratch.row_buffer, scratch.packed_keys + p * D * width);
+  }
+  for (Index p = 0; p < scratch.value_panels; ++p) {
+    float* panel = scratch.packed_values + p * value_panel_size;
+    const Index columns = std::min(width, D - p * width);
+    for (Index r = 0; r < visible; ++r, panel += width) {
+      const float* value = v.data() + r * v.stride(0) + g * v.stride(1) + p * width;
+      std::copy(value, value + columns, panel);
+      std::fill(panel + columns, panel + width, 0.0f);
+    }
+  }
+  for (Index h = g * sharing; h < (g + 1) * sharing; ++h) {
+    for (Index i = first; i < last; i += query_subtile) {
+      const Index rows = std::min(query_subtile, last - i);
+      const Index seen = t - n + i + rows;  // by the last of these rows
+      const Index seen_panels = (seen + width - 1) / width;
+      for (Index p = 0; p < seen_panels; ++p)
+        kernels.multiply_panel(q.data() + i * q.stride(0) + h * q.stride(1), q.stride(0), rows,
+                               scratch.packed_keys + p * D * width, D, scratch.scores + p * width, scratch.score_stride,
+                               Into::set);
+      float totals[query_subtile];
+      for (Index r = 0; r < rows; ++r)
+        totals[r] = kernels.exponentiate_row(scratch.scores + r * scratch.score_stride, t - n + i + r + 1,
+                                             seen_panels * width, scale);
+      for (Index p = 0; p < scratch.value_panels; ++p)
+        kernels.multiply_panel(scratch.scores, scratch.score_stride, rows, scratch.packed_values + p * value_panel_size,
+                               seen, scratch.results + p * width, result_stride, Into::set);
+      for (Index r = 0; r < rows; ++r) {
+        float* result = out.data() + (i + r) * out.stride(0) + h * out.stride(1);
+        for (Index c = 0; c < D; ++c) result[c] = scratch.results[r * result_stride + c] / totals[r];
       }
     }
-  });
+  }
 }
 
 }  // namespace v0
