@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -72,6 +72,7 @@ class AnswerLogProbs {
   ThreadPool* pool_;
   Index block_;  // positions whose logits exist at once
   RelativeTopFilter filter_;
+  std::optional<DolaProcessor> dola_;
   std::vector<Position> waiting_;
   std::vector<float> states_;  // [waiting, layers, d]
   std::vector<float> logits_;  // [block, layers, V]
@@ -85,7 +86,17 @@ inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<I
       lm_head_(std::move(lm_head)),
       pool_(&pool),
       block_(std::max<Index>(1, 32 / this->layers())),
-      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {}
+      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
+  if (layers_.size() > 1)
+    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()),
+                  DolaOptions{.relative_top = options.relative_top,
+                              .min_tokens_to_keep = options.min_tokens_to_keep,
+                              .divergence = options.divergence,
+                              .unfiltered = DolaUnfiltered::log_probs,
+                              .output = options.post_softmax,
+                              .masked_value = options.relative_top_value},
+                  pool);
+}
 
 inline Index AnswerLogProbs::expect(ContinuationScore& answer) {
   const auto first = static_cast<Index>(waiting_.size());
@@ -114,7 +125,9 @@ inline void AnswerLogProbs::finish() {
 
 inline void AnswerLogProbs::evaluate(Index positions) {
   if (positions == 0) return;
-  const Index rows = positions * layers();
+  // Three rows or fewer would go through other kernels and differ by rounding from what a full block gives.
+  const Index rows = std::max<Index>(4, positions * layers());
+  states_.resize(std::max(states_.size(), static_cast<std::size_t>(rows * lm_head_.hidden())));
   logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
   const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
   multiply_lm_head(*pool_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), lm_head_, logits, rows_);
@@ -122,32 +135,25 @@ inline void AnswerLogProbs::evaluate(Index positions) {
     evaluate(waiting_[static_cast<std::size_t>(i)], logits.slice(0, i * layers(), (i + 1) * layers()));
   waiting_.erase(waiting_.begin(), waiting_.begin() + positions);
   states_.erase(states_.begin(), states_.begin() + positions * state_size());
+  states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
 }
 
 inline void AnswerLogProbs::evaluate(const Position& position, MatrixView<float> logits) {
   ContinuationScore& answer = *position.answer;
   const auto id = static_cast<std::size_t>(answer.ids[position.token]);
-  const auto log_prob = [&](const LogNormalizer& normalizer, std::span<const float> row) {
-    return (static_cast<double>(row[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
-  };
   const std::span<float> mature = logits.row(0).span();
-  const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
-  double value = log_prob(normalizer, mature);
-  if (layers() > 1) {
-    const MatrixView<float> candidates = logits.slice(0, 1, layers());
-    const Index chosen = choose_layer(*pool_, mature, candidates, options_.divergence);
-    const std::span<float> premature = candidates.row(chosen).span();
-    answer.layers.push_back(layers_[static_cast<std::size_t>(1 + chosen)]);
-    if (options_.post_softmax == PostSoftmax::on) {
-      // Of the logits: what the two log-softmaxes subtract is the same for every token and cancels.
-      std::ranges::transform(mature, premature, premature.begin(), std::minus<>());
-      value = log_prob(log_normalizer(premature, pool_->isa()), premature);
-    } else {
-      value -= log_prob(log_normalizer(premature, pool_->isa()), premature);
-    }
+  double value = 0;
+  if (dola_) {
+    dola_->observe_layers(logits.slice(0, 1, layers()));
+    dola_->process(mature);
+    value = static_cast<double>(mature[id]);
+    answer.layers.push_back(dola_->layer());
+  } else {
+    const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
+    value = (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
+    if (options_.filter == ScoreFilter::on && mature[id] < filter_.threshold(mature, normalizer.max))
+      value = static_cast<double>(options_.relative_top_value);
   }
-  if ((layers() > 1 || options_.filter == ScoreFilter::on) && mature[id] < filter_.threshold(mature, normalizer.max))
-    value = options_.relative_top_value;
   if (!(value < std::numeric_limits<double>::infinity()))
     throw ArgumentError("the log-probability of token " + std::to_string(id) +
                         " is not a number: the model's logits are not finite");

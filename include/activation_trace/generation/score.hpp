@@ -30,9 +30,12 @@ concept PromptTokenizer = requires(const T& tokenizer, std::string_view text) {
 
 /// How well each of `continuations` continues `prompt`, by any mode of ALGORITHMS.md 2. Sums in double.
 ///
-/// The prompt is computed once, its last token aside, and so are its positions' part of the entropies; only tokens of
-/// the continuations have entropies computed. A model with several sequences computes as many continuations at once.
+/// The prompt is computed once, its last tokens aside, and so is its part of the entropies; only tokens of the
+/// continuations have entropies computed. A model with several sequences computes as many continuations at once.
 /// Logits exist for about 32 rows at a time. Overwrites the model's sequences from position 0 on.
+///
+/// With a Llama whose max_batch holds the continuations and a prompt of four tokens or more, the same bits come for any
+/// number of continuations, sequences and threads; else the same numbers to rounding.
 ///
 /// If `callbacks` ask for a stop, the result has only the continuations that were complete.
 ///
@@ -44,7 +47,7 @@ std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prom
                                      const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {});
 
 /// The same for whole sequences, of which the first `prompt_length` ids are not scored. What all sequences begin with
-/// is computed once, at most prompt_length - 1 ids.
+/// is computed once, the last four ids of the prompt aside.
 template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options = {},
@@ -58,15 +61,6 @@ std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer,
                                           const ScoreCallbacks& callbacks = {});
 
 namespace detail {
-
-/// A model that computes several sequences in one pass.
-template <class M>
-concept SeveralSequences = requires(M& model, Index n, std::span<const LlamaPiece> pieces) {
-  { model.sequences() } -> std::convertible_to<Index>;
-  {model.rewind(n, n)};
-  {model.copy_sequence(n, n)};
-  {model.fill(pieces)};
-};
 
 /// One call of score().
 template <class Model>
@@ -142,7 +136,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
 
 template <class Model>
 std::vector<Index> Scoring<Model>::resolved_layers(const ScoreOptions& options, Index blocks) {
-  std::vector<Index> layers{resolve_layer(options.mature_layer, blocks)};
+  std::vector<Index> layers{resolve_layer(options.mature_layer.value_or(blocks), blocks)};
   for (const Index layer : options.candidate_layers) layers.push_back(resolve_layer(layer, blocks));
   return layers;
 }
@@ -168,8 +162,9 @@ void Scoring<Model>::check() const {
 
 template <class Model>
 Index Scoring<Model>::common_length() const {
-  // The last token of the prompt predicts the first of the answers and goes with each of them.
-  Index common = prompt_length_ - 1;
+  // The prompt's last token predicts the first of the answers and goes with each of them. Three more do, because four
+  // rows or more are computed by the same kernels: so an answer scores the same whatever it is scored with.
+  Index common = std::max<Index>(0, prompt_length_ - 4);
   for (const std::vector<TokenId>& ids : sequences_)
     common = std::mismatch(ids.begin(), ids.begin() + common, sequences_[0].begin()).first - ids.begin();
   return common;
@@ -186,10 +181,7 @@ typename Scoring<Model>::Ids Scoring<Model>::rest(std::size_t i) const {
 
 template <class Model>
 Index Scoring<Model>::parallel() const {
-  if constexpr (SeveralSequences<Model>)
-    return std::min(model_.sequences(), static_cast<Index>(sequences_.size()));
-  else
-    return 1;
+  return std::min<Index>(model_.sequences(), static_cast<Index>(sequences_.size()));
 }
 
 template <class Model>
@@ -232,16 +224,16 @@ bool Scoring<Model>::compute_common() {
       common_context_.observe(states, lm_head_);
     };
   }
-  model_.rewind(0);
+  model_.rewind(0, 0);
   for (std::size_t done = 0; done < ids.size();) {
     if (stopped()) return false;
     const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(options_.prefill_piece));
-    model_.fill(ids.subspan(done, count), observer);
+    const LlamaPiece piece{0, ids.subspan(done, count), &observer};
+    model_.fill(std::span(&piece, 1));
     done += count;
     advance(static_cast<Index>(count));
   }
-  if constexpr (SeveralSequences<Model>)
-    for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s);
+  for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s, 0);
   if (common_context_.positions() != 0) {
     std::vector<TokenId> answers;
     for (const ContinuationScore& result : results_)
@@ -262,15 +254,10 @@ void Scoring<Model>::compute(std::size_t first, std::size_t count) {
     observers.push_back(observer(first + k, contexts[k]));
     positions += static_cast<Index>(rest(first + k).size());
   }
-  if constexpr (SeveralSequences<Model>) {
-    std::vector<LlamaPiece> pieces;
-    for (std::size_t k = 0; k < count; ++k) pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
-    model_.fill(pieces);
-    for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
-  } else {
-    model_.fill(rest(first), observers[0]);
-    model_.rewind(common_);
-  }
+  std::vector<LlamaPiece> pieces;
+  for (std::size_t k = 0; k < count; ++k) pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
+  model_.fill(pieces);
+  for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
   log_probs_.evaluate();
   if (options_.reads_entropies())
     for (std::size_t k = 0; k < count; ++k) complete_entropies(first + k, contexts[k]);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -35,13 +36,13 @@ struct ScoreOptions {
   DecodingMode mode = DecodingMode::activation;           ///< any but contrastive
   DecodingStrategy strategy = DecodingStrategy::entropy;  ///< or single_entropy: the entropies alone
   float alpha = 0.5f;                                     ///< >= 0
-  std::optional<Index> info_layer = {};        ///< hidden state 0..N, negative from the end; none: default_info_layer
-  std::vector<Index> candidate_layers = {};    ///< premature layers: one for dola_static, any number for the dolas
-  Index mature_layer = -1;                     ///< whose logits are the model's; -1 is h_N
-  float relative_top = 0.1f;                   ///< of the dolas and of ScoreFilter::on; 0: no filter
-  Index min_tokens_to_keep = 1;                ///< as in RelativeTopOptions
-  double relative_top_value = -1000;           ///< in place of a filtered token's log-probability
-  PostSoftmax post_softmax = PostSoftmax::on;  ///< whether a dola's difference becomes log-probabilities again
+  std::optional<Index> info_layer = {};      ///< hidden state 0..N, negative from the end; none: default_info_layer
+  std::vector<Index> candidate_layers = {};  ///< premature layers: one for dola_static, any number for the dolas
+  std::optional<Index> mature_layer = {};    ///< whose logits are the model's; none: N
+  float relative_top = 0.1f;                 ///< of the dolas and of ScoreFilter::on; 0: no filter
+  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
+  float relative_top_value = -1000;          ///< in place of a filtered token's log-probability; may be -inf
+  DolaOutput post_softmax = DolaOutput::log_probs;  ///< whether a dola's differences are normalised again
   LayerDivergence divergence = LayerDivergence::reference;
   ScoreContext context = ScoreContext::whole;
   ScoreFilter filter = ScoreFilter::off;
@@ -98,7 +99,8 @@ inline void ScoreOptions::validate() const {
   require(relative_top >= 0 && relative_top <= 1,
           "relative_top must be in [0, 1], got " + std::to_string(relative_top));
   require(min_tokens_to_keep >= 1, "min_tokens_to_keep must be at least 1, got " + std::to_string(min_tokens_to_keep));
-  require(!std::isnan(relative_top_value), "relative_top_value is not a number");
+  require(relative_top_value < std::numeric_limits<float>::infinity(),
+          "relative_top_value must be a number below infinity, got " + std::to_string(relative_top_value));
   require(span.begin >= 0 && span.begin < span.end,
           "span [" + std::to_string(span.begin) + ", " + std::to_string(span.end) + ") is empty");
   require(prefill_piece >= 1, "prefill_piece must be positive, got " + std::to_string(prefill_piece));

@@ -1,0 +1,512 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/generation/score.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "activation_trace/model/llama.hpp"
+#include "support/oracle.hpp"
+#include "support/reference_llama.hpp"
+#include "support/tiny_llama.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+LlamaConfig config() {
+  LlamaConfig c = test::tiny_llama_config();
+  c.layers = 5;
+  c.hidden = 64;
+  c.ffn = 96;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 16;
+  c.vocab = 131;
+  return c;
+}
+
+using Ids = std::vector<TokenId>;
+
+const test::TinyLlama& tiny() {
+  static const test::TinyLlama model({.config = config(), .seed = 5});
+  return model;
+}
+
+const Ids prompt{1, 17, 90, 3, 3, 44, 101, 8, 59};
+const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2, 0, 130, 61}, {12, 90, 8}, {61, 5}};
+
+std::vector<double> log_softmax(std::vector<double> z) {
+  const double largest = *std::max_element(z.begin(), z.end());
+  double sum = 0;
+  for (const double x : z) sum += std::exp(x - largest);
+  for (double& x : z) x -= largest + std::log(sum);
+  return z;
+}
+
+// ALGORITHMS.md 3.2, and the divergence that it is named after.
+double divergence(const std::vector<double>& mature, const std::vector<double>& early, LayerDivergence kind) {
+  double sum = 0;
+  for (std::size_t v = 0; v < mature.size(); ++v) {
+    const double p = std::exp(mature[v]);
+    const double q = std::exp(early[v]);
+    const double m = (p + q) / 2;
+    if (kind == LayerDivergence::reference)
+      sum += (m * (std::log(m) - mature[v]) + m * (std::log(m) - early[v])) / 2 / static_cast<double>(mature.size());
+    else
+      sum += (p * (mature[v] - std::log(m)) + q * (early[v] - std::log(m))) / 2;
+  }
+  return sum;
+}
+
+/// ALGORITHMS.md 2 written down again, from the hidden states of a model in double: one pass per answer, every
+/// distribution and every entropy in full.
+ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
+                           const ScoreOptions& o) {
+  const LlamaWeights weights = tiny().weights();
+  const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
+  const auto row = [&](Index layer, std::size_t position) {
+    return log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
+  };
+  ContinuationScore result;
+  for (std::size_t t = prompt_length; t < ids.size(); ++t) {
+    const auto y = static_cast<std::size_t>(ids[t]);
+    const std::vector<double> mature = row(o.mature_layer.value_or(-1), t - 1);
+    std::vector<double> values = mature;
+    if (!o.candidate_layers.empty()) {
+      std::vector<double> early;
+      double largest = -1;
+      for (const Index layer : o.candidate_layers) {
+        const std::vector<double> candidate = row(layer, t - 1);
+        const double d = divergence(mature, candidate, o.divergence);
+        if (d <= largest) continue;
+        largest = d;
+        early = candidate;
+        if (result.layers.size() > t - prompt_length) result.layers.pop_back();
+        result.layers.push_back(static_cast<Index>(layer_of(layer)));
+      }
+      for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
+      if (o.post_softmax == DolaOutput::log_probs) values = log_softmax(values);
+    }
+    if (o.relative_top > 0 && (!o.candidate_layers.empty() || o.filter == ScoreFilter::on)) {
+      std::vector<double> sorted = mature;
+      std::sort(sorted.begin(), sorted.end(), std::greater<>());
+      const double threshold = std::min(sorted[static_cast<std::size_t>(o.min_tokens_to_keep - 1)],
+                                        sorted[0] + std::log(static_cast<double>(o.relative_top)));
+      if (mature[y] < threshold) values[y] = static_cast<double>(o.relative_top_value);
+    }
+    result.ids.push_back(ids[t]);
+    result.log_probs.push_back(values[y]);
+    result.score += values[y];
+  }
+  if (o.mode != DecodingMode::activation && o.mode != DecodingMode::activation_dola) return result;
+  if (o.strategy == DecodingStrategy::single_entropy) result.score = 0;
+  for (const TokenId id : result.ids) {
+    std::vector<double> scores;
+    for (std::size_t i = 0; i < (o.context == ScoreContext::whole ? ids.size() : prompt_length); ++i) {
+      if (static_cast<Index>(i) < o.span.begin || static_cast<Index>(i) >= o.span.end) continue;
+      reference::Vector h = states.hidden[layer_of(o.info_layer.value_or(4))][i];
+      if (o.final_norm) h = reference::normalised(h, o.final_norm->weight, static_cast<double>(o.final_norm->eps));
+      const reference::Vector w = reference::row(weights.lm_head, id);
+      double sum = 0;
+      for (std::size_t k = 0; k < h.size(); ++k) sum += h[k] * w[k];
+      scores.push_back(sum);
+    }
+    const double entropy = activation_trace::testing::entropy(scores);
+    result.entropies.push_back(entropy);
+    if (o.strategy == DecodingStrategy::single_entropy)
+      result.score += o.single_entropy == SingleEntropy::reference ? entropy : -entropy;
+    else
+      result.score -= static_cast<double>(o.alpha) * entropy;
+  }
+  return result;
+}
+
+/// Every mode of ALGORITHMS.md 2 and each of its alternatives.
+std::map<std::string, ScoreOptions> runs() {
+  const ScoreOptions baseline{.mode = DecodingMode::baseline};
+  const ScoreOptions dola_static{.mode = DecodingMode::dola_static, .candidate_layers = {2}};
+  const ScoreOptions dola{.mode = DecodingMode::dola, .candidate_layers = {0, 1, 2, 3, -2}};
+  const ScoreOptions activation{.mode = DecodingMode::activation, .alpha = 0.8f, .info_layer = 3};
+  ScoreOptions activation_dola = dola;
+  activation_dola.mode = DecodingMode::activation_dola;
+  activation_dola.info_layer = -1;
+  const auto with = [](ScoreOptions options, const auto& change) {
+    change(options);
+    return options;
+  };
+  using O = ScoreOptions;
+  return {
+      {"baseline", baseline},
+      {"baseline, mature layer", with(baseline, [](O& o) { o.mature_layer = 3; })},
+      {"dola_static", dola_static},
+      {"dola_static, no filter", with(dola_static, [](O& o) { o.relative_top = 0; })},
+      {"dola_static, no filter, difference", with(dola_static,
+                                                  [](O& o) {
+                                                    o.relative_top = 0;
+                                                    o.post_softmax = DolaOutput::difference;
+                                                  })},
+      {"dola", dola},
+      {"dola, one candidate", with(dola, [](O& o) { o.candidate_layers = {1}; })},
+      {"dola, difference", with(dola, [](O& o) { o.post_softmax = DolaOutput::difference; })},
+      {"dola, other value", with(dola, [](O& o) { o.relative_top_value = -7.5f; })},
+      {"dola, filter 0.001", with(dola, [](O& o) { o.relative_top = 0.001f; })},
+      {"dola, keep 100", with(dola, [](O& o) { o.min_tokens_to_keep = 100; })},
+      {"dola, true divergence", with(dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},
+      {"dola, mature layer", with(dola, [](O& o) { o.mature_layer = 4; })},
+      {"activation", activation},
+      {"activation, alpha 0", with(activation, [](O& o) { o.alpha = 0; })},
+      {"activation, default layer", with(activation, [](O& o) { o.info_layer = {}; })},
+      {"activation, layer 0", with(activation, [](O& o) { o.info_layer = 0; })},
+      {"activation, layer N", with(activation, [](O& o) { o.info_layer = 5; })},
+      {"activation, prompt", with(activation, [](O& o) { o.context = ScoreContext::prompt; })},
+      {"activation, filter", with(activation,
+                                  [](O& o) {
+                                    o.filter = ScoreFilter::on;
+                                    o.relative_top = 0.01f;
+                                  })},
+      {"activation, without BOS", with(activation, [](O& o) { o.span = ContextSpan::without_bos(); })},
+      {"activation, end of the prompt", with(activation,
+                                             [](O& o) {
+                                               o.span = {8, 9};
+                                             })},
+      {"activation, answer only", with(activation,
+                                       [](O& o) {
+                                         o.span = {9, 1000};
+                                       })},
+      {"activation, answer cut", with(activation,
+                                      [](O& o) {
+                                        o.span = {2, 10};
+                                      })},
+      {"activation, normalised", with(activation,
+                                      [](O& o) {
+                                        o.final_norm = {tiny().weights().final_norm, 1e-5f};
+                                      })},
+      {"single_entropy", with(activation, [](O& o) { o.strategy = DecodingStrategy::single_entropy; })},
+      {"single_entropy, negated", with(activation,
+                                       [](O& o) {
+                                         o.strategy = DecodingStrategy::single_entropy;
+                                         o.single_entropy = SingleEntropy::negated;
+                                       })},
+      {"activation_dola", activation_dola},
+      {"activation_dola, prompt", with(activation_dola, [](O& o) { o.context = ScoreContext::prompt; })},
+      {"activation_dola, true divergence",
+       with(activation_dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},
+  };
+}
+
+struct Setup {
+  int threads = 1;
+  Index sequences = 1;
+  Index batch = 512;
+};
+
+std::vector<ContinuationScore> run(const ScoreOptions& options, const Setup& setup = {},
+                                   const std::vector<Ids>& continuations = answers, const Ids& before = prompt) {
+  ThreadPool pool(setup.threads);
+  Llama llama(tiny().config(), tiny().weights(),
+              {.max_context = 32, .max_batch = setup.batch, .sequences = setup.sequences}, pool);
+  return score(llama, before, continuations, options);
+}
+
+void check_close(const ContinuationScore& actual, const ContinuationScore& wanted, double tolerance) {
+  CHECK(actual.ids == wanted.ids);
+  CHECK(actual.layers == wanted.layers);
+  REQUIRE(actual.log_probs.size() == wanted.log_probs.size());
+  REQUIRE(actual.entropies.size() == wanted.entropies.size());
+  for (std::size_t t = 0; t < wanted.log_probs.size(); ++t)
+    CHECK(std::abs(actual.log_probs[t] - wanted.log_probs[t]) < tolerance);
+  for (std::size_t t = 0; t < wanted.entropies.size(); ++t)
+    CHECK(std::abs(actual.entropies[t] - wanted.entropies[t]) < tolerance);
+  CHECK(std::abs(actual.score - wanted.score) < 8 * tolerance);
+}
+
+void check_equal(const std::vector<ContinuationScore>& a, const std::vector<ContinuationScore>& b) {
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    CHECK(a[i].score == b[i].score);
+    CHECK(a[i].log_probs == b[i].log_probs);
+    CHECK(a[i].entropies == b[i].entropies);
+    CHECK(a[i].layers == b[i].layers);
+  }
+}
+
+/// The Llama as an engine that gives rows of its LM head on request, and tells which.
+class Engine {
+ public:
+  struct Weights {
+    activation_trace::LmHead lm_head;
+  };
+
+  explicit Engine(Llama& llama) : llama_(llama) {}
+
+  [[nodiscard]] const LlamaConfig& config() const { return llama_.config(); }
+  [[nodiscard]] Weights weights() const {
+    return {activation_trace::LmHead(config().vocab, config().hidden,
+                                     [this](Index begin, Index end, MatrixView<float> out) {
+                                       if (end - begin == 1) ++single_rows[static_cast<TokenId>(begin)];
+                                       for (Index r = begin; r < end; ++r)
+                                         llama_.weights().lm_head.decode_row(r, out.row(r - begin).span());
+                                     })};
+  }
+  [[nodiscard]] Index max_context() const { return llama_.max_context(); }
+  [[nodiscard]] Index sequences() const { return llama_.sequences(); }
+  [[nodiscard]] Index position(Index sequence = 0) const { return llama_.position(sequence); }
+  [[nodiscard]] ThreadPool& pool() const { return llama_.pool(); }
+  void rewind(Index position, Index sequence = 0) { llama_.rewind(position, sequence); }
+  void copy_sequence(Index from, Index to, Index begin) { llama_.copy_sequence(from, to, begin); }
+  void fill(std::span<const LlamaPiece> pieces) {
+    for (const LlamaPiece& piece : pieces) computed += static_cast<Index>(piece.ids.size());
+    llama_.fill(pieces);
+  }
+  void fill(std::span<const TokenId> ids, const LayerObserver& observer) { llama_.fill(ids, observer); }
+  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer) {
+    return llama_.forward(ids, observer);
+  }
+  MatrixView<const float> forward(std::span<const LlamaPiece> pieces) { return llama_.forward(pieces); }
+  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
+    llama_.early_exit(pieces, layers, logits);
+  }
+
+  Index computed = 0;
+  mutable std::map<TokenId, int> single_rows;
+
+ private:
+  Llama& llama_;
+};
+
+}  // namespace
+
+TEST_CASE("Every mode of scoring is its definition, computed in double") {
+  std::vector<Ids> sequences;
+  std::vector<reference::ForwardResult> states;
+  for (const Ids& answer : answers) {
+    sequences.push_back(prompt);
+    sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
+    states.push_back(reference::forward(tiny().config(), tiny().weights(), sequences.back()));
+  }
+  std::set<Index> chosen;
+  bool filtered = false;
+  bool plausible = false;
+  for (const auto& [name, options] : runs()) {
+    CAPTURE(name);
+    for (const Index parallel : {1, 4}) {
+      const std::vector<ContinuationScore> scores = run(options, {.sequences = parallel});
+      REQUIRE(scores.size() == answers.size());
+      for (std::size_t i = 0; i < answers.size(); ++i) {
+        CAPTURE(i);
+        check_close(scores[i], expected(states[i], sequences[i], prompt.size(), options), 1e-4);
+        chosen.insert(scores[i].layers.begin(), scores[i].layers.end());
+        for (const double x : scores[i].log_probs) {
+          filtered = filtered || x == -1000;
+          plausible = plausible || (name == "activation, filter" && x != -1000);
+        }
+      }
+    }
+  }
+  CHECK(chosen.size() >= 4);  // or the data would say little about the choice
+  CHECK(filtered);
+  CHECK(plausible);
+}
+
+TEST_CASE("Many continuations are those one at a time, bit for bit, for any number of sequences and threads") {
+  for (const auto& [name, options] : runs()) {
+    CAPTURE(name);
+    std::vector<ContinuationScore> single;
+    for (const Ids& answer : answers) single.push_back(run(options, {}, {answer})[0]);
+    for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 2}, Setup{.threads = 5, .sequences = 3},
+                               Setup{.sequences = 6}, Setup{.threads = 2, .sequences = 8}})
+      check_equal(run(options, setup), single);
+  }
+}
+
+TEST_CASE("Small batches and pieces change no more than rounding does") {
+  for (const std::string name : {"baseline", "dola", "activation", "activation, prompt", "activation_dola"}) {
+    CAPTURE(name);
+    const std::vector<ContinuationScore> whole = run(runs().at(name));
+    for (const Index batch : {1, 5, 11}) {
+      ScoreOptions options = runs().at(name);
+      options.prefill_piece = 3;
+      const std::vector<ContinuationScore> cut = run(options, {.sequences = 3, .batch = batch});
+      REQUIRE(cut.size() == whole.size());
+      for (std::size_t i = 0; i < cut.size(); ++i) check_close(cut[i], whole[i], 5e-5);
+    }
+  }
+}
+
+TEST_CASE("More continuations than a block of rows, and repeated ones, change nothing") {
+  std::vector<Ids> many;
+  for (int i = 0; i < 9; ++i) many.insert(many.end(), answers.begin(), answers.end());
+  for (const std::string name : {"baseline", "activation_dola"}) {
+    const std::vector<ContinuationScore> few = run(runs().at(name));
+    const std::vector<ContinuationScore> scores = run(runs().at(name), {.sequences = 5}, many);
+    REQUIRE(scores.size() == many.size());
+    std::vector<ContinuationScore> repeated;
+    for (std::size_t i = 0; i < many.size(); ++i) repeated.push_back(few[i % answers.size()]);
+    check_equal(scores, repeated);
+  }
+}
+
+TEST_CASE("A prompt of one token") {
+  const Ids bos{1};
+  for (const std::string name : {"baseline", "dola", "activation", "activation, prompt", "activation_dola"}) {
+    const ScoreOptions options = runs().at(name);
+    const std::vector<ContinuationScore> scores = run(options, {.sequences = 2}, answers, bos);
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      Ids ids = bos;
+      ids.insert(ids.end(), answers[i].begin(), answers[i].end());
+      check_close(scores[i], expected(reference::forward(tiny().config(), tiny().weights(), ids), ids, 1, options),
+                  1e-4);
+    }
+  }
+}
+
+TEST_CASE("The prompt is computed once, and only the answers' tokens have entropies computed") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Engine engine(llama);
+  const ScoreOptions options = runs().at("activation");
+  const std::vector<ContinuationScore> scores = score(engine, prompt, answers, options);
+  const std::vector<ContinuationScore> plain = run(options);
+  check_equal(scores, plain);
+
+  Index answer_tokens = 0;
+  std::map<TokenId, int> wanted;  // once for the prompt, once wherever an answer has the token
+  for (const Ids& answer : answers) {
+    answer_tokens += static_cast<Index>(answer.size());
+    for (const TokenId id : answer) ++wanted.try_emplace(id, 1).first->second;
+  }
+  CHECK(engine.single_rows == wanted);
+  // The prompt's last four tokens go with each answer.
+  const auto count = static_cast<Index>(answers.size());
+  CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 4 * count);
+
+  engine.computed = 0;
+  engine.single_rows.clear();
+  static_cast<void>(score(engine, prompt, answers, runs().at("baseline")));
+  CHECK(engine.single_rows.empty());
+  // Of an answer's last token nothing is asked.
+  CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 3 * count);
+}
+
+namespace {
+
+/// A token per character, but "ab" is one: the end of a prompt can grow together with a continuation.
+struct PairTokenizer {
+  struct Settings {
+    bool add_eos = false;
+  };
+  Settings ends;
+
+  [[nodiscard]] const Settings& settings() const { return ends; }
+  [[nodiscard]] Ids encode_prompt(std::string_view text) const {
+    Ids ids{1};
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const bool pair = text.substr(i, 2) == "ab";
+      ids.push_back(pair ? 100 : text[i] - 'a' + 10);
+      i += pair;
+    }
+    if (ends.add_eos) ids.push_back(2);
+    return ids;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Text is tokenised together with its prompt") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  const ScoreOptions options = runs().at("activation");
+  for (const bool add_eos : {false, true}) {
+    const PairTokenizer tokenizer{{add_eos}};
+    // "dca" has four tokens with the first; with "bcd" behind it so have d, c, ab.
+    const std::vector<ContinuationScore> scores =
+        score_text(llama, tokenizer, "dca", std::vector<std::string>{"bcd", "cd", "bab"}, options);
+    REQUIRE(scores.size() == 3);
+    CHECK(scores[0].ids == Ids{12, 13});
+    CHECK(scores[1].ids == Ids{12, 13});
+    CHECK(scores[2].ids == Ids{100});
+    const auto direct = [&](const Ids& before, const Ids& answer) {
+      return score(llama, before, std::vector<Ids>{answer}, options)[0];
+    };
+    check_close(scores[0], direct({1, 13, 12, 100}, {12, 13}), 1e-5);
+    check_close(scores[1], direct({1, 13, 12, 10}, {12, 13}), 1e-5);
+    check_close(scores[2], direct({1, 13, 12, 100}, {100}), 1e-5);
+    CHECK_THROWS_WITH_AS(score_text(llama, tokenizer, "dca", std::vector<std::string>{"cd", "b"}, options),
+                         "continuation 1: it adds no token to the prompt", ArgumentError);
+  }
+}
+
+TEST_CASE("Progress and an end on request") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  ScoreOptions options = runs().at("activation");
+  options.prefill_piece = 3;
+  const std::vector<ContinuationScore> all = run(options, {.sequences = 2});
+  std::vector<Index> done;
+  Index total = 0;
+  static_cast<void>(score(llama, prompt, answers, options, {.on_progress = [&](Index now, Index of) {
+                            done.push_back(now);
+                            total = of;
+                          }}));
+  CHECK(total == 5 + 20 + 6 * 4);
+  CHECK(done.front() == 3);
+  CHECK(done.back() == total);
+  CHECK(std::is_sorted(done.begin(), done.end()));
+  for (const Index at : {Index{3}, Index{5}, done[done.size() - 2]}) {
+    std::stop_source stop;
+    const std::vector<ContinuationScore> part = score(llama, prompt, answers, options,
+                                                      {.on_progress =
+                                                           [&](Index now, Index) {
+                                                             if (now >= at) stop.request_stop();
+                                                           },
+                                                       .stop = stop.get_token()});
+    CHECK(part.size() == (at <= 5 ? 0 : 4));
+    check_equal(part, {all.begin(), all.begin() + static_cast<std::ptrdiff_t>(part.size())});
+  }
+}
+
+TEST_CASE("What cannot be scored is refused by name") {
+  const auto refuses = [](ScoreOptions options, const char* text, const std::vector<Ids>& continuations = answers,
+                          const Ids& before = prompt) {
+    CAPTURE(text);
+    try {
+      static_cast<void>(run(options, {}, continuations, before));
+      FAIL("nothing was thrown");
+    } catch (const ArgumentError& e) {
+      CHECK(std::string(e.what()).find(text) != std::string::npos);
+    }
+  };
+  const ScoreOptions plain{.mode = DecodingMode::baseline};
+  refuses(plain, "prompt: it is empty", answers, {});
+  refuses(plain, "continuation 1: it adds no token", {{5}, {}});
+  refuses(plain, "continuation 1: with the prompt it has 33 tokens", {{5}, Ids(24, 3)});
+  refuses(plain, "continuation 0: token id 131", {{131}});
+  refuses(plain, "continuation 0: token id -1", {{-1}});
+  refuses({.mode = DecodingMode::contrastive}, "contrastive");
+  refuses({.mode = DecodingMode::baseline, .candidate_layers = {1}}, "candidate_layers are for the dola modes");
+  refuses({.mode = DecodingMode::dola}, "candidate_layers are missing");
+  refuses({.mode = DecodingMode::dola_static, .candidate_layers = {1, 2}}, "one candidate layer, got 2");
+  refuses({.mode = DecodingMode::dola, .candidate_layers = {6}}, "layer 6");
+  refuses({.mode = DecodingMode::baseline, .mature_layer = -7}, "layer -7");
+  refuses({.info_layer = 6}, "layer 6");
+  refuses({.alpha = -0.1f}, "alpha");
+  refuses({.alpha = NAN}, "alpha");
+  refuses({.mode = DecodingMode::baseline, .strategy = DecodingStrategy::single_entropy}, "single_entropy");
+  refuses({.strategy = DecodingStrategy::ema}, "ema");
+  refuses({.mode = DecodingMode::baseline, .filter = ScoreFilter::on}, "filter");
+  refuses({.strategy = DecodingStrategy::single_entropy, .filter = ScoreFilter::on}, "filter");
+  refuses({.relative_top = 1.5f}, "relative_top");
+  refuses({.min_tokens_to_keep = 0}, "min_tokens_to_keep");
+  refuses({.relative_top_value = NAN}, "relative_top_value");
+  refuses({.span = {4, 4}}, "span [4, 4)");
+  refuses({.context = ScoreContext::prompt, .span = {9, 12}}, "continuation 0: none of its positions");
+  refuses({.prefill_piece = 0}, "prefill_piece");
+  CHECK(run(plain, {}, {}).empty());
+}
