@@ -3,8 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,29 +10,13 @@
 #include <vector>
 
 #include "activation_trace/numerics/softmax_state.hpp"
-#include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
-#include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// The positions [begin, end) of the context that count, from its first observed one. The published method takes the
-/// whole prompt, BOS included.
-struct ContextSpan {
-  Index begin = 0;
-  Index end = std::numeric_limits<Index>::max();
-
-  static constexpr ContextSpan without_bos() { return {.begin = 1}; }
-};
-
-/// The RMSNorm in front of the LM head: weight[d] and epsilon.
-struct FinalNorm {
-  std::vector<float> weight;
-  float eps = 1e-5f;
-};
 
 /// For every vocabulary entry v the entropy, in nats, of the softmax over the context's positions i of
 /// s[i] = W[v] . h[i]: how evenly the context speaks for v (ALGORITHMS.md 1.1). Between 0 (one position stands out)
@@ -49,13 +31,11 @@ struct FinalNorm {
 /// Not safe for concurrent use.
 class ContextEntropy {
  public:
-  /// Hidden states are taken as they are unless `norm` is given. `pool` must outlive this object.
-  /// Throws ArgumentError for a negative or inverted span, or a norm with a weight or epsilon that is not positive.
-  explicit ContextEntropy(ThreadPool& pool, ContextSpan span = {}, std::optional<FinalNorm> norm = {});
+  /// `pool` must outlive this object. Throws as ContextStates.
+  explicit ContextEntropy(ThreadPool& pool, ContextSpan span = {}, std::optional<FinalNorm> norm = {})
+      : pool_(&pool), context_(span, std::move(norm)) {}
 
-  /// Appends hidden[T, d] to the context; those within the span are copied. `lm_head`[V, d] is kept as a view until
-  /// reset() and must be the same at every call. Throws ShapeError for another d or V than before, ArgumentError for a
-  /// hidden state that is not finite or another LM head.
+  /// Appends hidden[T, d] to the context, as ContextStates::observe. Throws as that.
   void observe(MatrixView<const float> hidden, const LmHead& lm_head);
 
   /// The states of the entries `ids`, repetitions allowed, are brought up to date. Throws StateError while no position
@@ -76,12 +56,12 @@ class ContextEntropy {
   void entropy(std::span<float> out);
 
   /// Positions that count so far, T.
-  [[nodiscard]] Index positions() const noexcept { return positions_; }
+  [[nodiscard]] Index positions() const noexcept { return context_.positions(); }
   /// V, or 0 before the first observe().
-  [[nodiscard]] Index vocab() const noexcept { return lm_head_.vocab(); }
+  [[nodiscard]] Index vocab() const noexcept { return context_.vocab(); }
 
   /// Throws StateError while no position counts.
-  void require() const;
+  void require() const { context_.require(); }
 
   /// Forgets context and LM head, keeps its memory.
   void reset();
@@ -89,8 +69,6 @@ class ContextEntropy {
  private:
   [[nodiscard]] SoftmaxState& at(TokenId id) { return states_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] Index& seen(TokenId id) { return seen_[static_cast<std::size_t>(id)]; }
-  [[nodiscard]] MatrixView<const float> hidden_from(Index position) const;
-  static void check_hidden(MatrixView<const float> hidden);
   void complete_pending();
   void gather(MatrixView<const float> hidden, std::span<const TokenId> ids, std::span<SoftmaxState> states);
   void sweep(MatrixView<const float> hidden, std::span<SoftmaxState> states);
@@ -98,11 +76,7 @@ class ContextEntropy {
   [[nodiscard]] MatrixView<float> block(Index rows);
 
   ThreadPool* pool_;
-  ContextSpan span_;
-  std::optional<FinalNorm> norm_;
-  LmHead lm_head_;
-  Index observed_ = 0;                // positions, within the span or not
-  Index positions_ = 0;               // T
+  ContextStates context_;
   Index common_ = 0;                  // positions that every state has seen at least
   std::vector<float> hidden_;         // [T, d]
   std::vector<SoftmaxState> states_;  // [V]
@@ -113,55 +87,20 @@ class ContextEntropy {
   std::vector<float> block_;  // rows of an LM head that is given on request
 };
 
-inline ContextEntropy::ContextEntropy(ThreadPool& pool, ContextSpan span, std::optional<FinalNorm> norm)
-    : pool_(&pool), span_(span), norm_(std::move(norm)) {
-  if (span.begin < 0 || span.end < span.begin)
-    throw ArgumentError("context span: [" + std::to_string(span.begin) + ", " + std::to_string(span.end) +
-                        ") is not a range of positions");
-  if (norm_ && (norm_->weight.empty() || !(norm_->eps > 0)))
-    throw ArgumentError("final_norm: expected a weight per hidden component and a positive eps, got " +
-                        std::to_string(norm_->weight.size()) + " weights and eps " + std::to_string(norm_->eps));
-}
-
 inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead& lm_head) {
-  const Index d = lm_head.hidden();
-  if (lm_head.vocab() == 0 || d == 0) throw ShapeError("lm_head: it is empty");
-  if (hidden.extent(1) != d)
-    throw ShapeError("hidden: expected [T, " + std::to_string(d) + "], got [" + std::to_string(hidden.extent(0)) +
-                     ", " + std::to_string(hidden.extent(1)) + "]");
-  if (norm_ && static_cast<Index>(norm_->weight.size()) != d)
-    throw ShapeError("final_norm: expected " + std::to_string(d) + " weights, got " +
-                     std::to_string(norm_->weight.size()));
-  if (observed_ != 0 && !lm_head.same_as(lm_head_))
-    throw ArgumentError("lm_head: not the one that the context began with; call reset() first");
-  const Index begin = std::clamp<Index>(span_.begin - observed_, 0, hidden.extent(0));
-  const Index end = std::clamp<Index>(span_.end - observed_, begin, hidden.extent(0));
-  const MatrixView<const float> counted = hidden.slice(0, begin, end);
-  check_hidden(counted);
-
-  if (observed_ == 0) {
-    lm_head_ = lm_head;
-    states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
-    seen_.assign(static_cast<std::size_t>(vocab()), 0);
-  }
-  hidden_.resize(static_cast<std::size_t>((positions_ + counted.extent(0)) * d));
-  for (Index i = 0; i < counted.extent(0); ++i) {
-    float* row = hidden_.data() + (positions_ + i) * d;
-    for (Index k = 0; k < d; ++k) row[k] = counted(i, k);
-  }
-  const MatrixView<float> added(hidden_.data() + positions_ * d, {counted.extent(0), d});
-  if (norm_) rms_norm(added, norm_->weight, norm_->eps, added);
-  observed_ += hidden.extent(0);
-  positions_ += counted.extent(0);
+  const bool first = !context_.begun();
+  context_.observe(hidden, lm_head);
+  if (!first) return;
+  states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
+  seen_.assign(static_cast<std::size_t>(vocab()), 0);
 }
 
 inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
   require();
   pending_.clear();
   for (const TokenId id : ids) {
-    if (id < 0 || id >= vocab())
-      throw ArgumentError("token id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(vocab()));
-    if (seen(id) != positions_) pending_.push_back(id);
+    context_.check(id);
+    if (seen(id) != positions()) pending_.push_back(id);
   }
   // A gathered row costs a few times one of the sweep, which takes the matrix in order.
   if (static_cast<Index>(pending_.size()) > vocab() / 4)
@@ -172,22 +111,22 @@ inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
 
 inline void ContextEntropy::prepare() {
   require();
-  if (common_ == positions_) return;
+  if (common_ == positions()) return;
   // The sweep adds the positions from common_ on. Entries that are already ahead keep what they have, so that an
   // entropy handed out before stays the same number.
   std::vector<SoftmaxState> swept = states_;
-  sweep(hidden_from(common_), swept);
+  sweep(context_.hidden(common_), swept);
   pending_.clear();
   for (Index v = 0; v < vocab(); ++v) {
     const auto id = static_cast<TokenId>(v);
     if (seen(id) == common_) {
       at(id) = swept[static_cast<std::size_t>(v)];
-      seen(id) = positions_;
-    } else if (seen(id) != positions_) {
+      seen(id) = positions();
+    } else if (seen(id) != positions()) {
       pending_.push_back(id);
     }
   }
-  common_ = positions_;
+  common_ = positions();
   complete_pending();
 }
 
@@ -203,10 +142,10 @@ inline void ContextEntropy::complete_pending() {
       batch_states_.push_back(at(id));
       return true;
     });
-    gather(hidden_from(from), batch_, batch_states_);
+    gather(context_.hidden(from), batch_, batch_states_);
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       at(batch_[i]) = batch_states_[i];
-      seen(batch_[i]) = positions_;
+      seen(batch_[i]) = positions();
     }
   }
 }
@@ -234,40 +173,21 @@ inline void ContextEntropy::entropy(std::span<float> out) {
 }
 
 inline void ContextEntropy::reset() {
-  lm_head_ = {};
-  observed_ = positions_ = common_ = 0;
-  hidden_.clear();
-}
-
-inline MatrixView<const float> ContextEntropy::hidden_from(Index position) const {
-  return {hidden_.data() + position * lm_head_.hidden(), {positions_ - position, lm_head_.hidden()}};
-}
-
-inline void ContextEntropy::check_hidden(MatrixView<const float> hidden) {
-  for (Index i = 0; i < hidden.extent(0); ++i)
-    for (Index k = 0; k < hidden.extent(1); ++k)
-      if (!std::isfinite(hidden(i, k)))
-        throw ArgumentError("hidden: [" + std::to_string(i) + ", " + std::to_string(k) + "] is " +
-                            std::to_string(hidden(i, k)));
-}
-
-inline void ContextEntropy::require() const {
-  if (positions_ == 0)
-    throw StateError("no context: observe_context was not called, or none of its " + std::to_string(observed_) +
-                     " positions lies within the context span");
+  context_.reset();
+  common_ = 0;
 }
 
 // softmax_states for rows in the order of `ids`.
 inline void ContextEntropy::gather(MatrixView<const float> hidden, std::span<const TokenId> ids,
                                    std::span<SoftmaxState> states) {
-  if (!lm_head_.on_request()) return softmax_states(*pool_, hidden, lm_head_.stored(), ids, states);
+  if (!context_.lm_head().on_request()) return softmax_states(*pool_, hidden, context_.lm_head().stored(), ids, states);
   const auto block_rows = static_cast<std::size_t>(rows_per_block());
   for (std::size_t first = 0; first < ids.size(); first += block_rows) {
     const std::size_t count = std::min(block_rows, ids.size() - first);
     const MatrixView<float> block = this->block(static_cast<Index>(count));
     for (std::size_t i = 0; i < count; ++i) {
       const auto row = static_cast<Index>(i);
-      lm_head_.rows(ids[first + i], ids[first + i] + 1, block.slice(0, row, row + 1));
+      context_.lm_head().rows(ids[first + i], ids[first + i] + 1, block.slice(0, row, row + 1));
     }
     softmax_states(*pool_, hidden, block, states.subspan(first, count));
   }
@@ -275,11 +195,11 @@ inline void ContextEntropy::gather(MatrixView<const float> hidden, std::span<con
 
 // softmax_states for all rows.
 inline void ContextEntropy::sweep(MatrixView<const float> hidden, std::span<SoftmaxState> states) {
-  if (!lm_head_.on_request()) return softmax_states(*pool_, hidden, lm_head_.stored(), states);
+  if (!context_.lm_head().on_request()) return softmax_states(*pool_, hidden, context_.lm_head().stored(), states);
   for (Index first = 0; first < vocab(); first += rows_per_block()) {
     const Index count = std::min(rows_per_block(), vocab() - first);
     const MatrixView<float> block = this->block(count);
-    lm_head_.rows(first, first + count, block);
+    context_.lm_head().rows(first, first + count, block);
     softmax_states(*pool_, hidden, block,
                    states.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
   }
@@ -287,12 +207,12 @@ inline void ContextEntropy::sweep(MatrixView<const float> hidden, std::span<Soft
 
 // About 1 MB, so that a block is still in the cache when it is multiplied.
 inline Index ContextEntropy::rows_per_block() const {
-  return std::clamp<Index>((Index{1} << 18) / lm_head_.hidden(), 16, 1024);
+  return std::clamp<Index>((Index{1} << 18) / context_.lm_head().hidden(), 16, 1024);
 }
 
 inline MatrixView<float> ContextEntropy::block(Index rows) {
-  block_.resize(static_cast<std::size_t>(rows_per_block() * lm_head_.hidden()));
-  return {block_.data(), {rows, lm_head_.hidden()}};
+  block_.resize(static_cast<std::size_t>(rows_per_block() * context_.lm_head().hidden()));
+  return {block_.data(), {rows, context_.lm_head().hidden()}};
 }
 
 }  // namespace v0

@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,9 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
-#include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/processors/plausible_candidates.hpp"
 #include "activation_trace/tensor/space.hpp"
 
 namespace activation_trace {
@@ -111,21 +108,15 @@ class EntropySharpnessProcessor {
   void reset();
 
  private:
-  /// Log-probabilities below this count as masked, as in the published code.
-  static constexpr float kMasked = -1000;
-
   EntropySharpnessProcessor(EntropySharpnessOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
-  static void check_logits(std::span<const float> logits);
   void filter(std::span<const TokenId> ids, std::span<float> logits);
   void subtract_entropies(std::span<float> scores);
 
   EntropySharpnessOptions options_;
   std::unique_ptr<ThreadPool> own_pool_;
   ContextEntropy context_;
-  RelativeTopFilter filter_;
+  detail::PlausibleCandidates candidates_;
   SharpnessRecord record_;
-  std::vector<TokenId> kept_ids_;
-  std::vector<std::size_t> kept_at_;  // where in the logits
   std::vector<float> kept_entropy_;
   std::vector<float> entropy_;  // [V], once asked for
 };
@@ -144,14 +135,11 @@ EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOpti
     : options_(std::move(options)),
       own_pool_(std::move(own)),
       context_(pool != nullptr ? *pool : *own_pool_, options_.context, options_.final_norm),
-      filter_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
+      candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   // A negative alpha would prefer masked tokens: -inf + inf.
   if (!(options_.alpha >= 0 && std::isfinite(options_.alpha)))
     throw ArgumentError("alpha: expected a number >= 0, got " + std::to_string(options_.alpha));
-  // 1024 survivors are possible only while the best token's probability is below 0.01 (KERNELS.md 5).
-  record_.kept.reserve(1024);
-  kept_ids_.reserve(1024);
-  kept_at_.reserve(1024);
+  record_.kept.reserve(1024);  // as candidates_ does
   kept_entropy_.reserve(1024);
 }
 
@@ -196,63 +184,29 @@ void EntropySharpnessProcessor<Space>::reset() {
   record_.most_probable = record_.best = -1;
 }
 
-// Log-probabilities, -inf where masked, and the survivors with their places.
 template <class Space>
 void EntropySharpnessProcessor<Space>::filter(std::span<const TokenId> ids, std::span<float> logits) {
-  constexpr float infinity = std::numeric_limits<float>::infinity();
-  check_logits(logits);
-  record_.kept.clear();
-  kept_ids_.clear();
-  kept_at_.clear();
-  if (options_.input == SharpnessInput::scores) {
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      if (logits[i] == -infinity) continue;
-      kept_ids_.push_back(ids.empty() ? static_cast<TokenId>(i) : ids[i]);
-      kept_at_.push_back(i);
-    }
-    return;
-  }
-  const LogNormalizer normalizer = log_normalizer(logits);
-  if (std::isnan(normalizer.log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
-    std::fill(logits.begin(), logits.end(), -infinity);
-    return;
-  }
-  const float lowest = filter_.threshold(logits, normalizer.max);
-  // Nearly all entries are masked: 64 at a time without a branch, and only survivors become log-probabilities.
-  constexpr std::size_t block = 64;
-  for (std::size_t first = 0; first < logits.size(); first += block) {
-    const std::span<float> part = logits.subspan(first, std::min(block, logits.size() - first));
-    int survivors = 0;
-    for (const float x : part) survivors += x >= lowest;
-    if (survivors == 0) {
-      std::fill(part.begin(), part.end(), -infinity);
-      continue;
-    }
-    for (std::size_t i = first; i < first + part.size(); ++i) {
-      const float log_prob = logits[i] < lowest ? -infinity : normalizer.log_prob(logits[i]);
-      const bool kept = log_prob >= kMasked;
-      logits[i] = kept || options_.alpha == 0 ? log_prob : -infinity;
-      if (!kept) continue;
-      kept_ids_.push_back(ids.empty() ? static_cast<TokenId>(i) : ids[i]);
-      kept_at_.push_back(i);
-    }
-  }
+  if (options_.input == SharpnessInput::scores)
+    candidates_.accept(ids, logits);
+  else
+    candidates_.filter(ids, logits, options_.alpha == 0 ? detail::FarBelow::left_alone : detail::FarBelow::masked);
 }
 
 template <class Space>
 void EntropySharpnessProcessor<Space>::subtract_entropies(std::span<float> scores) {
-  kept_entropy_.resize(kept_ids_.size());
-  context_.entropy(kept_ids_, kept_entropy_);
+  const std::span<const TokenId> ids = candidates_.ids();
+  kept_entropy_.resize(ids.size());
+  context_.entropy(ids, kept_entropy_);
   const SharpnessCandidate* most_probable = nullptr;
   const SharpnessCandidate* best = nullptr;
-  record_.kept.resize(kept_ids_.size());
-  for (std::size_t k = 0; k < kept_ids_.size(); ++k) {
+  record_.kept.resize(ids.size());
+  for (std::size_t k = 0; k < ids.size(); ++k) {
     if (std::isnan(kept_entropy_[k]))
-      throw ArgumentError("the context entropy of token " + std::to_string(kept_ids_[k]) +
+      throw ArgumentError("the context entropy of token " + std::to_string(ids[k]) +
                           " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
-    float& score = scores[kept_at_[k]];
+    float& score = scores[candidates_.places()[k]];
     SharpnessCandidate& c = record_.kept[k];
-    c = {.id = kept_ids_[k], .log_prob = score, .entropy = kept_entropy_[k], .score = 0};
+    c = {.id = ids[k], .log_prob = score, .entropy = kept_entropy_[k], .score = 0};
     c.score = score = c.log_prob - options_.alpha * c.entropy;
     if (most_probable == nullptr || c.log_prob > most_probable->log_prob ||
         (c.log_prob == most_probable->log_prob && c.id < most_probable->id))
@@ -261,17 +215,6 @@ void EntropySharpnessProcessor<Space>::subtract_entropies(std::span<float> score
   }
   record_.most_probable = most_probable == nullptr ? -1 : most_probable->id;
   record_.best = best == nullptr ? -1 : best->id;
-}
-
-template <class Space>
-void EntropySharpnessProcessor<Space>::check_logits(std::span<const float> logits) {
-  // Counted first, because that is a loop without branches over V numbers; looked for only when there is one.
-  std::size_t bad = 0;
-  for (const float x : logits) bad += !(x < std::numeric_limits<float>::infinity());
-  if (bad == 0) return;
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    if (!(logits[i] < std::numeric_limits<float>::infinity()))
-      throw ArgumentError("logits: [" + std::to_string(i) + "] is " + std::to_string(logits[i]));
 }
 
 }  // namespace v0

@@ -4,14 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <span>
 #include <string>
-#include <vector>
 
-#include "activation_trace/config.hpp"
-#include "activation_trace/error.hpp"
+#include "activation_trace/processors/check.hpp"
+#include "activation_trace/processors/ranking.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -38,20 +36,20 @@ class RelativeTopFilter {
   /// Sets the entries below the threshold to -inf; the others keep their value and are not renormalised.
   void process(std::span<float> log_probs);
 
- private:
-  [[nodiscard]] float kth_largest(std::span<const float> log_probs);
+  /// The same for candidates in any order. Throws ShapeError unless both are equally long.
+  void process(std::span<const TokenId> ids, std::span<float> log_probs);
 
+ private:
   RelativeTopOptions options_;
   float log_relative_top_;
-  std::vector<float> largest_;  // min-heap of the k largest so far; used for k > 1 only
+  detail::KthLargest kth_largest_;
 };
 
 inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
     : options_(options), log_relative_top_(std::log(options.relative_top)) {
   if (!(options.relative_top >= 0 && options.relative_top <= 1))
     throw ArgumentError("relative_top: expected a number in [0, 1], got " + std::to_string(options.relative_top));
-  if (options.min_tokens_to_keep < 1)
-    throw ArgumentError("min_tokens_to_keep: expected at least 1, got " + std::to_string(options.min_tokens_to_keep));
+  detail::check_min_tokens_to_keep(options.min_tokens_to_keep);
 }
 
 inline float RelativeTopFilter::threshold(std::span<const float> log_probs) {
@@ -64,7 +62,8 @@ inline float RelativeTopFilter::threshold(std::span<const float> log_probs, floa
   if (options_.relative_top == 0 || static_cast<Index>(log_probs.size()) < options_.min_tokens_to_keep)
     return -std::numeric_limits<float>::infinity();
   const float relative = largest + log_relative_top_;
-  return options_.min_tokens_to_keep == 1 ? relative : std::min(relative, kth_largest(log_probs));
+  return options_.min_tokens_to_keep == 1 ? relative
+                                          : std::min(relative, kth_largest_(log_probs, options_.min_tokens_to_keep));
 }
 
 inline void RelativeTopFilter::process(std::span<float> log_probs) {
@@ -73,17 +72,9 @@ inline void RelativeTopFilter::process(std::span<float> log_probs) {
     if (x < lowest) x = -std::numeric_limits<float>::infinity();
 }
 
-inline float RelativeTopFilter::kth_largest(std::span<const float> log_probs) {
-  const auto k = static_cast<std::size_t>(options_.min_tokens_to_keep);
-  largest_.assign(log_probs.begin(), log_probs.begin() + options_.min_tokens_to_keep);
-  std::make_heap(largest_.begin(), largest_.end(), std::greater<>());
-  for (const float x : log_probs.subspan(k)) {
-    if (x <= largest_.front()) continue;
-    std::pop_heap(largest_.begin(), largest_.end(), std::greater<>());
-    largest_.back() = x;
-    std::push_heap(largest_.begin(), largest_.end(), std::greater<>());
-  }
-  return largest_.front();
+inline void RelativeTopFilter::process(std::span<const TokenId> ids, std::span<float> log_probs) {
+  detail::check_candidates("RelativeTopFilter", ids, log_probs);
+  process(log_probs);
 }
 
 }  // namespace v0

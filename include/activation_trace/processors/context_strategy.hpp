@@ -1,0 +1,255 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/ops/matmul.hpp"
+#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/context_states.hpp"
+#include "activation_trace/processors/plausible_candidates.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What of a token's scores s[i] = W[v] . h[i] over the context's positions is added to its log-probability, times
+/// alpha. P[i] is their softmax over the positions (ALGORITHMS.md 1.6: the strategies of the first published commit).
+enum class ContextStrategy {
+  subject,          ///< P at one position
+  entropy_inverse,  ///< 1 / entropy of P, the entropy at least 2^-23 nats
+  tendency,         ///< the last score minus the first
+  ema,              ///< exponential moving average: 0.9 of the old one, 0.1 of each next score, from the first one on
+  majority_voting,  ///< number of positions with P above a threshold
+};
+
+struct ContextStrategyOptions {
+  ContextStrategy strategy = ContextStrategy::subject;
+  float alpha = 0.5f;                        ///< weight, any finite number
+  float relative_top = 0.1f;                 ///< as in RelativeTopOptions
+  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
+  ContextSpan context = {};                  ///< positions of the prompt that count
+  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states
+  Index subject_position = 0;                ///< of subject, among the positions that count
+  float vote_threshold = 0.001f;             ///< of majority_voting, in [0, 1]
+};
+
+/// A candidate that survived the filter. Log-probability in nats.
+struct ContextCandidate {
+  TokenId id;
+  float log_prob;  ///< over all that was given, not renormalised over the survivors
+  float value;     ///< what the strategy says
+  float score;     ///< log_prob + alpha * value
+};
+
+/// Filtered log-probabilities plus what a ContextStrategy makes of the context; used like EntropySharpnessProcessor,
+/// which is the strategy "entropy". Masked tokens stay masked under every strategy, where the published
+/// majority_voting made them win. Lazy: values are computed for survivors of the filter only, and kept until the
+/// context grows. Movable, not copyable, and not safe for concurrent use.
+class ContextStrategyProcessor {
+ public:
+  /// Works on the calling thread. Throws ArgumentError for an alpha that is not finite, a negative subject_position, a
+  /// vote_threshold outside [0, 1], and as RelativeTopFilter and ContextStates do.
+  explicit ContextStrategyProcessor(ContextStrategyOptions options = {});
+
+  /// Works on the threads of `pool`, which must outlive the processor.
+  ContextStrategyProcessor(ContextStrategyOptions options, ThreadPool& pool);
+
+  /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
+  /// as a view until reset(). Throws as ContextStates::observe.
+  void observe_context(MatrixView<const float> hidden, const LmHead& lm_head);
+
+  /// logits[V] become scores, in place. Throws StateError before a context or while it lacks the subject's position,
+  /// ShapeError for a length other than V, ArgumentError for a logit that is NaN or +inf; logits are then unchanged.
+  void process(std::span<float> logits);
+
+  /// The same for a list of candidates in any order. Throws as above, and ArgumentError for an id outside the
+  /// vocabulary.
+  void process(std::span<const TokenId> ids, std::span<float> logits);
+
+  /// The survivors of the last process(), in the order in which they were given.
+  [[nodiscard]] std::span<const ContextCandidate> kept() const noexcept { return kept_; }
+
+  /// What the strategy says of token `id`. Throws StateError before a context, ArgumentError outside the vocabulary.
+  float value(TokenId id);
+
+  [[nodiscard]] Index context_size() const noexcept { return context_.positions(); }
+  [[nodiscard]] const ContextStrategyOptions& options() const noexcept { return options_; }
+
+  /// Forgets the context, for the next prompt.
+  void reset();
+
+ private:
+  static constexpr Index kBlock = 16;  // rows of the LM head that are multiplied at once
+
+  ContextStrategyProcessor(ContextStrategyOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
+  void require() const;
+  void adjust(std::span<const TokenId> ids, std::span<float> logits);
+  void prepare(std::span<const TokenId> ids);
+  void compute(std::span<const TokenId> ids);
+  [[nodiscard]] float evaluate(MatrixView<const float> scores, Index column) const;
+
+  ContextStrategyOptions options_;
+  std::unique_ptr<ThreadPool> own_pool_;
+  ThreadPool* pool_;
+  ContextStates context_;
+  detail::PlausibleCandidates candidates_;
+  std::vector<ContextCandidate> kept_;
+  std::vector<float> values_;  // [V]
+  std::vector<Index> seen_;    // [V] positions in the value, 0: none
+  std::vector<TokenId> pending_;
+  std::vector<float> rows_;    // [kBlock, d] of the LM head
+  std::vector<float> scores_;  // [T, kBlock]
+};
+
+inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options)
+    : ContextStrategyProcessor(std::move(options), std::make_unique<ThreadPool>(1), nullptr) {}
+
+inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, ThreadPool& pool)
+    : ContextStrategyProcessor(std::move(options), nullptr, &pool) {}
+
+inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options,
+                                                          std::unique_ptr<ThreadPool> own, ThreadPool* pool)
+    : options_(std::move(options)),
+      own_pool_(std::move(own)),
+      pool_(pool != nullptr ? pool : own_pool_.get()),
+      context_(options_.context, options_.final_norm),
+      candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
+  if (!std::isfinite(options_.alpha))
+    throw ArgumentError("alpha: expected a number, got " + std::to_string(options_.alpha));
+  if (options_.subject_position < 0)
+    throw ArgumentError("subject_position: must not be negative, got " + std::to_string(options_.subject_position));
+  if (!(options_.vote_threshold >= 0 && options_.vote_threshold <= 1))
+    throw ArgumentError("vote_threshold: expected a number in [0, 1], got " + std::to_string(options_.vote_threshold));
+  kept_.reserve(1024);  // as candidates_ does
+  pending_.reserve(1024);
+}
+
+inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead& lm_head) {
+  const bool first = !context_.begun();
+  context_.observe(hidden, lm_head);
+  if (!first) return;
+  values_.resize(static_cast<std::size_t>(context_.vocab()));
+  seen_.assign(values_.size(), 0);
+}
+
+inline void ContextStrategyProcessor::process(std::span<float> logits) {
+  require();
+  detail::check_extent("logits", static_cast<Index>(logits.size()), context_.vocab());
+  adjust({}, logits);
+}
+
+inline void ContextStrategyProcessor::process(std::span<const TokenId> ids, std::span<float> logits) {
+  require();
+  detail::check_candidates("ContextStrategyProcessor", ids, logits);
+  for (const TokenId id : ids) context_.check(id);
+  adjust(ids, logits);
+}
+
+inline float ContextStrategyProcessor::value(TokenId id) {
+  require();
+  context_.check(id);
+  prepare(std::span<const TokenId>(&id, 1));
+  return values_[static_cast<std::size_t>(id)];
+}
+
+inline void ContextStrategyProcessor::reset() {
+  context_.reset();
+  kept_.clear();
+}
+
+inline void ContextStrategyProcessor::require() const {
+  context_.require();
+  if (options_.strategy == ContextStrategy::subject && options_.subject_position >= context_.positions())
+    throw StateError("subject_position: " + std::to_string(options_.subject_position) + " is not among the " +
+                     std::to_string(context_.positions()) + " positions of the context");
+}
+
+inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::span<float> logits) {
+  candidates_.filter(ids, logits, detail::FarBelow::masked);
+  prepare(candidates_.ids());
+  kept_.resize(candidates_.ids().size());
+  for (std::size_t k = 0; k < kept_.size(); ++k) {
+    float& score = logits[candidates_.places()[k]];
+    ContextCandidate& c = kept_[k];
+    c = {.id = candidates_.ids()[k], .log_prob = score, .value = 0, .score = 0};
+    c.value = values_[static_cast<std::size_t>(c.id)];
+    if (!std::isfinite(c.value))
+      throw ArgumentError("the context score of token " + std::to_string(c.id) +
+                          " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
+    c.score = score = c.log_prob + options_.alpha * c.value;
+  }
+}
+
+// The values of all `ids` are brought up to date.
+inline void ContextStrategyProcessor::prepare(std::span<const TokenId> ids) {
+  pending_.clear();
+  for (const TokenId id : ids)
+    if (seen_[static_cast<std::size_t>(id)] != context_.positions()) pending_.push_back(id);
+  for (std::size_t first = 0; first < pending_.size(); first += kBlock)
+    compute(std::span(pending_).subspan(first, std::min<std::size_t>(kBlock, pending_.size() - first)));
+}
+
+inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
+  const LmHead& lm_head = context_.lm_head();
+  const MatrixView<const float> hidden = context_.hidden();
+  const auto count = static_cast<Index>(ids.size());
+  rows_.resize(static_cast<std::size_t>(kBlock * lm_head.hidden()));
+  scores_.resize(static_cast<std::size_t>(kBlock * context_.positions()));
+  const MatrixView<float> rows(rows_.data(), {count, lm_head.hidden()});
+  for (Index i = 0; i < count; ++i) {
+    const TokenId id = ids[static_cast<std::size_t>(i)];
+    if (lm_head.on_request())
+      lm_head.rows(id, id + 1, rows.slice(0, i, i + 1));
+    else
+      lm_head.stored().decode_row(id, rows.row(i).span());
+  }
+  const MatrixView<float> scores(scores_.data(), {context_.positions(), count});
+  matmul(*pool_, hidden, rows, scores);
+  for (Index i = 0; i < count; ++i) {
+    const auto id = static_cast<std::size_t>(ids[static_cast<std::size_t>(i)]);
+    values_[id] = evaluate(scores, i);
+    seen_[id] = context_.positions();
+  }
+}
+
+inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, Index column) const {
+  const Index T = scores.extent(0);
+  const auto at = [&](Index i) { return static_cast<double>(scores(i, column)); };
+  if (options_.strategy == ContextStrategy::tendency) return static_cast<float>(at(T - 1) - at(0));
+  if (options_.strategy == ContextStrategy::ema) {
+    double average = at(0);
+    for (Index i = 1; i < T; ++i) average = 0.9 * average + 0.1 * at(i);
+    return static_cast<float>(average);
+  }
+  double max = at(0);
+  for (Index i = 1; i < T; ++i) max = std::max(max, at(i));
+  double sum = 0;
+  double weighted = 0;
+  for (Index i = 0; i < T; ++i) {
+    const double e = std::exp(at(i) - max);
+    sum += e;
+    weighted += e * (at(i) - max);
+  }
+  switch (options_.strategy) {
+    case ContextStrategy::subject: return static_cast<float>(std::exp(at(options_.subject_position) - max) / sum);
+    case ContextStrategy::entropy_inverse: {
+      // One position has entropy 0: bounded as the reference's clamp of probabilities does.
+      const double entropy = std::log(sum) - weighted / sum;
+      return static_cast<float>(1 / std::max(entropy, 0x1p-23));
+    }
+    default: break;
+  }
+  Index votes = 0;
+  for (Index i = 0; i < T; ++i) votes += std::exp(at(i) - max) / sum > static_cast<double>(options_.vote_threshold);
+  return std::isfinite(sum) ? static_cast<float>(votes) : static_cast<float>(sum);
+}
+
+}  // namespace v0
+}  // namespace activation_trace
