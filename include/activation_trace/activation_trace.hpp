@@ -11,6 +11,7 @@
 #include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/formats/llama_config.hpp"

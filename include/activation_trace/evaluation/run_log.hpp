@@ -1,0 +1,182 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/formats/json.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+enum class RunStart {
+  fresh,   ///< refuses to touch the files of an earlier run
+  resume,  ///< continues one with the same manifest, or begins if there is none
+};
+
+/// The samples of a long run, safe from a kill at any moment. While it runs, PATH.part holds one JSON line per finished
+/// sample, in the order in which they finish, each written and flushed at once; finish() turns them into PATH, ordered
+/// by sample, so that a resumed run ends with the same bytes as an undisturbed one. PATH.manifest.json, written first,
+/// says what was run. One process writes at a time.
+class RunLog {
+ public:
+  /// `manifest` is an object of everything that the results depend on. Throws ArgumentError if `start` is fresh and
+  /// there is an earlier run, or if the manifests differ (naming the first key that does), FormatError for a damaged
+  /// line other than a last one that was cut off, which is dropped, and Error if a file cannot be written.
+  RunLog(std::filesystem::path path, nlohmann::ordered_json manifest, RunStart start = RunStart::fresh);
+
+  [[nodiscard]] bool has(Index sample) const { return records_.contains(sample); }
+  /// Samples that are finished.
+  [[nodiscard]] Index size() const noexcept { return static_cast<Index>(records_.size()); }
+  /// Of those the record, without "sample".
+  [[nodiscard]] const nlohmann::ordered_json& record(Index sample) const { return records_.at(sample); }
+
+  /// Keeps the record of a finished sample: once this returns, no kill loses it. Throws ArgumentError for a sample that
+  /// is there or below 0 or a record that is not an object, Error if it cannot be written: all others are kept then.
+  void append(Index sample, nlohmann::ordered_json record);
+
+  /// Writes PATH and removes PATH.part. Throws Error if that fails; PATH.part then still holds everything.
+  void finish();
+
+ private:
+  void check_manifest(const nlohmann::ordered_json& manifest) const;
+  void write_whole(const std::filesystem::path& path, const std::string& content) const;
+  void load(const std::filesystem::path& path);
+  [[nodiscard]] static std::string line(Index sample, const nlohmann::ordered_json& record);
+  [[noreturn]] static void fail(const std::filesystem::path& path, const std::string& what, int error);
+  [[nodiscard]] std::filesystem::path beside(const char* suffix) const { return path_.string() + suffix; }
+
+  std::filesystem::path path_;
+  std::map<Index, nlohmann::ordered_json> records_;
+  std::ofstream part_;
+};
+
+inline RunLog::RunLog(std::filesystem::path path, nlohmann::ordered_json manifest, RunStart start)
+    : path_(std::move(path)) {
+  namespace fs = std::filesystem;
+  const fs::path part = beside(".part");
+  const fs::path manifest_path = beside(".manifest.json");
+  const bool before = fs::exists(path_) || fs::exists(part) || fs::exists(manifest_path);
+  if (before && start == RunStart::fresh)
+    throw ArgumentError(path_.string() + ": an earlier run is there; resume it, or name another output path");
+  if (fs::exists(manifest_path)) {
+    check_manifest(manifest);
+  } else if (before) {
+    throw FormatError(manifest_path.string(), "is missing, so it is not known what the samples beside it are of");
+  } else {
+    write_whole(manifest_path, manifest.dump(2) + '\n');
+  }
+  if (fs::exists(path_)) load(path_);
+  if (fs::exists(part)) load(part);
+  errno = 0;
+  part_.open(part, std::ios::binary | std::ios::app);
+  if (!part_) fail(part, "cannot be written", errno);
+}
+
+inline void RunLog::append(Index sample, nlohmann::ordered_json record) {
+  if (sample < 0 || has(sample))
+    throw ArgumentError("sample " + std::to_string(sample) + (sample < 0 ? " is negative" : " is in the log already"));
+  if (!record.is_object())
+    throw ArgumentError("record: expected a JSON object, got " + std::string(record.type_name()));
+  errno = 0;
+  part_ << line(sample, record) << std::flush;
+  if (!part_) fail(beside(".part"), "cannot be written; the samples before are kept", errno);
+  records_.emplace(sample, std::move(record));
+}
+
+inline void RunLog::finish() {
+  std::string content;
+  for (const auto& [sample, record] : records_) content += line(sample, record);
+  write_whole(path_, content);
+  part_.close();
+  std::error_code error;
+  std::filesystem::remove(beside(".part"), error);
+  if (error) fail(beside(".part"), "cannot be removed", error.value());
+}
+
+inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const {
+  const MappedFile file = MappedFile::open(beside(".manifest.json"), FileAccess::read);
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const nlohmann::json before = detail::parse_json(text, file.name());
+  const nlohmann::json now = manifest;
+  if (before == now) return;
+  const auto value = [](const nlohmann::json& object, const std::string& key) {
+    return object.is_object() && object.contains(key) ? object.at(key).dump() : std::string("nothing");
+  };
+  nlohmann::json keys = now;
+  if (before.is_object()) keys.update(before);
+  for (const auto& [key, ignored] : keys.items())
+    if (value(before, key) != value(now, key))
+      throw ArgumentError(path_.string() + ": cannot be resumed, '" + key + "' was " + value(before, key) +
+                          " and is now " + value(now, key));
+}
+
+// Under another name first: there is never half a file at `path`.
+inline void RunLog::write_whole(const std::filesystem::path& path, const std::string& content) const {
+  const std::filesystem::path temporary = path.string() + ".new";
+  errno = 0;
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file << content << std::flush;
+  file.close();
+  if (!file) fail(temporary, "cannot be written", errno);
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) fail(path, "cannot be written", error.value());
+}
+
+inline void RunLog::load(const std::filesystem::path& path) {
+  std::string text;
+  {
+    std::ifstream file(path, std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(file), {});
+    if (file.bad()) fail(path, "cannot be read", errno);
+  }
+  // A kill, or a full disk, leaves a last line without its end.
+  const std::size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
+  if (whole != text.size()) {
+    std::error_code error;
+    std::filesystem::resize_file(path, whole, error);
+    if (error) fail(path, "cannot be shortened to its last whole line", error.value());
+  }
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < whole;) {
+    const std::size_t end = text.find('\n', begin);
+    const std::string place = path.string() + ": line " + std::to_string(++number);
+    const std::string_view content = std::string_view(text).substr(begin, end - begin);
+    static_cast<void>(detail::parse_json(content, place));  // strict
+    auto record = nlohmann::ordered_json::parse(content);
+    if (!record.is_object() || !record.contains("sample") || !record["sample"].is_number_unsigned())
+      throw FormatError(place, "expected an object with the number of its 'sample'");
+    const auto sample = record["sample"].get<Index>();
+    record.erase("sample");
+    records_.insert_or_assign(sample, std::move(record));
+    begin = end + 1;
+  }
+}
+
+inline std::string RunLog::line(Index sample, const nlohmann::ordered_json& record) {
+  nlohmann::ordered_json object{{"sample", sample}};
+  object.update(record);
+  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+}
+
+inline void RunLog::fail(const std::filesystem::path& path, const std::string& what, int error) {
+  throw Error(path.string() + ": " + what + (error != 0 ? std::string(": ") + std::strerror(error) : std::string()));
+}
+
+}  // namespace v0
+}  // namespace activation_trace

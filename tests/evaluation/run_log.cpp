@@ -1,0 +1,150 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/evaluation/run_log.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "support/file_builders.hpp"
+
+using namespace activation_trace;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+const Json manifest{{"model", "m"}, {"alpha", 0.5}};
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+Json record(Index sample) {
+  return {{"answer", "a\n\u00e9" + std::to_string(sample)}, {"score", static_cast<double>(sample) / 3}};
+}
+
+// The order in which samples finish is not theirs.
+void run(const std::filesystem::path& path, RunStart start) {
+  RunLog log(path, manifest, start);
+  for (const Index sample : {2, 0, 1, 3})
+    if (!log.has(sample)) log.append(sample, record(sample));
+  log.finish();
+}
+
+/// While it lives, no file of this process can grow beyond `bytes`.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+template <class F>
+std::string complaint(F f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("a run that was killed after any byte ends as an undisturbed one") {
+  const test::TemporaryFolder folder;
+  run(folder / "whole", RunStart::fresh);
+  const std::string expected = read(folder / "whole");
+  CHECK(std::count(expected.begin(), expected.end(), '\n') == 4);
+  CHECK(expected.starts_with("{\"sample\":0,\"answer\":\"a\\n\u00e90\",\"score\":0.0}\n"));
+  CHECK_FALSE(std::filesystem::exists(folder / "whole.part"));
+
+  std::string part;
+  {
+    RunLog log(folder / "other", manifest);
+    for (const Index sample : {2, 0, 1, 3}) log.append(sample, record(sample));
+    part = read(folder / "other.part");  // every line is in the file before append returns
+  }
+  for (std::size_t length = 0; length <= part.size(); ++length) {
+    const test::TemporaryFolder killed;
+    test::write_file(killed / "whole.manifest.json", manifest.dump());
+    test::write_file(killed / "whole.part", part.substr(0, length));
+    run(killed / "whole", RunStart::resume);
+    CHECK(read(killed / "whole") == expected);
+  }
+  // Killed between the two steps of finish(), and when all is done.
+  test::write_file(folder / "whole.part", part);
+  run(folder / "whole", RunStart::resume);
+  run(folder / "whole", RunStart::resume);
+  CHECK(read(folder / "whole") == expected);
+  CHECK_FALSE(std::filesystem::exists(folder / "whole.part"));
+}
+
+TEST_CASE("resuming finds what there is") {
+  const test::TemporaryFolder folder;
+  run(folder / "run", RunStart::resume);  // nothing there: begins
+  const RunLog log(folder / "run", manifest, RunStart::resume);
+  CHECK(log.size() == 4);
+  CHECK(log.record(1) == record(1));
+}
+
+TEST_CASE("what cannot be resumed says why") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "run";
+  run(path, RunStart::fresh);
+  CHECK(complaint([&] { run(path, RunStart::fresh); }) ==
+        path + ": an earlier run is there; resume it, or name another output path");
+  CHECK(complaint([&] {
+          RunLog(path, {{"model", "m"}, {"alpha", 1}}, RunStart::resume);
+        }) == path + ": cannot be resumed, 'alpha' was 0.5 and is now 1");
+  CHECK(complaint([&] {
+          RunLog(path, {{"model", "m"}}, RunStart::resume);
+        }) == path + ": cannot be resumed, 'alpha' was 0.5 and is now nothing");
+  std::filesystem::remove(path + ".manifest.json");
+  CHECK(complaint([&] { run(path, RunStart::resume); }) ==
+        path + ".manifest.json: is missing, so it is not known what the samples beside it are of");
+  test::write_file(path + ".manifest.json", manifest.dump());
+  test::write_file(path, std::string_view("{\"sample\":0}\n{\"sample\":\n{\"sample\":1}\n"));
+  CHECK(complaint([&] { run(path, RunStart::resume); }).starts_with(path + ": line 2: at byte "));
+  test::write_file(path, std::string_view("{\"sample\":-1}\n"));
+  CHECK(complaint([&] { run(path, RunStart::resume); }) ==
+        path + ": line 1: expected an object with the number of its 'sample'");
+}
+
+TEST_CASE("what cannot be written says why, and the rest is kept") {
+  const test::TemporaryFolder folder;
+  const std::string nowhere = folder / "no/such/folder/run";
+  CHECK(complaint([&] { run(nowhere, RunStart::fresh); }) ==
+        nowhere + ".manifest.json.new: cannot be written: No such file or directory");
+  RunLog log(folder / "run", manifest);
+  log.append(3, Json::object());
+  CHECK_THROWS_AS(log.append(3, Json::object()), ArgumentError);
+  CHECK_THROWS_AS(log.append(-1, Json::object()), ArgumentError);
+  CHECK_THROWS_AS(log.append(4, 5), ArgumentError);
+  CHECK(read(folder / "run.part") == "{\"sample\":3}\n");
+
+  // As on a full disk: part of a line is written.
+  const FileSizeLimit limit(20);
+  const std::string problem = complaint([&] { log.append(4, {{"answer", "longer than that"}}); });
+  CHECK(problem == (folder / "run.part").string() + ": cannot be written; the samples before are kept: File too large");
+  CHECK(read(folder / "run.part").starts_with("{\"sample\":3}\n"));
+  CHECK(RunLog(folder / "run", manifest, RunStart::resume).size() == 1);
+}
