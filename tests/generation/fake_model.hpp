@@ -4,6 +4,7 @@
 
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/generation/generate.hpp"
@@ -11,8 +12,8 @@
 
 namespace activation_trace::test {
 
-/// A model whose next logits depend on the last token only, by a table of random numbers, and whose hidden states
-/// depend on layer, position and token: enough for generate(), and known exactly.
+/// A model whose next logits depend on the last token only, by a table of random numbers per layer, and whose hidden
+/// states depend on layer, position and token: enough for generate(), and known exactly.
 class FakeModel {
  public:
   struct Config {
@@ -23,37 +24,76 @@ class FakeModel {
     MatrixView<const float> lm_head;
   };
 
-  explicit FakeModel(unsigned seed = 1, Index max_context = 64)
-      : random_(seed),
+  explicit FakeModel(unsigned seed = 1, Index max_context = 64, Index sequences = 1, Index vocab = 40)
+      : texts(static_cast<std::size_t>(sequences)),
+        config_{.vocab = vocab},
+        random_(seed),
         max_context_(max_context),
         lm_head_(random_matrix(random_, config_.vocab, 6, 1)),
         table_(random_matrix(random_, config_.vocab, config_.vocab, 2)),
-        states_(random_matrix(random_, (config_.layers + 1) * config_.vocab, 6, 1.5f)) {}
+        states_(random_matrix(random_, (config_.layers + 1) * config_.vocab, 6, 1.5f)),
+        early_(random_matrix(random_, config_.layers * config_.vocab, config_.vocab, 2)),
+        logits_{sequences, config_.vocab, std::vector<float>(static_cast<std::size_t>(sequences * config_.vocab))} {}
 
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] Weights weights() const { return {lm_head_.view()}; }
   [[nodiscard]] Index max_context() const { return max_context_; }
-  [[nodiscard]] Index position() const { return static_cast<Index>(seen.size()); }
+  [[nodiscard]] Index sequences() const { return static_cast<Index>(texts.size()); }
+  [[nodiscard]] Index position(Index sequence = 0) const { return static_cast<Index>(text(sequence).size()); }
   [[nodiscard]] ThreadPool& pool() const { return pool_; }
-  void rewind(Index position) { seen.resize(static_cast<std::size_t>(position)); }
+  void rewind(Index position, Index sequence = 0) { text(sequence).resize(static_cast<std::size_t>(position)); }
 
-  void fill(std::span<const TokenId> ids, const LayerObserver& observer) {
-    calls.push_back(static_cast<Index>(ids.size()));
-    REQUIRE(position() + static_cast<Index>(ids.size()) <= max_context_);
-    for (const Index layer : observer.layers) {
-      Matrix states{static_cast<Index>(ids.size()), 6, {}};
-      for (std::size_t i = 0; i < ids.size(); ++i) {
-        const std::vector<float> row = state(layer, position() + static_cast<Index>(i), ids[i]);
-        states.data.insert(states.data.end(), row.begin(), row.end());
-      }
-      observer.on_states(layer, position(), states.view());
-    }
-    seen.insert(seen.end(), ids.begin(), ids.end());
+  void copy_sequence(Index from, Index to, Index begin = 0) {
+    const std::vector<TokenId>& source = text(from);
+    std::vector<TokenId>& target = text(to);
+    REQUIRE(begin <= std::min(position(from), position(to)));
+    REQUIRE(std::equal(source.begin(), source.begin() + begin, target.begin()));  // what need not be copied
+    target = source;
   }
 
-  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer) {
-    fill(ids, observer);
-    return table_.view().row(seen.back()).span();
+  void fill(std::span<const LlamaPiece> pieces) {
+    for (const LlamaPiece& piece : pieces) {
+      const auto& [sequence, ids, observer] = piece;
+      calls.push_back(static_cast<Index>(ids.size()));
+      REQUIRE(!ids.empty());
+      REQUIRE(position(sequence) + static_cast<Index>(ids.size()) <= max_context_);
+      if (observer != nullptr)
+        for (const Index layer : observer->layers) {
+          Matrix states{static_cast<Index>(ids.size()), 6, {}};
+          for (std::size_t i = 0; i < ids.size(); ++i) {
+            const std::vector<float> row = state(layer, position(sequence) + static_cast<Index>(i), ids[i]);
+            states.data.insert(states.data.end(), row.begin(), row.end());
+          }
+          observer->on_states(layer, position(sequence), states.view());
+        }
+      std::vector<TokenId>& all = text(sequence);
+      all.insert(all.end(), ids.begin(), ids.end());
+    }
+    batches.push_back(static_cast<Index>(pieces.size()));
+  }
+
+  MatrixView<const float> forward(std::span<const LlamaPiece> pieces) {
+    fill(pieces);
+    for (std::size_t p = 0; p < pieces.size(); ++p) {
+      const std::span<const float> row = logits_of(config_.layers, text(pieces[p].sequence).back());
+      std::copy(row.begin(), row.end(), logits_.data.begin() + static_cast<Index>(p) * config_.vocab);
+    }
+    return logits_.view().slice(0, 0, static_cast<Index>(pieces.size()));
+  }
+
+  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
+    fill(pieces);
+    for (std::size_t p = 0; p < pieces.size(); ++p)
+      for (std::size_t i = 0; i < layers.size(); ++i)
+        for (Index v = 0; v < config_.vocab; ++v)
+          logits(static_cast<Index>(p), static_cast<Index>(i), v) =
+              logits_of(layers[i], text(pieces[p].sequence).back())[static_cast<std::size_t>(v)];
+  }
+
+  /// The logits of hidden state `layer`, 0..N, after `last`.
+  [[nodiscard]] std::span<const float> logits_of(Index layer, TokenId last) const {
+    return layer == config_.layers ? table_.view().row(last).span()
+                                   : early_.view().row(layer * config_.vocab + last).span();
   }
 
   [[nodiscard]] std::vector<float> state(Index layer, Index position, TokenId id) const {
@@ -65,16 +105,28 @@ class FakeModel {
   [[nodiscard]] const Matrix& lm_head() const { return lm_head_; }
   [[nodiscard]] Matrix& table() { return table_; }
 
-  std::vector<TokenId> seen;
-  std::vector<Index> calls;
+  std::vector<std::vector<TokenId>> texts;  ///< what each sequence holds
+  std::vector<Index> calls;                 ///< lengths of all pieces
+  std::vector<Index> batches;               ///< pieces of each call
 
  private:
+  [[nodiscard]] const std::vector<TokenId>& text(Index sequence) const {
+    REQUIRE(sequence >= 0);
+    REQUIRE(sequence < sequences());
+    return texts[static_cast<std::size_t>(sequence)];
+  }
+  [[nodiscard]] std::vector<TokenId>& text(Index sequence) {
+    return const_cast<std::vector<TokenId>&>(std::as_const(*this).text(sequence));
+  }
+
   Config config_;
   std::mt19937 random_;
   Index max_context_;
   Matrix lm_head_;
   Matrix table_;
   Matrix states_;
+  Matrix early_;
+  Matrix logits_;
   mutable ThreadPool pool_{1};
 };
 

@@ -137,7 +137,7 @@ TEST_CASE("the prompt goes in by pieces, then one token at a time, the last one 
   CHECK(progress == std::vector<Index>{3, 6, 7});
   std::vector<TokenId> expected = kPrompt;
   expected.insert(expected.end(), result.ids.begin(), result.ids.begin() + 2);
-  CHECK(model.seen == expected);
+  CHECK(model.texts.front() == expected);
 }
 
 TEST_CASE("records: survivors, log-probability, entropy and final score, also of a baseline that asks for them") {

@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/entropy_sharpness.hpp"
+#include "activation_trace/processors/processor_chain.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
 class Amateur;
-enum class LayerDivergence;  // processors/dola.hpp
-enum class DolaBase;
 
 /// What a token's score is, before penalties (ALGORITHMS.md 1 to 5). lp is the log-probability at the mature layer; all
 /// but baseline mask what the plausibility filter (relative_top, min_tokens_to_keep) rejects.
@@ -81,13 +81,14 @@ struct GenerationOptions {
   std::optional<Index> info_layer = {};  ///< hidden state 0..N, negative from the end; none: default_info_layer
   float relative_top = 0.1f;             ///< of the plausibility filter, as in RelativeTopOptions; 0: no filter
   Index min_tokens_to_keep = 1;
-  float repetition_penalty = 1;              ///< 1: none
-  Index max_new_tokens = 128;                ///< >= 0
-  std::vector<TokenId> eos = {};             ///< each ends the text
-  std::vector<std::string> stop = {};        ///< each ends the text and is not part of it
-  ContextSpan context = {};                  ///< positions of the prompt whose hidden states count
-  std::optional<FinalNorm> final_norm = {};  ///< applied to them
-  Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
+  float repetition_penalty = 1;                           ///< 1: none
+  Index max_new_tokens = 128;                             ///< >= 0
+  std::vector<TokenId> eos = {};                          ///< each ends the text
+  std::vector<std::string> stop = {};                     ///< each ends the text and is not part of it
+  std::vector<std::vector<TokenId>> stop_sequences = {};  ///< ids, each ends the text and is part of it
+  ContextSpan context = {};                               ///< positions of the prompt whose hidden states count
+  std::optional<FinalNorm> final_norm = {};               ///< applied to them
+  Index prefill_piece = 512;  ///< prompt positions between two looks at progress and cancellation
   Recording recording = Recording::as_needed;
 
   DecodingStrategy strategy = DecodingStrategy::entropy;  ///< of modes activation and activation_dola
@@ -107,6 +108,10 @@ struct GenerationOptions {
   std::vector<std::pair<TokenId, float>> logit_bias = {};  ///< added to a token's score; -inf forbids it
   float presence_penalty = 0;                              ///< subtracted from a generated token's score
   float frequency_penalty = 0;                             ///< the same, times its occurrences
+
+  /// The caller's own, copied for every text. They see the full row [V], and the prompt's ids and each generated one if
+  /// they have observe(). What they do may depend on what they observed only, not on how often process() is called.
+  ProcessorChain processors = {};
 
   std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
   BeamOptions beams = {};

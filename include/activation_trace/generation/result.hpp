@@ -45,12 +45,13 @@ struct GenerationCallbacks {
   std::stop_token stop = {};                                     ///< looked at before each piece and token
 };
 
-enum class FinishReason { eos, stop_string, length, context_full, cancelled };
+enum class FinishReason { eos, stop_string, stop_sequence, length, context_full, cancelled };
 
 [[nodiscard]] constexpr std::string_view name(FinishReason reason) {
   switch (reason) {
     case FinishReason::eos: return "eos";
     case FinishReason::stop_string: return "stop_string";
+    case FinishReason::stop_sequence: return "stop_sequence";
     case FinishReason::length: return "length";
     case FinishReason::context_full: return "context_full";
     case FinishReason::cancelled: return "cancelled";

@@ -1,0 +1,113 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/generation/mode_scores.hpp"
+#include "activation_trace/generation/result.hpp"
+#include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/tensor/buffer.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What generate() asks of a model, with the meaning that Llama gives it: Llama is one.
+template <class M>
+concept LanguageModel = requires(M& model, const M& seen, std::span<const LlamaPiece> pieces,
+                                 std::span<const Index> layers, TensorView<float, 3> exits, Index i) {
+  { seen.config().layers } -> std::convertible_to<Index>;
+  { seen.config().vocab } -> std::convertible_to<Index>;
+  { seen.weights().lm_head } -> std::convertible_to<LmHead>;
+  { seen.max_context() } -> std::convertible_to<Index>;
+  { seen.sequences() } -> std::convertible_to<Index>;
+  { seen.position(i) } -> std::convertible_to<Index>;
+  { seen.pool() } -> std::convertible_to<ThreadPool&>;
+  {model.rewind(i, i)};
+  {model.copy_sequence(i, i, i)};
+  {model.fill(pieces)};
+  { model.forward(pieces) } -> std::convertible_to<MatrixView<const float>>;
+  {model.early_exit(pieces, layers, exits)};
+};
+
+/// What generate() asks of a detokeniser: complete characters as they become known, and at the end the rest.
+template <class D>
+concept TextDecoder = requires(D& decoder, TokenId id) {
+  { decoder.push(id) } -> std::convertible_to<std::string_view>;
+  { decoder.finish() } -> std::convertible_to<std::string_view>;
+};
+
+namespace detail {
+
+/// A model's forward pass with the logits that a decoding mode wants: of the mature layer and of the candidates.
+template <LanguageModel Model>
+class StepForward {
+ public:
+  /// `layers` as from exit_layers(), mature first; up to `pieces` at once.
+  StepForward(Model& model, std::vector<Index> layers, Index pieces)
+      : model_(&model),
+        layers_(std::move(layers)),
+        early_(layers_.size() > 1 || layers_.front() != model.config().layers),
+        exits_(early_ ? pieces * exits() * vocab() : 0) {}
+
+  void run(std::span<const LlamaPiece> pieces) {
+    if (!early_) {
+      logits_ = model_->forward(pieces);
+      return;
+    }
+    const auto count = static_cast<Index>(pieces.size());
+    model_->early_exit(pieces, layers_, {exits_.data(), {count, exits(), vocab()}});
+  }
+
+  /// Of one of the pieces of the last run(), valid until the next.
+  [[nodiscard]] StepLogits operator[](Index piece) const {
+    if (!early_) return {.mature = logits_.row(piece).span()};
+    const MatrixView<const float> rows(exits_.data() + piece * exits() * vocab(), {exits(), vocab()});
+    return {.mature = rows.row(0).span(), .early = rows.slice(0, 1, exits())};
+  }
+
+  /// The candidates.
+  [[nodiscard]] std::span<const Index> early_layers() const { return std::span(layers_).subspan(1); }
+
+ private:
+  [[nodiscard]] Index exits() const { return static_cast<Index>(layers_.size()); }
+  [[nodiscard]] Index vocab() const { return model_->config().vocab; }
+
+  Model* model_;
+  std::vector<Index> layers_;
+  bool early_;
+  Buffer<float> exits_;             // [pieces, layers, V]
+  MatrixView<const float> logits_;  // the model's
+};
+
+/// Reads a prompt in pieces; false if it was cancelled in between.
+template <class Model>
+bool prefill(Model& model, StepForward<Model>& forward, Index sequence, std::span<const TokenId> prompt, Index length,
+             const LayerObserver& observer, const GenerationCallbacks& callbacks) {
+  const auto total = static_cast<Index>(prompt.size());
+  for (Index done = 0; done < total;) {
+    if (callbacks.stop.stop_requested()) return false;
+    const Index count = std::min(total - done, length);
+    const LlamaPiece piece{sequence, prompt.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
+                           &observer};
+    done += count;
+    if (done < total)
+      model.fill(std::span(&piece, 1));
+    else
+      forward.run(std::span(&piece, 1));
+    if (callbacks.on_prefill) callbacks.on_prefill(done, total);
+  }
+  return !callbacks.stop.stop_requested();
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "activation_trace/generation/options.hpp"
+#include "activation_trace/processors/logit_bias.hpp"
+#include "activation_trace/processors/min_p.hpp"
+#include "activation_trace/processors/occurrence_penalty.hpp"
+#include "activation_trace/processors/processor_chain.hpp"
+#include "activation_trace/processors/repetition_penalty.hpp"
+#include "activation_trace/processors/temperature.hpp"
+#include "activation_trace/processors/top_k.hpp"
+#include "activation_trace/processors/top_p.hpp"
+#include "activation_trace/processors/typical.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What the options make of a mode's scores, for one text: logit_bias > repetition_penalty > occurrence_penalty > the
+/// caller's processors > temperature > top_k > typical > top_p > min_p. What is off is left out.
+[[nodiscard]] inline ProcessorChain make_score_chain(const GenerationOptions& options, Index vocab) {
+  ProcessorChain chain;
+  if (!options.logit_bias.empty()) chain.add("logit_bias", LogitBias(options.logit_bias));
+  if (options.repetition_penalty != 1)
+    chain.add("repetition_penalty", RepetitionPenalty(options.repetition_penalty, vocab));
+  if (options.presence_penalty != 0 || options.frequency_penalty != 0)
+    chain.add("occurrence_penalty",
+              OccurrencePenalty({.presence = options.presence_penalty, .frequency = options.frequency_penalty}, vocab));
+  if (!options.processors.empty()) chain.add(options.processors.order(), options.processors);
+  if (!options.sampling) return chain;
+  const SamplingOptions& sampling = *options.sampling;
+  if (sampling.temperature != 1) chain.add("temperature", Temperature(sampling.temperature));
+  if (sampling.top_k != 0) chain.add("top_k", TopK(sampling.top_k));
+  if (sampling.typical_p != 1) chain.add("typical", Typical(sampling.typical_p));
+  if (sampling.top_p != 1) chain.add("top_p", TopP(sampling.top_p));
+  if (sampling.min_p != 0) chain.add("min_p", MinP(sampling.min_p));
+  return chain;
+}
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,145 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
+#include "activation_trace/generation/stop_strings.hpp"
+#include "activation_trace/generation/token_chooser.hpp"
+#include "activation_trace/processors/stop_sequences.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace detail {
+
+using Clock = std::chrono::steady_clock;
+
+[[nodiscard]] inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// One text while it is generated: token after token until there is a reason to end. Stays where it is, because the
+/// observer refers to it.
+template <TextDecoder Decoder>
+class TextRun {
+ public:
+  /// `index` says which prompt it is; `early` and `lm_head` are the model's.
+  TextRun(Index index, std::span<const TokenId> prompt, Decoder decoder, const GenerationOptions& options,
+          std::span<const Index> early, Index info_layer, Index vocab, const LmHead& lm_head, ThreadPool& pool)
+      : index_(index),
+        options_(&options),
+        decoder_(std::move(decoder)),
+        chooser_(options, early, vocab, static_cast<std::uint64_t>(index), pool),
+        stops_(options.stop),
+        stop_sequences_(options.stop_sequences) {
+    chooser_.observe_prompt(prompt);
+    if (!chooser_.mode().reads_context()) return;
+    observer_.layers = {info_layer};
+    observer_.on_states = [this, lm_head](Index, Index, MatrixView<const float> states) {
+      chooser_.mode().observe_context(states, lm_head);
+    };
+  }
+  TextRun(const TextRun&) = delete;
+  TextRun& operator=(const TextRun&) = delete;
+
+  [[nodiscard]] Index index() const noexcept { return index_; }
+  /// To be shown the prompt's states.
+  [[nodiscard]] const LayerObserver& observer() const noexcept { return observer_; }
+
+  /// The last token, to be read by the model.
+  [[nodiscard]] LlamaPiece piece(Index sequence) const {
+    const bool growing = options_->context_growth == ContextGrowth::growing;
+    return {sequence, std::span(result_.ids).last(1), growing ? &observer_ : nullptr};
+  }
+
+  void reserve(Index ids) { result_.ids.reserve(static_cast<std::size_t>(ids)); }
+
+  void end_prefill() {
+    const Clock::time_point now = Clock::now();
+    result_.prefill_seconds = std::chrono::duration<double>(now - start_).count();
+    start_ = now;
+  }
+
+  enum class Room { some, none };
+
+  /// Chooses the next token and shows it; `room` says whether the model could read it. Returns whether the text goes
+  /// on.
+  bool step(const StepLogits& logits, Room room, const GenerationCallbacks& callbacks) {
+    const TokenId id = chooser_.choose(logits);
+    const auto number = static_cast<Index>(result_.ids.size());
+    const std::size_t before = result_.text.size();
+    result_.ids.push_back(id);
+    const bool ended = ends(id, room);
+    if (ended) flush();
+    const bool wanted =
+        !callbacks.on_token || callbacks.on_token({.step = number,
+                                                   .id = id,
+                                                   .text = std::string_view(result_.text).substr(before),
+                                                   .record = chooser_.record(),
+                                                   .sequence = index_}) == Continue::yes;
+    if (!wanted && !ended) cancel();
+    return wanted && !ended;
+  }
+
+  void cancel() {
+    result_.reason = FinishReason::cancelled;
+    flush();
+  }
+
+  /// What came of it; to be asked once.
+  [[nodiscard]] GenerationResult result() {
+    result_.decode_seconds = seconds_since(start_);
+    const std::span<const Index> histogram = chooser_.mode().layer_histogram();
+    result_.layer_histogram.assign(histogram.begin(), histogram.end());
+    return std::move(result_);
+  }
+
+ private:
+  // Releases the token's text and says whether it was the last.
+  bool ends(TokenId id, Room room) {
+    if (std::find(options_->eos.begin(), options_->eos.end(), id) != options_->eos.end()) {
+      result_.reason = FinishReason::eos;
+      return true;
+    }
+    result_.text += stops_.push(decoder_.push(id));
+    const bool sequence_matched = stop_sequences_.push(id);
+    if (stops_.found())
+      result_.reason = FinishReason::stop_string;
+    else if (sequence_matched)
+      result_.reason = FinishReason::stop_sequence;
+    else if (static_cast<Index>(result_.ids.size()) == options_->max_new_tokens)
+      result_.reason = FinishReason::length;
+    else if (room == Room::none)
+      result_.reason = FinishReason::context_full;
+    else
+      return false;
+    return true;
+  }
+
+  // The decoder's rest, and what could have become a stop string.
+  void flush() {
+    result_.text += stops_.push(decoder_.finish());
+    result_.text += stops_.finish();
+  }
+
+  Index index_;
+  const GenerationOptions* options_;
+  Decoder decoder_;
+  TokenChooser chooser_;
+  StopStrings stops_;
+  StopSequences stop_sequences_;
+  LayerObserver observer_;
+  GenerationResult result_;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

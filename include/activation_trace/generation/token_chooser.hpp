@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "activation_trace/generation/argmax.hpp"
+#include "activation_trace/generation/mode_scores.hpp"
+#include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
+#include "activation_trace/generation/sampler.hpp"
+#include "activation_trace/generation/score_chain.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Chooses the tokens of one text from what the models say: the mode's scores, the chain of processors, then the best
+/// or a drawn one. Knows no model and no text.
+class TokenChooser {
+ public:
+  /// `early` are the candidate layers as 0..N; `stream` is added to that of the sampling options. `options` and `pool`
+  /// must outlive this object.
+  TokenChooser(const GenerationOptions& options, std::span<const Index> early, Index vocab, std::uint64_t stream,
+               ThreadPool& pool);
+
+  [[nodiscard]] ModeScores& mode() noexcept { return mode_; }
+
+  /// The prompt's ids, for the processors.
+  void observe_prompt(std::span<const TokenId> ids) { chain_.observe_prompt(ids); }
+
+  /// The next token. Without processors baseline decoding reads the row and copies nothing. Throws ArgumentError for
+  /// scores that are NaN or +inf, or none above -inf, and as the processors do.
+  TokenId choose(const StepLogits& logits);
+
+  /// How the last one was chosen; null if neither the mode nor the options make records.
+  [[nodiscard]] const StepRecord* record() const noexcept { return mode_.records() ? &record_ : nullptr; }
+
+ private:
+  [[nodiscard]] std::size_t pick(std::span<const float> scores, double uniform) const;
+  void make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen, double uniform);
+  [[nodiscard]] TokenId pick_without_entropy(TokenId chosen, double uniform);
+
+  const GenerationOptions* options_;
+  ModeScores mode_;
+  ProcessorChain chain_;
+  std::optional<Sampler> sampler_;
+  std::vector<float> scores_;  // [V]
+  StepRecord record_;
+  std::vector<SharpnessCandidate> kept_;
+  std::vector<TokenId> kept_ids_;
+  std::vector<float> kept_scores_;  // without the entropy's term
+};
+
+inline TokenChooser::TokenChooser(const GenerationOptions& options, std::span<const Index> early, Index vocab,
+                                  std::uint64_t stream, ThreadPool& pool)
+    : options_(&options), mode_(options, early, vocab, pool), chain_(make_score_chain(options, vocab)) {
+  if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream + stream);
+  if (!mode_.plain() || !chain_.empty()) scores_.reserve(static_cast<std::size_t>(vocab));
+  if (!mode_.records()) return;
+  kept_.reserve(1024);
+  kept_ids_.reserve(1024);
+  kept_scores_.reserve(1024);
+}
+
+inline TokenId TokenChooser::choose(const StepLogits& logits) {
+  std::span<const float> scores = logits.mature;
+  if (!mode_.plain() || !chain_.empty()) {
+    scores_.assign(scores.begin(), scores.end());
+    mode_.process(logits, scores_);
+    chain_.process(scores_);
+    scores = scores_;
+  }
+  const double uniform = sampler_ ? sampler_->next() : 0;
+  const auto id = static_cast<TokenId>(pick(scores, uniform));
+  if (mode_.records()) make_record(logits, scores, id, uniform);
+  chain_.observe(std::span<const TokenId>(&id, 1));
+  return id;
+}
+
+inline std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) const {
+  return static_cast<std::size_t>(sampler_ ? Sampler::draw(scores, uniform) : argmax(scores));
+}
+
+inline void TokenChooser::make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen,
+                                      double uniform) {
+  const std::span<const SharpnessCandidate> survivors = mode_.survivors(logits);
+  kept_.assign(survivors.begin(), survivors.end());
+  kept_ids_.clear();
+  kept_scores_.clear();
+  const SharpnessCandidate* found = nullptr;
+  for (SharpnessCandidate& c : kept_) {
+    kept_ids_.push_back(c.id);
+    kept_scores_.push_back(c.score);
+    c.score = scores[static_cast<std::size_t>(c.id)];
+    if (c.id == chosen) found = &c;
+  }
+  // A bias, a penalty or a processor may have chosen a token that the filter would mask.
+  record_.chosen = found != nullptr ? *found : mode_.look_up(logits, chosen);
+  record_.chosen.score = scores[static_cast<std::size_t>(chosen)];
+  record_.kept = kept_;
+  record_.without_entropy = pick_without_entropy(chosen, uniform);
+  record_.layer = mode_.layer();
+  record_.alert = options_->alert_entropy && record_.chosen.entropy > *options_->alert_entropy;
+}
+
+// The same step without the strategy's term, on the survivors alone: all others are masked either way.
+inline TokenId TokenChooser::pick_without_entropy(TokenId chosen, double uniform) {
+  if (!uses_context(options_->decoding_mode)) return chosen;
+  chain_.process(kept_ids_, kept_scores_);
+  const bool any = std::any_of(kept_scores_.begin(), kept_scores_.end(),
+                               [](float score) { return score > -std::numeric_limits<float>::infinity(); });
+  return any ? kept_ids_[pick(kept_scores_, uniform)] : chosen;
+}
+
+}  // namespace v0
+}  // namespace activation_trace
