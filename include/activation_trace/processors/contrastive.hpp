@@ -64,7 +64,7 @@ class ContrastiveProcessor {
   ThreadPool* pool_;
   RelativeTopFilter filter_;
   std::span<const float> amateur_;
-  std::vector<double> partial_;
+  DivergenceMemory memory_;
 };
 
 inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options)
@@ -106,7 +106,7 @@ inline void ContrastiveProcessor::process(std::span<float> expert) {
   detail::check_scores("amateur", amateur);
   LogNormalizer normalizers[2];
   log_normalizers(*pool_, expert, MatrixView<const float>(amateur.data(), {1, static_cast<Index>(amateur.size())}),
-                  normalizers, partial_);
+                  normalizers, memory_);
   const double weight = static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature);
   const float lowest = filter_.threshold(expert, normalizers[0].max);
   double offset = 0;

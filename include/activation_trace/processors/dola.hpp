@@ -110,7 +110,7 @@ class DolaProcessor {
   std::vector<Index> histogram_;            // [C]
   std::vector<double> divergences_;         // [C]
   std::vector<LogNormalizer> normalizers_;  // [1 + C]: mature, then the layers
-  std::vector<double> partial_;
+  DivergenceMemory memory_;
 };
 
 inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings) {
@@ -164,7 +164,7 @@ inline void DolaProcessor::process(std::span<float> mature) {
   detail::check_extent("logits: as many as each layer has", static_cast<Index>(mature.size()), early_.extent(1));
   const MatrixView<const float> early = std::exchange(early_, {});
   detail::check_scores("logits", mature);
-  log_normalizers(*pool_, mature, early, normalizers_, partial_);
+  log_normalizers(*pool_, mature, early, normalizers_, memory_);
   layer_ = -1;
   if (std::isnan(normalizers_[0].log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(divergences_.begin(), divergences_.end(), 0.0);
@@ -180,7 +180,7 @@ inline void DolaProcessor::process(std::span<float> mature) {
 
 inline std::size_t DolaProcessor::choose(std::span<const float> mature, MatrixView<const float> early) {
   if (divergences_.empty()) return 0;
-  layer_divergences(*pool_, mature, early, normalizers_, options_.divergence, divergences_, partial_);
+  layer_divergences(*pool_, mature, early, normalizers_, options_.divergence, divergences_, memory_);
   for (std::size_t j = 0; j < divergences_.size(); ++j)
     if (!std::isfinite(divergences_[j])) check_layer(mature, early, static_cast<Index>(j));
   return static_cast<std::size_t>(std::max_element(divergences_.begin(), divergences_.end()) - divergences_.begin());

@@ -31,6 +31,17 @@ enum class Into { set, add };
 /// Elements of a row that are decoded at a time; a multiple of every block length.
 constexpr Index pack_depth = 256;
 
+/// Entries of a row that are compared at a time.
+constexpr Index divergence_block = 1024;
+
+/// A layer's softmax, e^(x - maximum) * inverse_sum, and how much ln e^x / sum is below x more than the mature layer's.
+struct DivergenceRow {
+  float maximum;
+  float inverse_sum;
+  float offset;
+  float offset_rest;  ///< what rounding takes from offset
+};
+
 /// The kernels of one instruction set; the .inl files say what each does.
 struct Kernels {
   Index lanes;
@@ -50,6 +61,11 @@ struct Kernels {
   float (*largest_of)(const float* x, Index n);
   double (*sum_exponentials)(const float* x, Index n, float maximum);
   void (*weighted_sum)(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out);
+  void (*counted_exponentials)(const float* mature, const float* x, Index n, float* maximum, double* sum_of);
+  void (*reference_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
+                                const DivergenceRow* rows, double* sums);
+  void (*jensen_shannon_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
+                                     const DivergenceRow* rows, double* sums);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);
 };
@@ -61,6 +77,8 @@ namespace portable {
 #include "activation_trace/ops/kernels/dot_portable.inl"
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
+//
+#include "activation_trace/ops/kernels/divergence.inl"
 //
 #include "activation_trace/ops/kernels/table.inl"
 }  // namespace portable
@@ -80,6 +98,8 @@ namespace avx2 {
 #include "activation_trace/ops/kernels/dot_avx2.inl"
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
+//
+#include "activation_trace/ops/kernels/divergence.inl"
 //
 #include "activation_trace/ops/kernels/table.inl"
 }  // namespace avx2
@@ -101,6 +121,8 @@ using avx2::dot_rows;
 #include "activation_trace/ops/kernels/decode.inl"
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
+//
+#include "activation_trace/ops/kernels/divergence.inl"
 //
 #include "activation_trace/ops/kernels/table.inl"
 }  // namespace avx512

@@ -15,6 +15,9 @@ inline constexpr Kernels table{
     .largest_of = largest_of,
     .sum_exponentials = sum_exponentials,
     .weighted_sum = weighted_sum,
+    .counted_exponentials = counted_exponentials,
+    .reference_divergences = reference_divergences,
+    .jensen_shannon_divergences = jensen_shannon_divergences,
     .silu_multiply = silu_multiply,
     .rms_norm = rms_norm,
 };
