@@ -84,10 +84,10 @@ class FakeModel {
   void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
     fill(pieces);
     for (std::size_t p = 0; p < pieces.size(); ++p)
-      for (std::size_t i = 0; i < layers.size(); ++i)
-        for (Index v = 0; v < config_.vocab; ++v)
-          logits(static_cast<Index>(p), static_cast<Index>(i), v) =
-              logits_of(layers[i], text(pieces[p].sequence).back())[static_cast<std::size_t>(v)];
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        const std::span<const float> row = logits_of(layers[i], text(pieces[p].sequence).back());
+        std::copy(row.begin(), row.end(), &logits(static_cast<Index>(p), static_cast<Index>(i), 0));
+      }
   }
 
   /// The logits of hidden state `layer`, 0..N, after `last`.

@@ -52,7 +52,7 @@ class ModeScores {
   /// what the mode gives them without the strategy's term. `logits` are those of that step.
   [[nodiscard]] std::span<const SharpnessCandidate> survivors(const StepLogits& logits);
 
-  /// Log-probability and entropy of any token; after survivors().
+  /// Log-probability and entropy of any token.
   [[nodiscard]] SharpnessCandidate look_up(const StepLogits& logits, TokenId id);
 
   /// How often each candidate layer was chosen, and the last one; empty and -1 in other modes.
@@ -71,7 +71,6 @@ class ModeScores {
   std::optional<EntropySharpnessProcessor<>> sharpness_;  // the mode's own, or the records'
   std::vector<float> row_;                                // [V], for records of modes that have no entropies
   std::vector<SharpnessCandidate> survivors_;
-  LogNormalizer normalizer_;
 };
 
 inline ModeScores::ModeScores(const GenerationOptions& options, std::span<const Index> early, Index vocab,
@@ -122,19 +121,19 @@ inline std::span<const SharpnessCandidate> ModeScores::survivors(const StepLogit
     row_.assign(logits.mature.begin(), logits.mature.end());
     sharpness_->process(row_);
   }
-  normalizer_ = log_normalizer(logits.mature);
   survivors_ = sharpness_->record().kept;
-  for (SharpnessCandidate& c : survivors_) {
-    c.score = c.log_prob;  // under DoLa this is its score
-    if (mode_ == DecodingMode::activation_dola)
-      c.log_prob = normalizer_.log_prob(logits.mature[static_cast<std::size_t>(c.id)]);
+  for (SharpnessCandidate& c : survivors_) c.score = c.log_prob;
+  if (mode_ == DecodingMode::activation_dola) {  // that was DoLa's score
+    const LogNormalizer normalizer = log_normalizer(logits.mature);
+    for (SharpnessCandidate& c : survivors_)
+      c.log_prob = normalizer.log_prob(logits.mature[static_cast<std::size_t>(c.id)]);
   }
   return survivors_;
 }
 
 inline SharpnessCandidate ModeScores::look_up(const StepLogits& logits, TokenId id) {
   return {.id = id,
-          .log_prob = normalizer_.log_prob(logits.mature[static_cast<std::size_t>(id)]),
+          .log_prob = log_normalizer(logits.mature).log_prob(logits.mature[static_cast<std::size_t>(id)]),
           .entropy = sharpness_->state(id).entropy(),
           .score = 0};
 }
