@@ -15,7 +15,7 @@ using activation_trace::test::FakeModel;
 namespace {
 
 // 11 prompts of 1 to 9 tokens.
-std::vector<std::vector<TokenId>> prompts() {
+std::vector<std::vector<TokenId>> batch_prompts() {
   std::vector<std::vector<TokenId>> all;
   for (int i = 0; i < 11; ++i) {
     all.emplace_back();
@@ -24,17 +24,17 @@ std::vector<std::vector<TokenId>> prompts() {
   return all;
 }
 
-struct Shown {
+struct BatchToken {
   TokenId id;
   std::string text;
   std::vector<float> numbers;  // log-probability, entropy and score of the chosen and of the kept
 
-  bool operator==(const Shown&) const = default;
+  bool operator==(const BatchToken&) const = default;
 };
 
-GenerationCallbacks recorder(std::vector<std::vector<Shown>>& shown) {
+GenerationCallbacks batch_recorder(std::vector<std::vector<BatchToken>>& shown) {
   return {.on_token = [&](const GeneratedToken& token) {
-    std::vector<Shown>& mine = shown[static_cast<std::size_t>(token.sequence)];
+    std::vector<BatchToken>& mine = shown[static_cast<std::size_t>(token.sequence)];
     CHECK(token.step == static_cast<Index>(mine.size()));
     mine.push_back({token.id, std::string(token.text), {}});
     if (token.record == nullptr) return Continue::yes;
@@ -83,12 +83,12 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
       ModelAmateur amateur_alone(weak_alone);
       if (options.decoding_mode == DecodingMode::contrastive) options.amateur = &amateur_alone;
       std::vector<GenerationResult> expected;
-      std::vector<std::vector<Shown>> expected_shown(prompts().size());
-      for (std::size_t i = 0; i < prompts().size(); ++i) {
+      std::vector<std::vector<BatchToken>> expected_shown(batch_prompts().size());
+      for (std::size_t i = 0; i < batch_prompts().size(); ++i) {
         GenerationOptions mine = options;
         if (mine.sampling) mine.sampling->stream += i;
-        std::vector<std::vector<Shown>> shown(1);
-        expected.push_back(generate(alone, test::numbered(40), prompts()[i], mine, recorder(shown)));
+        std::vector<std::vector<BatchToken>> shown(1);
+        expected.push_back(generate(alone, test::numbered(40), batch_prompts()[i], mine, batch_recorder(shown)));
         expected_shown[i] = shown[0];
         reasons.insert(expected.back().reason);
       }
@@ -97,9 +97,9 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
         FakeModel weaker(seed + 9, 40, 3);
         ModelAmateur amateur(weaker);
         if (options.decoding_mode == DecodingMode::contrastive) options.amateur = &amateur;
-        std::vector<std::vector<Shown>> shown(prompts().size());
+        std::vector<std::vector<BatchToken>> shown(batch_prompts().size());
         const std::vector<GenerationResult> results =
-            generate_batch(model, make_decoder, prompts(), options, recorder(shown));
+            generate_batch(model, make_decoder, batch_prompts(), options, batch_recorder(shown));
         REQUIRE(results.size() == expected.size());
         for (std::size_t i = 0; i < results.size(); ++i) {
           CHECK(results[i].ids == expected[i].ids);
@@ -149,7 +149,7 @@ TEST_CASE("one text of a batch can be cancelled, and all can") {
   {
     FakeModel model(3, 64, 3);
     const std::vector<GenerationResult> results =
-        generate_batch(model, make_decoder, prompts(), options, {.on_token = [](const GeneratedToken& token) {
+        generate_batch(model, make_decoder, batch_prompts(), options, {.on_token = [](const GeneratedToken& token) {
                          return token.sequence == 4 && token.step == 2 ? Continue::no : Continue::yes;
                        }});
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -160,7 +160,7 @@ TEST_CASE("one text of a batch can be cancelled, and all can") {
   {
     FakeModel model(3, 64, 3);
     std::stop_source source;
-    const std::vector<GenerationResult> results = generate_batch(model, make_decoder, prompts(), options,
+    const std::vector<GenerationResult> results = generate_batch(model, make_decoder, batch_prompts(), options,
                                                                  {.on_token =
                                                                       [&](const GeneratedToken& token) {
                                                                         if (token.sequence == 3) source.request_stop();
@@ -179,7 +179,8 @@ TEST_CASE("no prompts, and no new tokens") {
   FakeModel model(1, 64, 2);
   const auto make_decoder = [] { return test::numbered(40); };
   CHECK(generate_batch(model, make_decoder, std::vector<std::vector<TokenId>>{}, {}).empty());
-  const std::vector<GenerationResult> results = generate_batch(model, make_decoder, prompts(), {.max_new_tokens = 0});
+  const std::vector<GenerationResult> results =
+      generate_batch(model, make_decoder, batch_prompts(), {.max_new_tokens = 0});
   CHECK(results.size() == 11);
   for (const GenerationResult& result : results) CHECK(result.reason == FinishReason::length);
   CHECK(model.calls.empty());

@@ -17,12 +17,12 @@ using activation_trace::test::StepOracle;
 
 namespace {
 
-const std::vector<TokenId> kPrompt{3, 1, 2, 0, 3};
+const std::vector<TokenId> kBeamPrompt{3, 1, 2, 0, 3};
 
 // Scores that a beam search adds: those of a step, in baseline mode after log-softmax.
-PlainBeams plain_beams(const FakeModel& model, const GenerationOptions& options, const FakeModel* amateur = nullptr) {
+PlainBeams beam_oracle(const FakeModel& model, const GenerationOptions& options, const FakeModel* amateur = nullptr) {
   const auto log_probs = [&model, options, amateur](const std::vector<TokenId>& generated) {
-    const StepOracle oracle{.model = model, .options = options, .prompt = kPrompt, .amateur = amateur};
+    const StepOracle oracle{.model = model, .options = options, .prompt = kBeamPrompt, .amateur = amateur};
     const StepOracle::Step step = oracle.step(generated);
     return options.decoding_mode == DecodingMode::baseline ? step.log_probs : step.scores;
   };
@@ -43,11 +43,11 @@ TEST_CASE("texts are those of transformers' algorithm, for every length penalty 
             FakeModel model(seed, 64, 5, vocab);
             GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 9, .eos = {4, 7}};
             if (seed % 3 == 0) options.eos = {5};
-            const std::vector<TokenId> greedy = generate(model, test::numbered(40), kPrompt, options).ids;
+            const std::vector<TokenId> greedy = generate(model, test::numbered(40), kBeamPrompt, options).ids;
             options.beams = {.count = count, .length_penalty = penalty, .early_stopping = stopping};
-            const PlainBeams::Result expected = plain_beams(model, options).run();
+            const PlainBeams::Result expected = beam_oracle(model, options).run();
             if (expected.gap < 1e-5) continue;
-            const GenerationResult result = generate(model, test::numbered(40), kPrompt, options);
+            const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
             CHECK(result.ids == expected.ids);
             CHECK(result.score == doctest::Approx(expected.score).epsilon(1e-5));
             const bool ended =
@@ -90,9 +90,9 @@ TEST_CASE("every mode, with penalties and a bias, and an amateur of either kind"
           options.amateur = &ngrams;
           if (by_model) options.amateur = &amateur;
         }
-        const PlainBeams::Result expected = plain_beams(model, options, by_model ? &weaker : nullptr).run();
+        const PlainBeams::Result expected = beam_oracle(model, options, by_model ? &weaker : nullptr).run();
         if (expected.gap < 1e-4) continue;
-        const GenerationResult result = generate(model, test::numbered(40), kPrompt, options);
+        const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
         CHECK(result.ids == expected.ids);
         CHECK(result.score == doctest::Approx(expected.score).epsilon(1e-4));
         ++compared;
@@ -105,10 +105,10 @@ TEST_CASE("one beam is greedy decoding") {
     for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation}) {
       FakeModel model(seed);
       const GenerationOptions options{.decoding_mode = mode, .max_new_tokens = 12, .eos = {4, 7, 11}};
-      const GenerationResult greedy = generate(model, test::numbered(40), kPrompt, options);
+      const GenerationResult greedy = generate(model, test::numbered(40), kBeamPrompt, options);
       const GenerationCallbacks callbacks;
       const GenerationResult result =
-          BeamSearch(model, std::span<const TokenId>(kPrompt), options, callbacks, 0).run(test::numbered(40));
+          BeamSearch(model, std::span<const TokenId>(kBeamPrompt), options, callbacks, 0).run(test::numbered(40));
       CHECK(result.ids == greedy.ids);
       CHECK(result.text == greedy.text);
       CHECK(result.reason == greedy.reason);
@@ -135,7 +135,7 @@ TEST_CASE("with room for every text the best of all is found") {
           return;
         }
         const std::vector<double> lp =
-            test::plain_log_softmax(test::widened(model.logits_of(5, ids.empty() ? kPrompt.back() : ids.back())));
+            test::plain_log_softmax(test::widened(model.logits_of(5, ids.empty() ? kBeamPrompt.back() : ids.back())));
         for (TokenId v = 0; v < 4; ++v) {
           std::vector<TokenId> longer = ids;
           longer.push_back(v);
@@ -143,7 +143,7 @@ TEST_CASE("with room for every text the best of all is found") {
         }
       };
       extend(extend, {}, 0);
-      const GenerationResult result = generate(model, test::numbered(40), kPrompt, options);
+      const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
       CHECK(result.ids == best_ids);
       CHECK(result.score == doctest::Approx(best).epsilon(1e-5));
     }
@@ -153,9 +153,9 @@ TEST_CASE("fewer plausible tokens than beams, and a single one, are enough") {
   FakeModel model(3, 64, 4);
   GenerationOptions options{.decoding_mode = DecodingMode::activation, .relative_top = 1, .max_new_tokens = 6};
   options.beams.count = 4;
-  const GenerationResult result = generate(model, test::numbered(40), kPrompt, options);
+  const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
   options.beams.count = 1;
-  CHECK(result.ids == generate(model, test::numbered(40), kPrompt, options).ids);
+  CHECK(result.ids == generate(model, test::numbered(40), kBeamPrompt, options).ids);
 }
 
 TEST_CASE("the best text is shown at the end, by prompt, and a full context ends it") {
@@ -185,10 +185,10 @@ TEST_CASE("a stop sequence ends a beam as an end token does") {
   GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 10};
   options.beams.count = 4;
   options.eos = {4};
-  const GenerationResult by_eos = generate(model, test::numbered(40), kPrompt, options);
+  const GenerationResult by_eos = generate(model, test::numbered(40), kBeamPrompt, options);
   options.eos = {};
   options.stop_sequences = {{4}};
-  const GenerationResult by_sequence = generate(model, test::numbered(40), kPrompt, options);
+  const GenerationResult by_sequence = generate(model, test::numbered(40), kBeamPrompt, options);
   CHECK(by_sequence.ids == by_eos.ids);
   CHECK(by_sequence.reason ==
         (by_eos.reason == FinishReason::eos ? FinishReason::stop_sequence : FinishReason::length));
@@ -199,7 +199,7 @@ TEST_CASE("a search is cancelled before the next step, and keeps its best text")
   GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 10, .prefill_piece = 2};
   options.beams.count = 3;
   std::stop_source source;
-  CHECK(generate(model, test::numbered(40), kPrompt, options,
+  CHECK(generate(model, test::numbered(40), kBeamPrompt, options,
                  {.on_prefill =
                       [&](Index done, Index) {
                         if (done == 4) source.request_stop();
@@ -218,7 +218,8 @@ TEST_CASE("a search is cancelled before the next step, and keeps its best text")
   };
   std::stop_source later;
   options.processors.add("stop", StopAfter{later, 4});
-  const GenerationResult result = generate(model, test::numbered(40), kPrompt, options, {.stop = later.get_token()});
+  const GenerationResult result =
+      generate(model, test::numbered(40), kBeamPrompt, options, {.stop = later.get_token()});
   CHECK(result.reason == FinishReason::cancelled);
   CHECK(!result.ids.empty());
   CHECK(result.ids.size() < 10);

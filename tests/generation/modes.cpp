@@ -15,7 +15,7 @@ using activation_trace::test::StepOracle;
 
 namespace {
 
-const std::vector<TokenId> kPrompt{3, 17, 5, 29, 3, 17, 5, 0, 3, 17};
+const std::vector<TokenId> kModesPrompt{3, 17, 5, 29, 3, 17, 5, 0, 3, 17};
 
 // A mode with everything that it needs but the amateur.
 struct NamedMode {
@@ -166,7 +166,7 @@ TEST_CASE("every mode chooses as ALGORITHMS.md 1 to 5 in double, with and withou
         if (seed == 3) options.context = {.begin = 1, .end = 8};
         if (seed == 4) options.alert_entropy = 1.2f;
         options.prefill_piece = seed % 2 == 0 ? 4 : 512;
-        compare(model, {.model = model, .options = options, .prompt = kPrompt}, counts);
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
       }
     CHECK(counts.steps > 200);
     CHECK(counts.close < 10);
@@ -188,18 +188,18 @@ TEST_CASE("contrastive decoding with another model and with the n-grams of the t
                                   .amateur = &amateur,
                                   .contrastive_coefficient = 0.6f,
                                   .student_temperature = temperature};
-        compare(model, {.model = model, .options = options, .prompt = kPrompt, .amateur = &weaker}, counts);
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts);
         CHECK(weaker.position() == model.position());
 
         ModelAmateur forgetful(weaker, AmateurPrompt::last_token);
         options.amateur = &forgetful;
-        compare(model, {.model = model, .options = options, .prompt = kPrompt, .amateur = &weaker}, counts);
-        CHECK(weaker.position() == model.position() - static_cast<Index>(kPrompt.size()) + 1);
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts);
+        CHECK(weaker.position() == model.position() - static_cast<Index>(kModesPrompt.size()) + 1);
 
         NgramAmateur ngrams(40);
         options.amateur = &ngrams;
         options.recording = Recording::always;
-        compare(model, {.model = model, .options = options, .prompt = kPrompt}, counts);
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
       }
   CHECK(counts.steps > 600);
   CHECK(counts.close < 20);
@@ -217,12 +217,12 @@ TEST_CASE("a growing context is that of the whole text so far, computed anew") {
       options.recording = Recording::always;
       options.alpha = 2;
       options.max_new_tokens = 20;
-      const std::vector<TokenId> fixed = generate(model, test::numbered(40), kPrompt, options).ids;
+      const std::vector<TokenId> fixed = generate(model, test::numbered(40), kModesPrompt, options).ids;
       options.context_growth = ContextGrowth::growing;
       options.context.begin = seed % 2;
-      compare(model, {.model = model, .options = options, .prompt = kPrompt}, counts);
+      compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
       options.context.begin = 0;
-      different += generate(model, test::numbered(40), kPrompt, options).ids != fixed;
+      different += generate(model, test::numbered(40), kModesPrompt, options).ids != fixed;
     }
     CHECK(counts.steps > 60);
     if (!reads) CHECK(different == 0);
@@ -241,12 +241,12 @@ TEST_CASE("sampling draws from the scores after temperature and filters with the
       options.info_layer = 2;
       options.recording = Recording::always;
       options.sampling = SamplingOptions{.temperature = 1.7f, .top_k = 9, .min_p = 0.02f, .seed = 11, .stream = stream};
-      const StepOracle oracle{.model = model, .options = options, .prompt = kPrompt};
+      const StepOracle oracle{.model = model, .options = options, .prompt = kModesPrompt};
       std::seed_seq sequence{11u, 0u, static_cast<unsigned>(stream), 0u};
       std::mt19937_64 random(sequence);
       std::vector<TokenId> generated;
       const GenerationResult result =
-          generate(model, test::numbered(40), kPrompt, options, {.on_token = [&](const GeneratedToken& token) {
+          generate(model, test::numbered(40), kModesPrompt, options, {.on_token = [&](const GeneratedToken& token) {
                      std::vector<double> s = oracle.step(generated).scores;
                      std::vector<double> sorted = s;
                      std::sort(sorted.rbegin(), sorted.rend());
@@ -292,7 +292,7 @@ TEST_CASE("without the entropy the same step chooses what alpha 0 chooses, drawn
       if (sampled) options.sampling = SamplingOptions{.temperature = 1.2f, .seed = 3};
       int changed = 0;
       TokenId expected = -1;
-      generate(model, test::numbered(40), kPrompt, options, {.on_token = [&](const GeneratedToken& token) {
+      generate(model, test::numbered(40), kModesPrompt, options, {.on_token = [&](const GeneratedToken& token) {
                  // One step of the same text with alpha 0: only the first draw has the same number.
                  if (token.step == 0) expected = token.record->without_entropy;
                  changed += token.record->changed();
@@ -301,7 +301,7 @@ TEST_CASE("without the entropy the same step chooses what alpha 0 chooses, drawn
       CHECK(changed > 0);
       options.alpha = 0;
       options.max_new_tokens = 1;
-      CHECK(generate(model, test::numbered(40), kPrompt, options).ids.front() == expected);
+      CHECK(generate(model, test::numbered(40), kModesPrompt, options).ids.front() == expected);
     }
 }
 
@@ -341,20 +341,20 @@ TEST_CASE("the caller's processors run after the penalties and before the warper
 
   for (const NamedMode& mode : modes()) {
     FakeModel model(5);
-    const std::vector<TokenId> plain = generate(model, test::numbered(40), kPrompt, mode.options).ids;
+    const std::vector<TokenId> plain = generate(model, test::numbered(40), kModesPrompt, mode.options).ids;
     Ban ban{{plain[0], plain[3]}};
     GenerationOptions options = mode.options;
     options.processors.add("ban", std::ref(ban));
-    const std::vector<TokenId> ids = generate(model, test::numbered(40), kPrompt, options).ids;
+    const std::vector<TokenId> ids = generate(model, test::numbered(40), kModesPrompt, options).ids;
     CHECK(ids[0] != plain[0]);
     for (const TokenId id : ban.ids) CHECK(std::find(ids.begin(), ids.end(), id) == ids.end());
-    CHECK(ban.prompt == kPrompt);
+    CHECK(ban.prompt == kModesPrompt);
     CHECK(ban.seen == ids);
 
     GenerationOptions owned = mode.options;
     owned.processors.add("ban", Ban{ban.ids});
-    CHECK(generate(model, test::numbered(40), kPrompt, owned).ids == ids);
-    CHECK(generate(model, test::numbered(40), kPrompt, owned).ids == ids);
+    CHECK(generate(model, test::numbered(40), kModesPrompt, owned).ids == ids);
+    CHECK(generate(model, test::numbered(40), kModesPrompt, owned).ids == ids);
   }
 }
 
@@ -369,7 +369,7 @@ TEST_CASE("a processor may raise what the filter masked") {
     options.processors.add("force", Force{});
     options.recording = Recording::always;
     options.max_new_tokens = 3;
-    generate(model, test::numbered(40), kPrompt, options, {.on_token = [&](const GeneratedToken& token) {
+    generate(model, test::numbered(40), kModesPrompt, options, {.on_token = [&](const GeneratedToken& token) {
                CHECK(token.id == 33);
                CHECK(std::isfinite(token.record->chosen.log_prob));
                CHECK(token.record->chosen.score == 1e6f);
@@ -383,10 +383,10 @@ TEST_CASE("everything banned is an error that says so") {
     FakeModel model(1);
     GenerationOptions options = mode.options;
     for (TokenId id = 0; id < 40; ++id) options.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
-    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kPrompt, options), "logits: none is above -inf",
+    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kModesPrompt, options), "logits: none is above -inf",
                          ArgumentError);
     options.sampling = SamplingOptions{};
-    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kPrompt, options), "scores: none is above -inf",
+    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kModesPrompt, options), "scores: none is above -inf",
                          ArgumentError);
   }
 }
@@ -394,9 +394,9 @@ TEST_CASE("everything banned is an error that says so") {
 TEST_CASE("a stop sequence of ids ends the text and stays in it") {
   FakeModel model;
   GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20};
-  const std::vector<TokenId> ids = generate(model, test::numbered(40), kPrompt, options).ids;
+  const std::vector<TokenId> ids = generate(model, test::numbered(40), kModesPrompt, options).ids;
   options.stop_sequences = {{39, 39, 39}, {ids[2], ids[3]}};
-  const GenerationResult result = generate(model, test::numbered(40), kPrompt, options);
+  const GenerationResult result = generate(model, test::numbered(40), kModesPrompt, options);
   CHECK(result.reason == FinishReason::stop_sequence);
   CHECK(result.ids == std::vector<TokenId>(ids.begin(), ids.begin() + 4));
   CHECK(result.text.ends_with("<" + std::to_string(ids[3]) + ">"));

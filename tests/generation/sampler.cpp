@@ -13,14 +13,14 @@ using namespace activation_trace;
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 }  // namespace
 
 TEST_CASE("the place drawn is where the cumulative probability passes the number") {
   // Probabilities 1/8, 1/2, 0, 1/4, 1/8.
   const float l = std::log(2.0f);
-  const std::vector<float> scores{5 - 3 * l, 5 - l, -kInfinity, 5 - 2 * l, 5 - 3 * l};
+  const std::vector<float> scores{5 - 3 * l, 5 - l, kMasked, 5 - 2 * l, 5 - 3 * l};
   const auto at = [&](double uniform) { return Sampler::draw(scores, uniform); };
   CHECK(at(0) == 0);
   CHECK(at(0.124) == 0);
@@ -33,7 +33,7 @@ TEST_CASE("the place drawn is where the cumulative probability passes the number
 }
 
 TEST_CASE("what is masked is never drawn, not even at the ends") {
-  const std::vector<float> scores{-kInfinity, 3, -kInfinity};
+  const std::vector<float> scores{kMasked, 3, kMasked};
   CHECK(Sampler::draw(scores, 0) == 1);
   CHECK(Sampler::draw(scores, std::nextafter(1.0, 0.0)) == 1);
   // So far below the best that their weight is 0 in double: as masked.
@@ -52,7 +52,7 @@ TEST_CASE("a constant added to all scores changes nothing") {
 }
 
 TEST_CASE("draws follow the distribution: chi-square of 100000 with a fixed seed") {
-  const std::vector<float> scores{1, -0.5f, -kInfinity, 2, 0, -3, 1.5f};
+  const std::vector<float> scores{1, -0.5f, kMasked, 2, 0, -3, 1.5f};
   double total = 0;
   for (const float s : scores) total += std::exp(static_cast<double>(s));
   constexpr int draws = 100000;
@@ -102,9 +102,9 @@ TEST_CASE("what cannot be drawn from is refused") {
     return static_cast<void>(Sampler::draw(scores, uniform));
   };
   CHECK_THROWS_WITH_AS(draw({}, 0), "scores: none is above -inf", ArgumentError);
-  CHECK_THROWS_WITH_AS(draw({-kInfinity, -kInfinity}, 0), "scores: none is above -inf", ArgumentError);
+  CHECK_THROWS_WITH_AS(draw({kMasked, kMasked}, 0), "scores: none is above -inf", ArgumentError);
   CHECK_THROWS_WITH_AS(draw({0, std::nanf("")}, 0), "scores: [1] is nan", ArgumentError);
-  CHECK_THROWS_WITH_AS(draw({kInfinity}, 0), "scores: [0] is inf", ArgumentError);
+  CHECK_THROWS_WITH_AS(draw({-kMasked}, 0), "scores: [0] is inf", ArgumentError);
   CHECK_THROWS_AS(draw({0}, 1), ArgumentError);
   CHECK_THROWS_AS(draw({0}, -0.1), ArgumentError);
 }

@@ -17,7 +17,7 @@ using activation_trace::test::FakeModel;
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kUnbounded = std::numeric_limits<float>::infinity();
 
 // The complaint about the options, empty if there is none.
 template <class Change>
@@ -65,12 +65,12 @@ TEST_CASE("every mode is valid with what it needs") {
 TEST_CASE("values that cannot be are refused by name") {
   CHECK(complaint([](Options& o) { o.alpha = -1; }) == "alpha: expected a number >= 0, got -1.000000");
   CHECK(complaint([](Options& o) { o.alpha = kNan; }).starts_with("alpha: "));
-  CHECK(complaint([](Options& o) { o.alpha = kInfinity; }).starts_with("alpha: "));
+  CHECK(complaint([](Options& o) { o.alpha = kUnbounded; }).starts_with("alpha: "));
   CHECK(complaint([](Options& o) { o.relative_top = 1.5f; }).starts_with("relative_top: "));
   CHECK(complaint([](Options& o) { o.relative_top = kNan; }).starts_with("relative_top: "));
   CHECK(complaint([](Options& o) { o.min_tokens_to_keep = 0; }).starts_with("min_tokens_to_keep: "));
   CHECK(complaint([](Options& o) { o.repetition_penalty = 0; }).starts_with("repetition_penalty: "));
-  CHECK(complaint([](Options& o) { o.presence_penalty = kInfinity; }).starts_with("presence_penalty: "));
+  CHECK(complaint([](Options& o) { o.presence_penalty = kUnbounded; }).starts_with("presence_penalty: "));
   CHECK(complaint([](Options& o) { o.frequency_penalty = kNan; }).starts_with("frequency_penalty: "));
   CHECK(complaint([](Options& o) { o.max_new_tokens = -1; }) == "max_new_tokens: must not be negative, got -1");
   CHECK(complaint([](Options& o) { o.prefill_piece = 0; }).starts_with("prefill_piece: "));
@@ -83,10 +83,10 @@ TEST_CASE("values that cannot be are refused by name") {
   CHECK(beams_complaint([](Options& o) { o.beams.length_penalty = kNan; }).starts_with("length_penalty: "));
   CHECK(complaint([](Options& o) { o.stop = {"a", ""}; }).starts_with("stop: "));
   CHECK(complaint([](Options& o) { o.stop_sequences = {{1}, {}}; }).starts_with("stop_sequences: "));
-  CHECK(complaint([](Options& o) { o.logit_bias = {{1, kInfinity}}; }).starts_with("logit_bias: "));
+  CHECK(complaint([](Options& o) { o.logit_bias = {{1, kUnbounded}}; }).starts_with("logit_bias: "));
   CHECK(complaint([](Options& o) { o.logit_bias = {{1, 2.0f}, {1, 3.0f}}; }).starts_with("logit_bias: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.temperature = 0; }).starts_with("temperature: "));
-  CHECK(sampling_complaint([](SamplingOptions& s) { s.temperature = kInfinity; }).starts_with("temperature: "));
+  CHECK(sampling_complaint([](SamplingOptions& s) { s.temperature = kUnbounded; }).starts_with("temperature: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.top_k = -1; }).starts_with("top_k: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.typical_p = 0; }).starts_with("typical_p: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.top_p = 1.1f; }).starts_with("top_p: "));
