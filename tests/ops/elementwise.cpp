@@ -14,10 +14,10 @@
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
+using testing::infinity;
 
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr Index lengths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 64, 576, 577, 4096};
 
 bool close(float actual, double expected, double relative) {

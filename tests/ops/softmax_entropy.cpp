@@ -16,10 +16,10 @@
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
+using testing::infinity;
 
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<float> entropies(Isa isa, MatrixView<const float> hidden, const StoredMatrix& w) {

@@ -30,7 +30,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 double largest(std::span<const float> a) { return largest_difference(a, std::vector<float>(a.size())); }
 
 // transformers in float32 is 7e-7 of the range away from transformers in float64, which wrote the golden file.
-constexpr double kBar = 1e-5;
+constexpr double kTolerance = 1e-5;
 
 }  // namespace
 
@@ -55,22 +55,22 @@ TEST_CASE("A folder written by transformers: states, logits and entropies of all
     states.clear();
     for (Index i = 0; i < seen.extent(0); ++i)
       states.insert(states.end(), seen.row(i).data(), seen.row(i).data() + config.hidden);
-    CHECK(largest_difference(states, expected) < kBar * largest(expected));
+    CHECK(largest_difference(states, expected) < kTolerance * largest(expected));
 
     EntropySharpnessProcessor<> processor({}, model.pool);
     processor.observe_context(seen, model.checkpoint.weights.lm_head);
     CHECK(largest_difference(processor.entropy(), part(entropy, static_cast<std::size_t>(layer) * vocab, vocab)) <
-          kBar);
+          kTolerance);
   };
   const std::span<const float> last = model.llama.forward(model.ids, observer);
   const double range = largest(logits);
-  CHECK(largest_difference(last, part(logits, logits.size() - vocab, vocab)) < kBar * range);
+  CHECK(largest_difference(last, part(logits, logits.size() - vocab, vocab)) < kTolerance * range);
 
   model.llama.rewind(0);
   for (std::size_t t = 0; t < model.ids.size(); ++t) {
     CAPTURE(t);
     const std::span<const float> one = model.llama.forward(std::span(model.ids).subspan(t, 1));
-    CHECK(largest_difference(one, part(logits, t * vocab, vocab)) < kBar * range);
+    CHECK(largest_difference(one, part(logits, t * vocab, vocab)) < kTolerance * range);
   }
 }
 

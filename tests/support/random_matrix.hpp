@@ -4,12 +4,15 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 namespace activation_trace::testing {
+
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
 inline std::vector<float> normal_floats(Index count, std::mt19937& random, float deviation = 1.0f, float mean = 0.0f) {
   std::normal_distribution<float> normal(mean, deviation);
