@@ -1,23 +1,25 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-// A LLaMA answers a prompt, greedily or by activation decoding. The text goes to standard output, everything else to
-// standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
+// A LLaMA answers a prompt, by activation decoding or another mode. The text goes to standard output, everything else
+// to standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/chat_template.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
 #include "support/comparison.hpp"
+#include "support/interrupt.hpp"
 #include "support/settings.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
@@ -25,20 +27,10 @@
 namespace activation_trace::examples {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
-
-// The first Ctrl-C asks for an end after the current token; the second has the usual effect.
-void catch_interrupt() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  sigaction(SIGINT, &action, nullptr);
-}
-
 std::vector<TokenId> encode(const Settings& settings, const Tokenizer& tokenizer) {
   if (!settings.chat) return tokenizer.encode_prompt(settings.prompt, SpecialTokens::parse);
   const ChatTemplate format = ChatTemplate::recognise(tokenizer.settings().chat_template);
-  if (format.format() == ChatFormat::plain && !settings.quiet)
+  if (format.format() == ChatFormat::plain && !settings.model.quiet)
     std::fputs("generate: the model names no chat template that is known; --chat adds nothing\n", stderr);
   std::vector<ChatMessage> messages;
   if (!settings.system_prompt.empty()) messages.push_back({"system", settings.system_prompt});
@@ -48,7 +40,7 @@ std::vector<TokenId> encode(const Settings& settings, const Tokenizer& tokenizer
 
 // As much context as prompt and answer need: the cache is the only memory that grows with it.
 Index choose_context(const Settings& settings, Index prompt, Index trained) {
-  if (settings.context != 0) return settings.context;
+  if (settings.model.context != 0) return settings.model.context;
   const Index answer = std::min(settings.generation.max_new_tokens, trained);
   return std::clamp<Index>(prompt + answer, 1, trained);
 }
@@ -66,31 +58,31 @@ class Session {
  public:
   explicit Session(const Settings& settings)
       : settings_(settings),
-        progress_(!settings.quiet),
+        progress_(!settings.model.quiet),
         color_(settings.color == When::always || (settings.color == When::automatic && wants_color(stdout))) {
     if (!settings.trace.empty()) trace_.emplace(settings.trace);  // before minutes are spent on what cannot be kept
-    progress_.note("loading " + settings.model);
-    checkpoint_ = load_llama(settings.model, settings.access);
-    tokenizer_.emplace(load_tokenizer(settings.model));
+    progress_.note("loading " + settings.model.path);
+    checkpoint_ = load_llama(settings.model.path, settings.model.access);
+    tokenizer_.emplace(load_tokenizer(settings.model.path));
     prompt_ = encode(settings, *tokenizer_);
-    if (!settings.ignore_eos) settings_.generation.eos = end_tokens(checkpoint_.config, *tokenizer_);
-    if (settings.final_norm)
-      settings_.generation.final_norm = {checkpoint_.weights.final_norm, checkpoint_.config.rms_norm_eps};
+    complete_options();
     const auto length = static_cast<Index>(prompt_.size());
     const Index context = choose_context(settings, length, checkpoint_.config.max_context);
     if (length > context)
       throw ArgumentError("the prompt's " + std::to_string(length) + " tokens do not fit into a context of " +
                           std::to_string(context));
-    pool_.emplace(settings.threads);
-    model_.emplace(checkpoint_.config, checkpoint_.weights,
-                   LlamaOptions{.max_context = context, .max_batch = settings.batch}, *pool_);
+    const LlamaOptions memory{
+        .max_context = context, .max_batch = settings.model.batch, .sequences = settings.generation.beams.count};
+    pool_.emplace(settings.model.threads);
+    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *pool_);
+    load_student(memory);
     progress_.clear();
   }
 
   void answer() {
     if (color_) print_legend();
     bool newline = true;
-    const GenerationResult result = run(settings_.generation.decoding_mode, [&](const GeneratedToken& token) {
+    const GenerationResult result = run(settings_.generation, [&](const GeneratedToken& token) {
       const bool shade = color_ && token.record != nullptr && !token.text.empty();
       const std::string text =
           shade ? shaded(token.text, sharpness(token.record->chosen.entropy, positions())) : std::string(token.text);
@@ -100,40 +92,85 @@ class Session {
     // What was held back when Ctrl-C came was not part of any token's text.
     print(result.text.substr(std::min(shown_, result.text.size())));
     if (!newline) print("\n");
-    report(settings_.generation.decoding_mode, result);
+    report(settings_.generation, result);
   }
 
   void compare() {
-    Comparison table(positions(), settings_.color == When::always || (settings_.color != When::never && color_));
+    const std::string mode(name(settings_.generation.decoding_mode));
+    Comparison table(mode, positions(), settings_.color == When::always || (settings_.color != When::never && color_));
     table.print_header();
     const auto piece = [&](TokenId id) { return piece_of(id); };
-    const GenerationResult greedy = run(
-        DecodingMode::baseline, [&](const GeneratedToken& token) { table.add_greedy(*token.record, piece(token.id)); });
-    GenerationResult sharp;
+    const GenerationOptions baseline = greedy_options();
+    const GenerationResult greedy =
+        run(baseline, [&](const GeneratedToken& token) { table.add_greedy(*token.record, piece(token.id)); });
+    GenerationResult other;
     if (interrupted == 0)
-      sharp = run(DecodingMode::activation,
-                  [&](const GeneratedToken& token) { table.print(*token.record, piece(token.id)); });
+      other =
+          run(settings_.generation, [&](const GeneratedToken& token) { table.print(*token.record, piece(token.id)); });
     table.finish();
-    print("\ngreedy:     " + greedy.text + "\nactivation: " + sharp.text + "\n");
-    report(DecodingMode::baseline, greedy);
-    report(DecodingMode::activation, sharp);
+    std::string label = mode + ": ";
+    label.resize(std::max<std::size_t>(label.size(), 12), ' ');
+    print("\ngreedy:" + std::string(label.size() - 7, ' ') + greedy.text + "\n" + label + other.text + "\n");
+    report(baseline, greedy);
+    report(settings_.generation, other);
   }
 
  private:
-  template <class OnToken>
-  GenerationResult run(DecodingMode mode, OnToken on_token) {
+  // What depends on the model.
+  void complete_options() {
+    GenerationOptions& g = settings_.generation;
+    const Index blocks = checkpoint_.config.layers;
+    if (!settings_.ignore_eos) g.eos = end_tokens(checkpoint_.config, *tokenizer_);
+    if (settings_.final_norm) g.final_norm = {checkpoint_.weights.final_norm, checkpoint_.config.rms_norm_eps};
+    if (settings_.preset) {
+      const Preset recommended = preset(*settings_.preset, blocks);
+      g.alpha = recommended.alpha;
+      g.info_layer = recommended.info_layer;
+    }
+    if (settings_.bucket) {
+      const bool tied = checkpoint_.weights.lm_head.data() == checkpoint_.weights.embedding.data();
+      g.candidate_layers = dola_layers(*settings_.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate);
+    }
+  }
+
+  void load_student(const LlamaOptions& memory) {
+    if (settings_.student.empty()) return;
+    if (settings_.student == "ngram") {
+      amateur_ = std::make_unique<NgramAmateur>(checkpoint_.config.vocab, NgramOptions{}, memory.sequences);
+    } else {
+      progress_.note("loading " + settings_.student);
+      student_checkpoint_ = load_llama(settings_.student, settings_.model.access);
+      student_.emplace(student_checkpoint_.config, student_checkpoint_.weights, memory, *pool_);
+      amateur_ = std::make_unique<ModelAmateur<Llama>>(
+          *student_, settings_.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
+    }
+    settings_.generation.amateur = amateur_.get();
+  }
+
+  // The same text without the mode.
+  [[nodiscard]] GenerationOptions greedy_options() const {
     GenerationOptions options = settings_.generation;
-    options.decoding_mode = mode;
+    options.decoding_mode = DecodingMode::baseline;
+    options.strategy = DecodingStrategy::entropy;
+    options.candidate_layers.clear();
+    options.amateur = nullptr;
+    return options;
+  }
+
+  template <class OnToken>
+  GenerationResult run(GenerationOptions options, OnToken on_token) {
+    const std::string mode(name(options.decoding_mode));
     options.recording = trace_ || color_ || settings_.compare ? Recording::always : Recording::as_needed;
+    alerts_ = 0;
     std::stop_source stop;
     shown_ = 0;
     const GenerationCallbacks callbacks{.on_token =
                                             [&](const GeneratedToken& token) {
                                               on_token(token);
                                               shown_ += token.text.size();
+                                              if (token.record != nullptr && token.record->alert) ++alerts_;
                                               if (trace_)
-                                                trace_->write(std::string(name(mode)), token,
-                                                              [&](TokenId id) { return piece_of(id); });
+                                                trace_->write(mode, token, [&](TokenId id) { return piece_of(id); });
                                               return interrupted != 0 ? Continue::no : Continue::yes;
                                             },
                                         .on_prefill =
@@ -171,16 +208,26 @@ class Session {
     std::fprintf(stderr, "flat, entropy %.2f %s sharp, entropy 0\n", flat, ramp.c_str());
   }
 
-  void report(DecodingMode mode, const GenerationResult& result) const {
-    if (settings_.quiet) return;
+  void report(const GenerationOptions& options, const GenerationResult& result) const {
+    if (settings_.model.quiet) return;
     const auto rate = [](std::size_t tokens, double seconds) {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
-    std::fprintf(
-        stderr, "%s: prompt %zu tokens in %.2f s (%.0f/s), answer %zu tokens in %.2f s (%.1f/s), ended by %s\n",
-        std::string(name(mode)).c_str(), prompt_.size(), result.prefill_seconds,
-        rate(prompt_.size(), result.prefill_seconds), result.ids.size(), result.decode_seconds,
-        rate(result.ids.size(), result.decode_seconds), std::string(activation_trace::name(result.reason)).c_str());
+    const std::string mode(name(options.decoding_mode));
+    std::fprintf(stderr,
+                 "%s: prompt %zu tokens in %.2f s (%.0f/s), answer %zu tokens in %.2f s (%.1f/s), ended by %s\n",
+                 mode.c_str(), prompt_.size(), result.prefill_seconds, rate(prompt_.size(), result.prefill_seconds),
+                 result.ids.size(), result.decode_seconds, rate(result.ids.size(), result.decode_seconds),
+                 std::string(activation_trace::name(result.reason)).c_str());
+    if (options.beams.count > 1) std::fprintf(stderr, "%s: score %.4f\n", mode.c_str(), result.score);
+    if (options.alert_entropy)
+      std::fprintf(stderr, "%s: %d alerts, entropy above %g\n", mode.c_str(), alerts_,
+                   static_cast<double>(*options.alert_entropy));
+    std::string layers;
+    for (std::size_t i = 0; i < std::min(result.layer_histogram.size(), options.candidate_layers.size()); ++i)
+      layers += (i == 0 ? "" : ", ") + std::to_string(options.candidate_layers[i]) + ": " +
+                std::to_string(result.layer_histogram[i]);
+    if (!layers.empty()) std::fprintf(stderr, "%s: layers chosen %s\n", mode.c_str(), layers.c_str());
   }
 
   Settings settings_;
@@ -192,6 +239,10 @@ class Session {
   std::vector<TokenId> prompt_;
   std::optional<ThreadPool> pool_;
   std::optional<Llama> model_;
+  Checkpoint student_checkpoint_;
+  std::optional<Llama> student_;
+  std::unique_ptr<Amateur> amateur_;
+  int alerts_ = 0;         // of the run
   std::size_t shown_ = 0;  // bytes of the answer
 };
 

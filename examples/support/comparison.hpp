@@ -13,14 +13,15 @@
 
 namespace activation_trace::examples {
 
-/// The table of --compare: a line per step, greedy on the left and activation decoding on the right, each token with
+/// The table of --compare: a line per step, greedy on the left and another mode on the right, each token with
 /// log-probability, context entropy and a bar of its sharpness. A star marks a token that the entropy chose.
 class Comparison {
  public:
-  Comparison(Index positions, bool color) : positions_(positions), color_(color) {}
+  Comparison(std::string mode, Index positions, bool color)
+      : mode_(std::move(mode)), positions_(positions), color_(color) {}
 
   void print_header() const {
-    std::printf("      %-*s   %-*s\n", kCell, "greedy", kCell, "activation decoding");
+    std::printf("      %-*s   %-*s\n", kCell, "greedy", kCell, mode_.c_str());
     for (int column = 0; column < 2; ++column)
       std::printf("%s%-*s %6s %5s %-*s", column == 0 ? "      " : "   ", kToken, "token", "log p", "E", kBar, "sharp");
     std::printf("\n");
@@ -63,6 +64,7 @@ class Comparison {
     std::fflush(stdout);
   }
 
+  std::string mode_;
   Index positions_;
   bool color_;
   std::vector<std::string> greedy_;

@@ -2,27 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/generation/options.hpp"
-#include "activation_trace/version.hpp"
+#include "activation_trace/generation/presets.hpp"
+#include "activation_trace/generation/validate.hpp"
+#include "activation_trace/processors/dola.hpp"
+#include "support/command_line.hpp"
 
 namespace activation_trace::examples {
 
@@ -30,140 +22,180 @@ enum class When { never, automatic, always };
 
 /// What the command line of `generate` says, checked as far as it can be without the model.
 struct Settings {
-  std::string model;
+  ModelSettings model;
   std::string prompt;  ///< the text itself, wherever it came from
   bool chat = false;
   std::string system_prompt;
   GenerationOptions generation;
+  std::optional<PresetData> preset;
+  std::optional<DolaBucket> bucket;  ///< candidate layers by name
+  std::string student;               ///< of contrastive decoding: "ngram", a model, or empty
+  bool ignore_prefix = false;        ///< the student is shown the prompt's last token only
   bool ignore_eos = false;
   bool final_norm = false;  ///< the model's final norm in front of the LM head, also for the info layer
-  Index context = 0;        ///< 0: as much as prompt and answer need
-  Index batch = 512;
-  int threads = 1;
-  FileAccess access = FileAccess::map;
-  std::string trace;  ///< a file name, or empty
+  std::string trace;        ///< a file name, or empty
   When color = When::never;
   bool compare = false;
-  bool quiet = false;
-};
-
-/// Something in the command line makes no sense: exit code 2.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
 };
 
 /// The settings, or an exit code if there is nothing more to do (--help, --version). Throws UsageError.
 [[nodiscard]] std::variant<Settings, int> parse_command_line(int argc, char** argv);
 
+/// Throws UsageError naming the first option that the others leave without a sense.
+void refuse_senseless(const CLI::App& app, const Settings& settings);
+
 namespace detail {
 
-// \n, \t, \\ and the quotes as in llama.cpp's -e; anything else stays as it is.
-inline std::string unescaped(const std::string& text) {
-  std::string result;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::size_t known =
-        text[i] == '\\' && i + 1 < text.size() ? std::string("ntr\\\"'").find(text[i + 1]) : std::string::npos;
-    if (known == std::string::npos)
-      result += text[i];
-    else
-      result += "\n\t\r\\\"'"[known], ++i;
-  }
-  return result;
-}
-
-inline std::string read_all(const std::string& name) {
-  if (name == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  // A folder can be opened, but reading it throws a text that does not name it.
-  std::ifstream file(name, std::ios::binary);
-  if (!file || std::filesystem::is_directory(name)) throw Error(name + ": the prompt cannot be read");
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  return text;
-}
-
-// BEGIN:END, either may be missing.
-inline ContextSpan parse_span(const std::string& text) {
-  ContextSpan span;
-  const std::size_t colon = text.find(':');
-  const auto number = [&](const std::string& digits, Index otherwise) {
-    if (digits.empty()) return otherwise;
-    if (digits.size() > 12 || digits.find_first_not_of("0123456789") != std::string::npos)
-      throw UsageError("--context-span: expected BEGIN:END, got " + text);
-    return static_cast<Index>(std::stoll(digits));
-  };
-  if (colon == std::string::npos) throw UsageError("--context-span: expected BEGIN:END, got " + text);
-  span.begin = number(text.substr(0, colon), 0);
-  span.end = number(text.substr(colon + 1), std::numeric_limits<Index>::max());
-  if (span.end <= span.begin) throw UsageError("--context-span: " + text + " is empty");
-  return span;
-}
-
-}  // namespace detail
-
-inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
-  Settings s;
-  GenerationOptions& g = s.generation;
-  s.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+/// Texts of options that are parsed further.
+struct RawSettings {
   std::string prompt_file;
   std::string span;
+  std::string early_exit_layers;
+  std::string candidates;
+  Index premature_layer = 0;
+  Index mature_layer = 0;
   Index info_layer = 0;
-  std::uint64_t seed = 0;
-  double temperature = 0;
+  float temperature = 0;
+  float alert = 0;
+  SamplingOptions sampling;
+  std::vector<std::string> logit_bias;
   bool escape = true;
-  bool no_mmap = false;
+};
 
-  CLI::App app("Answers a prompt with a LLaMA, greedily or by activation decoding.", "generate");
-  app.get_formatter()->column_width(44);
-  app.set_version_flag("--version", std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' +
-                                        std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
-                                        std::to_string(ACTIVATION_TRACE_VERSION_PATCH));
-  const auto at_least = [](double low) { return CLI::Range(low, std::numeric_limits<double>::max()); };
-
-  app.add_option("-m,--model", s.model, "a .gguf file or a Hugging Face directory")->required();
+inline void add_prompt_options(CLI::App& app, Settings& s, RawSettings& raw) {
   CLI::Option* prompt = app.add_option("-p,--prompt", s.prompt, "the prompt; - reads it from standard input");
-  CLI::Option* file =
-      app.add_option("-f,--file", prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
-  app.add_flag("-e,--escape,!--no-escape", escape, "\\n, \\t and the like in -p and --stop are escapes (default)");
+  app.add_option("-f,--file", raw.prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
+  app.add_flag("-e,--escape,!--no-escape", raw.escape, "\\n, \\t and the like in -p and --stop are escapes (default)");
   app.add_flag("--chat", s.chat, "wrap the prompt in the model's chat template");
   app.add_option("--system,--system-prompt", s.system_prompt, "the system message of --chat");
-
-  app.add_option("-n,--predict,--n-predict,--max-new-tokens,--max_new_tokens", g.max_new_tokens,
+  app.add_option("-n,--predict,--n-predict,--max-new-tokens,--max_new_tokens", s.generation.max_new_tokens,
                  "tokens to generate; -1: until the context is full")
       ->capture_default_str()
-      ->check(at_least(-1));
-  app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
-      ->check(at_least(1));
-  app.add_option("-b,--batch-size", s.batch, "prompt positions computed at once")
-      ->capture_default_str()
-      ->check(at_least(1));
-  app.add_option("-t,--threads", s.threads, "threads")->capture_default_str()->check(CLI::Range(1, 1024));
-  app.add_flag("--no-mmap", no_mmap, "read the model instead of mapping it");
-  app.add_option("-s,--seed", seed, "reserved: decoding is greedy");
-  app.add_option("--temp", temperature, "reserved: only 0, decoding is greedy");
+      ->check(whole_number<Index>(-1));
+  app.add_option("--stop,--stop_words,--stop-words,-r,--reverse-prompt", s.generation.stop,
+                 "text that ends the answer; may be repeated");
+  app.add_flag("--ignore-eos", s.ignore_eos, "go on after the end token");
+}
 
-  app.add_option("--decoding_mode,--decoding-mode", g.decoding_mode, "baseline or activation (default)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DecodingMode>{
-          {"baseline", DecodingMode::baseline}, {"activation", DecodingMode::activation}}));
-  app.add_option("--alpha", g.alpha, "weight of the entropy")->capture_default_str()->check(at_least(0));
-  CLI::Option* layer = app.add_option("--info_layer,--info-layer", info_layer,
-                                      "hidden state 0..N that is read, negative from the end (default: 80 % of N)");
+inline void add_mode_options(CLI::App& app, Settings& s, RawSettings& raw) {
+  GenerationOptions& g = s.generation;
+  app.option_defaults()->group("Decoding mode");
+  add_choice<DecodingMode>(app, "--decoding_mode,--decoding-mode", g.decoding_mode,
+                           {{"baseline", DecodingMode::baseline},
+                            {"dola", DecodingMode::dola},
+                            {"dola_static", DecodingMode::dola_static},
+                            {"activation", DecodingMode::activation},
+                            {"activation_dola", DecodingMode::activation_dola},
+                            {"contrastive", DecodingMode::contrastive}},
+                           "what a token's score is (default: activation)");
   app.add_option("--relative_top,--relative-top", g.relative_top,
                  "tokens less likely than this times the best one are left out")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number(0, 1));
   app.add_option("--min_tokens_to_keep,--min-tokens-to-keep", g.min_tokens_to_keep, "but never fewer than these")
       ->capture_default_str()
-      ->check(at_least(1));
+      ->check(whole_number<Index>(1));
+
+  app.option_defaults()->group("Sharpness");
+  app.add_option("--alpha", g.alpha, "weight of the entropy")->capture_default_str()->check(number(0));
+  app.add_option("--info_layer,--info-layer", raw.info_layer,
+                 "hidden state 0..N that is read, negative from the end (default: 80 % of N)")
+      ->check(whole_number<Index>(std::numeric_limits<Index>::min()));
+  app.add_option_function<std::string>(
+         "--preset",
+         [&s](const std::string& text) {
+           for (const Preset& p : kPresets)
+             if (name(p.data) == text) s.preset = p.data;
+           if (!s.preset) throw CLI::ValidationError("--preset", "expected general|triviaqa|hotpotqa|nq, got " + text);
+         },
+         "the published alpha and info_layer for the model's depth")
+      ->type_name("general|triviaqa|hotpotqa|nq");
+  add_choice<DecodingStrategy>(app, "--decoding_strategy,--decoding-strategy,--strategy", g.strategy,
+                               {{"entropy", DecodingStrategy::entropy},
+                                {"single_entropy", DecodingStrategy::single_entropy},
+                                {"subject", DecodingStrategy::subject},
+                                {"entropy_inverse", DecodingStrategy::entropy_inverse},
+                                {"tendency", DecodingStrategy::tendency},
+                                {"ema", DecodingStrategy::ema},
+                                {"majority_voting", DecodingStrategy::majority_voting}},
+                               "what of the context is added (default: entropy)");
+  app.add_option("--subject_key,--subject-key", g.subject_key, "position of strategy subject")
+      ->check(whole_number<Index>(0));
+  app.add_option("--mj_threshold,--mj-threshold", g.majority_threshold, "probability of strategy majority_voting")
+      ->check(number(0, 1));
+  app.add_option("--context-span,--context_span", raw.span, "positions of the prompt that count, BEGIN:END; 1: no BOS");
+  app.add_flag("--final_norm,--final-norm", s.final_norm, "normalise the hidden states as before the LM head");
+  add_choice<ContextGrowth>(app, "--context-growth,--context_growth", g.context_growth,
+                            {{"prompt", ContextGrowth::prompt}, {"growing", ContextGrowth::growing}},
+                            "whether generated tokens join the context (default: prompt)");
+
+  app.option_defaults()->group("DoLa");
+  app.add_option("--early_exit_layers,--early-exit-layers", raw.early_exit_layers,
+                 "candidate layers and last the mature one, 0,2,4,32; or low or high");
+  app.add_option("--candidate_premature_layers,--candidate-premature-layers", raw.candidates, "candidate layers alone");
+  const auto layer = whole_number<Index>(std::numeric_limits<Index>::min());
+  app.add_option("--premature_layer,--premature-layer", raw.premature_layer, "the one of mode dola_static")
+      ->check(layer);
+  app.add_option("--mature_layer,--mature-layer", raw.mature_layer, "the layer that decides (default: N)")
+      ->check(layer);
+  add_choice<LayerDivergence>(
+      app, "--divergence", g.divergence,
+      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
+      "by which the layer is chosen (default: reference)");
+  add_choice<DolaBase>(app, "--activation_dola_base,--activation-dola-base", g.activation_dola_base,
+                       {{"log_probs", DolaBase::log_probs}, {"logits", DolaBase::logits}},
+                       "what activation_dola subtracts");
+
+  app.option_defaults()->group("Contrastive");
+  app.add_option("--student,--student_model,--student-model", s.student,
+                 "the amateur: a model, or ngram (the prompt's)");
+  app.add_option("--st_coef,--st-coef,--contrastive_coefficient,--contrastive-coefficient", g.contrastive_coefficient,
+                 "weight of the amateur")
+      ->capture_default_str()
+      ->check(number(0));
+  app.add_option("--student_temperature,--student-temperature", g.student_temperature, "divides its logits")
+      ->capture_default_str()
+      ->check(positive_number());
+  app.add_flag("--ignore_prefix,--ignore-prefix", s.ignore_prefix, "it sees the prompt's last token only");
+}
+
+inline void add_choice_options(CLI::App& app, Settings& s, RawSettings& raw) {
+  GenerationOptions& g = s.generation;
+  SamplingOptions& draw = raw.sampling;
+  app.option_defaults()->group("Penalties");
   app.add_option("--repetition_penalty,--repetition-penalty,--repeat-penalty", g.repetition_penalty, "1: none")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--context-span", span, "positions of the prompt that count, BEGIN:END; 1: leaves out BOS");
-  app.add_flag("--final_norm,--final-norm", s.final_norm, "normalise the hidden states as before the LM head");
-  app.add_option("--stop,--stop_words,--stop-words,-r,--reverse-prompt", g.stop,
-                 "text that ends the answer; may be repeated");
-  app.add_flag("--ignore-eos", s.ignore_eos, "go on after the end token");
+      ->check(positive_number());
+  const double most = std::numeric_limits<float>::max();
+  app.add_option("--presence_penalty,--presence-penalty", g.presence_penalty, "of generated tokens, 0: none")
+      ->check(number(-most));
+  app.add_option("--frequency_penalty,--frequency-penalty", g.frequency_penalty, "times their number, 0: none")
+      ->check(number(-most));
+  app.add_option("-l,--logit-bias,--logit_bias", raw.logit_bias, "ID+BIAS or ID-BIAS, inf allowed; may be repeated");
 
-  app.add_flag("--compare", s.compare, "answer greedily and by activation decoding, with each token's sharpness");
+  app.option_defaults()->group("Sampling and beams");
+  app.add_option("--temp,--temperature", raw.temperature, "0: the best token; above: drawn")
+      ->capture_default_str()
+      ->check(number(0));
+  app.add_option("--top-k,--top_k", draw.top_k, "0: all")->check(whole_number<Index>(0));
+  app.add_option("--top-p,--top_p", draw.top_p, "1: all")->check(number(0, 1));
+  app.add_option("--min-p,--min_p", draw.min_p, "0: all")->check(number(0, 1));
+  app.add_option("--typical,--typical_p,--typical-p", draw.typical_p, "1: all")->check(number(0, 1));
+  app.add_option("-s,--seed", draw.seed, "the same seed draws the same text (default: 0)")
+      ->check(whole_number<std::uint64_t>(0));
+  app.add_option("--beams,--num_beams,--num-beams", g.beams.count, "texts that are followed at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1, 1024));
+  app.add_option("--length_penalty,--length-penalty", g.beams.length_penalty,
+                 "a sum is divided by length to this power")
+      ->capture_default_str()
+      ->check(number(-most));
+  add_choice<EarlyStopping>(app, "--early_stopping,--early-stopping", g.beams.early_stopping,
+                            {{"no", EarlyStopping::no}, {"yes", EarlyStopping::yes}, {"never", EarlyStopping::never}},
+                            "when enough texts have ended (default: no)");
+
+  app.option_defaults()->group("Output");
+  app.add_flag("--compare", s.compare, "answer greedily and by the mode, with each token's sharpness");
   app.add_option("--color", s.color,
                  "shade each token by its sharpness: auto (a terminal without NO_COLOR), always, never")
       ->expected(0, 1)
@@ -171,35 +203,145 @@ inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, When>{{"auto", When::automatic}, {"always", When::always}, {"never", When::never}}));
   app.add_option("--trace", s.trace, "write one JSON object per token to this file");
-  app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
+  app.add_option("--alert", raw.alert, "count and trace tokens whose context entropy is above this")->check(number(0));
+  app.option_defaults()->group("Options");
+}
 
+// The reference's list: premature layers, and last the mature one.
+inline void read_layers(const CLI::App& app, const RawSettings& raw, Settings& s) {
+  GenerationOptions& g = s.generation;
+  if (app.count("--mature_layer") != 0) g.mature_layer = raw.mature_layer;
+  if (app.count("--premature_layer") != 0) g.candidate_layers = {raw.premature_layer};
+  if (app.count("--candidate_premature_layers") != 0)
+    g.candidate_layers = parse_layers("--candidate_premature_layers", raw.candidates);
+  if (app.count("--early_exit_layers") == 0) return;
+  for (const char* other : {"--premature_layer", "--candidate_premature_layers"})
+    if (app.count(other) != 0) throw UsageError("--early_exit_layers: names the same as " + std::string(other));
+  if (raw.early_exit_layers == "low" || raw.early_exit_layers == "high") {
+    s.bucket = raw.early_exit_layers == "low" ? DolaBucket::low : DolaBucket::high;
+    return;
+  }
+  if (g.mature_layer) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
+  g.candidate_layers = parse_layers("--early_exit_layers", raw.early_exit_layers);
+  g.mature_layer = g.candidate_layers.back();
+  g.candidate_layers.pop_back();
+}
+
+// 29871+1.5, 13-inf
+inline std::pair<TokenId, float> parse_logit_bias(const std::string& text) {
+  const std::size_t sign = text.find_first_of("+-", 1);
+  if (sign != std::string::npos) {
+    const std::optional<TokenId> id = parse_number<TokenId>(std::string_view(text).substr(0, sign));
+    const std::optional<float> bias = parse_number<float>(std::string_view(text).substr(sign));
+    if (id && bias) return {*id, *bias};
+  }
+  throw UsageError("--logit-bias: expected ID+BIAS or ID-BIAS, got " + text);
+}
+
+}  // namespace detail
+
+inline void refuse_senseless(const CLI::App& app, const Settings& s) {
+  const GenerationOptions& g = s.generation;
+  const auto given = [&](const char* option) { return app.count(option) != 0; };
+  const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
+    for (const char* option : options)
+      if (given(option) && !useful) throw UsageError(std::string(option) + ": " + reason);
+  };
+  const std::string mode = "--decoding_mode " + std::string(name(g.decoding_mode));
+  const bool weighs = uses_context(g.decoding_mode);
+  const bool records = !s.trace.empty() || s.color != When::never || s.compare || g.alert_entropy;
+  const bool baseline = g.decoding_mode == DecodingMode::baseline;
+  const bool contrastive = g.decoding_mode == DecodingMode::contrastive;
+  const bool chooses = g.decoding_mode == DecodingMode::dola || g.decoding_mode == DecodingMode::activation_dola;
+
+  need({"--system"}, s.chat, "needs --chat");
+  need({"--alpha", "--decoding_strategy", "--preset"}, weighs, mode + " weighs nothing of the context");
+  need({"--info_layer", "--context-span", "--final_norm", "--context-growth"}, weighs || records,
+       mode + " reads no context without --trace, --alert, --color or --compare");
+  need({"--relative_top", "--min_tokens_to_keep"}, !baseline || records, mode + " leaves no token out");
+  need({"--alpha"}, g.strategy != DecodingStrategy::single_entropy, "--decoding_strategy single_entropy adds nothing");
+  need({"--subject_key"}, g.strategy == DecodingStrategy::subject, "needs --decoding_strategy subject");
+  need({"--mj_threshold"}, g.strategy == DecodingStrategy::majority_voting,
+       "needs --decoding_strategy majority_voting");
+  need({"--preset"}, !given("--alpha") && !given("--info_layer"), "sets --alpha and --info_layer");
+  need({"--final_norm"}, g.info_layer != Index{-1}, "--info_layer -1 is normalised already");
+
+  need({"--premature_layer"}, g.decoding_mode == DecodingMode::dola_static, "needs --decoding_mode dola_static");
+  need({"--candidate_premature_layers"}, chooses, "needs --decoding_mode dola or activation_dola");
+  const bool candidates = s.bucket || !g.candidate_layers.empty();
+  need({"--early_exit_layers"}, uses_candidate_layers(g.decoding_mode) || !candidates, mode + " compares no layers");
+  need({"--divergence"}, chooses, mode + " chooses no layer");
+  need({"--activation_dola_base"}, g.decoding_mode == DecodingMode::activation_dola,
+       "needs --decoding_mode activation_dola");
+  if (chooses && !candidates)
+    throw UsageError(mode + ": needs --early_exit_layers (0,2,4,32, low or high) or --candidate_premature_layers");
+  if (g.decoding_mode == DecodingMode::dola_static && (s.bucket || g.candidate_layers.size() != 1))
+    throw UsageError(mode + ": needs one --premature_layer");
+
+  need({"--student", "--student_temperature", "--st_coef", "--ignore_prefix"}, contrastive,
+       "needs --decoding_mode contrastive");
+  if (contrastive && s.student.empty()) throw UsageError(mode + ": needs --student, a model or ngram");
+  need({"--ignore_prefix"}, s.student != "ngram", "--student ngram has nothing but the prompt");
+
+  need({"--top-k", "--top-p", "--min-p", "--typical", "--seed"}, g.sampling.has_value(),
+       "needs --temp above 0: without it the best token is taken");
+  const bool search = g.beams.count > 1;
+  need({"--length_penalty", "--early_stopping"}, search, "needs --beams above 1");
+  need({"--temp"}, !search || !g.sampling, "not with --beams, which takes the best");
+  need({"--stop"}, !search, "not with --beams, whose texts are known only at the end");
+  need({"--trace", "--alert", "--compare"}, !search, "not with --beams, whose steps have no records");
+  need({"--color"}, !search || s.color == When::never, "not with --beams, whose steps have no records");
+  need({"--context-growth"}, !search || g.context_growth == ContextGrowth::prompt,
+       "growing: not with --beams, which share the context");
+  need({"--compare"}, !baseline, "of greedy with itself: choose another --decoding_mode");
+  need({"--compare"}, !g.sampling, "not with --temp above 0, whose text is one of many");
+
+  GenerationOptions known = g;
+  if (records) known.recording = Recording::always;
+  if (s.bucket) known.candidate_layers = {0};  // until the model's depth is known
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& done) {  // --help and --version
-    return app.exit(done);
-  } catch (const CLI::ParseError& e) {
+    validate(known);
+  } catch (const ArgumentError& e) {
     throw UsageError(e.what());
   }
-  if (temperature != 0) throw UsageError("--temp: only 0 is supported, because decoding is greedy");
-  if (!std::isfinite(g.alpha)) throw UsageError("--alpha: expected a finite number");
-  if (prompt->count() == 0 && file->count() == 0) throw UsageError("give a prompt with -p or -f");
-  if (!s.system_prompt.empty() && !s.chat) throw UsageError("--system: needs --chat");
-  if (layer->count() != 0) g.info_layer = info_layer;
-  if (!span.empty()) g.context = detail::parse_span(span);
+}
+
+inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
+  Settings s;
+  GenerationOptions& g = s.generation;
+  detail::RawSettings raw;
+  CLI::App app("Answers a prompt with a LLaMA, by activation decoding or another mode.", "generate");
+  add_model_options(app, s.model);
+  detail::add_prompt_options(app, s, raw);
+  detail::add_mode_options(app, s, raw);
+  detail::add_choice_options(app, s, raw);
+  if (const std::optional<int> done = parse(app, argc, argv)) return *done;
+
+  if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
+  if (app.count("--info_layer") != 0) g.info_layer = raw.info_layer;
+  if (app.count("--alert") != 0) g.alert_entropy = raw.alert;
+  if (!raw.span.empty()) g.context = parse_span(raw.span);
   if (g.max_new_tokens < 0) g.max_new_tokens = std::numeric_limits<Index>::max();
-  if (no_mmap) s.access = FileAccess::read;
-  if (file->count() != 0)
-    s.prompt = detail::read_all(prompt_file);
-  else if (s.prompt == "-")
-    s.prompt = detail::read_all("-");
-  else if (escape)
-    s.prompt = detail::unescaped(s.prompt);
-  if (escape)
-    for (std::string& stop : g.stop) stop = detail::unescaped(stop);
-  if (s.prompt.empty()) throw UsageError("the prompt is empty");
+  if (raw.temperature > 0) {
+    g.sampling = raw.sampling;
+    g.sampling->temperature = raw.temperature;
+  }
+  for (const std::string& bias : raw.logit_bias) g.logit_bias.push_back(detail::parse_logit_bias(bias));
+  detail::read_layers(app, raw, s);
+  if (raw.escape)
+    for (std::string& stop : g.stop) stop = unescaped(stop);
   for (const std::string& stop : g.stop)
     if (stop.empty()) throw UsageError("--stop: a stop string is empty");
-  g.prefill_piece = s.batch;
+  g.prefill_piece = s.model.batch;
+  refuse_senseless(app, s);
+
+  if (app.count("--file") != 0)
+    s.prompt = read_all(raw.prompt_file);
+  else if (s.prompt == "-")
+    s.prompt = read_all("-");
+  else if (raw.escape)
+    s.prompt = unescaped(s.prompt);
+  if (s.prompt.empty()) throw UsageError("the prompt is empty");
   return s;
 }
 

@@ -15,14 +15,34 @@
 
 namespace activation_trace::examples {
 
-/// Per-step records as JSON lines: one object per token, written as soon as it is chosen. Bytes that are no UTF-8
-/// become U+FFFD; the token's id tells what they were. Numbers in nats.
+/// JSON objects, one a line, each written at once. Bytes that are no UTF-8 become U+FFFD.
+class JsonLines {
+ public:
+  /// Throws Error if the file cannot be written.
+  explicit JsonLines(std::string name) : name_(std::move(name)), file_(name_, std::ios::binary | std::ios::trunc) {
+    check();
+  }
+
+  void write(const nlohmann::ordered_json& line) {
+    file_ << line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n' << std::flush;
+    check();
+  }
+
+ private:
+  void check() {
+    if (!file_) throw Error(name_ + ": cannot be written: " + std::strerror(errno));
+  }
+
+  std::string name_;
+  std::ofstream file_;
+};
+
+/// Per-step records as JSON lines: one object per token, written as soon as it is chosen; the id of a token tells what
+/// bytes that are no UTF-8 were. Numbers in nats.
 class TraceFile {
  public:
   /// Throws Error if the file cannot be written.
-  explicit TraceFile(std::string name) : name_(std::move(name)), file_(name_, std::ios::binary | std::ios::trunc) {
-    check();
-  }
+  explicit TraceFile(std::string name) : lines_(std::move(name)) {}
 
   /// `piece` gives the text of a token.
   void write(const std::string& mode, const GeneratedToken& token, const std::function<std::string(TokenId)>& piece) {
@@ -36,19 +56,16 @@ class TraceFile {
     line["text"] = token.text;
     line["changed"] = record.changed();
     line["without_entropy"] = record.without_entropy;
+    if (record.layer >= 0) line["layer"] = record.layer;
+    line["alert"] = record.alert;
+    line["filter_size"] = record.kept.size();
     line["kept"] = nlohmann::ordered_json::array();
     for (const SharpnessCandidate& c : record.kept) line["kept"].push_back(candidate(c));
-    file_ << line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n' << std::flush;
-    check();
+    lines_.write(line);
   }
 
  private:
-  void check() {
-    if (!file_) throw Error(name_ + ": cannot be written: " + std::strerror(errno));
-  }
-
-  std::string name_;
-  std::ofstream file_;
+  JsonLines lines_;
 };
 
 }  // namespace activation_trace::examples

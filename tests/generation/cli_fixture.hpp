@@ -2,17 +2,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -28,13 +31,13 @@ inline std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// One run of examples/generate, its output in files of `folder`.
+/// One run of a program, its output in files of `folder`.
 class Program {
  public:
   Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments,
-          const std::vector<std::string>& environment = {})
+          const std::vector<std::string>& environment = {}, const std::string& program = ACTIVATION_TRACE_GENERATE)
       : out_(folder / "stdout"), err_(folder / "stderr") {
-    std::vector<std::string> words{ACTIVATION_TRACE_GENERATE};
+    std::vector<std::string> words{program};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables = environment;
     for (char** v = environ; *v != nullptr; ++v)
@@ -45,10 +48,10 @@ class Program {
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&actions, 2, err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const int failed = posix_spawn(&pid_, ACTIVATION_TRACE_GENERATE, &actions, nullptr, pointers(words).data(),
-                                   pointers(variables).data());
+    const int failed =
+        posix_spawn(&pid_, program.c_str(), &actions, nullptr, pointers(words).data(), pointers(variables).data());
     posix_spawn_file_actions_destroy(&actions);
-    if (failed != 0) throw std::runtime_error("cannot start " ACTIVATION_TRACE_GENERATE);
+    if (failed != 0) throw std::runtime_error("cannot start " + program);
   }
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -179,6 +182,53 @@ inline void write_tiny_folder(const TinyLlama& model, const std::filesystem::pat
                                               {"vocab", vocab},
                                               {"merges", vocabulary.merges}}}};
   write_file(folder / "tokenizer.json", tokenizer.dump());
+}
+
+/// The tiny LLaMA in a file, and the programs run on it.
+struct CliFixture {
+  TemporaryFolder folder;
+  TinyLlama tiny;
+  std::string model = (folder / "tiny.gguf").string();
+  std::string executable = ACTIVATION_TRACE_GENERATE;
+
+  CliFixture() { write_file(model, tiny_gguf(tiny).bytes()); }
+
+  struct Finished {
+    int code;
+    std::string out;
+    std::string err;
+  };
+  [[nodiscard]] Finished run(const std::vector<std::string>& arguments,
+                             const std::vector<std::string>& environment = {}) const {
+    Program running(folder.path(), arguments, environment, executable);
+    running.wait();
+    return {running.code, running.out, running.err};
+  }
+  [[nodiscard]] Finished with_model(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), {"-m", model});
+    return run(arguments);
+  }
+
+  /// One line that names the program and everything in `names`, and the exit code.
+  void fails(const Finished& result, int code, const std::vector<std::string>& names) const {
+    CAPTURE(result.err);
+    CHECK(result.code == code);
+    CHECK(result.out.empty());
+    CHECK(result.err.starts_with(std::filesystem::path(executable).filename().string() + ": "));
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    CHECK(result.err.back() == '\n');
+    for (const std::string& name : names) {
+      CAPTURE(name);
+      CHECK(result.err.find(name) != std::string::npos);
+    }
+  }
+};
+
+inline std::vector<nlohmann::json> json_lines(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
 }
 
 }  // namespace activation_trace::test

@@ -159,7 +159,11 @@ std::map<std::string, ScoreOptions> runs() {
       {"dola, filter 0.001", with(dola, [](O& o) { o.relative_top = 0.001f; })},
       {"dola, keep 100", with(dola, [](O& o) { o.min_tokens_to_keep = 100; })},
       {"dola, true divergence", with(dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},
-      {"dola, mature layer", with(dola, [](O& o) { o.mature_layer = 4; })},
+      {"dola, mature layer", with(dola,
+                                  [](O& o) {
+                                    o.mature_layer = 4;
+                                    o.candidate_layers = {3, 0};
+                                  })},
       {"activation", activation},
       {"activation, alpha 0", with(activation, [](O& o) { o.alpha = 0; })},
       {"activation, default layer", with(activation, [](O& o) { o.info_layer = {}; })},
@@ -264,10 +268,6 @@ class Engine {
   void fill(std::span<const LlamaPiece> pieces) {
     for (const LlamaPiece& piece : pieces) computed += static_cast<Index>(piece.ids.size());
     llama_.fill(pieces);
-  }
-  void fill(std::span<const TokenId> ids, const LayerObserver& observer) { llama_.fill(ids, observer); }
-  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer) {
-    return llama_.forward(ids, observer);
   }
   MatrixView<const float> forward(std::span<const LlamaPiece> pieces) { return llama_.forward(pieces); }
   void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
@@ -494,6 +494,8 @@ TEST_CASE("What cannot be scored is refused by name") {
   refuses({.mode = DecodingMode::dola}, "candidate_layers are missing");
   refuses({.mode = DecodingMode::dola_static, .candidate_layers = {1, 2}}, "one candidate layer, got 2");
   refuses({.mode = DecodingMode::dola, .candidate_layers = {6}}, "layer 6");
+  refuses({.mode = DecodingMode::dola, .candidate_layers = {2, -1}}, "-1 is the mature layer");
+  refuses({.mode = DecodingMode::dola, .candidate_layers = {2, 2}}, "layer 2 is there twice");
   refuses({.mode = DecodingMode::baseline, .mature_layer = -7}, "layer -7");
   refuses({.info_layer = 6}, "layer 6");
   refuses({.alpha = -0.1f}, "alpha");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -48,11 +49,13 @@ inline constexpr std::array<Preset, 12> kPresets{{
   if (blocks < 1 || blocks > 10000)
     throw ArgumentError("preset: blocks must be in 1..10000, got " + std::to_string(blocks));
   const auto distance = [&](const Preset& p) { return p.blocks < blocks ? blocks - p.blocks : p.blocks - blocks; };
-  const Preset* nearest = nullptr;
-  for (const Preset& p : kPresets)
-    if (p.data == data && (nearest == nullptr || distance(p) < distance(*nearest))) nearest = &p;
-  if (nearest == nullptr) throw ArgumentError("preset: no such data set");
-  return {data, blocks, nearest->alpha, (2 * nearest->info_layer * blocks + nearest->blocks) / (2 * nearest->blocks)};
+  std::size_t nearest = kPresets.size();  // an index: with sanitizers gcc compares no pointers at compile time
+  for (std::size_t i = 0; i < kPresets.size(); ++i)
+    if (kPresets[i].data == data && (nearest == kPresets.size() || distance(kPresets[i]) < distance(kPresets[nearest])))
+      nearest = i;
+  if (nearest == kPresets.size()) throw ArgumentError("preset: no such data set");
+  const Preset& p = kPresets[nearest];
+  return {data, blocks, p.alpha, (2 * p.info_layer * blocks + p.blocks) / (2 * p.blocks)};
 }
 
 [[nodiscard]] constexpr std::string_view name(PresetData data) {

@@ -14,8 +14,9 @@
 #include <vector>
 
 #include "activation_trace/generation/answer_log_probs.hpp"
-#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 
@@ -74,7 +75,6 @@ class Scoring {
  private:
   using Ids = std::span<const TokenId>;
 
-  [[nodiscard]] static std::vector<Index> resolved_layers(const ScoreOptions& options, Index blocks);
   void check() const;
   [[nodiscard]] Index common_length() const;
   [[nodiscard]] Index length(std::size_t i) const { return static_cast<Index>(sequences_[i].size()); }
@@ -118,7 +118,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       prompt_length_(prompt_length),
       options_((options.validate(), options)),
       callbacks_(callbacks),
-      layers_(resolved_layers(options, model.config().layers)),
+      layers_(exit_layers(options.mature_layer, options.candidate_layers, model.config().layers)),
       info_layer_(
           resolve_layer(options.info_layer.value_or(default_info_layer(model.config().layers)), model.config().layers)),
       lm_head_(model.weights().lm_head),
@@ -132,13 +132,6 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
     results_[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
     total_ += static_cast<Index>(rest(i).size());
   }
-}
-
-template <class Model>
-std::vector<Index> Scoring<Model>::resolved_layers(const ScoreOptions& options, Index blocks) {
-  std::vector<Index> layers{resolve_layer(options.mature_layer.value_or(blocks), blocks)};
-  for (const Index layer : options.candidate_layers) layers.push_back(resolve_layer(layer, blocks));
-  return layers;
 }
 
 template <class Model>

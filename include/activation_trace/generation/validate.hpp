@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -119,9 +120,10 @@ inline void validate_beams(const GenerationOptions& o) {
 }
 
 /// Layers as 0..N, the mature one first. Throws ArgumentError for one that does not exist or is there twice.
-inline std::vector<Index> exit_layers(const GenerationOptions& options, Index blocks) {
-  std::vector<Index> layers{resolve_layer(options.mature_layer.value_or(blocks), blocks)};
-  for (const Index candidate : options.candidate_layers) {
+inline std::vector<Index> exit_layers(std::optional<Index> mature_layer, std::span<const Index> candidate_layers,
+                                      Index blocks) {
+  std::vector<Index> layers{resolve_layer(mature_layer.value_or(blocks), blocks)};
+  for (const Index candidate : candidate_layers) {
     const Index layer = resolve_layer(candidate, blocks);
     const auto found = std::find(layers.begin(), layers.end(), layer);
     require(found != layers.begin(),
@@ -130,6 +132,10 @@ inline std::vector<Index> exit_layers(const GenerationOptions& options, Index bl
     layers.push_back(layer);
   }
   return layers;
+}
+
+inline std::vector<Index> exit_layers(const GenerationOptions& options, Index blocks) {
+  return exit_layers(options.mature_layer, options.candidate_layers, blocks);
 }
 
 /// The rest of validate(): what depends on the model and the prompts.

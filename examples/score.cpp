@@ -1,0 +1,147 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+// Scores given answers to a prompt by several modes, as a table on standard output; everything else goes to standard
+// error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/score.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "support/interrupt.hpp"
+#include "support/score_settings.hpp"
+#include "support/terminal.hpp"
+#include "support/trace_file.hpp"
+
+namespace activation_trace::examples {
+namespace {
+
+using Scores = std::vector<ContinuationScore>;
+
+/// Rows are answers, columns are modes; a star marks each mode's highest score.
+void print_table(const ScoreSettings& settings, const std::vector<Scores>& columns) {
+  constexpr std::size_t answer_width = 32;
+  std::string header = printable_cell("answer", answer_width) + " tokens";
+  for (std::size_t c = 0; c < columns.size(); ++c) {
+    const std::string& title = settings.columns[c].title;
+    header += std::string(17 - std::min<std::size_t>(17, title.size() + 1), ' ') + title + ' ';
+  }
+  std::printf("%s\n", header.c_str());
+  for (std::size_t a = 0; a < settings.answers.size(); ++a) {
+    std::printf("%s %6zu", printable_cell(settings.answers[a], answer_width).c_str(), columns[0][a].ids.size());
+    for (const Scores& scores : columns) {
+      const auto best = std::max_element(scores.begin(), scores.end(),
+                                         [](const auto& x, const auto& y) { return x.score < y.score; });
+      std::printf("%16.4f%c", scores[a].score, scores[a].score == best->score ? '*' : ' ');
+    }
+    std::printf("\n");
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+}
+
+nlohmann::ordered_json as_json(const std::string& mode, const std::string& answer, const ContinuationScore& score,
+                               const Tokenizer& tokenizer) {
+  nlohmann::ordered_json pieces = nlohmann::ordered_json::array();
+  for (const TokenId id : score.ids)
+    pieces.push_back(id < tokenizer.vocab_size() ? std::string(tokenizer.piece(id)) : std::string());
+  nlohmann::ordered_json line{{"mode", mode},     {"answer", answer}, {"score", score.score},
+                              {"ids", score.ids}, {"pieces", pieces}, {"log_probs", score.log_probs}};
+  if (!score.entropies.empty()) line["entropies"] = score.entropies;
+  if (!score.layers.empty()) line["layers"] = score.layers;
+  return line;
+}
+
+/// The options of one column.
+ScoreOptions options_of(const ScoreSettings& settings, const ScoreColumn& column, const Checkpoint& checkpoint) {
+  ScoreOptions o = settings.options;
+  const Index blocks = checkpoint.config.layers;
+  o.mode = column.mode;
+  o.strategy = column.strategy;
+  if (settings.preset) {
+    const Preset recommended = preset(*settings.preset, blocks);
+    o.alpha = recommended.alpha;
+    o.info_layer = recommended.info_layer;
+  }
+  if (settings.final_norm) o.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
+  if (column.mode == DecodingMode::dola_static) {
+    o.candidate_layers = {*settings.premature_layer};
+  } else if (column.mode == DecodingMode::dola || column.mode == DecodingMode::activation_dola) {
+    const bool tied = checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data();
+    o.candidate_layers = settings.bucket
+                             ? dola_layers(*settings.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate)
+                             : settings.layers;
+  }
+  if (column.mode != DecodingMode::activation || column.strategy != DecodingStrategy::entropy)
+    o.filter = ScoreFilter::off;
+  return o;
+}
+
+int run(int argc, char** argv) {
+  const std::variant<ScoreSettings, int> parsed = parse_score_command_line(argc, argv);
+  if (const int* done = std::get_if<int>(&parsed)) return *done;
+  const auto& settings = std::get<ScoreSettings>(parsed);
+  Progress progress(!settings.model.quiet);
+  std::optional<JsonLines> trace;
+  if (!settings.trace.empty()) trace.emplace(settings.trace);  // before minutes are spent on what cannot be kept
+  progress.note("loading " + settings.model.path);
+  const Checkpoint checkpoint = load_llama(settings.model.path, settings.model.access);
+  const Tokenizer tokenizer = load_tokenizer(settings.model.path);
+  Index longest = 1;
+  for (const std::string& answer : settings.answers)
+    longest = std::max(longest, static_cast<Index>(tokenizer.encode_prompt(settings.prompt + answer).size()));
+  ThreadPool pool(settings.model.threads);
+  Llama model(checkpoint.config, checkpoint.weights,
+              {.max_context = settings.model.context != 0 ? settings.model.context
+                                                          : std::min(longest, checkpoint.config.max_context),
+               .max_batch = settings.model.batch},
+              pool);
+  progress.clear();
+
+  catch_interrupt();
+  std::stop_source stop;
+  std::vector<Scores> columns;
+  for (const ScoreColumn& column : settings.columns) {
+    const auto start = std::chrono::steady_clock::now();
+    const ScoreCallbacks callbacks{.on_progress =
+                                       [&](Index done, Index total) {
+                                         progress.bar(column.title, done, total);
+                                         if (interrupted != 0) stop.request_stop();
+                                       },
+                                   .stop = stop.get_token()};
+    Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers,
+                               options_of(settings, column, checkpoint), callbacks);
+    progress.clear();
+    if (scores.size() != settings.answers.size()) break;  // Ctrl-C: the table has what is complete
+    for (std::size_t i = 0; trace && i < scores.size(); ++i)
+      trace->write(as_json(column.title, settings.answers[i], scores[i], tokenizer));
+    if (!settings.model.quiet)
+      std::fprintf(stderr, "%s: %zu answers in %.2f s\n", column.title.c_str(), scores.size(),
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    columns.push_back(std::move(scores));
+  }
+  if (!columns.empty()) print_table(settings, columns);
+  return 0;
+}
+
+}  // namespace
+}  // namespace activation_trace::examples
+
+int main(int argc, char** argv) {
+  try {
+    return activation_trace::examples::run(argc, argv);
+  } catch (const activation_trace::examples::UsageError& e) {
+    std::fprintf(stderr, "score: %s (--help lists the options)\n", e.what());
+    return 2;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "score: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,193 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/version.hpp"
+
+// What the command lines of the programs here have in common.
+namespace activation_trace::examples {
+
+/// Something in the command line makes no sense: exit code 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A model and how to run it.
+struct ModelSettings {
+  std::string path;
+  Index context = 0;  ///< 0: as much as prompt and answer need
+  Index batch = 512;
+  int threads = 1;
+  FileAccess access = FileAccess::map;
+  bool quiet = false;
+};
+
+/// The whole text as a number of this type; CLI11 2.1 lets integers overflow in silence.
+template <class Number>
+[[nodiscard]] std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+/// Accepts whole numbers of [low, high].
+template <class Integer = Index>
+[[nodiscard]] CLI::Validator whole_number(Integer low, Integer high = std::numeric_limits<Integer>::max()) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        const std::optional<Integer> number = parse_number<Integer>(text);
+        if (number && *number >= low && *number <= high) return {};
+        return "expected a whole number in " + std::to_string(low) + ".." + std::to_string(high) + ", got " + text;
+      },
+      "");
+}
+
+/// Accepts finite numbers of [low, high].
+[[nodiscard]] inline CLI::Validator number(double low, double high = std::numeric_limits<float>::max()) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        const std::optional<double> number = parse_number<double>(text);
+        if (number && *number >= low && *number <= high) return {};
+        const auto bound = [](double x) {
+          return std::abs(x) == static_cast<double>(std::numeric_limits<float>::max()) ? std::string("any")
+                                                                                       : CLI::detail::to_string(x);
+        };
+        return "expected a number in " + bound(low) + ".." + bound(high) + ", got " + text;
+      },
+      "");
+}
+
+/// Accepts finite numbers above 0.
+[[nodiscard]] inline CLI::Validator positive_number() { return number(std::numeric_limits<float>::denorm_min()); }
+
+/// An option that is one of several words; '-' in them does as well as '_'.
+template <class Enum>
+CLI::Option* add_choice(CLI::App& app, const std::string& names, Enum& value,
+                        std::vector<std::pair<std::string, Enum>> choices, const std::string& help) {
+  std::string words;
+  for (const auto& [word, unused] : choices) words += (words.empty() ? "" : "|") + word;
+  return app
+      .add_option_function<std::string>(
+          names,
+          [&value, choices, words, names](std::string text) {
+            std::replace(text.begin(), text.end(), '-', '_');
+            for (const auto& [word, choice] : choices)
+              if (word == text) {
+                value = choice;
+                return;
+              }
+            throw CLI::ValidationError(names.substr(0, names.find(',')), "expected " + words + ", got " + text);
+          },
+          help)
+      ->type_name(words);
+}
+
+/// \n, \t, \\ and the quotes as in llama.cpp's -e; anything else stays as it is.
+[[nodiscard]] inline std::string unescaped(const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t known =
+        text[i] == '\\' && i + 1 < text.size() ? std::string("ntr\\\"'").find(text[i + 1]) : std::string::npos;
+    if (known == std::string::npos)
+      result += text[i];
+    else
+      result += "\n\t\r\\\"'"[known], ++i;
+  }
+  return result;
+}
+
+/// The content of a file; - is standard input.
+[[nodiscard]] inline std::string read_all(const std::string& name) {
+  if (name == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  // A folder can be opened, but reading it throws a text that does not name it.
+  std::ifstream file(name, std::ios::binary);
+  if (!file || std::filesystem::is_directory(name)) throw Error(name + ": the prompt cannot be read");
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  return text;
+}
+
+/// BEGIN:END, either may be missing.
+[[nodiscard]] inline ContextSpan parse_span(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const auto place = [&](const std::string& digits, Index otherwise) {
+    if (digits.empty()) return otherwise;
+    const std::optional<Index> number = parse_number<Index>(digits);
+    if (!number || *number < 0) throw UsageError("--context-span: expected BEGIN:END, got " + text);
+    return *number;
+  };
+  if (colon == std::string::npos) throw UsageError("--context-span: expected BEGIN:END, got " + text);
+  const ContextSpan span{place(text.substr(0, colon), 0),
+                         place(text.substr(colon + 1), std::numeric_limits<Index>::max())};
+  if (span.end <= span.begin) throw UsageError("--context-span: " + text + " is empty");
+  return span;
+}
+
+/// Numbers of hidden states, separated by commas.
+[[nodiscard]] inline std::vector<Index> parse_layers(const std::string& option, const std::string& text) {
+  std::vector<Index> layers;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::optional<Index> layer = parse_number<Index>(std::string_view(text).substr(begin, end - begin));
+    if (!layer) throw UsageError(option + ": expected numbers of layers like 0,2,4, got " + text);
+    layers.push_back(*layer);
+    begin = end + 1;
+  }
+  return layers;
+}
+
+/// --version, and the options of a model.
+inline void add_model_options(CLI::App& app, ModelSettings& s) {
+  s.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  app.get_formatter()->column_width(44);
+  app.set_version_flag("--version", std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' +
+                                        std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
+                                        std::to_string(ACTIVATION_TRACE_VERSION_PATCH));
+  app.add_option("-m,--model", s.path, "a .gguf file or a Hugging Face directory")->required();
+  app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
+      ->check(whole_number<Index>(1));
+  app.add_option("-b,--batch-size", s.batch, "prompt positions computed at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  app.add_option("-t,--threads", s.threads, "threads")->capture_default_str()->check(whole_number<int>(1, 1024));
+  app.add_flag_callback(
+      "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
+  app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
+}
+
+/// Parses; an exit code if there is nothing more to do (--help, --version). Throws UsageError.
+[[nodiscard]] inline std::optional<int> parse(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {
+    return app.exit(done);
+  } catch (const CLI::ParseError& e) {
+    throw UsageError(e.what());
+  }
+  return std::nullopt;
+}
+
+}  // namespace activation_trace::examples

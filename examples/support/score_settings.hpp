@@ -1,0 +1,212 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "activation_trace/generation/presets.hpp"
+#include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/processors/dola.hpp"
+#include "support/command_line.hpp"
+
+namespace activation_trace::examples {
+
+/// A column of the table.
+struct ScoreColumn {
+  std::string title;
+  DecodingMode mode;
+  DecodingStrategy strategy = DecodingStrategy::entropy;
+};
+
+/// What the command line of `score` says, checked as far as it can be without the model.
+struct ScoreSettings {
+  ModelSettings model;
+  std::string prompt;
+  std::vector<std::string> answers;
+  std::vector<ScoreColumn> columns;
+  ScoreOptions options;  ///< mode, strategy and layers vary by column
+  std::optional<PresetData> preset;
+  std::optional<DolaBucket> bucket = DolaBucket::low;  ///< of dola and activation_dola, unless layers are listed
+  std::vector<Index> layers;                           ///< of the same
+  std::optional<Index> premature_layer;                ///< of dola_static
+  bool final_norm = false;
+  std::string trace;  ///< a file name, or empty
+};
+
+/// The settings, or an exit code if there is nothing more to do (--help, --version). Throws UsageError.
+[[nodiscard]] std::variant<ScoreSettings, int> parse_score_command_line(int argc, char** argv);
+
+namespace detail {
+
+inline const std::vector<ScoreColumn>& score_columns() {
+  static const std::vector<ScoreColumn> all{
+      {"baseline", DecodingMode::baseline},
+      {"dola_static", DecodingMode::dola_static},
+      {"dola", DecodingMode::dola},
+      {"activation", DecodingMode::activation},
+      {"single_entropy", DecodingMode::activation, DecodingStrategy::single_entropy},
+      {"activation_dola", DecodingMode::activation_dola},
+  };
+  return all;
+}
+
+// The modes listed, or all that need no further option.
+inline std::vector<ScoreColumn> choose_columns(const std::vector<std::string>& names, const ScoreSettings& s) {
+  std::vector<ScoreColumn> chosen;
+  for (std::string name : names) {
+    std::replace(name.begin(), name.end(), '-', '_');
+    const auto& all = score_columns();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const ScoreColumn& c) { return c.title == name; });
+    if (found == all.end()) {
+      std::string words;
+      for (const ScoreColumn& column : all) words += (words.empty() ? "" : "|") + column.title;
+      throw UsageError("--decoding_mode: expected " + words + ", got " + name);
+    }
+    chosen.push_back(*found);
+  }
+  if (names.empty())
+    std::copy_if(score_columns().begin(), score_columns().end(), std::back_inserter(chosen),
+                 [&](const ScoreColumn& c) { return c.mode != DecodingMode::dola_static || s.premature_layer; });
+  return chosen;
+}
+
+inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
+  const auto any = [&](auto wanted) { return std::any_of(s.columns.begin(), s.columns.end(), wanted); };
+  const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
+    for (const char* option : options)
+      if (app.count(option) != 0 && !useful) throw UsageError(std::string(option) + ": " + reason);
+  };
+  const auto is = [](DecodingMode mode) { return [mode](const ScoreColumn& c) { return c.mode == mode; }; };
+  const auto plain = [](const ScoreColumn& c) { return c.strategy == DecodingStrategy::entropy; };
+  const bool activation = any([&](const ScoreColumn& c) { return c.mode == DecodingMode::activation && plain(c); });
+  const bool single = any([&](const ScoreColumn& c) { return !plain(c); });
+  const bool dola_static = any(is(DecodingMode::dola_static));
+  const bool on_top = any(is(DecodingMode::activation_dola));
+  const bool dola = on_top || any(is(DecodingMode::dola));
+  const bool filter = s.options.filter == ScoreFilter::on;
+  need({"--alpha"}, activation || on_top, "needs --decoding_mode activation or activation_dola");
+  need({"--preset"}, activation || on_top || single, "no mode reads the context");
+  need({"--info_layer", "--context", "--context-span", "--final_norm"}, activation || on_top || single,
+       "no mode reads the context");
+  need({"--preset"}, app.count("--alpha") == 0 && app.count("--info_layer") == 0, "sets --alpha and --info_layer");
+  need({"--final_norm"}, s.options.info_layer != Index{-1}, "--info_layer -1 is normalised already");
+  need({"--premature_layer"}, dola_static, "needs --decoding_mode dola_static");
+  if (dola_static && !s.premature_layer) throw UsageError("--decoding_mode dola_static: needs --premature_layer");
+  need({"--early_exit_layers", "--divergence"}, dola, "needs --decoding_mode dola or activation_dola");
+  need({"--post_softmax"}, dola || dola_static, "needs a dola mode");
+  need({"--filter"}, activation, "needs --decoding_mode activation; the dola modes always filter");
+  need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, dola || dola_static || filter,
+       "no mode filters");
+  need({"--single_entropy"}, single, "needs --decoding_mode single_entropy");
+}
+
+}  // namespace detail
+
+inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char** argv) {
+  ScoreSettings s;
+  ScoreOptions& o = s.options;
+  std::string prompt_file;
+  std::string span;
+  std::string layers;
+  std::vector<std::string> modes;
+  Index info_layer = 0;
+  Index mature_layer = 0;
+  Index premature_layer = 0;
+  bool escape = true;
+  CLI::App app("Scores given answers to a prompt by several modes.", "score");
+  add_model_options(app, s.model);
+  CLI::Option* prompt = app.add_option("-p,--prompt", s.prompt, "the prompt; - reads it from standard input");
+  app.add_option("-f,--file", prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
+  app.add_option("-a,--answer", s.answers, "an answer, usually with a leading space; may be repeated")
+      ->required()
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_flag("-e,--escape,!--no-escape", escape, "\\n, \\t and the like in -p and -a are escapes (default)");
+  app.add_option("--decoding_mode,--decoding-mode", modes, "modes, separated by commas (default: all)")
+      ->delimiter(',')
+      ->type_name("MODE,...");
+  app.add_option("--alpha", o.alpha, "weight of the entropy")->capture_default_str()->check(number(0));
+  const auto layer = whole_number<Index>(std::numeric_limits<Index>::min());
+  app.add_option("--info_layer,--info-layer", info_layer,
+                 "hidden state 0..N that is read, negative from the end (default: 80 % of N)")
+      ->check(layer);
+  add_choice<std::optional<PresetData>>(app, "--preset", s.preset,
+                                        {{"general", PresetData::general},
+                                         {"triviaqa", PresetData::triviaqa},
+                                         {"hotpotqa", PresetData::hotpotqa},
+                                         {"nq", PresetData::nq}},
+                                        "the published alpha and info_layer for the model's depth");
+  add_choice<ScoreContext>(app, "--context", o.context,
+                           {{"whole", ScoreContext::whole}, {"prompt", ScoreContext::prompt}},
+                           "what entropies are over: prompt and answer (default: whole), or the prompt");
+  app.add_option("--context-span,--context_span", span, "positions of it that count, BEGIN:END; 1: leaves out BOS");
+  app.add_flag("--final_norm,--final-norm", s.final_norm, "normalise the hidden states as before the LM head");
+  add_choice<SingleEntropy>(app, "--single_entropy,--single-entropy", o.single_entropy,
+                            {{"reference", SingleEntropy::reference}, {"negated", SingleEntropy::negated}},
+                            "the sign of mode single_entropy (default: reference, sharper is lower)");
+  add_choice<ScoreFilter>(app, "--filter", o.filter, {{"off", ScoreFilter::off}, {"on", ScoreFilter::on}},
+                          "whether activation filters (default: off)");
+  app.add_option("--relative_top,--relative-top", o.relative_top, "the filter of the dola modes and --filter on")
+      ->capture_default_str()
+      ->check(number(0, 1));
+  app.add_option("--min_tokens_to_keep,--min-tokens-to-keep", o.min_tokens_to_keep, "but never fewer than these")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  app.add_option("--relative_top_value,--relative-top-value", o.relative_top_value, "of a token that it rejects")
+      ->capture_default_str()
+      ->check(number(-std::numeric_limits<float>::max()));
+  add_choice<DolaOutput>(app, "--post_softmax,--post-softmax", o.post_softmax,
+                         {{"on", DolaOutput::log_probs}, {"off", DolaOutput::difference}},
+                         "whether a dola's differences are normalised again (default: on)");
+  app.add_option("--early_exit_layers,--early-exit-layers", layers,
+                 "candidate layers and last the mature one, 0,2,4,32; or low (default) or high");
+  app.add_option("--premature_layer,--premature-layer", premature_layer, "the one of mode dola_static")->check(layer);
+  app.add_option("--mature_layer,--mature-layer", mature_layer, "the layer that decides (default: N)")->check(layer);
+  add_choice<LayerDivergence>(
+      app, "--divergence", o.divergence,
+      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
+      "by which the layer is chosen (default: reference)");
+  app.add_option("--trace", s.trace, "write one JSON object per mode and answer to this file");
+  if (const std::optional<int> done = parse(app, argc, argv)) return *done;
+
+  if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
+  if (app.count("--info_layer") != 0) o.info_layer = info_layer;
+  if (app.count("--mature_layer") != 0) o.mature_layer = mature_layer;
+  if (app.count("--premature_layer") != 0) s.premature_layer = premature_layer;
+  if (!span.empty()) o.span = parse_span(span);
+  if (layers == "high") {
+    s.bucket = DolaBucket::high;
+  } else if (app.count("--early_exit_layers") != 0 && layers != "low") {
+    s.layers = parse_layers("--early_exit_layers", layers);
+    s.bucket.reset();
+    if (s.layers.size() < 2)
+      throw UsageError("--early_exit_layers: expected candidate layers and last the mature one, got " + layers);
+    if (o.mature_layer) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
+    o.mature_layer = s.layers.back();
+    s.layers.pop_back();
+  }
+  s.columns = detail::choose_columns(modes, s);
+  o.prefill_piece = s.model.batch;
+  detail::refuse_senseless(app, s);
+
+  if (app.count("--file") != 0)
+    s.prompt = read_all(prompt_file);
+  else if (s.prompt == "-")
+    s.prompt = read_all("-");
+  else if (escape)
+    s.prompt = unescaped(s.prompt);
+  if (s.prompt.empty()) throw UsageError("the prompt is empty");
+  for (std::string& answer : s.answers) {
+    if (escape) answer = unescaped(answer);
+    if (answer.empty()) throw UsageError("--answer: an answer is empty");
+  }
+  return s;
+}
+
+}  // namespace activation_trace::examples
