@@ -76,7 +76,7 @@ void peak_read(benchmark::State& state) {
     pool.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
       float* sums = pool.scratch(worker, end - begin).data();
       kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin,
-                       1024, ones.data(), nullptr, sums);
+                       1024, ones.data(), 0, 1, sums, 0);
       totals[static_cast<std::size_t>(worker) * 16] += sums[0];
     });
     benchmark::ClobberMemory();

@@ -39,6 +39,7 @@
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"

@@ -39,7 +39,7 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     const TinyLlama tiny(tiny_options);
     const std::vector<TokenId> ids = some_ids(60, tiny.config().vocab);
     ThreadPool pool(2);
-    Llama model(tiny.config(), tiny.weights(), {.max_context = 64, .max_batch = 32}, pool);
+    Llama model(tiny.config(), tiny.weights(), {.max_context = 64, .max_batch = 32, .sequences = 3}, pool);
     const std::vector<Index> layers{0, 1, -1};
     std::vector<float> logits(3 * static_cast<std::size_t>(tiny.config().vocab));
     const auto rows = as_matrix(std::span(logits), 3, tiny.config().vocab);
@@ -47,7 +47,17 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     observer.layers = {0, 1, 2};
     float sum = 0;
     observer.on_states = [&](Index, Index, MatrixView<const float> states) { sum += states(0, 0); };
+    const std::vector<LlamaPiece> pieces{{2, std::span(ids).first(40), &observer},
+                                         {0, std::span(ids).first(1), nullptr},
+                                         {1, std::span(ids).first(7), &observer}};
+    std::vector<float> memory(9 * static_cast<std::size_t>(tiny.config().vocab));
+    const TensorView<float, 3> exits(memory.data(), {3, 3, tiny.config().vocab});
     const auto everything = [&] {
+      for (Index s = 0; s < 3; ++s) model.rewind(0, s);
+      model.forward(pieces);
+      model.copy_sequence(2, 1);
+      for (Index s = 0; s < 3; ++s) model.rewind(1, s);
+      model.early_exit(pieces, layers, exits);
       model.rewind(0);
       model.forward(ids, observer);
       for (std::size_t i = 0; i < 3; ++i) model.forward(std::span(ids).subspan(i, 1));

@@ -111,23 +111,182 @@ void check_close(const Outcome& a, const Outcome& b, double tolerance) {
 
 }  // namespace
 
-TEST_CASE("several sequences at once are what each is alone, however the batch is cut") {
-  for (const DType dtype : {DType::f32, DType::q4_1}) {
+TEST_CASE("several sequences at once are what each is alone, bit for bit, on any number of threads") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::q8_0, DType::q4_1, DType::q6_k}) {
     TinyLlamaOptions options;
     options.dtype = dtype;
     const TinyLlama tiny(options);
-    ThreadPool pool(2);
-    for (std::size_t i = 0; i < scenarios.size(); ++i) {
-      for (const Index max_batch : {Index{512}, Index{7}, Index{2}, Index{1}}) {
+    testing::each_isa([&](Isa isa) {
+      ThreadPool single(1, isa);
+      ThreadPool two(2, isa);
+      ThreadPool five(5, isa);
+      for (std::size_t i = 0; i < scenarios.size(); ++i) {
         CAPTURE(i);
-        CAPTURE(max_batch);
-        const std::vector<Outcome> outcomes = together(tiny, scenarios[i], pool, max_batch);
-        for (std::size_t s = 0; s < outcomes.size(); ++s) {
-          CAPTURE(s);
-          // Two float results, each within the tolerance of the exact one.
-          check_close(outcomes[s], alone(tiny, scenarios[i], s, pool, 512), 2 * rounding_tolerance(tiny.config()));
-        }
+        std::vector<Outcome> expected;
+        for (std::size_t s = 0; s < scenarios[i].prompts.size(); ++s)
+          expected.push_back(alone(tiny, scenarios[i], s, single, 512));
+        CHECK(together(tiny, scenarios[i], single, 512) == expected);
+        CHECK(together(tiny, scenarios[i], two, 512) == expected);
+        CHECK(together(tiny, scenarios[i], five, 512) == expected);
       }
+    });
+  }
+}
+
+TEST_CASE("a call that is longer than a batch differs by rounding only") {
+  const TinyLlama tiny;
+  ThreadPool pool(2);
+  for (std::size_t i = 0; i < scenarios.size(); ++i) {
+    for (const Index max_batch : {Index{1}, Index{2}, Index{7}, Index{16}}) {
+      CAPTURE(i);
+      CAPTURE(max_batch);
+      const std::vector<Outcome> outcomes = together(tiny, scenarios[i], pool, max_batch);
+      for (std::size_t s = 0; s < outcomes.size();
+           ++s)  // two float results, each within the tolerance of the exact one
+        check_close(outcomes[s], alone(tiny, scenarios[i], s, pool, 512), 2 * rounding_tolerance(tiny.config()));
     }
   }
+}
+
+TEST_CASE("early exits of several sequences are those of each alone") {
+  const TinyLlama tiny;
+  const Index vocab = tiny.config().vocab;
+  ThreadPool pool(2);
+  const std::vector<std::size_t> lengths{1, 12, 5, 1};
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 20, .sequences = 4}, pool);
+  for (const std::vector<Index>& layers : {std::vector<Index>{0, 1, -1}, {1}, {-1, 1}, {0, 1}, {}}) {
+    const auto exits = static_cast<Index>(layers.size());
+    std::vector<std::vector<TokenId>> ids;
+    std::vector<LlamaPiece> pieces;
+    for (std::size_t s = 0; s < lengths.size(); ++s)
+      ids.push_back(some_ids(static_cast<Index>(lengths[s]), vocab, static_cast<std::uint32_t>(s) + 9));
+    for (const std::size_t s : {2u, 0u, 3u, 1u}) pieces.push_back({static_cast<Index>(s), ids[s], nullptr});
+    std::vector<float> memory(static_cast<std::size_t>(4 * exits * vocab) + 1);
+    const TensorView<float, 3> logits(memory.data(), {4, exits, vocab});
+    for (Index s = 0; s < 4; ++s) model.rewind(0, s);
+    model.early_exit(pieces, layers, logits);
+    Llama one(tiny.config(), tiny.weights(), {.max_context = 20}, pool);
+    std::vector<float> row_memory(static_cast<std::size_t>(exits * vocab) + 1);
+    const MatrixView<float> rows(row_memory.data(), {exits, vocab});
+    for (Index p = 0; p < 4; ++p) {
+      one.rewind(0);
+      one.early_exit(pieces[static_cast<std::size_t>(p)].ids, layers, rows);
+      for (Index i = 0; i < exits; ++i) {
+        CHECK(std::ranges::equal(logits.row(p).row(i).span(), rows.row(i).span()));
+        if (layers[static_cast<std::size_t>(i)] != -1) continue;
+        one.rewind(0);  // the top exit is what forward returns
+        CHECK(std::ranges::equal(one.forward(pieces[static_cast<std::size_t>(p)].ids), rows.row(i).span()));
+      }
+      CHECK(model.position(pieces[static_cast<std::size_t>(p)].sequence) == one.position());
+    }
+  }
+}
+
+TEST_CASE("a copied sequence continues like its origin, and neither disturbs the other") {
+  const TinyLlama tiny;
+  const std::vector<TokenId> ids = some_ids(30, tiny.config().vocab);
+  const std::vector<TokenId> other = some_ids(30, tiny.config().vocab, 99);
+  ThreadPool pool(2);
+  const auto run = [&](Llama& model, std::size_t begin, std::size_t end, const std::vector<TokenId>& from, Index s) {
+    return copied(model.forward(std::span(from).subspan(begin, end - begin), {}, s));
+  };
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40}, pool);
+  run(fresh, 0, 12, ids, 0);
+  const std::vector<float> expected = run(fresh, 12, 20, ids, 0);
+  fresh.rewind(12);
+  const std::vector<float> expected_other = run(fresh, 12, 20, other, 0);
+
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .sequences = 3}, pool);
+  run(model, 0, 25, other, 2);  // what the copy replaces
+  run(model, 0, 12, ids, 0);
+  model.copy_sequence(0, 2);
+  CHECK(model.position(2) == 12);
+  CHECK(run(model, 12, 20, other, 2) == expected_other);
+  CHECK(run(model, 12, 20, ids, 0) == expected);
+  // With a common prefix, only the rest is copied; back to a sequence that is shorter, and onto itself.
+  model.copy_sequence(0, 2, 12);
+  CHECK(model.position(2) == 20);
+  model.rewind(12, 2);
+  CHECK(run(model, 12, 20, ids, 2) == expected);
+  model.copy_sequence(1, 2);  // empty
+  CHECK(model.position(2) == 0);
+  model.copy_sequence(0, 1, 0);
+  model.copy_sequence(1, 1, 20);
+  CHECK(model.position(1) == 20);
+  model.rewind(12, 1);
+  CHECK(run(model, 12, 20, other, 1) == expected_other);
+  CHECK_THROWS_WITH_AS(model.copy_sequence(0, 2, 1),
+                       "Llama: copy_sequence from position 1, but the sequences hold 20 and 0", ArgumentError);
+  CHECK_THROWS_AS(model.copy_sequence(2, 0, 1), ArgumentError);
+  CHECK_THROWS_AS(model.copy_sequence(0, 1, -1), ArgumentError);
+  CHECK_THROWS_WITH_AS(model.copy_sequence(0, 3), "Llama: sequence 3 does not exist, there are 3", ArgumentError);
+}
+
+TEST_CASE("an exception appends no token to any sequence") {
+  const TinyLlama tiny;
+  const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
+  ThreadPool pool(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 24, .max_batch = 8, .sequences = 3}, pool);
+  for (Index s = 0; s < 3; ++s) model.fill(std::span(ids).first(static_cast<std::size_t>(2 + s)), {}, s);
+  LayerObserver throwing;
+  throwing.layers = {1};
+  throwing.on_states = [](Index, Index first, MatrixView<const float>) {
+    if (first > 4) throw std::runtime_error("enough");  // in the second batch
+  };
+  const std::vector<LlamaPiece> pieces{{0, std::span(ids).first(7), nullptr},
+                                       {1, std::span(ids).first(1), nullptr},
+                                       {2, std::span(ids).first(9), &throwing}};
+  CHECK_THROWS_WITH_AS(model.forward(pieces), "enough", std::runtime_error);
+  CHECK_THROWS_WITH_AS(model.fill(pieces), "enough", std::runtime_error);
+  for (Index s = 0; s < 3; ++s) CHECK(model.position(s) == 2 + s);
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 24}, pool);
+  fresh.fill(std::span(ids).first(3));
+  const std::vector<float> expected = copied(fresh.forward(std::span(ids).subspan(3, 5)));
+  CHECK(copied(model.forward(std::span(ids).subspan(3, 5), {}, 1)) == expected);
+}
+
+TEST_CASE("pieces that cannot be are named") {
+  const TinyLlama tiny;
+  ThreadPool pool(1);
+  CHECK_THROWS_WITH_AS(Llama(tiny.config(), tiny.weights(), {.sequences = 0}, pool),
+                       "LlamaOptions: sequences must be in 1..1024, got 0", ArgumentError);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 8, .sequences = 2}, pool);
+  CHECK(model.sequences() == 2);
+  const std::vector<TokenId> ids{1, 2, 3};
+  const std::vector<TokenId> wrong{1, 400};
+  const std::vector<TokenId> nine = some_ids(9, 320);
+  const auto forward = [&](std::vector<LlamaPiece> pieces) { model.forward(pieces); };
+  CHECK_THROWS_WITH_AS(forward({}), "Llama: pieces must not be empty", ArgumentError);
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {0, ids, nullptr}}),
+                       "Llama: sequence 0 occurs in pieces[0] and pieces[1]", ArgumentError);
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {2, ids, nullptr}}), "Llama: sequence 2 does not exist, there are 2",
+                       ArgumentError);
+  CHECK_THROWS_AS(forward({{-1, ids, nullptr}}), ArgumentError);
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, {}, nullptr}}), "Llama: pieces[1].ids must not be empty",
+                       ArgumentError);
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, wrong, nullptr}}),
+                       "Llama: pieces[1].ids[1] is 400, outside the vocabulary of 320", ArgumentError);
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, nine, nullptr}}),
+                       "Llama: 9 tokens at position 0 of sequence 1 do not fit into a context of 8", StateError);
+  LayerObserver observer;
+  observer.layers = {3};
+  observer.on_states = [](Index, Index, MatrixView<const float>) {};
+  CHECK_THROWS_AS(forward({{0, ids, nullptr}, {1, ids, &observer}}), ArgumentError);
+  observer.layers = {0};
+  observer.on_states = nullptr;
+  CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, ids, &observer}}),
+                       "LayerObserver: layers are given, but on_states is empty", ArgumentError);
+  std::vector<float> memory(2 * 2 * 2 * 320);
+  const std::vector<LlamaPiece> pieces{{0, ids, nullptr}, {1, ids, nullptr}};
+  const std::vector<Index> layers{0, -1};
+  CHECK_THROWS_WITH_AS(model.early_exit(pieces, layers, {memory.data(), {2, 1, 320}}),
+                       "Llama: expected early-exit logits of [2, 2, 320], got [2, 1, 320]", ShapeError);
+  CHECK_THROWS_WITH_AS(model.early_exit(pieces, layers, {memory.data(), {2, 2, 320}, {1280, 320, 1}}),
+                       "Llama: the rows of early-exit logits must be evenly spaced", ShapeError);
+  CHECK_THROWS_AS(model.early_exit(pieces, layers, {memory.data(), {2, 2, 320}, {1280, 640, 2}}), ShapeError);
+  CHECK_THROWS_AS((void)model.position(2), ArgumentError);
+  CHECK_THROWS_AS(model.rewind(0, 2), ArgumentError);
+  CHECK_THROWS_AS(model.forward(ids, {}, 2), ArgumentError);
+  CHECK(model.position(0) == 0);
+  CHECK(model.position(1) == 0);
 }

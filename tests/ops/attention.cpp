@@ -119,6 +119,41 @@ TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole"
   });
 }
 
+TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
+  std::mt19937 random(3);
+  const Index D = 24;
+  const std::pair<Index, Index> lengths[] = {{1, 9}, {5, 5}, {100, 230}, {0, 4}, {1, 61}, {3, 3}, {17, 40}, {2, 31}};
+  std::vector<std::vector<float>> memory;
+  std::vector<AttentionPart> parts;
+  std::vector<std::vector<float>> together;
+  for (const auto& [n, t] : lengths) {
+    together.emplace_back(static_cast<std::size_t>(n * 6 * D) + 1);
+    memory.push_back(testing::normal_floats(n * 6 * D + 1, random));
+    const Heads q(memory.back().data(), {n, 6, D});
+    memory.push_back(testing::normal_floats(t * 2 * D, random));
+    const Heads k(memory.back().data(), {t, 2, D});
+    memory.push_back(testing::normal_floats(t * 2 * D, random));
+    parts.push_back({q, k, Heads(memory.back().data(), {t, 2, D}), {together.back().data(), {n, 6, D}}});
+  }
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(3, isa);
+    ThreadPool single(1, isa);
+    attention(pool, parts);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      std::vector<float> alone(together[i].size());
+      attention(single, parts[i].q, parts[i].k, parts[i].v, {alone.data(), parts[i].out.extents()});
+      CAPTURE(i);
+      CHECK(alone == together[i]);
+      std::ranges::fill(together[i], 0.0f);
+    }
+    attention(pool, std::span<const AttentionPart>{});
+  });
+  parts[3].k = Heads(memory[0].data(), {4, 3, 2});
+  parts[3].v = parts[3].k;
+  ThreadPool pool(1);
+  CHECK_THROWS_AS(attention(pool, parts), ShapeError);
+}
+
 TEST_CASE("equal keys average the values; keys beyond the query are not looked at") {
   testing::each_isa([&](Isa isa) {
     ThreadPool pool(1, isa);

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -122,6 +123,38 @@ TEST_CASE("packing decodes every storage type bit for bit: rows of the identity 
           different += static_cast<double>(y[static_cast<std::size_t>(k * m + r)]) !=
                        expected[static_cast<std::size_t>(r * d + k)];
       CHECK(different == 0);
+    });
+  }
+}
+
+TEST_CASE("by row, every row is what it is alone, bit for bit") {
+  std::mt19937 random(7);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const Index d = block_elements(dtype) == 1    ? 301
+                    : block_elements(dtype) == 32 ? 608
+                                                  : 512;  // 608: an odd last pair
+    const testing::RandomMatrix a(dtype, 43, d, random);
+    const testing::RandomMatrix b(DType::f32, 6, d, random);
+    const std::vector<float> x = testing::normal_floats(17 * d, random);
+    testing::each_isa([&](Isa isa) {
+      ThreadPool one(1, isa);
+      ThreadPool three(3, isa);
+      std::vector<float> alone(17 * 49);
+      for (Index i = 0; i < 17; ++i) {
+        const MatrixView<const float> row = testing::matrix(x, 17, d).slice(0, i, i + 1);
+        matmul(one, row, a.view(), {alone.data() + i * 49, {1, 43}});
+        matmul(one, row, b.view(), {alone.data() + i * 49 + 43, {1, 6}});
+      }
+      for (Index n = 0; n <= 17; ++n) {
+        std::vector<float> y(static_cast<std::size_t>(n) * 49 + 1, 7.0f);
+        const MatrixView<float> all(y.data(), {n, 49});
+        const MatmulTarget targets[] = {{a.view(), all.slice(1, 0, 43)}, {b.view(), all.slice(1, 43, 49)}};
+        matmul_by_row(three, testing::matrix(x, 17, d).slice(0, 0, n), targets);
+        CAPTURE(n);
+        CHECK(std::equal(y.begin(), y.end() - 1, alone.begin()));
+        CHECK(y.back() == 7.0f);
+      }
     });
   }
 }

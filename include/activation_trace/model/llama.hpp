@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,13 +12,9 @@
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
-#include "activation_trace/model/rope_frequencies.hpp"
+#include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/weights.hpp"
-#include "activation_trace/ops/attention.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/rms_norm.hpp"
-#include "activation_trace/ops/rope.hpp"
-#include "activation_trace/ops/silu_multiply.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -38,29 +33,29 @@ struct LlamaOptions {
 /// arrive in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory
 /// is allocated by the constructor. Not thread-safe.
 ///
-/// Results are the same bit for bit for any number of threads, and for any cut of the tokens into batches of four
-/// or more. Fewer rows go through other kernels and may differ by rounding: decoding against prefill, several
-/// sequences at once against one at a time, and the top of the last position, which is computed alone unless h_N of
-/// others is observed.
+/// Results are the same bit for bit for any number of threads, for any cut of the tokens into batches of four or more,
+/// and for several sequences in one call and in a call each, if the call is not longer than max_batch. Fewer than four
+/// rows of a sequence go through other kernels and may differ by rounding: decoding against prefill, and the top of
+/// the last position, which is computed alone unless h_N of others is observed.
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must the pool. Throws ArgumentError for an
   /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit.
   Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool);
 
-  [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
-  [[nodiscard]] const LlamaWeights& weights() const noexcept { return weights_; }
+  [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
+  [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
   /// The threads it works on, for those who work in turns with it.
-  [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
-  [[nodiscard]] Index max_context() const noexcept { return caches_.front().capacity(); }
-  [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(caches_.size()); }
+  [[nodiscard]] ThreadPool& pool() const noexcept { return blocks_.pool(); }
+  [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }
+  [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(blocks_.caches().size()); }
 
   // Every call below throws ArgumentError for a sequence that does not exist.
 
   /// Tokens in the sequence's cache, which is also the position of the next one.
-  [[nodiscard]] Index position(Index sequence = 0) const { return caches_[checked(sequence)].size(); }
+  [[nodiscard]] Index position(Index sequence = 0) const { return blocks_.caches()[checked(sequence)].size(); }
   /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position(sequence).
-  void rewind(Index position, Index sequence = 0) { caches_[checked(sequence)].rewind(position); }
+  void rewind(Index position, Index sequence = 0) { cache(sequence).rewind(position); }
   /// Makes `to` equal to `from`. Positions before `begin` must be equal already and are not copied. Throws
   /// ArgumentError if one of the two has fewer than `begin` positions.
   void copy_sequence(Index from, Index to, Index begin = 0);
@@ -91,8 +86,13 @@ class Llama {
  private:
   static constexpr Index max_sequences = 1024;
 
-  static Index checked_batch(const LlamaOptions& options, const LlamaConfig& config);
-  static std::vector<KvCache> make_caches(const LlamaOptions& options, const LlamaConfig& config);
+  static detail::LlamaBlocks make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
+                                         ThreadPool& pool);
+  static void check(const LlamaOptions& options, const LlamaConfig& config);
+  static Index max_rows(const LlamaOptions& options) {
+    return std::min(options.max_batch, options.max_context * options.sequences);
+  }
+  [[nodiscard]] KvCache& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
   [[nodiscard]] std::size_t checked(Index sequence) const;
   void check(std::span<const LlamaPiece> pieces) const;
 
@@ -100,73 +100,38 @@ class Llama {
   /// exit_states_. The caches count the new positions only after advance().
   void run(std::span<const LlamaPiece> pieces);
   void run_batch();
+  /// `logits` [rows, V] of the first rows of exit_states_, each as it is alone.
+  void multiply_lm_head(Index rows, MatrixView<float> logits);
   void advance(std::span<const LlamaPiece> pieces);
   /// The rows of a run, counted from its end, whose h_N somebody needs.
   [[nodiscard]] Index needed_rows(const detail::LlamaRun& run) const;
   /// Hands out h_layer of the batch.
   void show(Index layer, MatrixView<const float> states);
 
-  /// Whether the last block is computed for the needed rows only: nobody reads the others.
-  enum class Rows { all, needed };
-  /// y <- W_o attention(y). All rows enter the caches; x and y shrink to the rows that are computed from here on.
-  void attend(Index block, MatrixView<float>& x, MatrixView<float>& y, Rows rows);
-  /// Moves the needed rows of x and y to the front.
-  void trim(MatrixView<float>& x, MatrixView<float>& y);
-  /// [n, heads * D] as [n, heads, D].
-  [[nodiscard]] TensorView<float, 3> in_heads(MatrixView<float> m) const;
-  /// y <- W_down (silu(W_gate y) * W_up y).
-  void feed_forward(Index block, MatrixView<float> y);
-  /// x <- x + y, then y <- RMSNorm(x): the end of one half of a block and the start of the next in one pass.
-  void add_and_norm(MatrixView<float> x, MatrixView<float> y, std::span<const float> weight);
-  /// Calls f(begin, end) for ranges of [0, rows), in parallel; one row is not worth waking the workers.
-  template <class F>
-  void for_each_rows(Index rows, const F& f);
-  /// The same for the batch's rows: f(run, begin, end), counted within the run.
-  template <class F>
-  void for_each_run(const F& f);
-
-  LlamaConfig config_;
-  LlamaWeights weights_;
-  ThreadPool* pool_;
-  std::vector<KvCache> caches_;  // one per sequence
-  RopeTable rope_;
+  detail::LlamaBlocks blocks_;
   detail::LlamaBatch batch_;
-  Index max_batch_;
-  Buffer<float> x_;                   // [max_batch, d] residual stream
-  Buffer<float> y_;                   // [max_batch, d] its norm, then what is added to it next
-  Buffer<float> q_;                   // [max_batch, heads * D] queries, then attention's output
-  Buffer<float> k_;                   // [max_batch, kv_heads * D] on their way to the caches
-  Buffer<float> v_;                   // the same
-  Buffer<float> gate_;                // [max_batch, F]
-  Buffer<float> up_;                  // [max_batch, F]
-  Buffer<float> logits_;              // [sequences, V]
-  Buffer<float> exit_states_;         // [sequences * (N + 1), d]
-  std::vector<Index> exits_;          // layers whose last state the current call returns logits of
-  std::vector<AttentionPart> parts_;  // one per run
+  Buffer<float> logits_;       // [sequences, V]
+  Buffer<float> exit_states_;  // [sequences * (N + 1), d]
+  std::vector<Index> exits_;   // layers whose last state the current call returns logits of
 };
 
 inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool)
-    : config_((config.validate(), std::move(config))),
-      weights_((weights.validate(config_), std::move(weights))),
-      pool_(&pool),
-      caches_(make_caches(options, config_)),
-      rope_(rope_frequencies(config_.rope, config_.head_dim), options.max_context),
-      batch_(options.sequences, checked_batch(options, config_)),
-      max_batch_(checked_batch(options, config_)),
-      x_(max_batch_ * config_.hidden),
-      y_(max_batch_ * config_.hidden),
-      q_(max_batch_ * config_.heads * config_.head_dim),
-      k_(max_batch_ * config_.kv_heads * config_.head_dim),
-      v_(max_batch_ * config_.kv_heads * config_.head_dim),
-      gate_(max_batch_ * config_.ffn),
-      up_(max_batch_ * config_.ffn),
-      logits_(options.sequences * config_.vocab),
-      exit_states_(options.sequences * (config_.layers + 1) * config_.hidden) {
-  exits_.reserve(static_cast<std::size_t>(config_.layers + 1));
-  parts_.reserve(static_cast<std::size_t>(options.sequences));
+    : blocks_(make_blocks(std::move(config), std::move(weights), options, pool)),
+      batch_(options.sequences, max_rows(options)),
+      logits_(options.sequences * this->config().vocab),
+      exit_states_(options.sequences * (this->config().layers + 1) * this->config().hidden) {
+  exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
 }
 
-inline Index Llama::checked_batch(const LlamaOptions& options, const LlamaConfig& config) {
+inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
+                                              ThreadPool& pool) {
+  config.validate();
+  weights.validate(config);
+  check(options, config);
+  return {std::move(config), std::move(weights), options.max_context, max_rows(options), options.sequences, pool};
+}
+
+inline void Llama::check(const LlamaOptions& options, const LlamaConfig& config) {
   if (options.max_context < 1 || options.max_context > config.max_context)
     throw ArgumentError("LlamaOptions: max_context must be in 1.." + std::to_string(config.max_context) +
                         ", the model's context, got " + std::to_string(options.max_context));
@@ -175,15 +140,6 @@ inline Index Llama::checked_batch(const LlamaOptions& options, const LlamaConfig
   if (options.sequences < 1 || options.sequences > max_sequences)
     throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
                         std::to_string(options.sequences));
-  return std::min(options.max_batch, options.max_context * options.sequences);
-}
-
-inline std::vector<KvCache> Llama::make_caches(const LlamaOptions& options, const LlamaConfig& config) {
-  checked_batch(options, config);
-  std::vector<KvCache> caches;
-  for (Index i = 0; i < options.sequences; ++i)
-    caches.emplace_back(config.layers, options.max_context, config.kv_heads * config.head_dim);
-  return caches;
 }
 
 inline std::size_t Llama::checked(Index sequence) const {
@@ -194,14 +150,14 @@ inline std::size_t Llama::checked(Index sequence) const {
 }
 
 inline void Llama::copy_sequence(Index from, Index to, Index begin) {
-  KvCache& source = caches_[checked(from)];
-  KvCache& target = caches_[checked(to)];
+  KvCache& source = cache(from);
+  KvCache& target = cache(to);
   const Index end = source.size();
   if (begin < 0 || begin > std::min(end, target.size()))
     throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
                         std::to_string(end) + " and " + std::to_string(target.size()));
   if (from == to) return;
-  pool_->for_each_range(config_.layers, 1, [&](Index first, Index last, int) {
+  pool().for_each_range(config().layers, 1, [&](Index first, Index last, int) {
     for (Index block = first; block < last; ++block) {
       std::ranges::copy(source.keys(block, begin, end).span(), target.keys(block, begin, end).data());
       std::ranges::copy(source.values(block, begin, end).span(), target.values(block, begin, end).data());
@@ -233,10 +189,10 @@ inline void Llama::early_exit(std::span<const TokenId> ids, std::span<const Inde
 
 inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces) {
   const auto count = static_cast<Index>(pieces.size());
-  exits_.assign(1, config_.layers);
+  exits_.assign(1, config().layers);
   run(pieces);
-  const MatrixView<float> logits = logits_.matrix(count, config_.vocab);
-  matmul(*pool_, exit_states_.matrix(count, config_.hidden), weights_.lm_head, logits);
+  const MatrixView<float> logits = logits_.matrix(count, config().vocab);
+  multiply_lm_head(count, logits);
   advance(pieces);
   return logits;
 }
@@ -251,25 +207,24 @@ inline void Llama::early_exit(std::span<const LlamaPiece> pieces, std::span<cons
                               TensorView<float, 3> logits) {
   const auto exits = static_cast<Index>(layers.size());
   const auto count = static_cast<Index>(pieces.size());
-  if (exits > config_.layers + 1)
+  if (exits > config().layers + 1)
     throw ArgumentError("Llama: " + std::to_string(exits) + " early exits asked of a model of " +
-                        std::to_string(config_.layers) + " blocks");
+                        std::to_string(config().layers) + " blocks");
   using Shape = TensorView<float, 3>::Extents;
   const auto text = [](const Shape& shape) {
     return "[" + (shape[0] == 1 ? "" : std::to_string(shape[0]) + ", ") + std::to_string(shape[1]) + ", " +
            std::to_string(shape[2]) + "]";
   };
-  const Shape expected{count, exits, config_.vocab};
+  const Shape expected{count, exits, config().vocab};
   if (logits.extents() != expected)
     throw ShapeError("Llama: expected early-exit logits of " + text(expected) + ", got " + text(logits.extents()));
   detail::check_contiguous_rows("Llama: early-exit logits", logits);
-  if (count > 1 && logits.stride(0) != exits * logits.stride(1))
+  if (count > 1 && exits > 0 && logits.stride(0) != exits * logits.stride(1))
     throw ShapeError("Llama: the rows of early-exit logits must be evenly spaced");
   exits_.clear();
-  for (const Index layer : layers) exits_.push_back(resolve_layer(layer, config_.layers));
+  for (const Index layer : layers) exits_.push_back(resolve_layer(layer, config().layers));
   run(pieces);
-  matmul(*pool_, exit_states_.matrix(count * exits, config_.hidden), weights_.lm_head,
-         {logits.data(), {count * exits, config_.vocab}, {logits.stride(1), 1}});
+  multiply_lm_head(count * exits, {logits.data(), {count * exits, config().vocab}, {logits.stride(1), 1}});
   advance(pieces);
 }
 
@@ -290,13 +245,13 @@ inline void Llama::check(std::span<const LlamaPiece> pieces) const {
                        (sequences() == 1 ? "" : " of sequence " + std::to_string(sequence)) +
                        " do not fit into a context of " + std::to_string(max_context()));
     for (std::size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] < 0 || ids[i] >= config_.vocab)
+      if (ids[i] < 0 || ids[i] >= config().vocab)
         throw ArgumentError("Llama: " + name() + "[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
-                            ", outside the vocabulary of " + std::to_string(config_.vocab));
+                            ", outside the vocabulary of " + std::to_string(config().vocab));
     if (observer == nullptr) continue;
     if (!observer->layers.empty() && !observer->on_states)
       throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
-    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config_.layers));
+    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config().layers));
   }
 }
 
@@ -315,36 +270,25 @@ inline void Llama::run(std::span<const LlamaPiece> pieces) {
   }
 }
 
+inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
+  const MatmulTarget target{weights().lm_head, logits};
+  matmul_by_row(pool(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
+}
+
 inline void Llama::advance(std::span<const LlamaPiece> pieces) {
-  for (const LlamaPiece& piece : pieces) caches_[checked(piece.sequence)].advance(static_cast<Index>(piece.ids.size()));
+  for (const LlamaPiece& piece : pieces) cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
 }
 
 inline void Llama::run_batch() {
-  const Index layers = config_.layers;
-  const auto block = [&](Index i) -> const LlamaLayerWeights& { return weights_.layers[static_cast<std::size_t>(i)]; };
-  MatrixView<float> x = x_.matrix(batch_.rows(), config_.hidden);
-  MatrixView<float> y = y_.matrix(batch_.rows(), config_.hidden);
-  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
-    for (Index i = begin; i < end; ++i)
-      weights_.embedding.decode_row(run.ids[static_cast<std::size_t>(i)], x.row(run.row + i).span());
-    rms_norm(x.slice(0, run.row + begin, run.row + end), block(0).attention_norm, config_.rms_norm_eps,
-             y.slice(0, run.row + begin, run.row + end), pool_->isa());
-  });
-  for (Index i = 0; i < layers; ++i) {
-    show(i, x);
-    const bool last = i + 1 == layers;
-    attend(i, x, y, last ? Rows::needed : Rows::all);
-    if (batch_.rows() == 0) return;
-    add_and_norm(x, y, block(i).ffn_norm);
-    feed_forward(i, y);
-    add_and_norm(x, y, last ? weights_.final_norm : block(i + 1).attention_norm);
-  }
-  show(layers, y);
+  batch_.arrange();
+  blocks_.run(
+      batch_, [this](const detail::LlamaRun& run) { return needed_rows(run); },
+      [this](Index layer, MatrixView<const float> states) { show(layer, states); });
 }
 
 inline Index Llama::needed_rows(const detail::LlamaRun& run) const {
-  const bool exits = run.ends_piece && std::ranges::find(exits_, config_.layers) != exits_.end();
-  const bool shown = run.shows(config_.layers, config_.layers);
+  const bool exits = run.ends_piece && std::ranges::find(exits_, config().layers) != exits_.end();
+  const bool shown = run.shows(config().layers, config().layers);
   return std::max<Index>(exits ? 1 : 0, shown ? run.rows - run.observed_begin() : 0);
 }
 
@@ -354,108 +298,11 @@ inline void Llama::show(Index layer, MatrixView<const float> states) {
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
         std::ranges::copy(states.row(run.row + run.rows - 1).span(),
-                          exit_states_.data() + (run.piece * exits + i) * config_.hidden);
-    if (run.shows(layer, config_.layers))
+                          exit_states_.data() + (run.piece * exits + i) * config().hidden);
+    if (run.shows(layer, config().layers))
       run.observer->on_states(layer, run.position + run.observed_begin(),
                               states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));
   }
-}
-
-inline void Llama::attend(Index block, MatrixView<float>& x, MatrixView<float>& y, Rows rows) {
-  const LlamaLayerWeights& w = weights_.layers[static_cast<std::size_t>(block)];
-  const MatrixView<float> k = k_.matrix(batch_.rows(), config_.kv_heads * config_.head_dim);
-  const MatrixView<float> v = v_.matrix(batch_.rows(), config_.kv_heads * config_.head_dim);
-  MatrixView<float> q = q_.matrix(batch_.rows(), config_.heads * config_.head_dim);
-  const bool trims = rows == Rows::needed && std::ranges::any_of(batch_.runs(), [&](const detail::LlamaRun& run) {
-                       return needed_rows(run) < run.rows;
-                     });
-  const std::array<MatmulTarget, 3> targets{{{w.k, k}, {w.v, v}, {w.q, q}}};
-  matmul(*pool_, y, std::span(targets).first(trims ? 2 : 3));
-  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
-    KvCache& cache = caches_[static_cast<std::size_t>(run.sequence)];
-    const MatrixView<float> keys = k.slice(0, run.row + begin, run.row + end);
-    const MatrixView<float> values = v.slice(0, run.row + begin, run.row + end);
-    rope(keys, config_.kv_heads, run.position + begin, rope_, config_.rope.layout);
-    std::ranges::copy(keys.span(), cache.keys(block, run.position + begin, run.position + end).data());
-    std::ranges::copy(values.span(), cache.values(block, run.position + begin, run.position + end).data());
-  });
-  if (trims) {
-    trim(x, y);
-    if (batch_.rows() == 0) return;
-    q = q.slice(0, 0, batch_.rows());
-    matmul(*pool_, y, w.q, q);
-  }
-  for_each_run([&](const detail::LlamaRun& run, Index begin, Index end) {
-    rope(q.slice(0, run.row + begin, run.row + end), config_.heads, run.position + begin, rope_, config_.rope.layout);
-  });
-  parts_.clear();
-  for (const detail::LlamaRun& run : batch_.runs()) {
-    KvCache& cache = caches_[static_cast<std::size_t>(run.sequence)];
-    const TensorView<float, 3> queries = in_heads(q.slice(0, run.row, run.row + run.rows));
-    const Index end = run.position + run.rows;
-    parts_.push_back({queries, in_heads(cache.keys(block, 0, end)), in_heads(cache.values(block, 0, end)), queries});
-  }
-  attention(*pool_, parts_);
-  matmul(*pool_, q, w.o, y);
-}
-
-inline void Llama::trim(MatrixView<float>& x, MatrixView<float>& y) {
-  const auto move = [&](Index from, Index to, Index count) {
-    for (const MatrixView<float>& m : {x, y})
-      std::ranges::copy(m.slice(0, from, from + count).span(), m.slice(0, to, to + count).data());
-  };
-  batch_.trim([&](const detail::LlamaRun& run) { return needed_rows(run); }, move);
-  x = x.slice(0, 0, batch_.rows());
-  y = y.slice(0, 0, batch_.rows());
-}
-
-inline TensorView<float, 3> Llama::in_heads(MatrixView<float> m) const {
-  const Index dim = config_.head_dim;
-  return {m.data(), {m.extent(0), m.extent(1) / dim, dim}, {m.stride(0), dim, 1}};
-}
-
-inline void Llama::feed_forward(Index block, MatrixView<float> y) {
-  const LlamaLayerWeights& w = weights_.layers[static_cast<std::size_t>(block)];
-  const Index rows = y.extent(0);
-  const MatrixView<float> gate = gate_.matrix(rows, config_.ffn);
-  const MatrixView<float> up = up_.matrix(rows, config_.ffn);
-  const std::array<MatmulTarget, 2> targets{{{w.gate, gate}, {w.up, up}}};
-  matmul(*pool_, y, targets);
-  for_each_rows(rows, [&](Index begin, Index end) {
-    const std::span<float> gated = gate.slice(0, begin, end).span();
-    silu_multiply(gated, up.slice(0, begin, end).span(), gated, pool_->isa());
-  });
-  matmul(*pool_, gate, w.down, y);
-}
-
-inline void Llama::add_and_norm(MatrixView<float> x, MatrixView<float> y, std::span<const float> weight) {
-  for_each_rows(x.extent(0), [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      float* to = x.row(i).data();
-      const float* term = y.row(i).data();
-      for (Index c = 0; c < config_.hidden; ++c) to[c] += term[c];
-    }
-    rms_norm(x.slice(0, begin, end), weight, config_.rms_norm_eps, y.slice(0, begin, end), pool_->isa());
-  });
-}
-
-template <class F>
-void Llama::for_each_rows(Index rows, const F& f) {
-  if (rows == 1)
-    f(Index{0}, Index{1});
-  else
-    pool_->for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
-}
-
-template <class F>
-void Llama::for_each_run(const F& f) {
-  for_each_rows(batch_.rows(), [&](Index begin, Index end) {
-    for (const detail::LlamaRun& run : batch_.runs()) {
-      const Index first = std::max(begin - run.row, Index{0});
-      const Index last = std::min(end - run.row, run.rows);
-      if (first < last) f(run, first, last);
-    }
-  });
 }
 
 }  // namespace v0

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -73,6 +75,16 @@ class LlamaBatch {
                      .observer = piece.observer});
     rows_ += count;
     return count;
+  }
+
+  /// Short runs first, then the others: few changes from one kernel to another.
+  void arrange() {
+    std::ranges::sort(runs_, {}, [](const LlamaRun& run) { return std::pair(run.rows >= few_rows, run.piece); });
+    Index row = 0;
+    for (LlamaRun& run : runs_) {
+      run.row = row;
+      row += run.rows;
+    }
   }
 
   /// Keeps the last `kept_rows(run)` rows of every run. Calls move(from, to, count) where rows of the batch lie

@@ -139,7 +139,7 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
           const Index visible = k.extent(0) - n + i + 1;
           kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(k.data() + g * k.stride(1)),
                            k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
-                           q.data() + i * q.stride(0) + h * q.stride(1), nullptr, weights);
+                           q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
           const float total = kernels.exponentiate_row(weights, visible, padded, scale);
           float* result = out.data() + i * out.stride(0) + h * out.stride(1);

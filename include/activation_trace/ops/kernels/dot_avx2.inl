@@ -1,13 +1,16 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// One row of x times rows of w, dequantised in registers with 256-bit vectors. Also used on processors with
-// AVX-512: at these rates memory is the limit, not the width.
+// A few rows of x times rows of w, dequantised in registers with 256-bit vectors. Also used on processors with
+// AVX-512: at these rates memory is the limit, not the width. A row of w is decoded once for up to dot_group rows of
+// x, and each of them is summed in the same order as alone.
 //
 // Four- to six-bit quanta are not unpacked into a lane each (widen, convert, multiply: 4 to 5 instructions for 8
 // weights). 32-bit lanes are masked where the quantum lies and converted as they are, quantum * 2^k, and x has been
 // multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
 // Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
+
+constexpr Index dot_group = 5;
 
 // Elements of `arranged` after the x values: what offsets are multiplied by.
 //   q4_0, q4_1: per pair of blocks 64 x, later 4 sums; an odd last pair is filled up with zeros
@@ -91,53 +94,69 @@ inline void arrange(DType dtype, const float* x, Index cols, float* out) {
   return _mm256_permutevar8x32_ps(v, _mm256_set1_epi32(lane));
 }
 
-/// Sum of q x over the bytes of v, each of which holds a quantum in its low bits.
-[[gnu::always_inline]] inline F sum_bytes(__m256i v, int mask, const float* x) {
-  F even = masked(v, mask) * load(x);
-  F odd = masked(v, mask << 8) * load(x + 8);
-  even = multiply_add(masked(v, mask << 16), load(x + 16), even);
-  odd = multiply_add(masked(v, mask << 24), load(x + 24), odd);
+/// The quanta in the low bits of the bytes of v, as they lie: byte b of every lane is w[b] = quantum * 2^(8 b).
+[[gnu::always_inline]] inline void unpack_bytes(__m256i v, int mask, F (&w)[4]) {
+  for (int b = 0; b < 4; ++b) w[b] = masked(v, mask << (8 * b));
+}
+
+/// Eight partial sums of 32 products.
+[[gnu::always_inline]] inline F dot32(const F (&w)[4], const float* x) {
+  F even = w[0] * load(x);
+  F odd = w[1] * load(x + 8);
+  even = multiply_add(w[2], load(x + 16), even);
+  odd = multiply_add(w[3], load(x + 24), odd);
   return even + odd;
 }
 
-// dot_row<T>: 8 partial sums of one row of w times x.
+// dot_*: totals[i] = 8 partial sums of one row of w times row i of x, which for quanta of four to six bits is arranged.
 
-template <class T>
-[[gnu::always_inline]] inline F dot_row(const std::byte* w, Index cols, const float* x, const float* /*arranged*/) {
+template <class T, Index n>
+[[gnu::always_inline]] inline void dot_scalars(const std::byte* w, Index cols, const float* x, Index stride,
+                                               F (&totals)[n]) {
   constexpr Index size = static_cast<Index>(sizeof(T));
-  F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  F sums[n][4];
+  for (Index r = 0; r < n; ++r)
+    for (Index j = 0; j < 4; ++j) sums[r][j] = set(0.0f);
   Index i = 0;
   for (; i + 32 <= cols; i += 32) {
 #pragma GCC unroll 4
-    for (Index j = 0; j < 4; ++j)
-      sums[j] = multiply_add(load_vector<T>(w + (i + j * 8) * size), load(x + i + j * 8), sums[j]);
+    for (Index j = 0; j < 4; ++j) {
+      const F v = load_vector<T>(w + (i + j * 8) * size);
+#pragma GCC unroll 8
+      for (Index r = 0; r < n; ++r) sums[r][j] = multiply_add(v, load(x + r * stride + i + j * 8), sums[r][j]);
+    }
   }
-  for (; i + 8 <= cols; i += 8) sums[0] = multiply_add(load_vector<T>(w + i * size), load(x + i), sums[0]);
-  float rest = 0.0f;
-  for (; i < cols; ++i) rest += load_scalar<T>(w + i * size) * x[i];
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]) + _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
+  for (; i + 8 <= cols; i += 8)
+    for (Index r = 0; r < n; ++r)
+      sums[r][0] = multiply_add(load_vector<T>(w + i * size), load(x + r * stride + i), sums[r][0]);
+  for (Index r = 0; r < n; ++r) {
+    float rest = 0.0f;
+    for (Index c = i; c < cols; ++c) rest += load_scalar<T>(w + c * size) * x[r * stride + c];
+    totals[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]) +
+                _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
+  }
 }
 
-template <>
-[[gnu::always_inline]] inline F dot_row<Q8_0Block>(const std::byte* w, Index cols, const float* x, const float*) {
-  F total = set(0.0f);
+template <Index n>
+[[gnu::always_inline]] inline void dot_q8_0(const std::byte* w, Index cols, const float* x, Index stride,
+                                            F (&totals)[n]) {
   for (Index i = 0; i < cols; i += 32, w += sizeof(Q8_0Block)) {
     Half d;
     std::memcpy(&d, w, sizeof(d));
     const auto* q = reinterpret_cast<const std::int8_t*>(w + offsetof(Q8_0Block, q));
-    F even = to_float(load_i8(q)) * load(x + i);
-    F odd = to_float(load_i8(q + 8)) * load(x + i + 8);
-    even = multiply_add(to_float(load_i8(q + 16)), load(x + i + 16), even);
-    odd = multiply_add(to_float(load_i8(q + 24)), load(x + i + 24), odd);
-    total = multiply_add(even + odd, set(widen(d)), total);
+    const F scale = set(widen(d));
+    F v[4];
+    for (Index j = 0; j < 4; ++j) v[j] = to_float(load_i8(q + j * 8));
+#pragma GCC unroll 8
+    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(dot32(v, x + r * stride + i), scale, totals[r]);
   }
-  return total;
 }
 
-/// Adds the products of two blocks of 16 bytes, one in each half, and those of their offsets.
-template <class T>
+/// Adds the products of two blocks of 16 bytes, one in each half, and those of their offsets. `x` is the arranged
+/// values' first, `sums` the distance from there to the offsets' factors.
+template <class T, Index n>
 [[gnu::always_inline]] inline void add_nibble_blocks(const std::byte* first, const std::byte* second, const float* x,
-                                                     const float* sums, F& total, __m128& offsets) {
+                                                     Index sums, Index stride, F (&totals)[n], __m128 (&offsets)[n]) {
   using Header = std::conditional_t<std::is_same_v<T, Q4_1Block>, std::uint32_t, std::uint16_t>;  // (d, m) or d
   Header h0;
   Header h1;
@@ -145,48 +164,52 @@ template <class T>
   std::memcpy(&h1, second, sizeof(h1));
   const auto both = static_cast<std::int64_t>(static_cast<std::uint64_t>(h1) << 32 | h0);
   const __m128 header = _mm_cvtph_ps(_mm_cvtsi64_si128(both));  // d0, m0, d1, m1
-  const __m256i v = load_bytes(first + sizeof(Header), second + sizeof(Header));
-  F even = masked(v, 0xf) * load(x);
-  F odd = masked(v, 0xf0) * load(x + 8);
-  even = multiply_add(masked(v, 0xf00), load(x + 16), even);
-  odd = multiply_add(masked(v, 0xf000), load(x + 24), odd);
-  even = multiply_add(masked(v, 0xf0000), load(x + 32), even);
-  odd = multiply_add(masked(v, 0xf00000), load(x + 40), odd);
-  even = multiply_add(masked(v, 0xf000000), load(x + 48), even);
-  odd = multiply_add(_mm256_cvtepi32_ps(_mm256_srli_epi32(v, 28)), load(x + 56), odd);
   const F scale = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(header), _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
-  total = multiply_add(even + odd, scale, total);
-  offsets = _mm_fmadd_ps(header, _mm_loadu_ps(sums), offsets);
+  const __m256i v = load_bytes(first + sizeof(Header), second + sizeof(Header));
+  const F w[8] = {masked(v, 0xf),     masked(v, 0xf0),     masked(v, 0xf00),     masked(v, 0xf000),
+                  masked(v, 0xf0000), masked(v, 0xf00000), masked(v, 0xf000000), to_float(_mm256_srli_epi32(v, 28))};
+#pragma GCC unroll 8
+  for (Index r = 0; r < n; ++r, x += stride) {
+    F even = w[0] * load(x);
+    F odd = w[1] * load(x + 8);
+    even = multiply_add(w[2], load(x + 16), even);
+    odd = multiply_add(w[3], load(x + 24), odd);
+    even = multiply_add(w[4], load(x + 32), even);
+    odd = multiply_add(w[5], load(x + 40), odd);
+    even = multiply_add(w[6], load(x + 48), even);
+    odd = multiply_add(w[7], load(x + 56), odd);
+    totals[r] = multiply_add(even + odd, scale, totals[r]);
+    offsets[r] = _mm_fmadd_ps(header, _mm_loadu_ps(x + sums), offsets[r]);
+  }
 }
 
-template <class T>
-[[gnu::always_inline]] inline F dot_nibble_blocks(const std::byte* w, Index cols, const float* arranged) {
+template <class T, Index n>
+[[gnu::always_inline]] inline void dot_nibble_blocks(const std::byte* w, Index cols, const float* x, Index stride,
+                                                     F (&totals)[n]) {
   constexpr Index size = static_cast<Index>(sizeof(T));
   const Index pairs = (cols + 63) / 64;
-  const float* offsets = arranged + pairs * 64;
-  F total = set(0.0f);
-  __m128 offset_total = _mm_setzero_ps();
+  __m128 offsets[n];
+  for (Index r = 0; r < n; ++r) offsets[r] = _mm_setzero_ps();
   for (Index p = 0; p < cols / 64; ++p)
-    add_nibble_blocks<T>(w + p * 2 * size, w + (p * 2 + 1) * size, arranged + p * 64, offsets + p * 4, total,
-                         offset_total);
+    add_nibble_blocks<T, n>(w + p * 2 * size, w + (p * 2 + 1) * size, x + p * 64, pairs * 64 - p * 60, stride, totals,
+                            offsets);
   if (cols % 64 != 0) {
     constexpr T nothing{};
     const Index p = pairs - 1;
-    add_nibble_blocks<T>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), arranged + p * 64,
-                         offsets + p * 4, total, offset_total);
+    add_nibble_blocks<T, n>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), x + p * 64,
+                            pairs * 64 - p * 60, stride, totals, offsets);
   }
-  return total + _mm256_insertf128_ps(_mm256_setzero_ps(), offset_total, 0);
+  for (Index r = 0; r < n; ++r) totals[r] = totals[r] + _mm256_insertf128_ps(_mm256_setzero_ps(), offsets[r], 0);
 }
 
-template <>
-[[gnu::always_inline]] inline F dot_row<Q4_0Block>(const std::byte* w, Index cols, const float*,
-                                                   const float* arranged) {
-  return dot_nibble_blocks<Q4_0Block>(w, cols, arranged);
-}
-template <>
-[[gnu::always_inline]] inline F dot_row<Q4_1Block>(const std::byte* w, Index cols, const float*,
-                                                   const float* arranged) {
-  return dot_nibble_blocks<Q4_1Block>(w, cols, arranged);
+/// totals[r] += scale * (quanta of v times 32 arranged values of row r of x).
+template <Index n>
+[[gnu::always_inline]] inline void add_bytes(__m256i v, int mask, F scale, const float* x, Index stride,
+                                             F (&totals)[n]) {
+  F w[4];
+  unpack_bytes(v, mask, w);
+#pragma GCC unroll 8
+  for (Index r = 0; r < n; ++r) totals[r] = multiply_add(dot32(w, x + r * stride), scale, totals[r]);
 }
 
 /// The eight 6-bit scales and minima of a Q4_K or Q5_K block, four at a time in 32-bit words.
@@ -201,68 +224,65 @@ template <>
   minima = to_float(load_u8(reinterpret_cast<const std::uint8_t*>(m)));
 }
 
-template <>
-[[gnu::always_inline]] inline F dot_row<Q4_KBlock>(const std::byte* w, Index cols, const float*,
-                                                   const float* arranged) {
-  const float* sums = arranged + cols;
-  F total = set(0.0f);
+template <Index n>
+[[gnu::always_inline]] inline void dot_q4_k(const std::byte* w, Index cols, const float* x, Index stride,
+                                            F (&totals)[n]) {
+  const float* sums = x + cols;
   for (Index i = 0; i < cols; i += 256, w += sizeof(Q4_KBlock), sums += 8) {
     Q4_KBlock block;
     std::memcpy(static_cast<void*>(&block), w, sizeof(block));
     F scales, minima;
     unpack_scales(block.scales, scales, minima);
     scales = scales * set(widen(block.d));
-    total = multiply_add(minima * set(-widen(block.dmin)), load(sums), total);
+    const F offsets = minima * set(-widen(block.dmin));
+    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
 #pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
       const __m256i v = load_bytes(w + offsetof(Q4_KBlock, q) + pair * 32);
-      const float* x = arranged + i + pair * 64;
-      total = multiply_add(sum_bytes(v, 15, x), broadcast_lane(scales, 2 * pair), total);
-      total = multiply_add(sum_bytes(_mm256_srli_epi32(v, 4), 15, x + 32), broadcast_lane(scales, 2 * pair + 1), total);
+      const float* group = x + i + pair * 64;
+      add_bytes(v, 15, broadcast_lane(scales, 2 * pair), group, stride, totals);
+      add_bytes(_mm256_srli_epi32(v, 4), 15, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
     }
   }
-  return total;
 }
 
-template <>
-[[gnu::always_inline]] inline F dot_row<Q5_KBlock>(const std::byte* w, Index cols, const float*,
-                                                   const float* arranged) {
-  const float* sums = arranged + cols;
+template <Index n>
+[[gnu::always_inline]] inline void dot_q5_k(const std::byte* w, Index cols, const float* x, Index stride,
+                                            F (&totals)[n]) {
+  const float* sums = x + cols;
   const __m256i nibbles = _mm256_set1_epi8(15);
   const __m256i fifth = _mm256_set1_epi8(16);
-  F total = set(0.0f);
   for (Index i = 0; i < cols; i += 256, w += sizeof(Q5_KBlock), sums += 8) {
     Q5_KBlock block;
     std::memcpy(static_cast<void*>(&block), w, sizeof(block));
     F scales, minima;
     unpack_scales(block.scales, scales, minima);
     scales = scales * set(widen(block.d));
-    total = multiply_add(minima * set(-widen(block.dmin)), load(sums), total);
+    const F offsets = minima * set(-widen(block.dmin));
+    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
     const __m256i high = load_bytes(w + offsetof(Q5_KBlock, high));
 #pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
       const __m256i v = load_bytes(w + offsetof(Q5_KBlock, q) + pair * 32);
-      const float* x = arranged + i + pair * 64;
+      const float* group = x + i + pair * 64;
       // Bits 2 pair and 2 pair + 1 of every byte of `high` move to bit 4.
       const __m256i bit0 = pair < 2 ? _mm256_slli_epi32(high, 4 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 4);
       const __m256i bit1 = pair < 2 ? _mm256_slli_epi32(high, 3 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 3);
       const __m256i low_quanta = _mm256_or_si256(_mm256_and_si256(v, nibbles), _mm256_and_si256(bit0, fifth));
       const __m256i high_quanta =
           _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 4), nibbles), _mm256_and_si256(bit1, fifth));
-      total = multiply_add(sum_bytes(low_quanta, 31, x), broadcast_lane(scales, 2 * pair), total);
-      total = multiply_add(sum_bytes(high_quanta, 31, x + 32), broadcast_lane(scales, 2 * pair + 1), total);
+      add_bytes(low_quanta, 31, broadcast_lane(scales, 2 * pair), group, stride, totals);
+      add_bytes(high_quanta, 31, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
     }
   }
-  return total;
 }
 
-template <>
-[[gnu::always_inline]] inline F dot_row<Q6_KBlock>(const std::byte* w, Index cols, const float*,
-                                                   const float* arranged) {
-  const float* sums = arranged + cols;
+template <Index n>
+[[gnu::always_inline]] inline void dot_q6_k(const std::byte* w, Index cols, const float* x, Index stride,
+                                            F (&totals)[n]) {
+  const float* sums = x + cols;
   const __m256i nibbles = _mm256_set1_epi8(15);
   const __m256i top = _mm256_set1_epi8(48);
-  F total = set(0.0f);
   for (Index i = 0; i < cols; i += 256, w += sizeof(Q6_KBlock), sums += 16) {
     Half d;
     std::memcpy(&d, w + offsetof(Q6_KBlock, d), sizeof(d));
@@ -270,7 +290,8 @@ template <>
     const F scales[2] = {to_float(load_i8(packed)) * set(widen(d)), to_float(load_i8(packed + 8)) * set(widen(d))};
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {  // quanta are 0..63 for -32..31
-      total = multiply_add(scales[half] * set(-32.0f), load(sums + half * 8), total);
+      const F offsets = scales[half] * set(-32.0f);
+      for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride + half * 8), totals[r]);
       const __m256i high = load_bytes(w + offsetof(Q6_KBlock, high) + half * 32);
 #pragma GCC unroll 4
       for (int quarter = 0; quarter < 4; ++quarter) {
@@ -283,41 +304,85 @@ template <>
         const __m256i lanes_of_groups =
             _mm256_setr_epi32(2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter + 1, 2 * quarter + 1,
                               2 * quarter + 1, 2 * quarter + 1);
-        total = multiply_add(sum_bytes(quanta, 63, arranged + i + half * 128 + quarter * 32),
-                             _mm256_permutevar8x32_ps(scales[half], lanes_of_groups), total);
+        add_bytes(quanta, 63, _mm256_permutevar8x32_ps(scales[half], lanes_of_groups),
+                  x + i + half * 128 + quarter * 32, stride, totals);
       }
     }
   }
-  return total;
 }
 
-template <class T>
-inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                        const float* arranged, float* y) {
-  for (Index r = 0; r < rows; r += 4) {
-    F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
-    const Index n = std::min<Index>(4, rows - r);
-    for (Index j = 0; j < n; ++j) sums[j] = dot_row<T>(w + (r + j) * row_bytes, cols, x, arranged);
-    // Four sums across lanes for the price of two.
-    const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+template <class T, Index n>
+[[gnu::always_inline]] inline void dot_row(const std::byte* w, Index cols, const float* x, Index stride,
+                                           F (&totals)[n]) {
+  for (Index r = 0; r < n; ++r) totals[r] = set(0.0f);
+  if constexpr (std::is_same_v<T, Q8_0Block>)
+    dot_q8_0(w, cols, x, stride, totals);
+  else if constexpr (std::is_same_v<T, Q4_0Block> || std::is_same_v<T, Q4_1Block>)
+    dot_nibble_blocks<T>(w, cols, x, stride, totals);
+  else if constexpr (std::is_same_v<T, Q4_KBlock>)
+    dot_q4_k(w, cols, x, stride, totals);
+  else if constexpr (std::is_same_v<T, Q5_KBlock>)
+    dot_q5_k(w, cols, x, stride, totals);
+  else if constexpr (std::is_same_v<T, Q6_KBlock>)
+    dot_q6_k(w, cols, x, stride, totals);
+  else
+    dot_scalars<T>(w, cols, x, stride, totals);
+}
+
+/// Four rows of w, or `rows` < 4, times n rows of x.
+template <class T, Index n>
+inline void dot_four_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                          float* y, Index y_stride) {
+  F sums[4][n];
+  for (Index j = 0; j < 4; ++j) {
+    if (j < rows)
+      dot_row<T>(w + j * row_bytes, cols, x, x_stride, sums[j]);
+    else
+      for (Index r = 0; r < n; ++r) sums[j][r] = set(0.0f);
+  }
+  for (Index r = 0; r < n; ++r) {  // four sums across lanes for the price of two
+    const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0][r], sums[1][r]), _mm256_hadd_ps(sums[2][r], sums[3][r]));
     float totals[4];
     _mm_storeu_ps(totals, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
-    std::copy(totals, totals + n, y + r);
+    std::copy(totals, totals + rows, y + r * y_stride);
   }
 }
 
-/// y[r] = row r of w times x; `arranged` is what `arrange` made of x.
+template <class T>
+inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                        Index n, float* y, Index y_stride) {
+  for (Index r = 0; r < rows; r += 4, w += 4 * row_bytes, y += 4) {
+    const Index count = std::min<Index>(4, rows - r);
+    for (Index i = 0; i < n;) {  // groups of equal size: nine rows are five and four
+      const Index groups = (n - i + dot_group - 1) / dot_group;
+      const Index size = (n - i + groups - 1) / groups;
+      const float* x_i = x + i * x_stride;
+      float* y_i = y + i * y_stride;
+      static_assert(dot_group == 5);
+      switch (size) {
+        case 1: dot_four_rows<T, 1>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 2: dot_four_rows<T, 2>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 3: dot_four_rows<T, 3>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 4: dot_four_rows<T, 4>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        default: dot_four_rows<T, 5>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+      }
+      i += size;
+    }
+  }
+}
+
+/// y[i][r] = row r of w times row i < n of x, which is what `arrange` made of it where arranged_size is not 0.
 inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                     const float* arranged, float* y) {
+                     Index x_stride, Index n, float* y, Index y_stride) {
   switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
-    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
-    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, arranged, y);
+    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
   }
 }

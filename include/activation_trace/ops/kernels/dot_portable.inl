@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// One row of x times rows of w, plainly: blocks are decoded to a buffer in the first-level cache. x is used as it
+// A few rows of x times rows of w, plainly: blocks are decoded to a buffer in the first-level cache. x is used as it
 // is. (The faster form of x86 is in dot_avx2.inl.)
 
 inline Index arranged_size(DType, Index) { return 0; }
@@ -27,22 +27,24 @@ inline float dot_row(const std::byte* w, Index cols, const float* x) {
 }
 
 template <class T>
-inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
-  for (Index r = 0; r < rows; ++r) y[r] = dot_row<T>(w + r * row_bytes, cols, x);
+inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                        Index n, float* y, Index y_stride) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index i = 0; i < n; ++i) y[i * y_stride + r] = dot_row<T>(w + r * row_bytes, cols, x + i * x_stride);
 }
 
-/// y[r] = row r of w times x.
+/// y[i][r] = row r of w times row i < n of x.
 inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                     const float* /*arranged*/, float* y) {
+                     Index x_stride, Index n, float* y, Index y_stride) {
   switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
-    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, y);
-    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, y);
-    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, y);
-    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, y);
-    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, y);
-    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, y);
-    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, y);
-    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, y);
-    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, y);
+    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
   }
 }

@@ -55,7 +55,7 @@ struct Kernels {
   Index (*arranged_size)(DType dtype, Index cols);
   void (*arrange)(DType dtype, const float* x, Index cols, float* out);
   void (*dot_rows)(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                   const float* arranged, float* y);
+                   Index x_stride, Index n, float* y, Index y_stride);
   void (*softmax_columns)(const float* scores, Index rows, Index width, float* state);
   float (*exponentiate_row)(float* scores, Index count, Index padded, float scale);
   float (*largest_of)(const float* x, Index n);
