@@ -47,6 +47,11 @@ inline void pack(DType dtype, const std::byte* const* source, Index rows, Index 
   }
 }
 
+/// Multiply-adds of one sum before it is added to memory. Short chains are more exact: the down projections of SmolLM2
+/// sum hundreds of small terms onto a few large ones. Instead of whole panels of 288 to 320, 96 brings entropies of its
+/// layer 24 from 63 errors above 1e-4 (worst 2.2e-4) to 7 (1.5e-4) of 983,040, at no measurable cost.
+constexpr Index chain = 96;
+
 /// out[r][0, vectors * lanes) = or += sum over k of x[r][k] * panel[k][...]. Each element is one chain of
 /// multiply-adds in the order of k, whatever the shape of the tile.
 template <Index rows, Index vectors>
@@ -78,12 +83,16 @@ template <Index rows, Index vectors>
   }
 }
 
-/// As `tile` for any number of rows: full tiles, then the largest that fit.
+/// As `tile` for any number of rows, full tiles, then the largest that fit; and for any depth, in chains.
 template <Index rows, Index vectors>
 inline void tiles(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
                   Index out_stride, Into into) {
-  for (; n >= rows; n -= rows, x += rows * x_stride, out += rows * out_stride)
-    tile<rows, vectors>(x, x_stride, panel, depth, out, out_stride, into);
+  for (; n >= rows; n -= rows, x += rows * x_stride, out += rows * out_stride) {
+    tile<rows, vectors>(x, x_stride, panel, depth < chain ? depth : chain, out, out_stride, into);
+    for (Index k = chain; k < depth; k += chain)
+      tile<rows, vectors>(x + k, x_stride, panel + k * panel_width, depth - k < chain ? depth - k : chain, out,
+                          out_stride, Into::add);
+  }
   if constexpr (rows > 1)
     if (n > 0) tiles<(rows > 4 ? rows / 2 : rows - 1), vectors>(x, x_stride, n, panel, depth, out, out_stride, into);
 }
