@@ -234,7 +234,7 @@ TEST_CASE("sampling draws from the scores after temperature and filters with the
   Counts counts;
   int unlikely = 0;
   for (const NamedMode& mode : modes())
-    for (const std::uint64_t stream : {0, 5}) {
+    for (const std::uint64_t stream : {0u, 5u}) {
       CAPTURE(mode.name);
       FakeModel model(2);
       GenerationOptions options = mode.options;

@@ -27,6 +27,9 @@ const auto kNoText = [] { return NoText{}; };
 LlamaConfig config() {
   LlamaConfig c = test::tiny_llama_config();
   c.layers = 4;
+  c.hidden = 64;
+  c.ffn = 96;
+  c.head_dim = 16;
   c.max_context = 64;
   return c;
 }
@@ -173,7 +176,7 @@ TEST_CASE("the same seed gives the same text for any number of threads, another 
 
 TEST_CASE("beams on caches of which only the tail is copied are those of the whole text read anew") {
   int differs_from_greedy = 0;
-  for (const std::uint64_t seed : {1, 2, 3, 4}) {
+  for (const std::uint64_t seed : {1u, 2u, 3u, 4u}) {
     Tiny tiny(4, 2, seed);
     Tiny fresh(1, 1, seed);
     for (const std::size_t p : {std::size_t{1}, std::size_t{4}}) {

@@ -56,7 +56,7 @@ TEST_CASE("draws follow the distribution: chi-square of 100000 with a fixed seed
   double total = 0;
   for (const float s : scores) total += std::exp(static_cast<double>(s));
   constexpr int draws = 100000;
-  for (const std::uint64_t stream : {0, 1, 77}) {
+  for (const std::uint64_t stream : {0u, 1u, 77u}) {
     Sampler sampler(12345, stream);
     std::vector<int> counts(scores.size());
     for (int i = 0; i < draws; ++i) ++counts[static_cast<std::size_t>(sampler.draw(scores))];
