@@ -37,7 +37,7 @@ class RunLog {
   /// `manifest` is an object of everything that the results depend on. Throws ArgumentError if `start` is fresh and
   /// there is an earlier run, or if the manifests differ (naming the first key that does), FormatError for a damaged
   /// line other than a last one that was cut off, which is dropped, and Error if a file cannot be written.
-  RunLog(std::filesystem::path path, nlohmann::ordered_json manifest, RunStart start = RunStart::fresh);
+  RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start = RunStart::fresh);
 
   [[nodiscard]] bool has(Index sample) const { return records_.contains(sample); }
   /// Samples that are finished.
@@ -65,7 +65,7 @@ class RunLog {
   std::ofstream part_;
 };
 
-inline RunLog::RunLog(std::filesystem::path path, nlohmann::ordered_json manifest, RunStart start)
+inline RunLog::RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start)
     : path_(std::move(path)) {
   namespace fs = std::filesystem;
   const fs::path part = beside(".part");

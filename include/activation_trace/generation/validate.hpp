@@ -68,7 +68,7 @@ inline void validate_values(const GenerationOptions& o) {
           o.student_temperature);
   require(o.beams.count >= 1, "beams", "at least 1", o.beams.count);
   require(std::isfinite(o.beams.length_penalty), "length_penalty", "a number", o.beams.length_penalty);
-  LogitBias{o.logit_bias};
+  [[maybe_unused]] const LogitBias checked(o.logit_bias);  // throws for a bias that is not a number
   if (o.alert_entropy) require(*o.alert_entropy >= 0, "alert_entropy", "nats >= 0", *o.alert_entropy);
   for (const std::string& stop : o.stop) require(!stop.empty(), "stop: a stop string is empty");
   for (const std::vector<TokenId>& ids : o.stop_sequences) require(!ids.empty(), "stop_sequences: a sequence is empty");

@@ -38,8 +38,10 @@ struct LlamaConfig {
   Index max_context = 0;  ///< positions the model was trained for
   float rms_norm_eps = 1e-6f;
   RopeConfig rope;
-  TokenId bos = -1;          ///< -1: the model names none
-  std::vector<TokenId> eos;  ///< every id that ends a generation
+  TokenId bos = -1;  ///< -1: the model names none
+  /// Ids that the file's settings name as ends. A tokenizer may know more by their names (Tokenizer::end_tokens):
+  /// SmolLM2's GGUF names 2, <|im_end|>, and its vocabulary has 0, <|endoftext|>. Generation wants both.
+  std::vector<TokenId> eos;
 
   /// Throws ArgumentError naming the first field that no LLaMA can have.
   void validate() const;

@@ -58,7 +58,7 @@ class TensorView {
 
   /// Any contiguous host range with data() and size(), such as std::vector, is a vector view.
   template <detail::SpannableAs<T> Range>
-  constexpr TensorView(Range&& range)  // NOLINT(google-explicit-constructor)
+  constexpr TensorView(Range&& range)  // NOLINT(google-explicit-constructor,bugprone-forwarding-reference-overload)
       requires(Rank == 1 && Space::host_accessible && !std::same_as<std::remove_cvref_t<Range>, TensorView>)
       : TensorView(std::span<T>(std::forward<Range>(range))) {}
 
@@ -67,10 +67,12 @@ class TensorView {
       : TensorView(span.data(), Extents{static_cast<Index>(span.size())}) {}
 
   /// Adding const is implicit.
+  // NOLINTBEGIN(google-explicit-constructor)
   template <class U>
-  requires(std::same_as<const U, T> && !std::same_as<U, T>) constexpr TensorView(
-      const TensorView<U, Rank, Space>& other) noexcept  // NOLINT(google-explicit-constructor)
+  requires(std::same_as<const U, T> &&
+           !std::same_as<U, T>) constexpr TensorView(const TensorView<U, Rank, Space>& other) noexcept
       : data_(other.data()), extents_(other.extents()), strides_(other.strides()) {}
+  // NOLINTEND(google-explicit-constructor)
 
   /// Memory does not change its space: copy explicitly.
   template <class U, class OtherSpace>
