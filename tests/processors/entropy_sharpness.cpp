@@ -14,26 +14,14 @@
 #include "reference.hpp"
 
 using namespace activation_trace;
+using activation_trace::test::check_close;
+using activation_trace::test::kInfinity;
 using activation_trace::test::Matrix;
 using activation_trace::test::random_matrix;
 
 static_assert(std::is_move_constructible_v<EntropySharpnessProcessor<>>);
 
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Equal, where -inf equals only itself.
-void check_close(std::span<const float> got, const std::vector<double>& expected, double bound) {
-  REQUIRE(got.size() == expected.size());
-  for (std::size_t v = 0; v < expected.size(); ++v) {
-    CAPTURE(v);
-    if (std::isinf(expected[v]))
-      CHECK(static_cast<double>(got[v]) == expected[v]);
-    else
-      CHECK(std::abs(static_cast<double>(got[v]) - expected[v]) <= bound);
-  }
-}
 
 // ALGORITHMS.md 12: an LM head of one-hot rows makes the hidden states the info logits.
 struct WorkedExample {
@@ -51,7 +39,7 @@ TEST_CASE("the worked example") {
   EntropySharpnessProcessor processor({.alpha = 0.5f, .relative_top = 0.1f});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   const SharpnessRecord& record = processor.process(example.logits);
-  check_close(example.logits, {-1.2329826432, -1.3669734793, kNone, -1.9042052209}, 1e-6);
+  check_close(example.logits, std::vector<double>{-1.2329826432, -1.3669734793, kNone, -1.9042052209}, 1e-6);
   CHECK(record.best == 0);
   CHECK_FALSE(record.changed());
   REQUIRE(record.kept.size() == 3);
@@ -61,7 +49,7 @@ TEST_CASE("the worked example") {
   CHECK(record.kept[1].log_prob == doctest::Approx(-1.1836764988).epsilon(1e-6));
   CHECK(record.kept[1].entropy == doctest::Approx(0.3665939609).epsilon(1e-6));
   CHECK(record.kept[1].score == example.logits[1]);
-  check_close(processor.entropy(), {1.0986122887, 0.3665939609, 1.0986122887, 0.4410574441}, 1e-6);
+  check_close(processor.entropy(), std::vector{1.0986122887, 0.3665939609, 1.0986122887, 0.4410574441}, 1e-6);
 
   RepetitionPenalty penalty(1.2f, 4);
   penalty.observe(1);
@@ -74,7 +62,7 @@ TEST_CASE("the worked example with alpha 1: the entropy changes the choice") {
   EntropySharpnessProcessor processor({.alpha = 1, .relative_top = 0.1f});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   const SharpnessRecord& record = processor.process(example.logits);
-  check_close(example.logits, {-1.782288787, -1.550270460, kNone, -2.124733943}, 1e-6);
+  check_close(example.logits, std::vector<double>{-1.782288787, -1.550270460, kNone, -2.124733943}, 1e-6);
   CHECK(record.most_probable == 0);
   CHECK(record.best == 1);
   CHECK(record.changed());
@@ -164,7 +152,7 @@ TEST_CASE("a shortened list scores by the probabilities within the list") {
   std::vector<float> logits{1, 1.5f};
   processor.process(std::vector<TokenId>{3, 1}, logits);
   const double log_sum = std::log(1 + std::exp(-0.5));
-  check_close(logits, {-0.5 - log_sum - 0.5 * 0.4410574441, -log_sum - 0.5 * 0.3665939609}, 1e-6);
+  check_close(logits, std::vector<double>{-0.5 - log_sum - 0.5 * 0.4410574441, -log_sum - 0.5 * 0.3665939609}, 1e-6);
   CHECK(processor.record().best == 1);
 }
 
@@ -336,4 +324,39 @@ TEST_CASE("what cannot be is refused by name, and leaves the logits alone") {
   overflowing.observe_context(hidden.view(), w.view());
   std::vector<float> two{1, 1};
   CHECK_THROWS_AS(overflowing.process(two), ArgumentError);
+}
+
+TEST_CASE("scores that are filtered already lose alpha times the entropy, and nothing else happens to them") {
+  std::mt19937 random(17);
+  const Matrix hidden = random_matrix(random, 21, 16, 1);
+  const Matrix w = random_matrix(random, 90, 16, 0.7f);
+  const std::vector<double> entropy = test::reference_entropies(hidden, w);
+  EntropySharpnessProcessor processor({.alpha = 0.7f, .input = SharpnessInput::scores});
+  processor.observe_context(hidden.view(), w.view());
+  std::vector<float> scores = test::random_logits(random, 90, 3000);  // also below -1000, which means nothing here
+  for (std::size_t v = 0; v < scores.size(); v += 4) scores[v] = -kInfinity;
+  const test::ShuffledRow list(random, scores);
+  std::vector<double> expected;
+  for (std::size_t v = 0; v < scores.size(); ++v)
+    expected.push_back(static_cast<double>(scores[v]) - static_cast<double>(0.7f) * entropy[v]);
+  const std::vector<float> given = scores;
+  processor.process(scores);
+  check_close(scores, expected, 2e-3);
+  CHECK(processor.record().kept.size() == 90 - 23);
+  for (const SharpnessCandidate& c : processor.record().kept)
+    CHECK(c.log_prob == given[static_cast<std::size_t>(c.id)]);
+  std::vector<float> listed = list.scores;
+  processor.process(list.ids, listed);
+  CHECK(listed == list.pick(scores));
+
+  std::vector<float> none(90, -kInfinity);
+  CHECK(processor.process(none).best == -1);
+  none[3] = kInfinity;
+  CHECK_THROWS_WITH_AS(processor.process(none), "scores: [3] is inf", ArgumentError);
+
+  EntropySharpnessProcessor zero({.alpha = 0, .input = SharpnessInput::scores});
+  zero.observe_context(hidden.view(), w.view());
+  std::vector<float> same = given;
+  zero.process(same);
+  CHECK(same == given);
 }

@@ -2,17 +2,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "activation_trace/tensor/stored_matrix.hpp"
+#include "support/oracle.hpp"
 
 // ALGORITHMS.md 1.1 and 1.2 in double precision, step by step as written there.
 namespace activation_trace::test {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 /// A row-major matrix that owns its elements.
 struct Matrix {
@@ -38,23 +46,9 @@ inline std::vector<float> random_logits(std::mt19937& random, Index vocab, float
   return random_matrix(random, 1, vocab, deviation).data;
 }
 
-/// -sum p ln p of the softmax over positions [begin, end) of W[v] . h[i], in two passes.
+/// -sum p ln p of the softmax over positions [begin, end) of W[v] . h[i].
 inline double reference_entropy(const Matrix& hidden, const Matrix& w, Index v, Index begin, Index end) {
-  std::vector<double> s;
-  for (Index i = begin; i < end; ++i) {
-    double product = 0;
-    for (Index k = 0; k < hidden.cols; ++k) product += hidden.at(i, k) * w.at(v, k);
-    s.push_back(product);
-  }
-  const double largest = *std::max_element(s.begin(), s.end());
-  double sum = 0;
-  for (const double x : s) sum += std::exp(x - largest);
-  double entropy = 0;
-  for (const double x : s) {
-    const double p = std::exp(x - largest) / sum;
-    if (p > 0) entropy -= p * std::log(p);
-  }
-  return entropy;
+  return testing::entropy(testing::scores(hidden.view(begin, end), w.view(), v));
 }
 
 inline std::vector<double> reference_entropies(const Matrix& hidden, const Matrix& w) {
@@ -63,15 +57,51 @@ inline std::vector<double> reference_entropies(const Matrix& hidden, const Matri
   return result;
 }
 
+/// Equal within `bound`, where an infinity equals only itself.
+inline void check_close(std::span<const float> got, std::span<const double> expected, double bound) {
+  REQUIRE(got.size() == expected.size());
+  for (std::size_t v = 0; v < expected.size(); ++v) {
+    CAPTURE(v);
+    if (std::isinf(expected[v]))
+      CHECK(static_cast<double>(got[v]) == expected[v]);
+    else
+      CHECK(std::abs(static_cast<double>(got[v]) - expected[v]) <= bound);
+  }
+}
+
+/// x - log sum e^x over what is above -inf.
+inline std::vector<double> reference_log_softmax(std::span<const float> x) {
+  double largest = -std::numeric_limits<double>::infinity();
+  for (const float v : x) largest = std::max(largest, static_cast<double>(v));
+  double sum = 0;
+  for (const float v : x) sum += std::exp(static_cast<double>(v) - largest);
+  std::vector<double> result;
+  for (const float v : x) result.push_back(static_cast<double>(v) - largest - std::log(sum));
+  return result;
+}
+
+/// A full row as a shuffled candidate list.
+struct ShuffledRow {
+  ShuffledRow(std::mt19937& random, std::span<const float> row) : ids(row.size()) {
+    std::iota(ids.begin(), ids.end(), 0);
+    std::shuffle(ids.begin(), ids.end(), random);
+    scores = pick(row);
+  }
+  [[nodiscard]] std::vector<float> pick(std::span<const float> row) const {
+    std::vector<float> picked;
+    for (const TokenId id : ids) picked.push_back(row[static_cast<std::size_t>(id)]);
+    return picked;
+  }
+
+  std::vector<TokenId> ids;
+  std::vector<float> scores;
+};
+
 /// Scores of one step. No logit may be NaN, one must be finite.
 inline std::vector<double> reference_scores(const std::vector<float>& logits, const std::vector<double>& entropy,
                                             double alpha, double relative_top, std::size_t min_tokens_to_keep = 1) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
-  const double largest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double sum = 0;
-  for (const float z : logits) sum += std::exp(static_cast<double>(z) - largest);
-  std::vector<double> score;
-  for (const float z : logits) score.push_back(static_cast<double>(z) - largest - std::log(sum));
+  std::vector<double> score = reference_log_softmax(logits);
   std::vector<double> sorted = score;
   std::sort(sorted.rbegin(), sorted.rend());
   const double kth = min_tokens_to_keep <= sorted.size() ? sorted[min_tokens_to_keep - 1] : -infinity;

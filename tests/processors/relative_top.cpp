@@ -12,7 +12,7 @@
 
 using namespace activation_trace;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using activation_trace::test::kInfinity;
 
 TEST_CASE("what is a tenth as likely as the best stays, what is less goes") {
   RelativeTopFilter filter;

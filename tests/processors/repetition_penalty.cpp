@@ -7,9 +7,11 @@
 #include <limits>
 #include <vector>
 
+#include "processors/reference.hpp"
+
 using namespace activation_trace;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using activation_trace::test::kInfinity;
 
 TEST_CASE("negative scores are multiplied and positive ones divided, once per token") {
   RepetitionPenalty penalty(2, 6);

@@ -93,6 +93,10 @@ inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead
   if (!first) return;
   states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
   seen_.assign(static_cast<std::size_t>(vocab()), 0);
+  // As many as a step asks for, unless it is a most uncertain one (KERNELS.md 5).
+  pending_.reserve(1024);
+  batch_.reserve(1024);
+  batch_states_.reserve(1024);
 }
 
 inline void ContextEntropy::prepare(std::span<const TokenId> ids) {

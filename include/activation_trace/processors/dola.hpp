@@ -111,6 +111,7 @@ class DolaProcessor {
   std::vector<double> divergences_;         // [C]
   std::vector<LogNormalizer> normalizers_;  // [1 + C]: mature, then the layers
   DivergenceMemory memory_;
+  std::vector<float> differences_;  // [V], for DolaOutput::log_probs
 };
 
 inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings) {
@@ -219,13 +220,11 @@ inline void DolaProcessor::subtract(std::span<float> mature, std::span<const flo
   };
   if (options_.output == DolaOutput::log_probs) {
     // All that is not masked takes part in the normaliser, whether it is plausible or not.
-    double largest = -std::numeric_limits<double>::infinity();
-    double sum = 0;
+    differences_.resize(mature.size());
     for (std::size_t v = 0; v < mature.size(); ++v)
-      if (mature[v] > -infinity) largest = std::max(largest, static_cast<double>(difference(v)));
-    for (std::size_t v = 0; v < mature.size(); ++v)
-      if (mature[v] > -infinity) sum += std::exp(static_cast<double>(difference(v)) - largest);
-    offset += largest + std::log(sum);
+      differences_[v] = mature[v] == -infinity ? -infinity : difference(v);
+    const LogNormalizer all = log_normalizer(differences_, pool_->isa());
+    offset += static_cast<double>(all.max) + all.log_sum;
   }
   for (std::size_t v = 0; v < mature.size(); ++v)
     mature[v] = mature[v] < lowest || mature[v] == -infinity ? options_.masked_value : difference(v);

@@ -17,8 +17,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// Nucleus sampling: keeps the fewest most probable tokens whose probabilities reach p, and at least
-/// min_tokens_to_keep. Of equals the higher id goes first, as in Hugging Face's TopPLogitsWarper. p = 1 keeps all.
-/// Takes O(V), and an order among those tokens only that are not hopeless.
+/// min_tokens_to_keep, as Hugging Face's TopPLogitsWarper. Of equals the lower id goes first; there it is left to a
+/// sort that is not stable. p = 1 keeps all. Takes O(V), and an order among those tokens only that are not hopeless.
 class TopP {
  public:
   /// Throws ArgumentError unless 0 <= p <= 1 and min_tokens_to_keep >= 1.
@@ -60,7 +60,7 @@ inline void TopP::mask(std::span<const TokenId> ids, std::span<float> scores) {
   if (static_cast<Index>(entries_.size()) < min_tokens_to_keep_)
     collect(ids, scores, normalizer.max, -std::numeric_limits<double>::infinity());
   const auto before = [](const detail::RankedEntry& a, const detail::RankedEntry& b) {
-    return a.key > b.key || (a.key == b.key && a.id > b.id);
+    return a.key > b.key || (a.key == b.key && a.id < b.id);
   };
   std::size_t kept = detail::shortest_prefix(entries_, p * std::exp(normalizer.log_sum), before);
   if (static_cast<Index>(kept) < min_tokens_to_keep_)

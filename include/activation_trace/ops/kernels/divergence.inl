@@ -80,7 +80,11 @@ inline void counted_exponentials(const float* mature, const float* x, Index n, f
 [[gnu::always_inline]] inline F divergence_terms(F mature, F p, F x, F maximum, F inverse_sum, F offset, F offset_rest,
                                                  bool jensen_shannon) {
   const F q = exp(where_counted(mature, x) - maximum) * inverse_sum;
-  const F difference = ((x - mature) - offset) - offset_rest;
+  // x - mature exactly, as a sum of two: what rounding takes is not small beside the difference of similar layers.
+  const F rounded = x - mature;
+  const F back = rounded - x;
+  const F rest = (x - (rounded - back)) - (mature + back);
+  const F difference = (rounded - offset) + (rest - offset_rest);
   const F h = max(difference, set(0.0f) - difference) * set(0.5f);
   return zero_where_less(mature, set(std::numeric_limits<float>::lowest()),
                          (p + q) * divergence_factor(h, jensen_shannon));
