@@ -31,6 +31,10 @@ def load_model(path, dtype=torch.float32):
     stored = {
         t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors
     }
+    theta = key("rope.freq_base")
+    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+    if transformers.__version__.startswith("4."):
+        rope = {"rope_theta": theta}
     config = transformers.LlamaConfig(
         hidden_size=key("embedding_length"),
         intermediate_size=key("feed_forward_length"),
@@ -41,7 +45,7 @@ def load_model(path, dtype=torch.float32):
         vocab_size=stored["token_embd.weight"].shape[0],
         rms_norm_eps=key("attention.layer_norm_rms_epsilon"),
         max_position_embeddings=key("context_length"),
-        rope_parameters={"rope_type": "default", "rope_theta": key("rope.freq_base")},
+        **rope,
         tie_word_embeddings="output.weight" not in stored,
         attn_implementation="eager",
     )

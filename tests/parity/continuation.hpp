@@ -5,19 +5,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <string_view>
 
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "parity/golden.hpp"
+#include "parity/no_text.hpp"
 
 namespace activation_trace::testing {
-
-/// For generate() where only ids matter.
-struct NoText {
-  std::string_view push(TokenId) { return {}; }
-  std::string_view finish() { return {}; }
-};
 
 /// How continuations compare with golden ones.
 struct Comparison {

@@ -54,6 +54,7 @@ class GoldenFile {
   }
 
  private:
+  static const char* type_name(double) { return "F64"; }
   static const char* type_name(float) { return "F32"; }
   static const char* type_name(std::int32_t) { return "I32"; }
   static const char* type_name(std::uint16_t) { return "U16"; }

@@ -1,0 +1,17 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+#include "activation_trace/config.hpp"
+
+namespace activation_trace::testing {
+
+/// A decoder for generate() where only ids matter.
+struct NoText {
+  std::string_view push(TokenId) { return {}; }
+  std::string_view finish() { return {}; }
+};
+
+}  // namespace activation_trace::testing
