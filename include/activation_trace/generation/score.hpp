@@ -33,7 +33,7 @@ concept PromptTokenizer = requires(const T& tokenizer, std::string_view text) {
 ///
 /// The prompt is computed once, its last tokens aside, and so is its part of the entropies; only tokens of the
 /// continuations have entropies computed. A model with several sequences computes as many continuations at once.
-/// Logits exist for a dozen rows at a time. Overwrites the model's sequences from position 0 on.
+/// Logits exist for 64 rows at a time. Overwrites the model's sequences from position 0 on.
 ///
 /// With a Llama whose max_batch holds the continuations and a prompt of four tokens or more, the same bits come for any
 /// number of continuations, sequences and threads; else the same numbers to rounding.
