@@ -96,6 +96,7 @@ inline void arrange(DType dtype, const float* x, Index cols, float* out) {
 
 /// The quanta in the low bits of the bytes of v, as they lie: byte b of every lane is w[b] = quantum * 2^(8 b).
 [[gnu::always_inline]] inline void unpack_bytes(__m256i v, int mask, F (&w)[4]) {
+#pragma GCC unroll 4
   for (int b = 0; b < 4; ++b) w[b] = masked(v, mask << (8 * b));
 }
 
@@ -108,13 +109,15 @@ inline void arrange(DType dtype, const float* x, Index cols, float* out) {
   return even + odd;
 }
 
-// dot_*: totals[i] = 8 partial sums of one row of w times row i of x, which for quanta of four to six bits is arranged.
+// dot_*: totals[i], 0 before, are 8 partial sums of one row of w times row i of x, which for quanta of four to six
+// bits is arranged.
 
 template <class T, Index n>
 [[gnu::always_inline]] inline void dot_scalars(const std::byte* w, Index cols, const float* x, Index stride,
                                                F (&totals)[n]) {
   constexpr Index size = static_cast<Index>(sizeof(T));
   F sums[n][4];
+#pragma GCC unroll 8
   for (Index r = 0; r < n; ++r)
     for (Index j = 0; j < 4; ++j) sums[r][j] = set(0.0f);
   Index i = 0;
@@ -126,9 +129,12 @@ template <class T, Index n>
       for (Index r = 0; r < n; ++r) sums[r][j] = multiply_add(v, load(x + r * stride + i + j * 8), sums[r][j]);
     }
   }
-  for (; i + 8 <= cols; i += 8)
-    for (Index r = 0; r < n; ++r)
-      sums[r][0] = multiply_add(load_vector<T>(w + i * size), load(x + r * stride + i), sums[r][0]);
+  for (; i + 8 <= cols; i += 8) {
+    const F v = load_vector<T>(w + i * size);
+#pragma GCC unroll 8
+    for (Index r = 0; r < n; ++r) sums[r][0] = multiply_add(v, load(x + r * stride + i), sums[r][0]);
+  }
+#pragma GCC unroll 8
   for (Index r = 0; r < n; ++r) {
     float rest = 0.0f;
     for (Index c = i; c < cols; ++c) rest += load_scalar<T>(w + c * size) * x[r * stride + c];
@@ -146,10 +152,23 @@ template <Index n>
     const auto* q = reinterpret_cast<const std::int8_t*>(w + offsetof(Q8_0Block, q));
     const F scale = set(widen(d));
     F v[4];
+#pragma GCC unroll 4
     for (Index j = 0; j < 4; ++j) v[j] = to_float(load_i8(q + j * 8));
 #pragma GCC unroll 8
     for (Index r = 0; r < n; ++r) totals[r] = multiply_add(dot32(v, x + r * stride + i), scale, totals[r]);
   }
+}
+
+/// The quanta in bits 4 i to 4 i + 3 of every lane, times 2^(4 i); the last are shifted down, their sign bit is in use.
+[[gnu::always_inline]] inline F unpack_nibbles(__m256i v, int i) {
+  return i < 7 ? masked(v, 0xf << (4 * i)) : to_float(_mm256_srli_epi32(v, 28));
+}
+
+/// The same, unpacked beforehand for several rows of x. One row alone unpacks where it multiplies: all at once, GCC
+/// runs out of registers and is 6 % slower.
+template <Index n>
+[[gnu::always_inline]] inline F nibbles(const F (&unpacked)[8], __m256i v, int i) {
+  return n == 1 ? unpack_nibbles(v, i) : unpacked[i];
 }
 
 /// Adds the products of two blocks of 16 bytes, one in each half, and those of their offsets. `x` is the arranged
@@ -166,18 +185,19 @@ template <class T, Index n>
   const __m128 header = _mm_cvtph_ps(_mm_cvtsi64_si128(both));  // d0, m0, d1, m1
   const F scale = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(header), _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
   const __m256i v = load_bytes(first + sizeof(Header), second + sizeof(Header));
-  const F w[8] = {masked(v, 0xf),     masked(v, 0xf0),     masked(v, 0xf00),     masked(v, 0xf000),
-                  masked(v, 0xf0000), masked(v, 0xf00000), masked(v, 0xf000000), to_float(_mm256_srli_epi32(v, 28))};
+  F w[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) w[i] = unpack_nibbles(v, i);
 #pragma GCC unroll 8
   for (Index r = 0; r < n; ++r, x += stride) {
-    F even = w[0] * load(x);
-    F odd = w[1] * load(x + 8);
-    even = multiply_add(w[2], load(x + 16), even);
-    odd = multiply_add(w[3], load(x + 24), odd);
-    even = multiply_add(w[4], load(x + 32), even);
-    odd = multiply_add(w[5], load(x + 40), odd);
-    even = multiply_add(w[6], load(x + 48), even);
-    odd = multiply_add(w[7], load(x + 56), odd);
+    F even = nibbles<n>(w, v, 0) * load(x);
+    F odd = nibbles<n>(w, v, 1) * load(x + 8);
+    even = multiply_add(nibbles<n>(w, v, 2), load(x + 16), even);
+    odd = multiply_add(nibbles<n>(w, v, 3), load(x + 24), odd);
+    even = multiply_add(nibbles<n>(w, v, 4), load(x + 32), even);
+    odd = multiply_add(nibbles<n>(w, v, 5), load(x + 40), odd);
+    even = multiply_add(nibbles<n>(w, v, 6), load(x + 48), even);
+    odd = multiply_add(nibbles<n>(w, v, 7), load(x + 56), odd);
     totals[r] = multiply_add(even + odd, scale, totals[r]);
     offsets[r] = _mm_fmadd_ps(header, _mm_loadu_ps(x + sums), offsets[r]);
   }
@@ -189,6 +209,7 @@ template <class T, Index n>
   constexpr Index size = static_cast<Index>(sizeof(T));
   const Index pairs = (cols + 63) / 64;
   __m128 offsets[n];
+#pragma GCC unroll 8
   for (Index r = 0; r < n; ++r) offsets[r] = _mm_setzero_ps();
   for (Index p = 0; p < cols / 64; ++p)
     add_nibble_blocks<T, n>(w + p * 2 * size, w + (p * 2 + 1) * size, x + p * 64, pairs * 64 - p * 60, stride, totals,
@@ -199,6 +220,7 @@ template <class T, Index n>
     add_nibble_blocks<T, n>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), x + p * 64,
                             pairs * 64 - p * 60, stride, totals, offsets);
   }
+#pragma GCC unroll 8
   for (Index r = 0; r < n; ++r) totals[r] = totals[r] + _mm256_insertf128_ps(_mm256_setzero_ps(), offsets[r], 0);
 }
 
@@ -235,6 +257,7 @@ template <Index n>
     unpack_scales(block.scales, scales, minima);
     scales = scales * set(widen(block.d));
     const F offsets = minima * set(-widen(block.dmin));
+#pragma GCC unroll 8
     for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
 #pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
@@ -259,6 +282,7 @@ template <Index n>
     unpack_scales(block.scales, scales, minima);
     scales = scales * set(widen(block.d));
     const F offsets = minima * set(-widen(block.dmin));
+#pragma GCC unroll 8
     for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
     const __m256i high = load_bytes(w + offsetof(Q5_KBlock, high));
 #pragma GCC unroll 4
@@ -291,6 +315,7 @@ template <Index n>
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {  // quanta are 0..63 for -32..31
       const F offsets = scales[half] * set(-32.0f);
+#pragma GCC unroll 8
       for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride + half * 8), totals[r]);
       const __m256i high = load_bytes(w + offsetof(Q6_KBlock, high) + half * 32);
 #pragma GCC unroll 4
@@ -314,7 +339,6 @@ template <Index n>
 template <class T, Index n>
 [[gnu::always_inline]] inline void dot_row(const std::byte* w, Index cols, const float* x, Index stride,
                                            F (&totals)[n]) {
-  for (Index r = 0; r < n; ++r) totals[r] = set(0.0f);
   if constexpr (std::is_same_v<T, Q8_0Block>)
     dot_q8_0(w, cols, x, stride, totals);
   else if constexpr (std::is_same_v<T, Q4_0Block> || std::is_same_v<T, Q4_1Block>)
@@ -329,42 +353,49 @@ template <class T, Index n>
     dot_scalars<T>(w, cols, x, stride, totals);
 }
 
-/// Four rows of w, or `rows` < 4, times n rows of x.
+/// Rows of w times n rows of x, n known to the compiler.
 template <class T, Index n>
-inline void dot_four_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
-                          float* y, Index y_stride) {
-  F sums[4][n];
-  for (Index j = 0; j < 4; ++j) {
-    if (j < rows)
-      dot_row<T>(w + j * row_bytes, cols, x, x_stride, sums[j]);
-    else
-      for (Index r = 0; r < n; ++r) sums[j][r] = set(0.0f);
-  }
-  for (Index r = 0; r < n; ++r) {  // four sums across lanes for the price of two
-    const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0][r], sums[1][r]), _mm256_hadd_ps(sums[2][r], sums[3][r]));
-    float totals[4];
-    _mm_storeu_ps(totals, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
-    std::copy(totals, totals + rows, y + r * y_stride);
+inline void dot_group_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                           float* y, Index y_stride) {
+  for (Index r = 0; r < rows; r += 4, w += 4 * row_bytes) {
+    const Index count = std::min<Index>(4, rows - r);
+    F sums[4][n];
+    for (Index j = 0; j < 4; ++j) {
+      F totals[n];  // not sums[j] itself, which would not stay in registers
+#pragma GCC unroll 8
+      for (Index i = 0; i < n; ++i) totals[i] = set(0.0f);
+      if (j < count) dot_row<T>(w + j * row_bytes, cols, x, x_stride, totals);
+#pragma GCC unroll 8
+      for (Index i = 0; i < n; ++i) sums[j][i] = totals[i];
+    }
+    for (Index i = 0; i < n; ++i) {  // four sums across lanes for the price of two
+      const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0][i], sums[1][i]), _mm256_hadd_ps(sums[2][i], sums[3][i]));
+      float totals[4];
+      _mm_storeu_ps(totals, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+      std::copy(totals, totals + count, y + i * y_stride + r);
+    }
   }
 }
 
 template <class T>
 inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
                         Index n, float* y, Index y_stride) {
-  for (Index r = 0; r < rows; r += 4, w += 4 * row_bytes, y += 4) {
-    const Index count = std::min<Index>(4, rows - r);
-    for (Index i = 0; i < n;) {  // groups of equal size: nine rows are five and four
-      const Index groups = (n - i + dot_group - 1) / dot_group;
-      const Index size = (n - i + groups - 1) / groups;
+  const Index groups = (n + dot_group - 1) / dot_group;
+  const Index block = groups <= 1 ? rows : 16;  // rows of w that stay in the first-level cache from group to group
+  for (Index r = 0; r < rows; r += block) {
+    const Index count = std::min(block, rows - r);
+    const std::byte* w_r = w + r * row_bytes;
+    for (Index g = 0, i = 0; g < groups; ++g) {  // of equal size: nine rows are five and four
+      const Index size = (n - i + groups - g - 1) / (groups - g);
       const float* x_i = x + i * x_stride;
-      float* y_i = y + i * y_stride;
+      float* y_i = y + i * y_stride + r;
       static_assert(dot_group == 5);
       switch (size) {
-        case 1: dot_four_rows<T, 1>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 2: dot_four_rows<T, 2>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 3: dot_four_rows<T, 3>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 4: dot_four_rows<T, 4>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        default: dot_four_rows<T, 5>(w, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 1: dot_group_rows<T, 1>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 2: dot_group_rows<T, 2>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 3: dot_group_rows<T, 3>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        case 4: dot_group_rows<T, 4>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
+        default: dot_group_rows<T, 5>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
       }
       i += size;
     }
