@@ -1,0 +1,152 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the ways of decoding and scoring cost beside each other, for the SmolLM2 file or random weights of its shape.
+// Every iteration also runs what it is compared with, so that `ratio` holds on a machine that is busy with other work.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/score.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "models.hpp"
+
+namespace {
+
+using namespace activation_trace;
+
+constexpr Index new_tokens = 32;
+
+/// Text is not what is measured.
+struct NoText {
+  std::string_view push(TokenId) { return {}; }
+  std::string_view finish() { return {}; }
+};
+
+const bench::Models::Model& weights() {
+  static bench::Models models;
+  const std::filesystem::path path = bench::model_file();
+  return std::filesystem::exists(path) ? models.file(path) : models.random(DType::q4_1);
+}
+
+std::vector<TokenId> some_ids(Index count, Index seed) {
+  std::vector<TokenId> ids;
+  for (Index i = 0; i < count; ++i)
+    ids.push_back(static_cast<TokenId>(((i + seed) * 7919 + 13) % weights().config.vocab));
+  return ids;
+}
+
+int threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
+
+template <class F>
+double seconds(const F& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Times `measured` and reports it over `baseline`, both in seconds, run in turn.
+template <class Measured, class Baseline>
+void compare(benchmark::State& state, const Measured& measured, const Baseline& baseline) {
+  double sum = 0;
+  double baseline_sum = 0;
+  for (auto _ : state) {
+    baseline_sum += baseline();
+    const double time = measured();
+    state.SetIterationTime(time);
+    sum += time;
+  }
+  state.counters["ratio"] = sum / baseline_sum;
+}
+
+GenerationOptions decoding(DecodingMode mode) {
+  GenerationOptions options;
+  options.decoding_mode = mode;
+  options.max_new_tokens = new_tokens;
+  if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola)
+    options.candidate_layers = {2, 4, 6, 8, 10, 12, 14, 16};
+  return options;
+}
+
+/// One token after a prompt of 128, without the prompt, against greedy decoding.
+void per_token(benchmark::State& state, DecodingMode mode) {
+  ThreadPool pool(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, pool);
+  const std::vector<TokenId> prompt = some_ids(128, 0);
+  const auto time = [&](DecodingMode m) {
+    const GenerationResult result = generate(model, NoText{}, prompt, decoding(m));
+    return result.decode_seconds / static_cast<double>(result.ids.size() - 1);  // the first costs no forward pass
+  };
+  compare(
+      state, [&] { return time(mode); }, [&] { return time(DecodingMode::baseline); });
+}
+
+/// Six answers of 10 tokens to a prompt of 400, against one.
+void six_answers(benchmark::State& state, DecodingMode mode) {
+  ThreadPool pool(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 416, .sequences = 6}, pool);
+  const std::vector<TokenId> prompt = some_ids(400, 0);
+  std::vector<std::vector<TokenId>> answers;
+  for (Index i = 0; i < 6; ++i) answers.push_back(some_ids(10, 1000 * (i + 1)));
+  ScoreOptions options;
+  options.mode = mode;
+  options.candidate_layers = decoding(mode).candidate_layers;
+  const auto time = [&](std::size_t count) {
+    return seconds([&] { benchmark::DoNotOptimize(score(model, prompt, std::span(answers).first(count), options)); });
+  };
+  compare(
+      state, [&] { return time(6); }, [&] { return time(1); });
+}
+
+/// A token for each of several sequences that hold 256, against one for one.
+void batch(benchmark::State& state) {
+  const Index count = state.range(0);
+  ThreadPool pool(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 257, .sequences = count}, pool);
+  const std::vector<TokenId> ids = some_ids(256, 0);
+  model.fill(ids);
+  std::vector<LlamaPiece> pieces;
+  for (Index s = 0; s < count; ++s) {
+    if (s > 0) model.copy_sequence(0, s);
+    pieces.push_back({.sequence = s, .ids = std::span(ids).subspan(static_cast<std::size_t>(s), 1)});
+  }
+  const auto time = [&](std::size_t n) {
+    const double result = seconds([&] { benchmark::DoNotOptimize(model.forward(std::span(pieces).first(n))); });
+    for (Index s = 0; s < static_cast<Index>(n); ++s) model.rewind(256, s);
+    return result;
+  };
+  compare(
+      state, [&] { return time(static_cast<std::size_t>(count)); }, [&] { return time(1); });
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto add = [](const std::string& name, auto f) {
+    benchmark::RegisterBenchmark(name.c_str(), f)->Unit(benchmark::kMillisecond)->UseManualTime();
+  };
+  for (const DecodingMode mode :
+       {DecodingMode::baseline, DecodingMode::activation, DecodingMode::dola, DecodingMode::activation_dola})
+    add("token/" + std::string(name(mode)), [mode](benchmark::State& state) { per_token(state, mode); });
+  for (const DecodingMode mode :
+       {DecodingMode::baseline, DecodingMode::activation, DecodingMode::dola, DecodingMode::activation_dola})
+    add("six_answers/" + std::string(name(mode)), [mode](benchmark::State& state) { six_answers(state, mode); });
+  benchmark::RegisterBenchmark("batch", batch)
+      ->ArgName("sequences")
+      ->Arg(1)
+      ->Arg(4)
+      ->Arg(8)
+      ->Unit(benchmark::kMillisecond)
+      ->UseManualTime();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}
