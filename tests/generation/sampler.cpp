@@ -21,7 +21,7 @@ TEST_CASE("the place drawn is where the cumulative probability passes the number
   // Probabilities 1/8, 1/2, 0, 1/4, 1/8.
   const float l = std::log(2.0f);
   const std::vector<float> scores{5 - 3 * l, 5 - l, kMasked, 5 - 2 * l, 5 - 3 * l};
-  const auto at = [&](double uniform) { return Sampler::draw(scores, uniform); };
+  const auto at = [&](double uniform) { return Sampler(0).draw(scores, uniform); };
   CHECK(at(0) == 0);
   CHECK(at(0.124) == 0);
   CHECK(at(0.126) == 1);
@@ -34,10 +34,10 @@ TEST_CASE("the place drawn is where the cumulative probability passes the number
 
 TEST_CASE("what is masked is never drawn, not even at the ends") {
   const std::vector<float> scores{kMasked, 3, kMasked};
-  CHECK(Sampler::draw(scores, 0) == 1);
-  CHECK(Sampler::draw(scores, std::nextafter(1.0, 0.0)) == 1);
+  CHECK(Sampler(0).draw(scores, 0) == 1);
+  CHECK(Sampler(0).draw(scores, std::nextafter(1.0, 0.0)) == 1);
   // So far below the best that their weight is 0 in double: as masked.
-  CHECK(Sampler::draw(std::vector<float>{-2000, 3, -2000}, 0) == 1);
+  CHECK(Sampler(0).draw(std::vector<float>{-2000, 3, -2000}, 0) == 1);
 }
 
 TEST_CASE("a constant added to all scores changes nothing") {
@@ -99,7 +99,7 @@ TEST_CASE("the numbers are those of std::mt19937_64 with a std::seed_seq of the 
 
 TEST_CASE("what cannot be drawn from is refused") {
   const auto draw = [](const std::vector<float>& scores, double uniform) {
-    return static_cast<void>(Sampler::draw(scores, uniform));
+    return static_cast<void>(Sampler(0).draw(scores, uniform));
   };
   CHECK_THROWS_WITH_AS(draw({}, 0), "scores: none is above -inf", ArgumentError);
   CHECK_THROWS_WITH_AS(draw({kMasked, kMasked}, 0), "scores: none is above -inf", ArgumentError);

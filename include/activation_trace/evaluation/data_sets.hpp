@@ -79,10 +79,6 @@ struct FactorItem {
 
 namespace detail {
 
-[[nodiscard]] inline std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 /// One JSON object of a data set, and where it stands.
 class DataRecord {
  public:
@@ -135,7 +131,7 @@ class DataRecord {
 template <class Use>
 void for_each_record(const std::filesystem::path& path, const Use& use) {
   const MappedFile file = MappedFile::open(path);
-  std::string_view text = text_of(file);
+  std::string_view text = text_of(file.bytes());
   if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
   std::size_t number = 0;
   const std::size_t first = text.find_first_not_of(" \t\r\n");
@@ -249,7 +245,7 @@ class PythonList {
 
 [[nodiscard]] inline std::vector<QaQuestion> read_questions_and_aliases(const MappedFile& file) {
   std::vector<QaQuestion> questions;
-  for (const CsvRow& row : parse_csv(text_of(file), file.name(), '\t')) {
+  for (const CsvRow& row : parse_csv(text_of(file.bytes()), file.name(), '\t')) {
     const auto fail = [&](const std::string& problem) {
       throw FormatError(file.name(), "line " + std::to_string(row.line) + ": " + problem);
     };
@@ -278,7 +274,7 @@ class PythonList {
 
 inline std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
-  const std::string_view text = detail::text_of(file);
+  const std::string_view text = detail::text_of(file.bytes());
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && text[first] != '[' && text[first] != '{')
     return detail::read_questions_and_aliases(file);
@@ -320,7 +316,7 @@ inline std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path) 
 
 inline std::vector<TruthfulQuestion> read_truthfulqa(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
-  const CsvTable table(detail::text_of(file), file.name());
+  const CsvTable table(detail::text_of(file.bytes()), file.name());
   const std::array<std::size_t, 4> columns{table.column("Question"), table.column("Best Answer"),
                                            table.column("Correct Answers"), table.column("Incorrect Answers")};
   std::vector<TruthfulQuestion> questions;
@@ -356,7 +352,7 @@ inline std::vector<KnownFact> read_known_facts(const std::filesystem::path& path
 
 inline std::vector<FactorItem> read_factor(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
-  const CsvTable table(detail::text_of(file), file.name());
+  const CsvTable table(detail::text_of(file.bytes()), file.name());
   const std::size_t prefix =
       table.has_column("turncated_prefixes") ? table.column("turncated_prefixes") : table.column("full_prefix");
   const std::size_t completion = table.column("completion");

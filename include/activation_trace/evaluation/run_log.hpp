@@ -110,8 +110,7 @@ inline void RunLog::finish() {
 
 inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const {
   const MappedFile file = MappedFile::open(beside(".manifest.json"), FileAccess::read);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  const nlohmann::json before = detail::parse_json(text, file.name());
+  const nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
   const nlohmann::json now = manifest;
   if (before == now) return;
   const auto value = [](const nlohmann::json& object, const std::string& key) {

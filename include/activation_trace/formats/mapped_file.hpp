@@ -14,6 +14,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -72,6 +73,10 @@ class MappedFile {
 };
 
 namespace detail {
+
+[[nodiscard]] inline std::string_view text_of(std::span<const std::byte> bytes) noexcept {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 /// Closes a file descriptor.
 class DescriptorGuard {

@@ -80,10 +80,6 @@ inline constexpr SafetensorsType safetensors_types[] = {
     {"F6_E2M3", 6, {}},      {"F6_E3M2", 6, {}},
 };
 
-[[nodiscard]] inline std::string_view text_of(std::span<const std::byte> bytes) noexcept {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 }  // namespace detail
 
 inline SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {

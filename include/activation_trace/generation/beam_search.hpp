@@ -123,10 +123,9 @@ GenerationResult BeamSearch<Model>::run(Decoder decoder) {
   const detail::Clock::time_point start = detail::Clock::now();
   model_.rewind(0, 0);
   if (options_.max_new_tokens == 0) return result;
-  const Index blocks = model_.config().layers;
   LayerObserver observer;
   if (mode_.reads_context()) {
-    observer.layers = {resolve_layer(options_.info_layer.value_or(default_info_layer(blocks)), blocks)};
+    observer.layers = {detail::resolve_info_layer(options_.info_layer, model_.config().layers)};
     observer.on_states = [&, lm_head = LmHead(model_.weights().lm_head)](Index, Index, MatrixView<const float> states) {
       mode_.observe_context(states, lm_head);
     };

@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <span>
+#include <vector>
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/processors/check.hpp"
@@ -30,7 +31,7 @@ class Sampler {
   /// where the cumulative sum in order exceeds uniform times the total, in double. -inf is never drawn. Depends on the
   /// library's std::exp only where the two differ by rounding. Throws ArgumentError for NaN, +inf, or nothing above
   /// -inf, and unless 0 <= uniform < 1.
-  [[nodiscard]] static Index draw(std::span<const float> scores, double uniform);
+  [[nodiscard]] Index draw(std::span<const float> scores, double uniform);
 
   [[nodiscard]] Index draw(std::span<const float> scores) { return draw(scores, next()); }
 
@@ -38,6 +39,7 @@ class Sampler {
   static std::mt19937_64 seeded(std::uint64_t seed, std::uint64_t stream);
 
   std::mt19937_64 random_;
+  std::vector<double> weights_;  // of the last scores; grows to V once
 };
 
 inline Sampler::Sampler(std::uint64_t seed, std::uint64_t stream) : random_(seeded(seed, stream)) {}
@@ -55,19 +57,19 @@ inline Index Sampler::draw(std::span<const float> scores, double uniform) {
   detail::check_scores("scores", scores);
   const float largest = scores.empty() ? -infinity : *std::max_element(scores.begin(), scores.end());
   if (largest == -infinity) throw ArgumentError("scores: none is above -inf");
-  const auto weight = [&](float score) {
-    return score == -infinity ? 0.0 : std::exp(static_cast<double>(score) - static_cast<double>(largest));
-  };
+  weights_.resize(scores.size());
   double total = 0;
-  for (const float score : scores) total += weight(score);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    weights_[i] = scores[i] == -infinity ? 0 : std::exp(static_cast<double>(scores[i]) - static_cast<double>(largest));
+    total += weights_[i];
+  }
   const double target = uniform * total;
   double sum = 0;
   Index last = 0;  // where rounding lets the target reach the total
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    const double w = weight(scores[i]);
-    if (w == 0) continue;
+    if (weights_[i] == 0) continue;
     last = static_cast<Index>(i);
-    sum += w;
+    sum += weights_[i];
     if (sum > target) break;
   }
   return last;

@@ -119,8 +119,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       options_((options.validate(), options)),
       callbacks_(callbacks),
       layers_(exit_layers(options.mature_layer, options.candidate_layers, model.config().layers)),
-      info_layer_(
-          resolve_layer(options.info_layer.value_or(default_info_layer(model.config().layers)), model.config().layers)),
+      info_layer_(resolve_info_layer(options.info_layer, model.config().layers)),
       lm_head_(model.weights().lm_head),
       common_((check(), common_length())),
       common_context_(model.pool(), {}, options.final_norm),

@@ -40,7 +40,7 @@ class TokenChooser {
   [[nodiscard]] const StepRecord* record() const noexcept { return mode_.records() ? &record_ : nullptr; }
 
  private:
-  [[nodiscard]] std::size_t pick(std::span<const float> scores, double uniform) const;
+  [[nodiscard]] std::size_t pick(std::span<const float> scores, double uniform);
   void make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen, double uniform);
   [[nodiscard]] TokenId pick_without_entropy(TokenId chosen, double uniform);
 
@@ -81,8 +81,8 @@ inline TokenId TokenChooser::choose(const StepLogits& logits) {
   return id;
 }
 
-inline std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) const {
-  return static_cast<std::size_t>(sampler_ ? Sampler::draw(scores, uniform) : argmax(scores));
+inline std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) {
+  return static_cast<std::size_t>(sampler_ ? sampler_->draw(scores, uniform) : argmax(scores));
 }
 
 inline void TokenChooser::make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen,

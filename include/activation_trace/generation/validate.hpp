@@ -119,6 +119,11 @@ inline void validate_beams(const GenerationOptions& o) {
   require(o.context_growth == ContextGrowth::prompt, "context_growth growing: not with beams, which share the context");
 }
 
+/// The layer as 0..N whose states are the context. Throws ArgumentError for one that does not exist.
+[[nodiscard]] inline Index resolve_info_layer(std::optional<Index> layer, Index blocks) {
+  return resolve_layer(layer.value_or(default_info_layer(blocks)), blocks);
+}
+
 /// Layers as 0..N, the mature one first. Throws ArgumentError for one that does not exist or is there twice.
 inline std::vector<Index> exit_layers(std::optional<Index> mature_layer, std::span<const Index> candidate_layers,
                                       Index blocks) {
@@ -160,7 +165,7 @@ void check_generation(const Model& model, std::span<const std::span<const TokenI
   for (const TokenId id : options.eos) check_id("eos", id);
   for (const auto& [id, bias] : options.logit_bias) check_id("logit_bias", id);
   exit_layers(options, blocks);
-  const Index info = resolve_layer(options.info_layer.value_or(default_info_layer(blocks)), blocks);
+  const Index info = resolve_info_layer(options.info_layer, blocks);
   require(!options.final_norm || info != blocks,
           "final_norm: the states of info layer " + std::to_string(info) + ", the last, are normalised already");
   require(options.beams.count <= model.sequences(), "beams: " + std::to_string(options.beams.count) +

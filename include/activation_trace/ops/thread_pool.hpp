@@ -77,6 +77,20 @@ class ThreadPool {
   alignas(64) std::atomic<int> running_ = 0;               // workers that have not finished the task
 };
 
+/// A pool that somebody lends and that must outlive this, or else one of its own for the calling thread alone.
+class PoolHandle {
+ public:
+  PoolHandle() : own_(std::make_unique<ThreadPool>(1)), pool_(own_.get()) {}
+  PoolHandle(ThreadPool& pool) noexcept : pool_(&pool) {}  // NOLINT: a pool can be passed as it is
+
+  [[nodiscard]] ThreadPool& operator*() const noexcept { return *pool_; }
+  [[nodiscard]] ThreadPool* operator->() const noexcept { return pool_; }
+
+ private:
+  std::unique_ptr<ThreadPool> own_;
+  ThreadPool* pool_;
+};
+
 inline ThreadPool::ThreadPool(int threads, Isa isa) : isa_(isa) {
   if (threads < 1 || threads > 1024)
     throw ArgumentError("ThreadPool: threads must be in 1..1024, got " + std::to_string(threads));

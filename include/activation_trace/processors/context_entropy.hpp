@@ -78,7 +78,6 @@ class ContextEntropy {
   ThreadPool* pool_;
   ContextStates context_;
   Index common_ = 0;                  // positions that every state has seen at least
-  std::vector<float> hidden_;         // [T, d]
   std::vector<SoftmaxState> states_;  // [V]
   std::vector<Index> seen_;           // [V] positions merged into the state
   std::vector<TokenId> pending_;

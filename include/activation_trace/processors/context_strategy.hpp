@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,12 +53,10 @@ struct ContextCandidate {
 /// context grows. Movable, not copyable, and not safe for concurrent use.
 class ContextStrategyProcessor {
  public:
-  /// Works on the calling thread. Throws ArgumentError for an alpha that is not finite, a negative subject_position, a
-  /// vote_threshold outside [0, 1], and as RelativeTopFilter and ContextStates do.
-  explicit ContextStrategyProcessor(ContextStrategyOptions options = {});
-
-  /// Works on the threads of `pool`, which must outlive the processor.
-  ContextStrategyProcessor(ContextStrategyOptions options, ThreadPool& pool);
+  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
+  /// ArgumentError for an alpha that is not finite, a negative subject_position, a vote_threshold outside [0, 1], and
+  /// as RelativeTopFilter and ContextStates do.
+  explicit ContextStrategyProcessor(ContextStrategyOptions options = {}, PoolHandle pool = {});
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextStates::observe.
@@ -88,7 +85,6 @@ class ContextStrategyProcessor {
  private:
   static constexpr Index kBlock = 16;  // rows of the LM head that are multiplied at once
 
-  ContextStrategyProcessor(ContextStrategyOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
   void require() const;
   void adjust(std::span<const TokenId> ids, std::span<float> logits);
   void prepare(std::span<const TokenId> ids);
@@ -96,8 +92,7 @@ class ContextStrategyProcessor {
   [[nodiscard]] float evaluate(MatrixView<const float> scores, Index column) const;
 
   ContextStrategyOptions options_;
-  std::unique_ptr<ThreadPool> own_pool_;
-  ThreadPool* pool_;
+  PoolHandle pool_;
   ContextStates context_;
   detail::PlausibleCandidates candidates_;
   std::vector<ContextCandidate> kept_;
@@ -108,17 +103,9 @@ class ContextStrategyProcessor {
   std::vector<float> scores_;  // [T, kBlock]
 };
 
-inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options)
-    : ContextStrategyProcessor(std::move(options), std::make_unique<ThreadPool>(1), nullptr) {}
-
-inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, ThreadPool& pool)
-    : ContextStrategyProcessor(std::move(options), nullptr, &pool) {}
-
-inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options,
-                                                          std::unique_ptr<ThreadPool> own, ThreadPool* pool)
+inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, PoolHandle pool)
     : options_(std::move(options)),
-      own_pool_(std::move(own)),
-      pool_(pool != nullptr ? pool : own_pool_.get()),
+      pool_(std::move(pool)),
       context_(options_.context, options_.final_norm),
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   if (!std::isfinite(options_.alpha))

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,12 +33,10 @@ struct ContrastiveOptions {
 /// Movable, not copyable, and not safe for concurrent use.
 class ContrastiveProcessor {
  public:
-  /// Works on the calling thread. Throws ArgumentError for a coefficient that is negative or not finite, a temperature
-  /// that is not positive and finite, and as RelativeTopFilter does.
-  explicit ContrastiveProcessor(ContrastiveOptions options = {});
-
-  /// Works on the threads of `pool`, which must outlive the processor.
-  ContrastiveProcessor(ContrastiveOptions options, ThreadPool& pool);
+  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
+  /// ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and finite, and
+  /// as RelativeTopFilter does.
+  explicit ContrastiveProcessor(ContrastiveOptions options = {}, PoolHandle pool = {});
 
   /// The amateur's logits[V] at this step: a view, read by the next process() and then forgotten.
   void observe_amateur(std::span<const float> logits);
@@ -57,27 +54,16 @@ class ContrastiveProcessor {
   void reset() { amateur_ = {}; }
 
  private:
-  ContrastiveProcessor(ContrastiveOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
-
   ContrastiveOptions options_;
-  std::unique_ptr<ThreadPool> own_pool_;
-  ThreadPool* pool_;
+  PoolHandle pool_;
   RelativeTopFilter filter_;
   std::span<const float> amateur_;
   DivergenceMemory memory_;
 };
 
-inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options)
-    : ContrastiveProcessor(options, std::make_unique<ThreadPool>(1), nullptr) {}
-
-inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, ThreadPool& pool)
-    : ContrastiveProcessor(options, nullptr, &pool) {}
-
-inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, std::unique_ptr<ThreadPool> own,
-                                                  ThreadPool* pool)
+inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, PoolHandle pool)
     : options_(options),
-      own_pool_(std::move(own)),
-      pool_(pool != nullptr ? pool : own_pool_.get()),
+      pool_(std::move(pool)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
   if (!(options.coefficient >= 0 && std::isfinite(options.coefficient)))
     throw ArgumentError("coefficient: expected a number >= 0, got " + std::to_string(options.coefficient));

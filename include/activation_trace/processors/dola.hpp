@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -63,12 +62,10 @@ enum class Embeddings { separate, tied };
 /// Movable, not copyable, and not safe for concurrent use.
 class DolaProcessor {
  public:
-  /// Works on the calling thread. Throws ArgumentError for no layers, a masked_value that is NaN or +inf, and as
-  /// RelativeTopFilter does. What the numbers in `layers` mean is the caller's business.
-  explicit DolaProcessor(std::vector<Index> layers, DolaOptions options = {});
-
-  /// Works on the threads of `pool`, which must outlive the processor.
-  DolaProcessor(std::vector<Index> layers, DolaOptions options, ThreadPool& pool);
+  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. What the
+  /// numbers in `layers` mean is the caller's business. Throws ArgumentError for no layers, a masked_value that is NaN
+  /// or +inf, and as RelativeTopFilter does.
+  explicit DolaProcessor(std::vector<Index> layers, DolaOptions options = {}, PoolHandle pool = {});
 
   /// logits[C, V] of the layers at this step, rows contiguous: a view, read by the next process() and then forgotten.
   /// Throws ShapeError for another C.
@@ -95,15 +92,13 @@ class DolaProcessor {
   void reset();
 
  private:
-  DolaProcessor(std::vector<Index> layers, DolaOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
   [[nodiscard]] std::size_t choose(std::span<const float> mature, MatrixView<const float> early);
   static void check_layer(std::span<const float> mature, MatrixView<const float> early, Index row);
   void subtract(std::span<float> mature, std::span<const float> early, const LogNormalizer& early_normalizer);
 
   std::vector<Index> layers_;
   DolaOptions options_;
-  std::unique_ptr<ThreadPool> own_pool_;
-  ThreadPool* pool_;
+  PoolHandle pool_;
   RelativeTopFilter filter_;
   MatrixView<const float> early_;
   Index layer_ = -1;
@@ -128,18 +123,10 @@ inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embedding
   return layers;
 }
 
-inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options)
-    : DolaProcessor(std::move(layers), options, std::make_unique<ThreadPool>(1), nullptr) {}
-
-inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, ThreadPool& pool)
-    : DolaProcessor(std::move(layers), options, nullptr, &pool) {}
-
-inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, std::unique_ptr<ThreadPool> own,
-                                    ThreadPool* pool)
+inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, PoolHandle pool)
     : layers_(std::move(layers)),
       options_(options),
-      own_pool_(std::move(own)),
-      pool_(pool != nullptr ? pool : own_pool_.get()),
+      pool_(std::move(pool)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
       histogram_(layers_.size()),
       divergences_(layers_.size() > 1 ? layers_.size() : 0),

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cmath>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,12 +68,9 @@ class EntropySharpnessProcessor {
       "activation_trace: EntropySharpnessProcessor<Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
 
  public:
-  /// Works on the calling thread. Throws ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and
-  /// ContextEntropy do.
-  explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {});
-
-  /// Works on the threads of `pool`, which must outlive the processor.
-  EntropySharpnessProcessor(EntropySharpnessOptions options, ThreadPool& pool);
+  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
+  /// ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and ContextEntropy do.
+  explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {}, PoolHandle pool = {});
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextEntropy::observe.
@@ -108,12 +104,11 @@ class EntropySharpnessProcessor {
   void reset();
 
  private:
-  EntropySharpnessProcessor(EntropySharpnessOptions options, std::unique_ptr<ThreadPool> own, ThreadPool* pool);
   void filter(std::span<const TokenId> ids, std::span<float> logits);
   void subtract_entropies(std::span<float> scores);
 
   EntropySharpnessOptions options_;
-  std::unique_ptr<ThreadPool> own_pool_;
+  PoolHandle pool_;
   ContextEntropy context_;
   detail::PlausibleCandidates candidates_;
   SharpnessRecord record_;
@@ -122,19 +117,10 @@ class EntropySharpnessProcessor {
 };
 
 template <class Space>
-EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options)
-    : EntropySharpnessProcessor(std::move(options), std::make_unique<ThreadPool>(1), nullptr) {}
-
-template <class Space>
-EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options, ThreadPool& pool)
-    : EntropySharpnessProcessor(std::move(options), nullptr, &pool) {}
-
-template <class Space>
-EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options,
-                                                            std::unique_ptr<ThreadPool> own, ThreadPool* pool)
+EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options, PoolHandle pool)
     : options_(std::move(options)),
-      own_pool_(std::move(own)),
-      context_(pool != nullptr ? *pool : *own_pool_, options_.context, options_.final_norm),
+      pool_(std::move(pool)),
+      context_(*pool_, options_.context, options_.final_norm),
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   // A negative alpha would prefer masked tokens: -inf + inf.
   if (!(options_.alpha >= 0 && std::isfinite(options_.alpha)))

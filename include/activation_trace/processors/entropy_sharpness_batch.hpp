@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/processors/entropy_sharpness.hpp"
@@ -15,11 +15,9 @@ inline namespace v0 {
 /// token, masks by row (ALGORITHMS.md 1.5, FIX). Rows do not influence each other; padding is not observed.
 class EntropySharpnessBatch {
  public:
-  /// Throws ArgumentError for a negative number of sequences and as the processor does.
-  explicit EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options = {});
-
-  /// Works on the threads of `pool`, which must outlive the batch.
-  EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options, ThreadPool& pool);
+  /// Works on the threads of `pool`, which must outlive the batch, or without one on the calling thread. Throws
+  /// ArgumentError for a negative number of sequences and as the processor does.
+  explicit EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options = {}, PoolHandle pool = {});
 
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(rows_.size()); }
 
@@ -31,20 +29,16 @@ class EntropySharpnessBatch {
   void process(MatrixView<float> logits);
 
  private:
-  std::unique_ptr<ThreadPool> own_pool_;
+  PoolHandle pool_;
   std::vector<EntropySharpnessProcessor<>> rows_;
 };
 
 inline EntropySharpnessBatch::EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options,
-                                                    ThreadPool& pool) {
+                                                    PoolHandle pool)
+    : pool_(std::move(pool)) {
   if (sequences < 0) throw ArgumentError("sequences: must not be negative, got " + std::to_string(sequences));
   rows_.reserve(static_cast<std::size_t>(sequences));
-  for (Index b = 0; b < sequences; ++b) rows_.emplace_back(options, pool);
-}
-
-inline EntropySharpnessBatch::EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options)
-    : own_pool_(std::make_unique<ThreadPool>(1)) {
-  rows_ = std::move(EntropySharpnessBatch(sequences, options, *own_pool_).rows_);
+  for (Index b = 0; b < sequences; ++b) rows_.emplace_back(options, *pool_);
 }
 
 inline EntropySharpnessProcessor<>& EntropySharpnessBatch::operator[](Index b) {

@@ -32,10 +32,6 @@ inline namespace v0 {
 
 namespace detail {
 
-[[nodiscard]] inline std::string_view as_text(const MappedFile& file) noexcept {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 /// A token's text: a string, or an object with the string in it; empty for null.
 [[nodiscard]] inline std::string read_token_text(const JsonPart& part) {
   if (part.is_null()) return {};
@@ -84,17 +80,17 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) {
   TokenizerFolderSettings settings;
   if (exists("tokenizer_config.json")) {
     const MappedFile file = MappedFile::open(path / "tokenizer_config.json");
-    settings = read_tokenizer_config(detail::as_text(file), file.name());
+    settings = read_tokenizer_config(detail::text_of(file.bytes()), file.name());
   }
   if (exists("chat_template.jinja"))
-    settings.chat_template = detail::as_text(MappedFile::open(path / "chat_template.jinja"));
+    settings.chat_template = detail::text_of(MappedFile::open(path / "chat_template.jinja").bytes());
   if (exists("tokenizer.json")) {
     const MappedFile file = MappedFile::open(path / "tokenizer.json");
-    return read_tokenizer_json(detail::as_text(file), file.name(), settings);
+    return read_tokenizer_json(detail::text_of(file.bytes()), file.name(), settings);
   }
   if (exists("tokenizer.model")) {
     const MappedFile file = MappedFile::open(path / "tokenizer.model");
-    return read_tokenizer_model(detail::as_text(file), file.name(), settings);
+    return read_tokenizer_model(detail::text_of(file.bytes()), file.name(), settings);
   }
   throw FormatError(path.string(), "the folder has neither tokenizer.json nor tokenizer.model");
 }
