@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -16,6 +15,8 @@
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "models.hpp"
+#include "support/no_text.hpp"
+#include "support/real_model.hpp"
 
 namespace {
 
@@ -23,15 +24,9 @@ using namespace activation_trace;
 
 constexpr Index new_tokens = 32;
 
-/// Text is not what is measured.
-struct NoText {
-  std::string_view push(TokenId) { return {}; }
-  std::string_view finish() { return {}; }
-};
-
 const bench::Models::Model& weights() {
   static bench::Models models;
-  const std::filesystem::path path = bench::model_file();
+  const std::filesystem::path path = testing::real_model_path();
   return std::filesystem::exists(path) ? models.file(path) : models.random(DType::q4_1);
 }
 
@@ -80,7 +75,7 @@ void per_token(benchmark::State& state, DecodingMode mode) {
   Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, pool);
   const std::vector<TokenId> prompt = some_ids(128, 0);
   const auto time = [&](DecodingMode m) {
-    const GenerationResult result = generate(model, NoText{}, prompt, decoding(m));
+    const GenerationResult result = generate(model, testing::NoText{}, prompt, decoding(m));
     return result.decode_seconds / static_cast<double>(result.ids.size() - 1);  // the first costs no forward pass
   };
   compare(

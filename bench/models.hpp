@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -62,15 +61,5 @@ class Models {
  private:
   Model model_;
 };
-
-/// The same places as in the tests: ACTIVATION_TRACE_MODEL, else the cache folder.
-inline std::filesystem::path model_file() {
-  if (const char* path = std::getenv("ACTIVATION_TRACE_MODEL")) return path;
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder =
-      cache != nullptr ? std::filesystem::path(cache) : std::filesystem::path(home != nullptr ? home : ".") / ".cache";
-  return folder / "activation_trace" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-}
 
 }  // namespace activation_trace::bench

@@ -4,7 +4,6 @@
 // to standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -263,13 +262,5 @@ int run(int argc, char** argv) {
 }  // namespace activation_trace::examples
 
 int main(int argc, char** argv) {
-  try {
-    return activation_trace::examples::run(argc, argv);
-  } catch (const activation_trace::examples::UsageError& e) {
-    std::fprintf(stderr, "generate: %s (--help lists the options)\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "generate: %s\n", e.what());
-    return 1;
-  }
+  return activation_trace::examples::guarded("generate", activation_trace::examples::run, argc, argv);
 }

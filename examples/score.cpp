@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -135,13 +134,5 @@ int run(int argc, char** argv) {
 }  // namespace activation_trace::examples
 
 int main(int argc, char** argv) {
-  try {
-    return activation_trace::examples::run(argc, argv);
-  } catch (const activation_trace::examples::UsageError& e) {
-    std::fprintf(stderr, "score: %s (--help lists the options)\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "score: %s\n", e.what());
-    return 1;
-  }
+  return activation_trace::examples::guarded("score", activation_trace::examples::run, argc, argv);
 }

@@ -7,7 +7,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -188,6 +190,20 @@ inline void add_model_options(CLI::App& app, ModelSettings& s) {
     throw UsageError(e.what());
   }
   return std::nullopt;
+}
+
+/// main() of the command `name`: what run() throws becomes a line on standard error and an exit code, 2 for a command
+/// line that makes no sense and 1 for anything else.
+[[nodiscard]] inline int guarded(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const UsageError& e) {
+    std::fprintf(stderr, "%s: %s (--help lists the options)\n", name, e.what());
+    return 2;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s: %s\n", name, e.what());
+    return 1;
+  }
 }
 
 }  // namespace activation_trace::examples

@@ -9,6 +9,7 @@
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "generation/beam_oracle.hpp"
+#include "support/no_text.hpp"
 #include "support/tiny_llama.hpp"
 
 using namespace activation_trace;
@@ -17,10 +18,7 @@ using namespace activation_trace;
 
 namespace {
 
-struct NoText {
-  std::string_view push(TokenId) { return {}; }
-  std::string_view finish() { return {}; }
-};
+using testing::NoText;
 
 const auto kNoText = [] { return NoText{}; };
 

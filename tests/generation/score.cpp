@@ -42,29 +42,6 @@ const test::TinyLlama& tiny() {
 const Ids prompt{1, 17, 90, 3, 3, 44, 101, 8, 59};
 const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2, 0, 130, 61}, {12, 90, 8}, {61, 5}};
 
-std::vector<double> log_softmax(std::vector<double> z) {
-  const double largest = *std::max_element(z.begin(), z.end());
-  double sum = 0;
-  for (const double x : z) sum += std::exp(x - largest);
-  for (double& x : z) x -= largest + std::log(sum);
-  return z;
-}
-
-// ALGORITHMS.md 3.2, and the divergence that it is named after.
-double divergence(const std::vector<double>& mature, const std::vector<double>& early, LayerDivergence kind) {
-  double sum = 0;
-  for (std::size_t v = 0; v < mature.size(); ++v) {
-    const double p = std::exp(mature[v]);
-    const double q = std::exp(early[v]);
-    const double m = (p + q) / 2;
-    if (kind == LayerDivergence::reference)
-      sum += (m * (std::log(m) - mature[v]) + m * (std::log(m) - early[v])) / 2 / static_cast<double>(mature.size());
-    else
-      sum += (p * (mature[v] - std::log(m)) + q * (early[v] - std::log(m))) / 2;
-  }
-  return sum;
-}
-
 /// ALGORITHMS.md 2 written down again, from the hidden states of a model in double: one pass per answer, every
 /// distribution and every entropy in full.
 ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
@@ -72,7 +49,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   const LlamaWeights weights = tiny().weights();
   const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
   const auto row = [&](Index layer, std::size_t position) {
-    return log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
+    return testing::log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
   };
   ContinuationScore result;
   for (std::size_t t = prompt_length; t < ids.size(); ++t) {
@@ -84,7 +61,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
       double largest = -1;
       for (const Index layer : o.candidate_layers) {
         const std::vector<double> candidate = row(layer, t - 1);
-        const double d = divergence(mature, candidate, o.divergence);
+        const double d = testing::layer_divergence(mature, candidate, o.divergence);
         if (d <= largest) continue;
         largest = d;
         early = candidate;
@@ -92,7 +69,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
         result.layers.push_back(static_cast<Index>(layer_of(layer)));
       }
       for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
-      if (o.post_softmax == DolaOutput::log_probs) values = log_softmax(values);
+      if (o.post_softmax == DolaOutput::log_probs) values = testing::log_softmax(values);
     }
     if (o.relative_top > 0 && (!o.candidate_layers.empty() || o.filter == ScoreFilter::on)) {
       std::vector<double> sorted = mature;

@@ -11,32 +11,12 @@
 #include <vector>
 
 #include "generation/fake_model.hpp"
+#include "support/oracle.hpp"
 
 // The steps of ALGORITHMS.md 1 to 5 over a FakeModel, as plainly as they can be written, in double.
 namespace activation_trace::test {
 
 inline std::vector<double> widened(std::span<const float> values) { return {values.begin(), values.end()}; }
-
-inline std::vector<double> plain_log_softmax(std::vector<double> z) {
-  const double largest = *std::max_element(z.begin(), z.end());
-  double sum = 0;
-  for (const double x : z) sum += std::exp(x - largest);
-  for (double& x : z) x -= largest + std::log(sum);
-  return z;
-}
-
-/// 3.2: of two rows of log-probabilities.
-inline double plain_divergence(const std::vector<double>& p, const std::vector<double>& q, LayerDivergence kind) {
-  double sum = 0;
-  for (std::size_t v = 0; v < p.size(); ++v) {
-    const double m = (std::exp(p[v]) + std::exp(q[v])) / 2;
-    if (kind == LayerDivergence::reference)
-      sum += (m * (std::log(m) - p[v]) + m * (std::log(m) - q[v])) / 2 / static_cast<double>(p.size());
-    else
-      sum += (std::exp(p[v]) * (p[v] - std::log(m)) + std::exp(q[v]) * (q[v] - std::log(m))) / 2;
-  }
-  return sum;
-}
 
 /// One text.
 struct StepOracle {
@@ -64,7 +44,7 @@ struct StepOracle {
 
     Step result;
     const std::vector<double> z = logits(resolved(options.mature_layer.value_or(blocks)));
-    const std::vector<double> lp = plain_log_softmax(z);
+    const std::vector<double> lp = testing::log_softmax(z);
     result.log_probs = lp;
     std::vector<double> sorted = lp;
     std::sort(sorted.rbegin(), sorted.rend());
@@ -98,13 +78,14 @@ struct StepOracle {
       case DecodingMode::activation_dola: {
         double largest = -1;
         for (const Index candidate : options.candidate_layers) {
-          const double d = plain_divergence(lp, plain_log_softmax(logits(resolved(candidate))), options.divergence);
+          const double d =
+              testing::layer_divergence(lp, testing::log_softmax(logits(resolved(candidate))), options.divergence);
           if (d <= largest) continue;
           largest = d;
           result.layer = resolved(candidate);
         }
         const std::vector<double> raw = logits(result.layer);
-        const std::vector<double> early = plain_log_softmax(raw);
+        const std::vector<double> early = testing::log_softmax(raw);
         const bool with_entropy = options.decoding_mode == DecodingMode::activation_dola;
         for (std::size_t v = 0; v < vocab; ++v) {
           scores[v] = lp[v] - early[v];
@@ -119,7 +100,7 @@ struct StepOracle {
         if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
         const std::vector<double> a =
             amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
-        const std::vector<double> a_lp = plain_log_softmax(a);
+        const std::vector<double> a_lp = testing::log_softmax(a);
         const double weight =
             static_cast<double>(options.contrastive_coefficient) / static_cast<double>(options.student_temperature);
         for (std::size_t v = 0; v < vocab; ++v)
@@ -157,7 +138,7 @@ struct StepOracle {
       for (Index k = 0; k < hidden.cols; ++k) product += hidden.at(i, k) * model.lm_head().at(static_cast<Index>(v), k);
       s.push_back(product);
     }
-    const std::vector<double> p = plain_log_softmax(s);
+    const std::vector<double> p = testing::log_softmax(s);
     switch (options.strategy) {
       case DecodingStrategy::entropy: return -entropy;
       case DecodingStrategy::single_entropy: return 0;

@@ -2,31 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "activation_trace/model/llama.hpp"
 #include "model/trace.hpp"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(std::size_t size, std::size_t alignment) {
-  ++allocations;
-  if (void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "support/counted_allocations.hpp"
 
 using namespace activation_trace;
 using namespace activation_trace::test;
@@ -67,9 +45,9 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     };
     // The scratch memory of the pool grows to what the kernels need for a full context.
     everything();
-    const long before = allocations;
+    const long before = testing::heap::allocations;
     everything();
-    const long during = allocations - before;  // read before doctest allocates for itself
+    const long during = testing::heap::allocations - before;  // read before doctest allocates for itself
     const std::string type(name(dtype));
     CAPTURE(type);
     CHECK(during == 0);

@@ -9,7 +9,7 @@
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "parity/golden.hpp"
-#include "parity/no_text.hpp"
+#include "support/no_text.hpp"
 
 namespace activation_trace::testing {
 

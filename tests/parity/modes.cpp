@@ -16,7 +16,7 @@
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "parity/golden.hpp"
-#include "parity/no_text.hpp"
+#include "support/no_text.hpp"
 
 namespace activation_trace::testing {
 namespace {

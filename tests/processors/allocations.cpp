@@ -2,10 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <functional>
-#include <new>
 #include <string>
 
 #include "activation_trace/processors/context_strategy.hpp"
@@ -23,25 +20,7 @@
 #include "activation_trace/processors/top_p.hpp"
 #include "activation_trace/processors/typical.hpp"
 #include "processors/reference.hpp"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(std::size_t size, std::size_t alignment) {
-  ++allocations;
-  if (void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "support/counted_allocations.hpp"
 
 using namespace activation_trace;
 
@@ -103,9 +82,9 @@ TEST_CASE("after the first step no processor allocates") {
     id = static_cast<TokenId>(i % 5);
     step([&](const char* name, auto&& process) {
       std::copy(next.begin(), next.end(), row.begin());
-      const long before = allocations;
+      const long before = testing::heap::allocations;
       process();
-      const long made = allocations - before;
+      const long made = testing::heap::allocations - before;
       const std::string processor = name;
       CAPTURE(processor);
       CAPTURE(i);

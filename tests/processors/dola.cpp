@@ -20,30 +20,11 @@ namespace activation_trace::test {
 
 // ALGORITHMS.md 2, 3.1 and 3.2 in double precision. No entry of `mature` is masked.
 struct DolaOracle {
-  static double divergence(const std::vector<double>& a, const std::vector<double>& b, LayerDivergence kind) {
-    double first = 0;
-    double second = 0;
-    for (std::size_t v = 0; v < a.size(); ++v) {
-      const double p = std::exp(a[v]);
-      const double q = std::exp(b[v]);
-      const double m = (p + q) / 2;
-      if (kind == LayerDivergence::reference) {
-        first += m * std::log(m) - m * a[v];
-        second += m * std::log(m) - m * b[v];
-      } else {
-        first += p * (a[v] - std::log(m));
-        second += q * (b[v] - std::log(m));
-      }
-    }
-    const double n = kind == LayerDivergence::reference ? static_cast<double>(a.size()) : 1;
-    return (first / n + second / n) / 2;
-  }
-
   DolaOracle(const std::vector<float>& mature, const Matrix& early, const DolaOptions& options) {
     const std::vector<double> lp = reference_log_softmax(mature);
     for (Index j = 0; j < early.rows; ++j) {
       const std::vector<double> lq = reference_log_softmax(early.view().row(j).span());
-      divergences.push_back(divergence(lp, lq, options.divergence));
+      divergences.push_back(testing::layer_divergence(lp, lq, options.divergence));
     }
     chosen = std::max_element(divergences.begin(), divergences.end()) - divergences.begin();
     const std::vector<double> base = reference_log_softmax(early.view().row(chosen).span());

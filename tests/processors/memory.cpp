@@ -1,57 +1,25 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
-#include <malloc.h>
 
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <new>
 
 #include "activation_trace/processors/entropy_sharpness.hpp"
+#include "support/counted_allocations.hpp"
 #include "support/random_matrix.hpp"
 
-namespace {
-
-std::atomic<std::size_t> live{0};
-std::atomic<std::size_t> peak{0};
-
-void* counted(std::size_t size, std::size_t alignment) {
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  const std::size_t now = live += malloc_usable_size(memory);
-  for (std::size_t seen = peak; seen < now && !peak.compare_exchange_weak(seen, now);) {
-  }
-  return memory;
-}
-
-void release(void* memory) noexcept {
-  if (memory != nullptr) live -= malloc_usable_size(memory);
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { release(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { release(memory); }
-
 using namespace activation_trace;
+namespace heap = testing::heap;
 
 namespace {
 
 /// The most bytes that were allocated at any time during `action` and not before.
 template <class Action>
 std::size_t added_by(Action&& action) {
-  const std::size_t before = live;
-  peak = before;
+  const std::size_t before = heap::live;
+  heap::peak = before;
   action();
-  return peak - before;
+  return heap::peak - before;
 }
 
 constexpr std::size_t kAllowed = 8'000'000;
@@ -97,12 +65,12 @@ TEST_CASE("Entropies of T = 512, d = 576, V = 49152 add at most 8 MB") {
         std::vector<float> logits(ids.size(), 1.0f);
         processor.process(ids, logits);
       }
-      lazy = peak;
+      lazy = heap::peak;
       last = processor.entropy().back();
     });
     CHECK(last > 0);
     CHECK(last < bound);
-    MESSAGE("processor: " << lazy - (peak - added) << " bytes for 1000 candidates, " << added << " for all");
+    MESSAGE("processor: " << lazy - (heap::peak - added) << " bytes for 1000 candidates, " << added << " for all");
     CHECK(added <= kAllowed);
   }
 }

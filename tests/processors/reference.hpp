@@ -71,13 +71,7 @@ inline void check_close(std::span<const float> got, std::span<const double> expe
 
 /// x - log sum e^x over what is above -inf.
 inline std::vector<double> reference_log_softmax(std::span<const float> x) {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const float v : x) largest = std::max(largest, static_cast<double>(v));
-  double sum = 0;
-  for (const float v : x) sum += std::exp(static_cast<double>(v) - largest);
-  std::vector<double> result;
-  for (const float v : x) result.push_back(static_cast<double>(v) - largest - std::log(sum));
-  return result;
+  return testing::log_softmax({x.begin(), x.end()});
 }
 
 /// A full row as a shuffled candidate list.

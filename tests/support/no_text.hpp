@@ -8,7 +8,7 @@
 
 namespace activation_trace::testing {
 
-/// A decoder for generate() where only ids matter.
+/// A decoder for generate() where only ids or times matter.
 struct NoText {
   std::string_view push(TokenId) { return {}; }
   std::string_view finish() { return {}; }

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -69,6 +70,30 @@ inline double entropy(std::span<const double> logits) {
     if (p > 0) e -= p * std::log(p);
   }
   return e;
+}
+
+/// z - log sum e^z. One must be above -inf, none NaN.
+inline std::vector<double> log_softmax(std::vector<double> z) {
+  const double largest = *std::max_element(z.begin(), z.end());
+  double sum = 0;
+  for (const double x : z) sum += std::exp(x - largest);
+  for (double& x : z) x -= largest + std::log(sum);
+  return z;
+}
+
+/// ALGORITHMS.md 3.2, and the divergence that it is named after: of two rows of finite log-probabilities.
+inline double layer_divergence(std::span<const double> mature, std::span<const double> early, LayerDivergence kind) {
+  double sum = 0;
+  for (std::size_t v = 0; v < mature.size(); ++v) {
+    const double p = std::exp(mature[v]);
+    const double q = std::exp(early[v]);
+    const double m = (p + q) / 2;
+    if (kind == LayerDivergence::reference)
+      sum += (m * (std::log(m) - mature[v]) + m * (std::log(m) - early[v])) / 2 / static_cast<double>(mature.size());
+    else
+      sum += (p * (mature[v] - std::log(m)) + q * (early[v] - std::log(m))) / 2;
+  }
+  return sum;
 }
 
 /// Column v of the context scores, hidden w_v^T.

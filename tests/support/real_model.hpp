@@ -5,24 +5,24 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <string>
-#include <utility>
 
 namespace activation_trace::testing {
 
-/// SmolLM2-135M-Instruct.Q4_1.gguf: $ACTIVATION_TRACE_MODEL, else where examples/get_model.sh puts it. Without the
-/// file the program says so and ends as skipped, so tests that ask for it are programs of their own.
+/// Where SmolLM2-135M-Instruct.Q4_1.gguf is expected: $ACTIVATION_TRACE_MODEL, else where examples/get_model.sh puts
+/// it.
+inline std::filesystem::path real_model_path() {
+  if (const char* given = std::getenv("ACTIVATION_TRACE_MODEL")) return given;
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const auto folder = cache != nullptr && *cache != '\0'
+                          ? std::filesystem::path(cache)
+                          : std::filesystem::path(home != nullptr ? home : "") / ".cache";
+  return folder / "activation_trace" / "SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
+/// That file. Without it the program says so and ends as skipped, so tests that ask for it are programs of their own.
 inline std::filesystem::path real_model_or_skip() {
-  std::filesystem::path path;
-  if (const char* given = std::getenv("ACTIVATION_TRACE_MODEL")) {
-    path = given;
-  } else {
-    const char* cache = std::getenv("XDG_CACHE_HOME");
-    const char* home = std::getenv("HOME");
-    path = cache != nullptr && *cache != '\0' ? std::filesystem::path(cache)
-                                              : std::filesystem::path(home != nullptr ? home : "") / ".cache";
-    path = path / "activation_trace" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-  }
+  const std::filesystem::path path = real_model_path();
   if (!std::filesystem::exists(path)) {
     std::printf("Skipped: this test needs the model %s; examples/get_model.sh fetches it\n", path.c_str());
     std::exit(77);
