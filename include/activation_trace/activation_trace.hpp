@@ -22,6 +22,7 @@
 #include "activation_trace/generation/beam_search.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/mode_scores.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/presets.hpp"

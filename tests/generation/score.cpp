@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "support/oracle.hpp"
 #include "support/reference_llama.hpp"
@@ -370,6 +371,52 @@ TEST_CASE("The prompt is computed once, and only the answers' tokens have entrop
   CHECK(engine.single_rows.empty());
   // Of an answer's last token nothing is asked.
   CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 3 * count);
+}
+
+TEST_CASE("Entropies of all layers are those of one layer after the other, and their definition") {
+  std::vector<Ids> sequences;
+  std::vector<reference::ForwardResult> states;
+  for (const Ids& answer : answers) {
+    sequences.push_back(prompt);
+    sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
+    states.push_back(reference::forward(tiny().config(), tiny().weights(), sequences.back()));
+  }
+  const auto length = static_cast<Index>(prompt.size());
+  for (const std::string name :
+       {"activation", "activation, prompt", "activation, answer cut", "activation, normalised", "activation_dola"}) {
+    CAPTURE(name);
+    for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 4}}) {
+      ThreadPool pool(setup.threads);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, pool);
+      ScoreOptions options = runs().at(name);
+      const std::vector<LayerEntropies> all = layer_entropies(llama, sequences, length, {}, options);
+      REQUIRE(all.size() == answers.size());
+      for (Index layer = 0; layer <= tiny().config().layers; ++layer) {
+        CAPTURE(layer);
+        options.info_layer = layer;
+        const std::vector<ContinuationScore> one = score_sequences(llama, sequences, length, options);
+        for (std::size_t i = 0; i < all.size(); ++i) {
+          REQUIRE(all[i].entropies.size() == 6);
+          CHECK(all[i].ids == one[i].ids);
+          CHECK(all[i].log_probs == one[i].log_probs);
+          CHECK(all[i].entropies[static_cast<std::size_t>(layer)] == one[i].entropies);
+          if (setup.sequences == 1)
+            check_close(one[i], expected(states[i], sequences[i], prompt.size(), options), 1e-4);
+        }
+      }
+      const std::vector<Index> chosen{-1, 2};
+      const std::vector<LayerEntropies> some = layer_entropies(llama, sequences, length, chosen, options);
+      CHECK(some[3].entropies == std::vector{all[3].entropies[5], all[3].entropies[2]});
+    }
+  }
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  const auto refuses = [&](std::vector<Index> layers, const ScoreOptions& options, const char* text) {
+    CHECK_THROWS_WITH_AS(layer_entropies(llama, sequences, length, layers, options), text, ArgumentError);
+  };
+  refuses({5, 2, -1}, {}, "layers: layer 5 is there twice");
+  refuses({6}, {}, "layer 6 does not exist: a model of 5 blocks has the hidden states -6..5");
+  refuses({}, {.mode = DecodingMode::baseline}, "layer_entropies: mode baseline reads no entropies");
 }
 
 namespace {

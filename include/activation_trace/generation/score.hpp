@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <numeric>
@@ -13,12 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/generation/answer_entropies.hpp"
 #include "activation_trace/generation/answer_log_probs.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/llama_batch.hpp"
-#include "activation_trace/processors/context_entropy.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -63,14 +62,21 @@ std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer,
 
 namespace detail {
 
-/// One call of score().
+/// Answers without their scores, and their entropies [layers][A].
+struct ScoredAnswers {
+  std::vector<ContinuationScore> answers;
+  std::vector<std::vector<std::vector<double>>> entropies;
+};
+
+/// One call of score(), or of layer_entropies().
 template <class Model>
 class Scoring {
  public:
+  /// Entropies are computed at `entropy_layers` of 0..N.
   Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
-          const ScoreOptions& options, const ScoreCallbacks& callbacks);
+          const ScoreOptions& options, const ScoreCallbacks& callbacks, std::vector<Index> entropy_layers);
 
-  std::vector<ContinuationScore> run();
+  ScoredAnswers run();
 
  private:
   using Ids = std::span<const TokenId>;
@@ -90,8 +96,7 @@ class Scoring {
 
   bool compute_common();
   void compute(std::size_t first, std::size_t count);
-  [[nodiscard]] LayerObserver observer(std::size_t i, std::vector<float>& own_context);
-  void complete_entropies(std::size_t i, std::span<const float> own_context);
+  [[nodiscard]] LayerObserver observer(std::size_t i, AnswerEntropies::OwnStates& own_states);
 
   Model& model_;
   std::span<const std::vector<TokenId>> sequences_;
@@ -99,36 +104,33 @@ class Scoring {
   const ScoreOptions& options_;
   const ScoreCallbacks& callbacks_;
   std::vector<Index> layers_;
-  Index info_layer_;
   LmHead lm_head_;
+  AnswerEntropies entropies_;
   Index common_;
   Index done_ = 0;
   Index total_ = 0;
-  ContextEntropy common_context_;
-  ContextEntropy own_context_;  // of one sequence after the other
   AnswerLogProbs log_probs_;
-  std::vector<ContinuationScore> results_;
+  ScoredAnswers results_;
 };
 
 template <class Model>
 Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
-                        const ScoreOptions& options, const ScoreCallbacks& callbacks)
+                        const ScoreOptions& options, const ScoreCallbacks& callbacks, std::vector<Index> entropy_layers)
     : model_(model),
       sequences_(sequences),
       prompt_length_(prompt_length),
       options_((options.validate(), options)),
       callbacks_(callbacks),
       layers_(exit_layers(options.mature_layer, options.candidate_layers, model.config().layers)),
-      info_layer_(resolve_info_layer(options.info_layer, model.config().layers)),
       lm_head_(model.weights().lm_head),
+      entropies_(std::move(entropy_layers), lm_head_, model.pool(), options.final_norm),
       common_((check(), common_length())),
-      common_context_(model.pool(), {}, options.final_norm),
-      own_context_(model.pool(), {}, options.final_norm),
       log_probs_(options, layers_, lm_head_, model.pool()) {
-  results_.resize(sequences.size());
+  results_.answers.resize(sequences.size());
+  results_.entropies.resize(sequences.size());
   total_ = common_;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    results_[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
+    results_.answers[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
     total_ += static_cast<Index>(rest(i).size());
   }
 }
@@ -146,7 +148,7 @@ void Scoring<Model>::check() const {
       if (id < 0 || id >= model_.config().vocab)
         throw ArgumentError(which + "token id " + std::to_string(id) + " is not in the vocabulary of " +
                             std::to_string(model_.config().vocab));
-    if (options_.reads_entropies() && options_.span.begin >= context_end(i))
+    if (entropies_.wanted() && options_.span.begin >= context_end(i))
       throw ArgumentError(which + "none of its positions lies within the span from " +
                           std::to_string(options_.span.begin) + " on");
   }
@@ -165,7 +167,7 @@ Index Scoring<Model>::common_length() const {
 template <class Model>
 typename Scoring<Model>::Ids Scoring<Model>::rest(std::size_t i) const {
   // An answer's last token predicts nothing that is asked for: it matters as context only.
-  const bool last = options_.reads_entropies() && context_end(i) == length(i);
+  const bool last = entropies_.wanted() && context_end(i) == length(i);
   return Ids(sequences_[i])
       .subspan(static_cast<std::size_t>(common_))
       .first(static_cast<std::size_t>(length(i) - common_ - (last ? 0 : 1)));
@@ -183,7 +185,7 @@ void Scoring<Model>::advance(Index positions) {
 }
 
 template <class Model>
-std::vector<ContinuationScore> Scoring<Model>::run() {
+ScoredAnswers Scoring<Model>::run() {
   if (sequences_.empty()) return {};
   const auto width = static_cast<std::size_t>(parallel());
   std::size_t complete = 0;
@@ -191,15 +193,8 @@ std::vector<ContinuationScore> Scoring<Model>::run() {
     for (; complete < sequences_.size() && !stopped(); complete = std::min(complete + width, sequences_.size()))
       compute(complete, std::min(width, sequences_.size() - complete));
   log_probs_.finish();
-  results_.resize(complete);
-  for (ContinuationScore& result : results_) {
-    const double entropy = std::accumulate(result.entropies.begin(), result.entropies.end(), 0.0);
-    if (options_.strategy == DecodingStrategy::single_entropy)
-      result.score = options_.single_entropy == SingleEntropy::reference ? entropy : -entropy;
-    else
-      result.score = std::accumulate(result.log_probs.begin(), result.log_probs.end(), 0.0) -
-                     static_cast<double>(options_.alpha) * entropy;
-  }
+  results_.answers.resize(complete);
+  results_.entropies.resize(complete);
   return std::move(results_);
 }
 
@@ -208,14 +203,12 @@ template <class Model>
 bool Scoring<Model>::compute_common() {
   const Ids ids = Ids(sequences_[0]).first(static_cast<std::size_t>(common_));
   LayerObserver observer;
-  if (options_.reads_entropies()) {
-    observer.layers = {info_layer_};
-    observer.begin = options_.span.begin;
-    observer.end = options_.span.end;
-    observer.on_states = [&](Index, Index, MatrixView<const float> states) {
-      common_context_.observe(states, lm_head_);
-    };
-  }
+  observer.layers = entropies_.layers();
+  observer.begin = options_.span.begin;
+  observer.end = options_.span.end;
+  observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
+    entropies_.observe_common(layer, states);
+  };
   model_.rewind(0, 0);
   for (std::size_t done = 0; done < ids.size();) {
     if (stopped()) return false;
@@ -226,24 +219,24 @@ bool Scoring<Model>::compute_common() {
     advance(static_cast<Index>(count));
   }
   for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s, 0);
-  if (common_context_.positions() != 0) {
+  if (entropies_.wanted()) {
     std::vector<TokenId> answers;
-    for (const ContinuationScore& result : results_)
-      answers.insert(answers.end(), result.ids.begin(), result.ids.end());
+    for (const ContinuationScore& answer : results_.answers)
+      answers.insert(answers.end(), answer.ids.begin(), answer.ids.end());
     std::ranges::sort(answers);
     answers.erase(std::unique(answers.begin(), answers.end()), answers.end());
-    common_context_.prepare(answers);
+    entropies_.prepare(answers);
   }
   return true;
 }
 
 template <class Model>
 void Scoring<Model>::compute(std::size_t first, std::size_t count) {
-  std::vector<std::vector<float>> contexts(count);
+  std::vector<AnswerEntropies::OwnStates> own_states(count);
   std::vector<LayerObserver> observers;
   Index positions = 0;
   for (std::size_t k = 0; k < count; ++k) {
-    observers.push_back(observer(first + k, contexts[k]));
+    observers.push_back(observer(first + k, own_states[k]));
     positions += static_cast<Index>(rest(first + k).size());
   }
   std::vector<LlamaPiece> pieces;
@@ -251,54 +244,42 @@ void Scoring<Model>::compute(std::size_t first, std::size_t count) {
   model_.fill(pieces);
   for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
   log_probs_.evaluate();
-  if (options_.reads_entropies())
-    for (std::size_t k = 0; k < count; ++k) complete_entropies(first + k, contexts[k]);
+  for (std::size_t k = 0; k < count; ++k)
+    results_.entropies[first + k] = entropies_.entropies(results_.answers[first + k].ids, own_states[k]);
   advance(positions);
 }
 
 template <class Model>
-LayerObserver Scoring<Model>::observer(std::size_t i, std::vector<float>& own_context) {
+LayerObserver Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates& own_states) {
   LayerObserver observer;
   observer.layers = layers_;
-  if (options_.reads_entropies()) observer.layers.push_back(info_layer_);
-  const Index answer = log_probs_.expect(results_[i]);
-  observer.on_states = [this, i, &own_context, answer](Index layer, Index first, MatrixView<const float> states) {
+  observer.layers.insert(observer.layers.end(), entropies_.layers().begin(), entropies_.layers().end());
+  const Index answer = log_probs_.expect(results_.answers[i]);
+  observer.on_states = [this, i, &own_states, answer](Index layer, Index first, MatrixView<const float> states) {
     const auto within = [&](Index begin, Index end) {
       const Index from = std::clamp<Index>(begin - first, 0, states.extent(0));
       return states.slice(0, from, std::clamp<Index>(end - first, from, states.extent(0)));
     };
-    if (layer == info_layer_ && options_.reads_entropies()) {
-      const MatrixView<const float> rows = within(options_.span.begin, context_end(i));
-      for (Index row = 0; row < rows.extent(0); ++row) {
-        const std::span<const float> state = rows.row(row).span();
-        own_context.insert(own_context.end(), state.begin(), state.end());
-      }
-    }
+    entropies_.observe_own(layer, within(options_.span.begin, context_end(i)), own_states);
     const Index begin = prompt_length_ - 1;
     log_probs_.take(layer, answer + std::max<Index>(0, first - begin), within(begin, length(i) - 1));
   };
   return observer;
 }
 
-template <class Model>
-void Scoring<Model>::complete_entropies(std::size_t i, std::span<const float> own_context) {
-  ContinuationScore& result = results_[i];
-  own_context_.reset();
-  if (!own_context.empty()) {
-    own_context_.observe(
-        as_matrix(own_context, static_cast<Index>(own_context.size()) / lm_head_.hidden(), lm_head_.hidden()),
-        lm_head_);
-    own_context_.prepare(result.ids);
-  }
-  for (const TokenId id : result.ids) {
-    SoftmaxState state = common_context_.positions() == 0 ? SoftmaxState{} : common_context_.state(id);
-    if (own_context_.positions() != 0) state.merge(own_context_.state(id));
-    const float entropy = state.entropy();
-    if (std::isnan(entropy))
-      throw ArgumentError("the context entropy of token " + std::to_string(id) +
-                          " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
-    result.entropies.push_back(static_cast<double>(entropy));
-  }
+/// The sequences of a prompt with each continuation, and the number of their ids that are the prompt's.
+template <PromptTokenizer Tokens>
+std::pair<std::vector<std::vector<TokenId>>, Index> encode_sequences(const Tokens& tokenizer, std::string_view prompt,
+                                                                     std::span<const std::string> continuations) {
+  const auto encode = [&](std::string_view text) {
+    std::vector<TokenId> ids = tokenizer.encode_prompt(text);
+    if constexpr (requires { tokenizer.settings().add_eos; })
+      if (tokenizer.settings().add_eos) ids.pop_back();  // a prompt does not end here
+    return ids;
+  };
+  std::vector<std::vector<TokenId>> sequences;
+  for (const std::string& continuation : continuations) sequences.push_back(encode(std::string(prompt) + continuation));
+  return {std::move(sequences), static_cast<Index>(encode(prompt).size())};
 }
 
 }  // namespace detail
@@ -307,7 +288,21 @@ template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options,
                                                const ScoreCallbacks& callbacks) {
-  return detail::Scoring<Model>(model, sequences, prompt_length, options, callbacks).run();
+  std::vector<Index> info_layer;
+  if (options.reads_entropies()) info_layer = {detail::resolve_info_layer(options.info_layer, model.config().layers)};
+  detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks, std::move(info_layer));
+  detail::ScoredAnswers scored = scoring.run();
+  for (std::size_t i = 0; i < scored.answers.size(); ++i) {
+    ContinuationScore& answer = scored.answers[i];
+    if (options.reads_entropies()) answer.entropies = std::move(scored.entropies[i][0]);
+    const double entropy = std::accumulate(answer.entropies.begin(), answer.entropies.end(), 0.0);
+    if (options.strategy == DecodingStrategy::single_entropy)
+      answer.score = options.single_entropy == SingleEntropy::reference ? entropy : -entropy;
+    else
+      answer.score = std::accumulate(answer.log_probs.begin(), answer.log_probs.end(), 0.0) -
+                     static_cast<double>(options.alpha) * entropy;
+  }
+  return std::move(scored.answers);
 }
 
 template <LanguageModel Model>
@@ -326,15 +321,8 @@ template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options,
                                           const ScoreCallbacks& callbacks) {
-  std::vector<std::vector<TokenId>> sequences;
-  const auto encode = [&](std::string_view text) {
-    std::vector<TokenId> ids = tokenizer.encode_prompt(text);
-    if constexpr (requires { tokenizer.settings().add_eos; })
-      if (tokenizer.settings().add_eos) ids.pop_back();  // a prompt does not end here
-    return ids;
-  };
-  for (const std::string& continuation : continuations) sequences.push_back(encode(std::string(prompt) + continuation));
-  return score_sequences(model, sequences, static_cast<Index>(encode(prompt).size()), options, callbacks);
+  const auto [sequences, prompt_length] = detail::encode_sequences(tokenizer, prompt, continuations);
+  return score_sequences(model, sequences, prompt_length, options, callbacks);
 }
 
 }  // namespace v0
