@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -27,6 +28,10 @@ enum class RunStart {
   fresh,   ///< refuses to touch the files of an earlier run
   resume,  ///< continues one with the same manifest, or begins if there is none
 };
+
+/// The samples in a file that RunLog wrote, each without "sample". Throws FormatError for a missing file and a damaged
+/// line, which it names.
+[[nodiscard]] std::map<Index, nlohmann::ordered_json> read_run_records(const std::filesystem::path& path);
 
 /// The samples of a long run, safe from a kill at any moment. While it runs, PATH.part holds one JSON line per finished
 /// sample, in the order in which they finish, each written and flushed at once; finish() turns them into PATH, ordered
@@ -64,6 +69,36 @@ class RunLog {
   std::map<Index, nlohmann::ordered_json> records_;
   std::ofstream part_;
 };
+
+namespace detail {
+
+/// Adds the samples of whole lines; of two of one sample the later counts.
+inline void parse_run_records(std::string_view text, const std::string& name,
+                              std::map<Index, nlohmann::ordered_json>& records) {
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string place = name + ": line " + std::to_string(++number);
+    const std::string_view content = text.substr(begin, end - begin);
+    static_cast<void>(parse_json(content, place));  // strict
+    auto record = nlohmann::ordered_json::parse(content);
+    if (!record.is_object() || !record.contains("sample") || !record["sample"].is_number_unsigned())
+      throw FormatError(place, "expected an object with the number of its 'sample'");
+    const auto sample = record["sample"].get<Index>();
+    record.erase("sample");
+    records.insert_or_assign(sample, std::move(record));
+    begin = end + 1;
+  }
+}
+
+}  // namespace detail
+
+inline std::map<Index, nlohmann::ordered_json> read_run_records(const std::filesystem::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  std::map<Index, nlohmann::ordered_json> records;
+  detail::parse_run_records(detail::text_of(file.bytes()), file.name(), records);
+  return records;
+}
 
 inline RunLog::RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start)
     : path_(std::move(path)) {
@@ -151,20 +186,7 @@ inline void RunLog::load(const std::filesystem::path& path) {
     std::filesystem::resize_file(path, whole, error);
     if (error) fail(path, "cannot be shortened to its last whole line", error.value());
   }
-  std::size_t number = 0;
-  for (std::size_t begin = 0; begin < whole;) {
-    const std::size_t end = text.find('\n', begin);
-    const std::string place = path.string() + ": line " + std::to_string(++number);
-    const std::string_view content = std::string_view(text).substr(begin, end - begin);
-    static_cast<void>(detail::parse_json(content, place));  // strict
-    auto record = nlohmann::ordered_json::parse(content);
-    if (!record.is_object() || !record.contains("sample") || !record["sample"].is_number_unsigned())
-      throw FormatError(place, "expected an object with the number of its 'sample'");
-    const auto sample = record["sample"].get<Index>();
-    record.erase("sample");
-    records_.insert_or_assign(sample, std::move(record));
-    begin = end + 1;
-  }
+  detail::parse_run_records(std::string_view(text).substr(0, whole), path.string(), records_);
 }
 
 inline std::string RunLog::line(Index sample, const nlohmann::ordered_json& record) {

@@ -1,0 +1,225 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/detection.hpp"
+#include "activation_trace/evaluation/resampling.hpp"
+
+// What a run's records say, in numbers.
+namespace activation_trace::examples {
+
+using Records = std::map<Index, nlohmann::ordered_json>;
+
+/// A number in [0, 1] of each record, whose mean over a run is reported in percent.
+struct Measure {
+  std::string name;
+  std::function<double(const nlohmann::ordered_json& record)> of;
+};
+
+/// The number of that name. Throws Error if a record has none.
+[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> value_of(const std::string& key) {
+  return [key](const nlohmann::ordered_json& record) {
+    const auto found = record.find(key);
+    if (found == record.end() || !found->is_number())
+      throw Error("expected a number '" + key + "', found " + (found == record.end() ? "none" : found->type_name()));
+    return found->get<double>();
+  };
+}
+
+/// 1 where a judge's probability of " yes" is at least one half (ALGORITHMS.md 7.3).
+[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> accepted(const std::string& key) {
+  return [value = value_of(key)](const nlohmann::ordered_json& record) { return value(record) >= 0.5 ? 1.0 : 0.0; };
+}
+
+/// Of a list of numbers; none if it is no such list or the sum is not finite.
+[[nodiscard]] inline std::optional<double> sum_of(const nlohmann::ordered_json& record, const char* key) {
+  const auto found = record.find(key);
+  if (found == record.end() || !found->is_array()) return std::nullopt;
+  double total = 0;
+  for (const nlohmann::ordered_json& x : *found) {
+    if (!x.is_number()) return std::nullopt;
+    total += x.get<double>();
+  }
+  return std::isfinite(total) ? std::optional(total) : std::nullopt;
+}
+
+/// Whether every record has the judgement `key`.
+[[nodiscard]] inline bool is_judged(const Records& records, const char* key) {
+  return !records.empty() &&
+         std::all_of(records.begin(), records.end(), [&](const auto& r) { return r.second.contains(key); });
+}
+
+/// What is reported of a task's records, the headline first. Throws ArgumentError for a task that is not known.
+[[nodiscard]] inline std::vector<Measure> measures(const std::string& task, const Records& records) {
+  if (task == "triviaqa" || task == "hotpotqa" || task == "nq")
+    return {{"em", value_of("em")}, {"strict_em", value_of("strict_em")}, {"f1", value_of("f1")}};
+  if (task == "truthfulqa-mc") return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}};
+  if (task == "known-facts")
+    return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}, {"em", value_of("em")}};
+  if (task == "factor") return {{"accuracy", value_of("mc1")}, {"accuracy_mean", value_of("accuracy_mean")}};
+  if (task != "truthfulqa-gen") throw ArgumentError("task: '" + task + "' is not known");
+  std::vector<Measure> result;
+  const bool truth = is_judged(records, "truth");
+  const bool info = is_judged(records, "info");
+  if (truth) result.push_back({"truth", accepted("truth")});
+  if (info) result.push_back({"info", accepted("info")});
+  if (truth && info)
+    result.push_back(
+        {"truth*info", [truth = accepted("truth"), info = accepted("info")](const nlohmann::ordered_json& record) {
+           return truth(record) * info(record);
+         }});
+  result.push_back({"reject", value_of("rejected")});
+  return result;
+}
+
+/// Of every record, in their order. Throws Error naming a record without it.
+[[nodiscard]] inline std::vector<double> values(const Measure& measure, const Records& records) {
+  std::vector<double> result;
+  for (const auto& [sample, record] : records) try {
+      result.push_back(measure.of(record));
+    } catch (const Error& e) {
+      throw Error("sample " + std::to_string(sample) + ": " + e.what());
+    }
+  return result;
+}
+
+/// {"value", "low", "high"} in percent.
+[[nodiscard]] inline nlohmann::ordered_json percentage(std::span<const double> values,
+                                                       const ResamplingOptions& options) {
+  double sum = 0;
+  for (const double x : values) sum += x;
+  const Interval interval = bootstrap_mean_interval(values, options);
+  return {{"value", 100 * sum / static_cast<double>(values.size())},
+          {"low", 100 * interval.low},
+          {"high", 100 * interval.high}};
+}
+
+/// How well `signal`, higher meaning more trusted, tells right answers from wrong: DetectionMetrics' numbers, each with
+/// its interval. Null where there is nothing to tell apart.
+[[nodiscard]] inline nlohmann::ordered_json detection(const std::vector<double>& signal, const std::vector<char>& right,
+                                                      const ResamplingOptions& options) {
+  const auto rights = std::count(right.begin(), right.end(), 1);
+  if (rights == 0 || rights == std::ssize(right)) return nullptr;
+  constexpr std::pair<const char*, double DetectionMetrics::*> parts[] = {
+      {"auroc", &DetectionMetrics::auroc},
+      {"average_precision", &DetectionMetrics::average_precision},
+      {"pr_area", &DetectionMetrics::pr_area},
+      {"risk_coverage", &DetectionMetrics::risk_coverage}};
+  const DetectionMetrics whole = detection_metrics(signal, right);
+  // The resamples are the same for every part: each is rated once.
+  std::vector<DetectionMetrics> resamples;
+  std::vector<double> values(signal.size());
+  std::vector<char> labels(signal.size());
+  const auto rate = [&](std::span<const std::size_t> indices) -> DetectionMetrics {
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      values[i] = signal[indices[i]];
+      labels[i] = right[indices[i]];
+    }
+    if (std::equal(labels.begin() + 1, labels.end(), labels.begin())) {
+      constexpr double none = std::numeric_limits<double>::quiet_NaN();
+      return {none, none, none, none};
+    }
+    return detection_metrics(values, labels);
+  };
+  nlohmann::ordered_json result;
+  for (const auto& [name, part] : parts) {
+    std::size_t next = 0;
+    const Interval interval = bootstrap_interval(
+        std::ssize(signal),
+        [&](std::span<const std::size_t> indices) {
+          if (next == resamples.size()) resamples.push_back(rate(indices));
+          return resamples[next++].*part;
+        },
+        options);
+    result[name] = {{"value", whole.*part}, {"low", interval.low}, {"high", interval.high}};
+  }
+  return result;
+}
+
+/// By the sums of a generated answer's entropies (negated: sharper is more trusted) and log-probabilities
+/// (ALGORITHMS.md 7.4). A sum that some record lacks is left out.
+[[nodiscard]] inline nlohmann::ordered_json detections(const Records& records, const std::vector<char>& right,
+                                                       const ResamplingOptions& options) {
+  nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  const auto add = [&](const char* name, const char* key, double sign) {
+    std::vector<double> signal;
+    for (const auto& [sample, record] : records)
+      if (const std::optional<double> sum = sum_of(record, key)) signal.push_back(sign * *sum);
+    if (signal.size() == records.size()) result[name] = detection(signal, right, options);
+  };
+  add("entropy", "entropies", -1);
+  add("log_prob", "log_probs", 1);
+  return result;
+}
+
+/// The numbers of a run and their bootstrap intervals over its samples:
+/// {"task", "samples", "confidence", "metrics": {name: {"value", "low", "high"}}}, percentages; of generated answers
+/// also "detection": {"entropy" and "log_prob": {"auroc", ...}}, shares of 1, with right answers those with em, or
+/// those that the judge finds true, for which "detection_nonzero" has the published code's rule, any probability but 0.
+/// Throws ArgumentError for a manifest without a known task or no records, Error for a record without a number.
+[[nodiscard]] inline nlohmann::ordered_json summarize(const nlohmann::ordered_json& manifest, const Records& records,
+                                                      const ResamplingOptions& options = {}) {
+  if (!manifest.is_object() || !manifest.contains("task") || !manifest["task"].is_string())
+    throw ArgumentError("manifest: it names no 'task'");
+  const auto task = manifest["task"].get<std::string>();
+  if (records.empty()) throw ArgumentError(task + ": there are no samples to summarise");
+  nlohmann::ordered_json result{{"task", task}, {"samples", records.size()}, {"confidence", options.confidence}};
+  const std::vector<Measure> reported = measures(task, records);
+  for (const Measure& measure : reported)
+    result["metrics"][measure.name] = percentage(values(measure, records), options);
+  const auto detect = [&](const char* name, const std::function<double(const nlohmann::ordered_json&)>& rate) {
+    std::vector<char> right;
+    for (const double x : values({name, rate}, records)) right.push_back(x != 0 ? 1 : 0);
+    result[name] = detections(records, right, options);
+  };
+  if (reported.front().name == "em") detect("detection", reported.front().of);
+  if (reported.front().name == "truth") {
+    detect("detection", reported.front().of);
+    detect("detection_nonzero", value_of("truth"));
+  }
+  return result;
+}
+
+/// summarize()'s numbers as a table.
+inline void print_summary(std::FILE* file, const nlohmann::ordered_json& summary) {
+  const auto row = [&](const std::string& name, const nlohmann::ordered_json& x, int digits) {
+    std::fprintf(file, "%-30s %9.*f   [%.*f, %.*f]\n", name.c_str(), digits, x["value"].get<double>(), digits,
+                 x["low"].get<double>(), digits, x["high"].get<double>());
+  };
+  std::fprintf(file, "%-30s %9s   %g %% interval\n",
+               (summary["task"].get<std::string>() + ", " + std::to_string(summary["samples"].get<Index>()) +
+                (summary["samples"] == 1 ? " sample" : " samples"))
+                   .c_str(),
+               "%", 100 * summary["confidence"].get<double>());
+  for (const auto& [name, x] : summary["metrics"].items()) row(name, x, 2);
+  for (const char* labels : {"detection", "detection_nonzero"}) {
+    if (!summary.contains(labels)) continue;
+    const std::string rule = std::string_view(labels) == "detection" ? "" : " (p > 0)";
+    for (const auto& [signal, parts] : summary[labels].items()) {
+      const std::string of = " by " + signal + rule;
+      if (parts.is_null())
+        std::fprintf(file, "%-30s %9s   all answers are alike\n", ("auroc" + of).c_str(), "-");
+      else
+        for (const auto& [name, x] : parts.items()) row(name + of, x, 3);
+    }
+  }
+}
+
+}  // namespace activation_trace::examples
