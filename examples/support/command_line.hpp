@@ -161,14 +161,17 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, Enum& value,
   return layers;
 }
 
-/// --version, and the options of a model.
+/// major.minor.patch
+[[nodiscard]] inline std::string version_text() {
+  return std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' + std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
+         std::to_string(ACTIVATION_TRACE_VERSION_PATCH);
+}
+
+/// The options of a model.
 inline void add_model_options(CLI::App& app, ModelSettings& s) {
   s.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
-  app.get_formatter()->column_width(44);
-  app.set_version_flag("--version", std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' +
-                                        std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
-                                        std::to_string(ACTIVATION_TRACE_VERSION_PATCH));
-  app.add_option("-m,--model", s.path, "a .gguf file or a Hugging Face directory")->required();
+  app.add_option("-m,--model,--model-name,--model_name", s.path, "a .gguf file or a Hugging Face directory")
+      ->required();
   app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
       ->check(whole_number<Index>(1));
   app.add_option("-b,--batch-size", s.batch, "prompt positions computed at once")
@@ -178,6 +181,12 @@ inline void add_model_options(CLI::App& app, ModelSettings& s) {
   app.add_flag_callback(
       "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
   app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
+}
+
+/// --version, and how --help looks: of the program, not of its subcommands.
+inline void add_version(CLI::App& app) {
+  app.get_formatter()->column_width(44);
+  app.set_version_flag("--version", version_text());
 }
 
 /// Parses; an exit code if there is nothing more to do (--help, --version). Throws UsageError.

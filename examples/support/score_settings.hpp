@@ -120,6 +120,7 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
   Index premature_layer = 0;
   bool escape = true;
   CLI::App app("Scores given answers to a prompt by several modes.", "score");
+  add_version(app);
   add_model_options(app, s.model);
   CLI::Option* prompt = app.add_option("-p,--prompt", s.prompt, "the prompt; - reads it from standard input");
   app.add_option("-f,--file", prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);

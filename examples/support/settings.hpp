@@ -311,6 +311,7 @@ inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
   GenerationOptions& g = s.generation;
   detail::RawSettings raw;
   CLI::App app("Answers a prompt with a LLaMA, by activation decoding or another mode.", "generate");
+  add_version(app);
   add_model_options(app, s.model);
   detail::add_prompt_options(app, s, raw);
   detail::add_mode_options(app, s, raw);
