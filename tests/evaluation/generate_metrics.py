@@ -5,46 +5,21 @@
     pip install scikit-learn
     python tests/evaluation/generate_metrics.py
 
-answers.txt: ALGORITHMS.md 7.1 with Python's own lower(), regular expressions and split(). Five lines a case: answer,
-gold, normalised answer, EM, F1 (C99 hexadecimal). detection.txt: scikit-learn. Lines: name, then values, labels, and
+answers.txt: what answer_metrics.py says. Five lines a case: answer, gold, normalised answer, EM, F1 (C99 hexadecimal).
+detection.txt: scikit-learn. Lines: name, then values, labels, and
 AUROC, average precision, area under the precision-recall curve.
 """
 
-import collections
 import pathlib
 import random
-import re
-import string
 
 import numpy as np
 import sklearn
 from sklearn import metrics
 
+from answer_metrics import exact, f1, normalise
+
 HERE = pathlib.Path(__file__).parent / "golden"
-PUNCTUATION = set(string.punctuation) | {"\u2018", "\u2019", "\u00b4", "`"}
-
-
-def normalise(text):
-    text = text.replace("_", " ").lower()
-    text = "".join(" " if c in PUNCTUATION else c for c in text)
-    text = re.sub(r"\b(?:the|an|a)\b", " ", text)
-    return " ".join(text.split())
-
-
-def exact(answer, gold):
-    if answer == "":
-        return 0
-    a, g = normalise(answer), normalise(gold)
-    return int(a == g or g in a or a in g)
-
-
-def f1(answer, gold):
-    a, g = normalise(answer).split(), normalise(gold).split()
-    common = sum((collections.Counter(a) & collections.Counter(g)).values())
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(a), common / len(g)
-    return 2 * precision * recall / (precision + recall)
 
 
 def answers():
