@@ -33,6 +33,9 @@ enum class RunStart {
 /// line, which it names.
 [[nodiscard]] std::map<Index, nlohmann::ordered_json> read_run_records(const std::filesystem::path& path);
 
+/// Writes a file, under another name first: there is never half a file at `path`. Throws Error if that fails.
+void write_whole_file(const std::filesystem::path& path, const std::string& content);
+
 /// The samples of a long run, safe from a kill at any moment. While it runs, PATH.part holds one JSON line per finished
 /// sample, in the order in which they finish, each written and flushed at once; finish() turns them into PATH, ordered
 /// by sample, so that a resumed run ends with the same bytes as an undisturbed one. PATH.manifest.json, written first,
@@ -59,10 +62,8 @@ class RunLog {
 
  private:
   void check_manifest(const nlohmann::ordered_json& manifest) const;
-  void write_whole(const std::filesystem::path& path, const std::string& content) const;
   void load(const std::filesystem::path& path);
   [[nodiscard]] static std::string line(Index sample, const nlohmann::ordered_json& record);
-  [[noreturn]] static void fail(const std::filesystem::path& path, const std::string& what, int error);
   [[nodiscard]] std::filesystem::path beside(const char* suffix) const { return path_.string() + suffix; }
 
   std::filesystem::path path_;
@@ -71,6 +72,10 @@ class RunLog {
 };
 
 namespace detail {
+
+[[noreturn]] inline void fail_file(const std::filesystem::path& path, const std::string& what, int error) {
+  throw Error(path.string() + ": " + what + (error != 0 ? std::string(": ") + std::strerror(error) : std::string()));
+}
 
 /// Adds the samples of whole lines; of two of one sample the later counts.
 inline void parse_run_records(std::string_view text, const std::string& name,
@@ -93,6 +98,18 @@ inline void parse_run_records(std::string_view text, const std::string& name,
 
 }  // namespace detail
 
+inline void write_whole_file(const std::filesystem::path& path, const std::string& content) {
+  const std::filesystem::path temporary = path.string() + ".new";
+  errno = 0;
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file << content << std::flush;
+  file.close();
+  if (!file) detail::fail_file(temporary, "cannot be written", errno);
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) detail::fail_file(path, "cannot be written", error.value());
+}
+
 inline std::map<Index, nlohmann::ordered_json> read_run_records(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
   std::map<Index, nlohmann::ordered_json> records;
@@ -113,13 +130,13 @@ inline RunLog::RunLog(std::filesystem::path path, const nlohmann::ordered_json& 
   } else if (before) {
     throw FormatError(manifest_path.string(), "is missing, so it is not known what the samples beside it are of");
   } else {
-    write_whole(manifest_path, manifest.dump(2) + '\n');
+    write_whole_file(manifest_path, manifest.dump(2) + '\n');
   }
   if (fs::exists(path_)) load(path_);
   if (fs::exists(part)) load(part);
   errno = 0;
   part_.open(part, std::ios::binary | std::ios::app);
-  if (!part_) fail(part, "cannot be written", errno);
+  if (!part_) detail::fail_file(part, "cannot be written", errno);
 }
 
 inline void RunLog::append(Index sample, nlohmann::ordered_json record) {
@@ -129,18 +146,18 @@ inline void RunLog::append(Index sample, nlohmann::ordered_json record) {
     throw ArgumentError("record: expected a JSON object, got " + std::string(record.type_name()));
   errno = 0;
   part_ << line(sample, record) << std::flush;
-  if (!part_) fail(beside(".part"), "cannot be written; the samples before are kept", errno);
+  if (!part_) detail::fail_file(beside(".part"), "cannot be written; the samples before are kept", errno);
   records_.emplace(sample, std::move(record));
 }
 
 inline void RunLog::finish() {
   std::string content;
   for (const auto& [sample, record] : records_) content += line(sample, record);
-  write_whole(path_, content);
+  write_whole_file(path_, content);
   part_.close();
   std::error_code error;
   std::filesystem::remove(beside(".part"), error);
-  if (error) fail(beside(".part"), "cannot be removed", error.value());
+  if (error) detail::fail_file(beside(".part"), "cannot be removed", error.value());
 }
 
 inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const {
@@ -159,32 +176,19 @@ inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const
                           " and is now " + value(now, key));
 }
 
-// Under another name first: there is never half a file at `path`.
-inline void RunLog::write_whole(const std::filesystem::path& path, const std::string& content) const {
-  const std::filesystem::path temporary = path.string() + ".new";
-  errno = 0;
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  file << content << std::flush;
-  file.close();
-  if (!file) fail(temporary, "cannot be written", errno);
-  std::error_code error;
-  std::filesystem::rename(temporary, path, error);
-  if (error) fail(path, "cannot be written", error.value());
-}
-
 inline void RunLog::load(const std::filesystem::path& path) {
   std::string text;
   {
     std::ifstream file(path, std::ios::binary);
     text.assign(std::istreambuf_iterator<char>(file), {});
-    if (file.bad()) fail(path, "cannot be read", errno);
+    if (file.bad()) detail::fail_file(path, "cannot be read", errno);
   }
   // A kill, or a full disk, leaves a last line without its end.
   const std::size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
   if (whole != text.size()) {
     std::error_code error;
     std::filesystem::resize_file(path, whole, error);
-    if (error) fail(path, "cannot be shortened to its last whole line", error.value());
+    if (error) detail::fail_file(path, "cannot be shortened to its last whole line", error.value());
   }
   detail::parse_run_records(std::string_view(text).substr(0, whole), path.string(), records_);
 }
@@ -193,10 +197,6 @@ inline std::string RunLog::line(Index sample, const nlohmann::ordered_json& reco
   nlohmann::ordered_json object{{"sample", sample}};
   object.update(record);
   return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
-}
-
-inline void RunLog::fail(const std::filesystem::path& path, const std::string& what, int error) {
-  throw Error(path.string() + ": " + what + (error != 0 ? std::string(": ") + std::strerror(error) : std::string()));
 }
 
 }  // namespace v0
