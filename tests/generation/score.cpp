@@ -394,14 +394,16 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
       for (Index layer = 0; layer <= tiny().config().layers; ++layer) {
         CAPTURE(layer);
         options.info_layer = layer;
+        // h_N has passed the norm already, and the oracle applies it wherever it is told to.
+        ScoreOptions plain = options;
+        if (layer == tiny().config().layers) plain.final_norm.reset();
         const std::vector<ContinuationScore> one = score_sequences(llama, sequences, length, options);
         for (std::size_t i = 0; i < all.size(); ++i) {
           REQUIRE(all[i].entropies.size() == 6);
           CHECK(all[i].ids == one[i].ids);
           CHECK(all[i].log_probs == one[i].log_probs);
           CHECK(all[i].entropies[static_cast<std::size_t>(layer)] == one[i].entropies);
-          if (setup.sequences == 1)
-            check_close(one[i], expected(states[i], sequences[i], prompt.size(), options), 1e-4);
+          if (setup.sequences == 1) check_close(one[i], expected(states[i], sequences[i], prompt.size(), plain), 1e-4);
         }
       }
       const std::vector<Index> chosen{-1, 2};

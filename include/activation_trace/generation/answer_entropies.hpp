@@ -24,10 +24,17 @@ class AnswerEntropies {
   /// The states of one sequence's own positions, [layers][n, d].
   using OwnStates = std::vector<std::vector<float>>;
 
-  /// `layers` of 0..N, each once; none: nothing is computed.
-  AnswerEntropies(std::vector<Index> layers, LmHead lm_head, ThreadPool& pool, const std::optional<FinalNorm>& norm)
-      : layers_(std::move(layers)), lm_head_(std::move(lm_head)), own_(pool, {}, norm) {
-    for (std::size_t k = 0; k < layers_.size(); ++k) common_.emplace_back(pool, ContextSpan{}, norm);
+  /// `layers` of 0..`blocks`, each once; none: nothing is computed. `norm` is applied to all but the last, which has
+  /// passed it.
+  AnswerEntropies(std::vector<Index> layers, Index blocks, LmHead lm_head, ThreadPool& pool,
+                  const std::optional<FinalNorm>& norm)
+      : layers_(std::move(layers)),
+        blocks_(blocks),
+        lm_head_(std::move(lm_head)),
+        own_(pool, {}, norm),
+        own_last_(pool) {
+    for (const Index layer : layers_)
+      common_.emplace_back(pool, ContextSpan{}, layer < blocks ? norm : std::optional<FinalNorm>{});
   }
 
   [[nodiscard]] const std::vector<Index>& layers() const noexcept { return layers_; }
@@ -62,22 +69,22 @@ class AnswerEntropies {
   [[nodiscard]] std::vector<std::vector<double>> entropies(std::span<const TokenId> ids, const OwnStates& own) {
     std::vector<std::vector<double>> result(layers_.size());
     for (std::size_t k = 0; k < layers_.size(); ++k) {
-      own_.reset();
+      ContextEntropy& rest = layers_[k] < blocks_ ? own_ : own_last_;
+      rest.reset();
       if (k < own.size() && !own[k].empty()) {
-        own_.observe(
-            as_matrix(std::span(own[k]), static_cast<Index>(own[k].size()) / lm_head_.hidden(), lm_head_.hidden()),
-            lm_head_);
-        own_.prepare(ids);
+        const Index d = lm_head_.hidden();
+        rest.observe(as_matrix(std::span(own[k]), static_cast<Index>(own[k].size()) / d, d), lm_head_);
+        rest.prepare(ids);
       }
-      for (const TokenId id : ids) result[k].push_back(entropy(common_[k], id));
+      for (const TokenId id : ids) result[k].push_back(entropy(common_[k], rest, id));
     }
     return result;
   }
 
  private:
-  [[nodiscard]] double entropy(ContextEntropy& common, TokenId id) {
+  [[nodiscard]] static double entropy(ContextEntropy& common, ContextEntropy& rest, TokenId id) {
     SoftmaxState state = common.positions() == 0 ? SoftmaxState{} : common.state(id);
-    if (own_.positions() != 0) state.merge(own_.state(id));
+    if (rest.positions() != 0) state.merge(rest.state(id));
     const float entropy = state.entropy();
     if (std::isnan(entropy))
       throw ArgumentError("the context entropy of token " + std::to_string(id) +
@@ -86,9 +93,11 @@ class AnswerEntropies {
   }
 
   std::vector<Index> layers_;
+  Index blocks_;
   LmHead lm_head_;
   std::vector<ContextEntropy> common_;  // one per layer
   ContextEntropy own_;                  // of one sequence and layer after the other
+  ContextEntropy own_last_;             // the same for layer N
 };
 
 }  // namespace detail

@@ -123,7 +123,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       callbacks_(callbacks),
       layers_(exit_layers(options.mature_layer, options.candidate_layers, model.config().layers)),
       lm_head_(model.weights().lm_head),
-      entropies_(std::move(entropy_layers), lm_head_, model.pool(), options.final_norm),
+      entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.pool(), options.final_norm),
       common_((check(), common_length())),
       log_probs_(options, layers_, lm_head_, model.pool()) {
   results_.answers.resize(sequences.size());

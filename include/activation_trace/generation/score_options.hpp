@@ -48,7 +48,7 @@ struct ScoreOptions {
   ScoreFilter filter = ScoreFilter::off;
   SingleEntropy single_entropy = SingleEntropy::reference;
   ContextSpan span = {};                     ///< positions that count, of those that `context` names
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the info layer's states
+  std::optional<FinalNorm> final_norm = {};  ///< applied to the info layer's states unless it is N
   Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
 
   /// Throws ArgumentError naming an option that is impossible or that the mode has no use for.
