@@ -1,0 +1,301 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/export.hpp"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/prompts.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/finished_run.hpp"
+#include "evaluate/sha256.hpp"
+#include "evaluate/summary.hpp"
+#include "support/command_line.hpp"
+
+namespace activation_trace::examples {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string text_of(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Of the manifest's options.
+Json option(const FinishedRun& run, const char* key) { return run.manifest["options"].value(key, Json()); }
+
+/// What the run was of, as text, or nothing.
+std::string model_name(const FinishedRun& run) {
+  const Json& model = run.manifest["model"];
+  return model.is_object() && model.contains("path") && model["path"].is_string() ? model["path"].get<std::string>()
+                                                                                  : std::string();
+}
+
+bool is_qa(const std::string& task) { return task == "triviaqa" || task == "hotpotqa" || task == "nq"; }
+
+std::string prompt_of(const FinishedRun& run, const Json& record) {
+  const std::string question = question_of(record);
+  if (is_qa(run.task()))
+    return knowledge_qa_prompt(
+        question, option(run, "prompt_style") == "zero_shot" ? PromptStyle::zero_shot : PromptStyle::few_shot);
+  return run.task().starts_with("truthfulqa") ? truthfulqa_prompt(question) : question;
+}
+
+/// Demonstrations in the prompt.
+Index shots_of(const FinishedRun& run) {
+  if (is_qa(run.task())) return option(run, "prompt_style") == "zero_shot" ? 0 : 2;
+  return run.task().starts_with("truthfulqa") ? 6 : 0;
+}
+
+// lm-evaluation-harness 0.4: results_DATE.json and samples_TASK_DATE.jsonl in a folder named after the model.
+
+Json generation_settings(const FinishedRun& run) {
+  Json settings{{"until", Json::array({std::string(kNextQuestion)})}, {"do_sample", false}};
+  if (!option(run, "max_new_tokens").is_null()) settings["max_gen_toks"] = option(run, "max_new_tokens");
+  return settings;
+}
+
+Json sample_line(const FinishedRun& run, Index sample, const Json& record, const std::vector<Measure>& measures) {
+  Json doc = Json::object();
+  for (const char* key : {"id", "category", "question", "prompt", "prefix", "subject", "relation", "gold", "best",
+                          "correct", "incorrect"})
+    if (record.contains(key)) doc[key] = record[key];
+  const std::string prompt = prompt_of(run, record);
+  Json target;
+  Json arguments = Json::object();
+  Json responses = Json::array();
+  Json filtered = Json::array();
+  if (record.contains("true")) {
+    Json choices = Json::array();
+    Json labels = Json::array();
+    for (const char* kind : {"true", "false"})
+      for (const Json& answer : record[kind]) {
+        const std::string number = std::to_string(choices.size());
+        arguments["gen_args_" + number] = {{"arg_0", prompt}, {"arg_1", " " + answer.at("text").get<std::string>()}};
+        // The harness's second entry says whether greedy decoding gives the answer, which is not computed here.
+        const Json response{text_of(answer.at("score")), "None"};
+        responses.push_back(Json::array({response}));
+        filtered.push_back(response);
+        choices.push_back(answer["text"]);
+        labels.push_back(std::string(kind) == "true" ? 1 : 0);
+      }
+    doc["choices"] = std::move(choices);
+    doc["labels"] = std::move(labels);
+    target = record["true"].at(record.value("best", std::size_t{0})).at("text");
+  } else {
+    target =
+        record.contains("gold") ? Json(text_of(record["gold"])) : doc["correct"].at(doc.value("best", std::size_t{0}));
+    arguments["gen_args_0"] = {{"arg_0", prompt}, {"arg_1", generation_settings(run)}};
+    responses.push_back(Json::array({record.at("text")}));
+    filtered.push_back(record.at("answer"));
+  }
+  Json line{{"doc_id", sample},
+            {"doc", doc},
+            {"target", target},
+            {"arguments", std::move(arguments)},
+            {"resps", std::move(responses)},
+            {"filtered_resps", std::move(filtered)},
+            {"filter", "none"},
+            {"metrics", Json::array()},
+            {"doc_hash", sha256(text_of(doc, 2))},
+            {"prompt_hash", sha256(prompt)},
+            {"target_hash", sha256(target.get<std::string>())}};
+  for (const Measure& measure : measures) {
+    line["metrics"].push_back(measure.name);
+    line[measure.name] = measure.of(record);
+  }
+  return line;
+}
+
+/// Standard error of a mean; nothing of one sample.
+Json standard_error(const std::vector<double>& values, double mean) {
+  if (values.size() < 2) return "N/A";
+  double sum = 0;
+  for (const double x : values) sum += (x - mean) * (x - mean);
+  const auto n = static_cast<double>(values.size());
+  return std::sqrt(sum / (n - 1) / n);
+}
+
+std::string sanitized(std::string name) {
+  // As the harness does: every run of characters that a file name may not have becomes two underscores.
+  std::string result;
+  bool replaced = false;
+  for (const char c : name) {
+    const bool bad = std::string_view("\"<>:/|\\?*[]").find(c) != std::string_view::npos;
+    if (!bad) result += c;
+    if (bad && !replaced) result += "__";
+    replaced = bad;
+  }
+  return result;
+}
+
+/// When the run ended, so that exporting it again gives the same files.
+std::chrono::system_clock::time_point end_of(const FinishedRun& run) {
+  return std::chrono::file_clock::to_sys(
+      std::chrono::time_point_cast<std::chrono::microseconds>(std::filesystem::last_write_time(run.path)));
+}
+
+void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder) {
+  const std::string task = run.task();
+  const std::vector<Measure> reported = measures(task, run.records);
+  std::string samples;
+  std::string hashes;
+  for (const auto& [sample, record] : run.records) try {
+      const Json line = sample_line(run, sample, record, reported);
+      for (const char* hash : {"doc_hash", "prompt_hash", "target_hash"}) hashes += line[hash].get<std::string>();
+      samples += text_of(line) + '\n';
+    } catch (const std::exception& e) {
+      throw FormatError(run.path.string(), "sample " + std::to_string(sample) + ": " + e.what());
+    }
+
+  const std::string model = model_name(run);
+  const double seconds = std::chrono::duration<double>(end_of(run).time_since_epoch()).count();
+  const Json shots = shots_of(run);
+  const bool generates = !run.records.begin()->second.contains("true");
+  Json results{{"alias", task}};
+  Json higher = Json::object();
+  for (const Measure& measure : reported) {
+    const std::vector<double> x = values(measure, run.records);
+    double mean = 0;
+    for (const double value : x) mean += value / static_cast<double>(x.size());
+    results[measure.name + ",none"] = mean;
+    results[measure.name + "_stderr,none"] = standard_error(x, mean);
+    higher[measure.name] = measure.name != "reject";
+  }
+  Json config{{"task", task},
+              {"dataset_path", run.manifest["data"].value("path", Json())},
+              {"num_fewshot", shots},
+              {"output_type", generates ? "generate_until" : "multiple_choice"}};
+  if (generates) config["generation_kwargs"] = generation_settings(run);
+  config["metadata"] = {{"version", run.manifest.value("version", Json())}, {"options", run.manifest["options"]}};
+  const Index count = std::ssize(run.records);
+  const Json whole{
+      {"results", {{task, results}}},
+      {"group_subtasks", {{task, Json::array()}}},
+      {"configs", {{task, config}}},
+      {"versions", {{task, run.manifest.value("version", Json())}}},
+      {"n-shot", {{task, shots}}},
+      {"higher_is_better", {{task, higher}}},
+      {"n-samples", {{task, {{"original", run.manifest["data"].value("samples", Json(count))}, {"effective", count}}}}},
+      {"config",
+       {{"model", "activation_trace"},
+        {"model_args", "pretrained=" + model},
+        {"model_sha", run.manifest["model"].value("sha256", Json())},
+        {"batch_size", nullptr},
+        {"device", "cpu"},
+        {"limit", option(run, "limit")},
+        {"gen_kwargs", run.manifest["options"]}}},
+      {"git_hash", nullptr},
+      {"date", seconds},
+      {"task_hashes", {{task, sha256(hashes)}}},
+      {"model_source", "activation_trace"},
+      {"model_name", model},
+      {"model_name_sanitized", sanitized(model)},
+      {"system_instruction", nullptr},
+      {"system_instruction_sha", nullptr},
+      {"fewshot_as_multiturn", nullptr},
+      {"chat_template", nullptr},
+      {"chat_template_sha", nullptr},
+      {"start_time", nullptr},
+      {"end_time", nullptr},
+      {"total_evaluation_time_seconds", nullptr}};
+
+  const std::time_t second = std::chrono::system_clock::to_time_t(end_of(run));
+  char date[40];
+  std::strftime(date, sizeof date, "%Y-%m-%dT%H-%M-%S", std::gmtime(&second));
+  char fraction[16];
+  std::snprintf(fraction, sizeof fraction, ".%06d", static_cast<int>((seconds - std::floor(seconds)) * 1e6));
+  const std::filesystem::path place = folder / sanitized(model);
+  std::filesystem::create_directories(place);
+  for (const auto& [name, content] :
+       {std::pair("samples_" + task + "_" + date + fraction + ".jsonl", samples),
+        std::pair(std::string("results_") + date + fraction + ".json", text_of(whole, 2) + '\n')}) {
+    write_whole_file(place / name, content);
+    std::printf("%s\n", (place / name).c_str());
+  }
+}
+
+// ALGORITHMS.md 7.1: NAME_results.json and NAME_rating.json.
+
+void export_reference(const FinishedRun& run, const std::filesystem::path& folder) {
+  const std::string task = run.task();
+  if (!is_qa(task))
+    throw ArgumentError("--format reference: the reference has no such files for " + task +
+                        ", only for triviaqa, hotpotqa and nq");
+  Json wrong = Json::array();
+  Json right = Json::array();
+  Json is_correct = Json::array();
+  for (const auto& [sample, record] : run.records) {
+    const bool correct = value_of("em")(record) != 0;
+    is_correct.push_back(correct);
+    (correct ? right : wrong)
+        .push_back({{"question", record.at("question")},
+                    {"answer", record.at("answer")},
+                    {"gold", record.at("gold")},
+                    {"sample", sample}});
+  }
+  const Json summary = summarize(run.manifest, run.records, {.resamples = 1})["metrics"];
+  const Json mode = option(run, "decoding_mode");
+  const Json rating{{"exact_match", summary["em"]["value"]},
+                    {"f1", summary["f1"]["value"]},
+                    {"common", run.records.size()},
+                    {"denominator", run.records.size()},
+                    {"is_correct", std::move(is_correct)},
+                    {"num_error", wrong.size()},
+                    {"model_name", model_name(run)},
+                    {"dataset", task},
+                    {"early_exit_layers", option(run, "early_exit_layers")},
+                    {"mode", mode},
+                    {"parameters", run.manifest["options"]},
+                    {"sample_prompt", prompt_of(run, run.records.begin()->second)}};
+  std::filesystem::create_directories(folder);
+  const std::string stem = run.path.stem().string();
+  for (const auto& [name, content] :
+       {std::pair(stem + "_results.json", Json{{"error_samples", wrong}, {"correct_samples", right}}),
+        std::pair(stem + "_rating.json", rating)}) {
+    write_whole_file(folder / name, text_of(content, 2) + '\n');
+    std::printf("%s\n", (folder / name).c_str());
+  }
+}
+
+enum class Format { lm_eval, reference };
+
+struct ExportSettings {
+  std::string run;
+  std::string folder;
+  Format format = Format::lm_eval;
+};
+
+}  // namespace
+
+void add_export_command(CLI::App& app, Command& command) {
+  const auto settings = std::make_shared<ExportSettings>();
+  CLI::App* sub = app.add_subcommand("export", "a finished run in the file shapes of others");
+  sub->add_option("OUT", settings->run, "--output-path of a finished run")->required();
+  add_choice(*sub, "--format", settings->format, {{"lm_eval", Format::lm_eval}, {"reference", Format::reference}},
+             "lm-evaluation-harness's results and samples, or the reference's results and rating");
+  sub->add_option("-o,--output-path,--output_path", settings->folder, "folder of the files (default: OUT's)");
+  sub->callback([settings, &command] {
+    command = [settings] {
+      const FinishedRun run = read_run(settings->run);
+      if (run.records.empty()) throw ArgumentError(settings->run + ": there are no samples to export");
+      const std::filesystem::path folder =
+          settings->folder.empty() ? std::filesystem::absolute(run.path).parent_path() : settings->folder;
+      if (settings->format == Format::lm_eval)
+        export_lm_eval(run, folder);
+      else
+        export_reference(run, folder);
+      return 0;
+    };
+  });
+}
+
+}  // namespace activation_trace::examples

@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
+#include "activation_trace/formats/json.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
+#include "evaluate/summary.hpp"
+
+namespace activation_trace::examples {
+
+/// What a run left behind.
+struct FinishedRun {
+  std::filesystem::path path;
+  nlohmann::ordered_json manifest;
+  Records records;  ///< with the judgements, if it has been judged
+
+  [[nodiscard]] std::string task() const { return manifest["task"].get<std::string>(); }
+};
+
+/// The file of a run's judgements.
+[[nodiscard]] inline std::filesystem::path judgements_path(const std::filesystem::path& run) {
+  return run.string() + ".judgements.jsonl";
+}
+
+/// Throws FormatError for a file that is missing or damaged, Error for a run that is not finished.
+[[nodiscard]] inline FinishedRun read_run(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  const std::string name = path.string();
+  if (!fs::exists(path) && fs::exists(name + ".part"))
+    throw Error(name + ": the run is not finished; continue it with --resume");
+  FinishedRun run{path, {}, read_run_records(path)};
+  const MappedFile manifest = MappedFile::open(name + ".manifest.json");
+  static_cast<void>(activation_trace::detail::parse_json(activation_trace::detail::text_of(manifest.bytes()),
+                                                         manifest.name()));  // strict
+  run.manifest = nlohmann::ordered_json::parse(activation_trace::detail::text_of(manifest.bytes()));
+  for (const char* key : {"task", "model", "data", "options"})
+    if (!run.manifest.is_object() || !run.manifest.contains(key))
+      throw FormatError(manifest.name(), "names no '" + std::string(key) + "'");
+  if (!run.manifest["task"].is_string()) throw FormatError(manifest.name(), "'task' is not a text");
+  if (!fs::exists(judgements_path(path))) return run;
+  for (const auto& [sample, judgement] : read_run_records(judgements_path(path))) {
+    const auto found = run.records.find(sample);
+    if (found == run.records.end())
+      throw FormatError(judgements_path(path).string(),
+                        "judges sample " + std::to_string(sample) + ", which the run lacks");
+    found->second.update(judgement);
+  }
+  return run;
+}
+
+/// What a record asks, in whatever form its task does.
+[[nodiscard]] inline std::string question_of(const nlohmann::ordered_json& record) {
+  for (const char* key : {"question", "prompt", "prefix"})
+    if (record.contains(key) && record[key].is_string()) return record[key].get<std::string>();
+  throw Error("expected a 'question', 'prompt' or 'prefix', found none");
+}
+
+/// The answers that a multiple-choice record chose among, true ones first.
+[[nodiscard]] inline std::vector<std::pair<std::string, double>> choices_of(const nlohmann::ordered_json& record) {
+  std::vector<std::pair<std::string, double>> choices;
+  for (const char* kind : {"true", "false"})
+    for (const nlohmann::ordered_json& answer : record.at(kind))
+      choices.emplace_back(answer.at("text").get<std::string>(), value_of("score")(answer));
+  return choices;
+}
+
+/// The answer that was generated, or the first of the choices with the highest score.
+[[nodiscard]] inline std::string answer_of(const nlohmann::ordered_json& record) {
+  if (!record.contains("true")) return record.at("answer").get<std::string>();
+  const auto choices = choices_of(record);
+  return std::max_element(choices.begin(), choices.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+}  // namespace activation_trace::examples

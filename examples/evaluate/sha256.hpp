@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "activation_trace/error.hpp"
+
+namespace activation_trace::examples {
+
+/// The SHA-256 of some bytes in hexadecimal, as sha256sum prints it.
+[[nodiscard]] inline std::string sha256(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
+    throw Error("SHA-256 cannot be computed");
+  std::string text;
+  for (unsigned i = 0; i < size; ++i) {
+    text += "0123456789abcdef"[digest[i] >> 4];
+    text += "0123456789abcdef"[digest[i] & 15];
+  }
+  return text;
+}
+
+}  // namespace activation_trace::examples
