@@ -287,8 +287,8 @@ void add_export_command(CLI::App& app, Command& command) {
     command = [settings] {
       const FinishedRun run = read_run(settings->run);
       if (run.records.empty()) throw ArgumentError(settings->run + ": there are no samples to export");
-      const std::filesystem::path folder =
-          settings->folder.empty() ? std::filesystem::absolute(run.path).parent_path() : settings->folder;
+      const std::filesystem::path folder = settings->folder.empty() ? std::filesystem::absolute(run.path).parent_path()
+                                                                    : std::filesystem::path(settings->folder);
       if (settings->format == Format::lm_eval)
         export_lm_eval(run, folder);
       else
