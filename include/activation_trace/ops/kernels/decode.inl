@@ -4,45 +4,54 @@
 // Stored weights to floats in their natural order, bit for bit what StoredMatrix::decode_row gives: products of
 // a scale and a quantum are exact, so that fused and separate rounding agree.
 
+// Quanta are read from where the block lies, `at`, and not from the aligned copy: that would be stored in pieces of 16
+// bytes and loaded in pieces of 8, which the processor forwards slowly where they straddle.
+
 template <class T>
-[[gnu::always_inline]] inline void decode_block(const T& block, float* y);
+[[gnu::always_inline]] inline void decode_block(const T& block, const std::byte* at, float* y);
+
+/// A byte array of the block of type T at `at`.
+[[gnu::always_inline]] inline const std::uint8_t* quanta(const std::byte* at, std::size_t offset) {
+  return reinterpret_cast<const std::uint8_t*>(at + offset);
+}
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q4_0Block& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q4_0Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   for (Index j = 0; j < 16; j += lanes) {
-    const I bytes = load_u8(block.q + j);
+    const I bytes = load_u8(quanta(at, offsetof(Q4_0Block, q)) + j);
     store(y + j, to_float(subtract(bits_and(bytes, set(15)), set(8))) * scale);
     store(y + 16 + j, to_float(subtract(shift_right(bytes, 4), set(8))) * scale);
   }
 }
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q4_1Block& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q4_1Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   const F offset = set(widen(block.m));
   for (Index j = 0; j < 16; j += lanes) {
-    const I bytes = load_u8(block.q + j);
+    const I bytes = load_u8(quanta(at, offsetof(Q4_1Block, q)) + j);
     store(y + j, multiply_add(to_float(bits_and(bytes, set(15))), scale, offset));
     store(y + 16 + j, multiply_add(to_float(shift_right(bytes, 4)), scale, offset));
   }
 }
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q8_0Block& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q8_0Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
-  for (Index j = 0; j < 32; j += lanes) store(y + j, to_float(load_i8(block.q + j)) * scale);
+  for (Index j = 0; j < 32; j += lanes)
+    store(y + j, to_float(load_i8(reinterpret_cast<const std::int8_t*>(at + offsetof(Q8_0Block, q)) + j)) * scale);
 }
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q4_KBlock& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q4_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   const float dmin = widen(block.dmin);
   for (int group = 0; group < 8; ++group) {
     const auto [scale, minimum] = GroupScale::unpack(block.scales, group);
     const F step = set(d * static_cast<float>(scale));
     const F offset = set(-dmin * static_cast<float>(minimum));
-    const std::uint8_t* bytes = block.q + group / 2 * 32;
+    const std::uint8_t* bytes = quanta(at, offsetof(Q4_KBlock, q)) + group / 2 * 32;
     for (Index j = 0; j < 32; j += lanes) {
       const I q = bits_and(shift_right(load_u8(bytes + j), group % 2 * 4), set(15));
       store(y + group * 32 + j, multiply_add(to_float(q), step, offset));
@@ -51,31 +60,31 @@ template <>
 }
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q5_KBlock& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q5_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   const float dmin = widen(block.dmin);
   for (int group = 0; group < 8; ++group) {
     const auto [scale, minimum] = GroupScale::unpack(block.scales, group);
     const F step = set(d * static_cast<float>(scale));
     const F offset = set(-dmin * static_cast<float>(minimum));
-    const std::uint8_t* bytes = block.q + group / 2 * 32;
+    const std::uint8_t* bytes = quanta(at, offsetof(Q5_KBlock, q)) + group / 2 * 32;
     for (Index j = 0; j < 32; j += lanes) {
       const I low = bits_and(shift_right(load_u8(bytes + j), group % 2 * 4), set(15));
-      const I high = bits_and(shift_right(load_u8(block.high + j), group), set(1));
+      const I high = bits_and(shift_right(load_u8(quanta(at, offsetof(Q5_KBlock, high)) + j), group), set(1));
       store(y + group * 32 + j, multiply_add(to_float(bits_or(low, shift_left(high, 4))), step, offset));
     }
   }
 }
 
 template <>
-[[gnu::always_inline]] inline void decode_block(const Q6_KBlock& block, float* y) {
+[[gnu::always_inline]] inline void decode_block(const Q6_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   for (int group = 0; group < 16; ++group) {  // 16 elements each
     const int half = group / 8;
     const int quarter = group % 8 / 2;
     const F step = set(d * static_cast<float>(block.scales[group]));
-    const std::uint8_t* bytes = block.low + half * 64 + quarter % 2 * 32 + group % 2 * 16;
-    const std::uint8_t* bits = block.high + half * 32 + group % 2 * 16;
+    const std::uint8_t* bytes = quanta(at, offsetof(Q6_KBlock, low)) + half * 64 + quarter % 2 * 32 + group % 2 * 16;
+    const std::uint8_t* bits = quanta(at, offsetof(Q6_KBlock, high)) + half * 32 + group % 2 * 16;
     for (Index j = 0; j < 16; j += lanes) {
       const I low = bits_and(shift_right(load_u8(bytes + j), quarter / 2 * 4), set(15));
       const I high = bits_and(shift_right(load_u8(bits + j), quarter * 2), set(3));
@@ -107,9 +116,9 @@ template <class T>
 inline void decode(const std::byte* units, Index count, float* y) {
   if constexpr (QuantizedBlock<T>) {
     for (Index i = 0; i < count; i += T::elements, units += sizeof(T)) {
-      T block;  // files promise no alignment; the copy is optimised away
+      T block;  // files promise no alignment; what is not used of the copy is optimised away
       std::memcpy(static_cast<void*>(&block), units, sizeof(T));
-      decode_block(block, y + i);
+      decode_block(block, units, y + i);
     }
   } else {
     Index i = 0;

@@ -10,7 +10,11 @@
 // multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
 // Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
 
+/// Rows of x that share a row of w in registers.
+template <class T>
 constexpr Index dot_group = 5;
+template <>
+inline constexpr Index dot_group<Q8_0Block> = 9;
 
 // Elements of `arranged` after the x values: what offsets are multiplied by.
 //   q4_0, q4_1: per pair of blocks 64 x, later 4 sums; an odd last pair is filled up with zeros
@@ -140,22 +144,6 @@ template <class T, Index n>
     for (Index c = i; c < cols; ++c) rest += load_scalar<T>(w + c * size) * x[r * stride + c];
     totals[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]) +
                 _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
-  }
-}
-
-template <Index n>
-[[gnu::always_inline]] inline void dot_q8_0(const std::byte* w, Index cols, const float* x, Index stride,
-                                            F (&totals)[n]) {
-  for (Index i = 0; i < cols; i += 32, w += sizeof(Q8_0Block)) {
-    Half d;
-    std::memcpy(&d, w, sizeof(d));
-    const auto* q = reinterpret_cast<const std::int8_t*>(w + offsetof(Q8_0Block, q));
-    const F scale = set(widen(d));
-    F v[4];
-#pragma GCC unroll 4
-    for (Index j = 0; j < 4; ++j) v[j] = to_float(load_i8(q + j * 8));
-#pragma GCC unroll 8
-    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(dot32(v, x + r * stride + i), scale, totals[r]);
   }
 }
 
@@ -339,9 +327,7 @@ template <Index n>
 template <class T, Index n>
 [[gnu::always_inline]] inline void dot_row(const std::byte* w, Index cols, const float* x, Index stride,
                                            F (&totals)[n]) {
-  if constexpr (std::is_same_v<T, Q8_0Block>)
-    dot_q8_0(w, cols, x, stride, totals);
-  else if constexpr (std::is_same_v<T, Q4_0Block> || std::is_same_v<T, Q4_1Block>)
+  if constexpr (std::is_same_v<T, Q4_0Block> || std::is_same_v<T, Q4_1Block>)
     dot_nibble_blocks<T>(w, cols, x, stride, totals);
   else if constexpr (std::is_same_v<T, Q4_KBlock>)
     dot_q4_k(w, cols, x, stride, totals);
@@ -377,26 +363,31 @@ inline void dot_group_rows(const std::byte* w, Index row_bytes, Index rows, Inde
   }
 }
 
+/// The same for any n <= dot_group.
+template <class T, Index n = dot_group<T>>
+inline void dot_group_rows(Index count, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                           Index x_stride, float* y, Index y_stride) {
+  if (count == n) {
+    if constexpr (std::is_same_v<T, Q8_0Block>)
+      dot_q8_0_rows<n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+    else
+      dot_group_rows<T, n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+    return;
+  }
+  if constexpr (n > 1) dot_group_rows<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+}
+
 template <class T>
 inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
                         Index n, float* y, Index y_stride) {
-  const Index groups = (n + dot_group - 1) / dot_group;
+  const Index groups = (n + dot_group<T> - 1) / dot_group<T>;
   const Index block = groups <= 1 ? rows : 16;  // rows of w that stay in the first-level cache from group to group
   for (Index r = 0; r < rows; r += block) {
     const Index count = std::min(block, rows - r);
-    const std::byte* w_r = w + r * row_bytes;
-    for (Index g = 0, i = 0; g < groups; ++g) {  // of equal size: nine rows are five and four
+    for (Index g = 0, i = 0; g < groups; ++g) {  // of equal size: nine rows in groups of five are five and four
       const Index size = (n - i + groups - g - 1) / (groups - g);
-      const float* x_i = x + i * x_stride;
-      float* y_i = y + i * y_stride + r;
-      static_assert(dot_group == 5);
-      switch (size) {
-        case 1: dot_group_rows<T, 1>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 2: dot_group_rows<T, 2>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 3: dot_group_rows<T, 3>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        case 4: dot_group_rows<T, 4>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-        default: dot_group_rows<T, 5>(w_r, row_bytes, count, cols, x_i, x_stride, y_i, y_stride); break;
-      }
+      dot_group_rows<T>(size, w + r * row_bytes, row_bytes, count, cols, x + i * x_stride, x_stride,
+                        y + i * y_stride + r, y_stride);
       i += size;
     }
   }

@@ -95,6 +95,8 @@ namespace avx2 {
 #include "activation_trace/ops/kernels/simd_avx2.inl"
 //
 #include "activation_trace/ops/kernels/decode.inl"
+#include "activation_trace/ops/kernels/dot_q8_0_avx2.inl"
+//
 #include "activation_trace/ops/kernels/dot_avx2.inl"
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
