@@ -1,0 +1,266 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/judge.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/prompts.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
+#include "evaluate/engine.hpp"
+#include "evaluate/finished_run.hpp"
+#include "evaluate/http_judge.hpp"
+#include "evaluate/progress.hpp"
+#include "evaluate/sha256.hpp"
+#include "evaluate/summary.hpp"
+#include "support/command_line.hpp"
+#include "support/interrupt.hpp"
+
+namespace activation_trace::examples {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct JudgeSettings {
+  std::string run;
+  std::array<std::string, 2> models;  ///< of truth and info: files, or names that the server knows
+  std::string judgements;
+  HttpJudgeOptions http;
+  std::string key_variable = "OPENAI_API_KEY";
+  ModelSettings model;  ///< how local ones are run
+  Index parallel = 4;
+};
+
+/// What is rated: truth by one judge, info by another. Either may be missing.
+struct Aspect {
+  const char* name;
+  std::string (*prompt)(std::string_view question, std::string_view answer);
+};
+constexpr std::array<Aspect, 2> kAspects{{{"truth", truth_judge_prompt}, {"info", info_judge_prompt}}};
+
+struct Question {
+  Index sample;
+  std::string prompt;
+};
+
+/// The probabilities of " yes" of some questions.
+using Rate = std::function<std::vector<double>(std::span<const Question>)>;
+
+/// A fine-tuned judge through this library's forward pass.
+class LocalJudge {
+ public:
+  LocalJudge(const ModelSettings& settings, std::span<const Question> questions, Index parallel) : engine_(settings) {
+    Index longest = 1;
+    for (const Question& q : questions)
+      longest = std::max(longest, static_cast<Index>(engine_.encode(q.prompt).size()) + 1);
+    engine_.reserve(settings.context != 0 ? settings.context : longest, parallel);
+    const std::string& prompt = questions.front().prompt;
+    const std::vector<TokenId> with = engine_.encode(prompt + " yes");
+    const std::size_t place = engine_.encode(prompt).size();
+    if (with.size() <= place) throw Error(settings.path + ": its tokenizer has no token for ' yes'");
+    yes_ = with[place];
+  }
+
+  std::vector<double> operator()(std::span<const Question> questions) {
+    std::vector<std::vector<TokenId>> prompts;
+    for (const Question& q : questions) prompts.push_back(engine_.encode(q.prompt));
+    std::vector<double> result(questions.size());
+    const GenerationCallbacks callbacks{.on_token = [&](const GeneratedToken& token) {
+      result[static_cast<std::size_t>(token.sequence)] = probability(token.record->kept);
+      return Continue::yes;
+    }};
+    static_cast<void>(engine_.generate(prompts,
+                                       {.decoding_mode = DecodingMode::baseline,
+                                        .min_tokens_to_keep = 2,
+                                        .max_new_tokens = 1,
+                                        .recording = Recording::always},
+                                       callbacks));
+    return result;
+  }
+
+ private:
+  // Of `kept`, which has the two most probable tokens.
+  [[nodiscard]] double probability(std::span<const SharpnessCandidate> kept) const {
+    const auto yes = std::find_if(kept.begin(), kept.end(), [&](const auto& c) { return c.id == yes_; });
+    if (yes == kept.end()) return 0;
+    const auto above =
+        std::count_if(kept.begin(), kept.end(), [&](const auto& c) { return c.log_prob > yes->log_prob; });
+    return above < 2 ? std::exp(static_cast<double>(yes->log_prob)) : 0;
+  }
+
+  Engine engine_;
+  TokenId yes_ = 0;
+};
+
+Rate rate_by_file(const std::filesystem::path& path, const char* aspect) {
+  return [judgements = read_run_records(path), name = path.string(), aspect](std::span<const Question> questions) {
+    std::vector<double> result;
+    for (const Question& q : questions) {
+      const auto found = judgements.find(q.sample);
+      const std::string place = name + ": sample " + std::to_string(q.sample);
+      if (found == judgements.end()) throw Error(place + " is missing");
+      const Json value = found->second.value(aspect, Json());
+      const double p = value.is_boolean()  ? (value.get<bool>() ? 1.0 : 0.0)
+                       : value.is_number() ? value.get<double>()
+                                           : -1;
+      if (!(p >= 0 && p <= 1))
+        throw Error(place + ": expected '" + aspect + "' to be a probability, found " + value.dump());
+      result.push_back(p);
+    }
+    return result;
+  };
+}
+
+/// The judge of an aspect, or nothing if none is named. `identity` says which it is.
+Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<const Question> questions,
+                Json& identity) {
+  const std::string& model = settings.models[aspect];
+  if (!settings.judgements.empty()) {
+    const MappedFile file = MappedFile::open(settings.judgements);
+    identity = {{"judgements", sha256(activation_trace::detail::text_of(file.bytes()))}};
+    const Records records = read_run_records(settings.judgements);
+    const bool rated = std::any_of(records.begin(), records.end(),
+                                   [&](const auto& r) { return r.second.contains(kAspects[aspect].name); });
+    return rated ? rate_by_file(settings.judgements, kAspects[aspect].name) : Rate();
+  }
+  if (model.empty()) return nullptr;
+  if (!settings.http.url.empty()) {
+    const bool chat = settings.http.api == HttpJudgeOptions::Api::chat;
+    identity = {{"url", settings.http.url}, {"api", chat ? "chat" : "completions"}, {"model", model}};
+    return [judge = http_judge(settings.http, model)](std::span<const Question> group) {
+      std::vector<double> result;
+      for (const Question& q : group) result.push_back(judge(q.prompt));
+      return result;
+    };
+  }
+  ModelSettings local = settings.model;
+  local.path = model;
+  identity = {{"model", std::filesystem::weakly_canonical(model).filename().string()}};
+  return [judge = std::make_shared<LocalJudge>(local, questions, settings.parallel)](std::span<const Question> group) {
+    return (*judge)(group);
+  };
+}
+
+/// The judgements that are missing, group by group. Returns whether all are there.
+bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
+  std::array<std::vector<Question>, 2> questions;
+  for (const auto& [sample, record] : run.records)
+    for (std::size_t a = 0; a < 2; ++a)
+      questions[a].push_back({sample, kAspects[a].prompt(question_of(record), answer_of(record))});
+
+  Json manifest{{"task", "judge"},
+                {"run", sha256(activation_trace::detail::text_of(MappedFile::open(run.path).bytes()))}};
+  std::array<Rate, 2> judges;
+  for (std::size_t a = 0; a < 2; ++a) {
+    Json identity;
+    judges[a] = make_judge(settings, a, questions[a], identity);
+    if (judges[a]) manifest[kAspects[a].name] = identity;
+  }
+  if (!judges[0] && !judges[1]) throw FormatError(settings.judgements, "has neither 'truth' nor 'info'");
+  RunLog log(judgements_path(run.path), manifest, RunStart::resume);
+  std::array<std::vector<Question>, 2> waiting;
+  for (std::size_t a = 0; a < 2; ++a)
+    for (const Question& q : questions[a])
+      if (!log.has(q.sample)) waiting[a].push_back(q);
+  const std::size_t count = waiting[0].size();
+
+  catch_interrupt();
+  RunProgress progress("judge", log.size(), std::ssize(run.records), !settings.model.quiet);
+  // Local judges take turns after a group: two models of which only one fits into memory are not read for each answer.
+  const bool local = settings.judgements.empty() && settings.http.url.empty();
+  const std::size_t group = local ? static_cast<std::size_t>(8 * settings.parallel) : 1;
+  for (std::size_t first = 0; first < count && interrupted == 0; first += group) {
+    const std::size_t size = std::min(group, count - first);
+    std::vector<Json> judgements(size, Json::object());
+    for (std::size_t a = 0; a < 2; ++a) {
+      if (!judges[a]) continue;
+      const std::vector<double> p = judges[a](std::span(waiting[a]).subspan(first, size));
+      for (std::size_t i = 0; i < size; ++i) judgements[i][kAspects[a].name] = p[i];
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      log.append(waiting[0][first + i].sample, std::move(judgements[i]));
+      progress.advance();
+    }
+  }
+  progress.clear();
+  if (log.size() != std::ssize(run.records)) return false;
+  log.finish();
+  return true;
+}
+
+int judge(JudgeSettings settings) {
+  if (const char* key = std::getenv(settings.key_variable.c_str())) settings.http.key = key;
+  const FinishedRun run = read_run(settings.run);
+  if (run.task() != "truthfulqa-gen")
+    throw ArgumentError(settings.run + ": is of the task " + run.task() +
+                        ", expected truthfulqa-gen: only its answers are judged");
+  if (run.records.empty()) throw ArgumentError(settings.run + ": there are no answers to judge");
+  if (!judge_all(settings, run)) {
+    std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");
+    return 1;
+  }
+  const FinishedRun judged = read_run(settings.run);
+  const Json summary = summarize(judged.manifest, judged.records);
+  write_whole_file(settings.run + ".summary.json", summary.dump(2) + '\n');
+  print_summary(stdout, summary);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  return 0;
+}
+
+}  // namespace
+
+void add_judge_command(CLI::App& app, Command& command) {
+  const auto s = std::make_shared<JudgeSettings>();
+  s->model.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  CLI::App* sub = app.add_subcommand("judge", "whether the answers of truthfulqa-gen are true and informative");
+  sub->add_option("OUT", s->run, "--output-path of a finished truthfulqa-gen")->required();
+  CLI::Option* truth = sub->add_option("--truth-model,--truth_model", s->models[0],
+                                       "the judge of truth: a model file, or with --url a name the server knows");
+  CLI::Option* info = sub->add_option("--info-model,--info_model", s->models[1], "the judge of information, the same");
+  CLI::Option* file = sub->add_option("--judgements", s->judgements,
+                                      "a file of ratings instead: lines {\"sample\", \"truth\": p, \"info\": p}");
+  CLI::Option* url = sub->add_option("--url", s->http.url, "an OpenAI-compatible server, http://HOST:PORT");
+  file->excludes(truth)->excludes(info)->excludes(url);
+  add_choice(*sub, "--api", s->http.api,
+             {{"completions", HttpJudgeOptions::Api::completions}, {"chat", HttpJudgeOptions::Api::chat}},
+             "how the server is asked: the probability of \" yes\" (default: completions), or a reply of yes or no");
+  sub->add_option("--api-key-env,--api_key_env", s->key_variable, "the environment variable with the server's key")
+      ->capture_default_str();
+  sub->add_option("--timeout", s->http.timeout_seconds, "seconds to wait for the server")
+      ->capture_default_str()
+      ->check(positive_number());
+  sub->add_option("--tries", s->http.tries, "of a question, before giving up")
+      ->capture_default_str()
+      ->check(whole_number<int>(1, 100));
+  sub->add_option("--wait", s->http.wait_seconds, "seconds before the second try, twice as long each time")
+      ->capture_default_str()
+      ->check(number(0));
+  sub->add_option("-t,--threads", s->model.threads, "threads of a local judge")
+      ->capture_default_str()
+      ->check(whole_number<int>(1, 1024));
+  sub->add_option("-j,--parallel", s->parallel, "answers that a local judge reads at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1, 1024));
+  sub->add_flag("-q,--quiet", s->model.quiet, "no progress");
+  sub->callback([s, sub, &command] {
+    if (s->judgements.empty() && s->models[0].empty() && s->models[1].empty())
+      throw UsageError("judge: name a judge: --truth-model and --info-model, or --judgements");
+    for (const char* option : {"--api", "--api-key-env", "--timeout", "--tries", "--wait"})
+      if (s->http.url.empty() && sub->count(option) != 0) throw UsageError(std::string(option) + ": needs --url");
+    command = [s] { return judge(*s); };
+  });
+}
+
+}  // namespace activation_trace::examples
