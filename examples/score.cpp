@@ -58,31 +58,6 @@ nlohmann::ordered_json as_json(const std::string& mode, const std::string& answe
   return line;
 }
 
-/// The options of one column.
-ScoreOptions options_of(const ScoreSettings& settings, const ScoreColumn& column, const Checkpoint& checkpoint) {
-  ScoreOptions o = settings.options;
-  const Index blocks = checkpoint.config.layers;
-  o.mode = column.mode;
-  o.strategy = column.strategy;
-  if (settings.preset) {
-    const Preset recommended = preset(*settings.preset, blocks);
-    o.alpha = recommended.alpha;
-    o.info_layer = recommended.info_layer;
-  }
-  if (settings.final_norm) o.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
-  if (column.mode == DecodingMode::dola_static) {
-    o.candidate_layers = {*settings.premature_layer};
-  } else if (column.mode == DecodingMode::dola || column.mode == DecodingMode::activation_dola) {
-    const bool tied = checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data();
-    o.candidate_layers = settings.bucket
-                             ? dola_layers(*settings.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate)
-                             : settings.layers;
-  }
-  if (column.mode != DecodingMode::activation || column.strategy != DecodingStrategy::entropy)
-    o.filter = ScoreFilter::off;
-  return o;
-}
-
 int run(int argc, char** argv) {
   const std::variant<ScoreSettings, int> parsed = parse_score_command_line(argc, argv);
   if (const int* done = std::get_if<int>(&parsed)) return *done;
@@ -116,7 +91,7 @@ int run(int argc, char** argv) {
                                        },
                                    .stop = stop.get_token()};
     Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers,
-                               options_of(settings, column, checkpoint), callbacks);
+                               score_options(settings, column, checkpoint), callbacks);
     progress.clear();
     if (scores.size() != settings.answers.size()) break;  // Ctrl-C: the table has what is complete
     for (std::size_t i = 0; trace && i < scores.size(); ++i)

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/presets.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/processors/dola.hpp"
@@ -76,6 +77,91 @@ inline std::vector<ScoreColumn> choose_columns(const std::vector<std::string>& n
   return chosen;
 }
 
+/// Texts of options that are parsed further.
+struct RawScoreSettings {
+  std::string span;
+  std::string layers;
+  Index info_layer = 0;
+  Index mature_layer = 0;
+  Index premature_layer = 0;
+};
+
+/// What a mode reads and weighs, in scoring and in generation.
+inline void add_weighing_options(CLI::App& app, ScoreSettings& s, RawScoreSettings& raw) {
+  ScoreOptions& o = s.options;
+  app.add_option("--alpha", o.alpha, "weight of the entropy")->capture_default_str()->check(number(0));
+  const auto layer = whole_number<Index>(std::numeric_limits<Index>::min());
+  app.add_option("--info_layer,--info-layer", raw.info_layer,
+                 "hidden state 0..N that is read, negative from the end (default: 80 % of N)")
+      ->check(layer);
+  add_choice<std::optional<PresetData>>(app, "--preset", s.preset,
+                                        {{"general", PresetData::general},
+                                         {"triviaqa", PresetData::triviaqa},
+                                         {"hotpotqa", PresetData::hotpotqa},
+                                         {"nq", PresetData::nq}},
+                                        "the published alpha and info_layer for the model's depth");
+  app.add_option("--context-span,--context_span", raw.span, "positions of it that count, BEGIN:END; 1: leaves out BOS");
+  app.add_flag("--final_norm,--final-norm", s.final_norm, "normalise the hidden states as before the LM head");
+  app.add_option("--relative_top,--relative-top", o.relative_top,
+                 "tokens less likely than this times the best one are left out, where a mode filters")
+      ->capture_default_str()
+      ->check(number(0, 1));
+  app.add_option("--min_tokens_to_keep,--min-tokens-to-keep", o.min_tokens_to_keep, "but never fewer than these")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  app.add_option("--early_exit_layers,--early-exit-layers", raw.layers,
+                 "candidate layers and last the mature one, 0,2,4,32; or low (default) or high");
+  app.add_option("--premature_layer,--premature-layer", raw.premature_layer, "the one of mode dola_static")
+      ->check(layer);
+  app.add_option("--mature_layer,--mature-layer", raw.mature_layer, "the layer that decides (default: N)")
+      ->check(layer);
+  add_choice<LayerDivergence>(
+      app, "--divergence", o.divergence,
+      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
+      "by which the layer is chosen (default: reference)");
+}
+
+/// The same, and what scoring knows besides.
+inline void add_scoring_options(CLI::App& app, ScoreSettings& s, RawScoreSettings& raw) {
+  ScoreOptions& o = s.options;
+  add_weighing_options(app, s, raw);
+  add_choice<ScoreContext>(app, "--context", o.context,
+                           {{"whole", ScoreContext::whole}, {"prompt", ScoreContext::prompt}},
+                           "what entropies are over: prompt and answer (default: whole), or the prompt");
+  add_choice<SingleEntropy>(app, "--single_entropy,--single-entropy", o.single_entropy,
+                            {{"reference", SingleEntropy::reference}, {"negated", SingleEntropy::negated}},
+                            "the sign of mode single_entropy (default: reference, sharper is lower)");
+  add_choice<ScoreFilter>(app, "--filter", o.filter, {{"off", ScoreFilter::off}, {"on", ScoreFilter::on}},
+                          "whether activation filters (default: off)");
+  app.add_option("--relative_top_value,--relative-top-value", o.relative_top_value, "of a token that it rejects")
+      ->capture_default_str()
+      ->check(number(-std::numeric_limits<float>::max()));
+  add_choice<DolaOutput>(app, "--post_softmax,--post-softmax", o.post_softmax,
+                         {{"on", DolaOutput::log_probs}, {"off", DolaOutput::difference}},
+                         "whether a dola's differences are normalised again (default: on)");
+}
+
+/// Completes `s` from the texts.
+inline void read_weighing_options(const CLI::App& app, const RawScoreSettings& raw, ScoreSettings& s) {
+  ScoreOptions& o = s.options;
+  if (app.count("--info_layer") != 0) o.info_layer = raw.info_layer;
+  if (app.count("--mature_layer") != 0) o.mature_layer = raw.mature_layer;
+  if (app.count("--premature_layer") != 0) s.premature_layer = raw.premature_layer;
+  if (!raw.span.empty()) o.span = parse_span(raw.span);
+  o.prefill_piece = s.model.batch;
+  if (raw.layers == "high") {
+    s.bucket = DolaBucket::high;
+  } else if (app.count("--early_exit_layers") != 0 && raw.layers != "low") {
+    s.layers = parse_layers("--early_exit_layers", raw.layers);
+    s.bucket.reset();
+    if (s.layers.size() < 2)
+      throw UsageError("--early_exit_layers: expected candidate layers and last the mature one, got " + raw.layers);
+    if (o.mature_layer) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
+    o.mature_layer = s.layers.back();
+    s.layers.pop_back();
+  }
+}
+
 inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
   const auto any = [&](auto wanted) { return std::any_of(s.columns.begin(), s.columns.end(), wanted); };
   const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
@@ -110,14 +196,9 @@ inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
 
 inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char** argv) {
   ScoreSettings s;
-  ScoreOptions& o = s.options;
+  detail::RawScoreSettings raw;
   std::string prompt_file;
-  std::string span;
-  std::string layers;
   std::vector<std::string> modes;
-  Index info_layer = 0;
-  Index mature_layer = 0;
-  Index premature_layer = 0;
   bool escape = true;
   CLI::App app("Scores given answers to a prompt by several modes.", "score");
   add_version(app);
@@ -132,68 +213,13 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
   app.add_option("--decoding_mode,--decoding-mode", modes, "modes, separated by commas (default: all)")
       ->delimiter(',')
       ->type_name("MODE,...");
-  app.add_option("--alpha", o.alpha, "weight of the entropy")->capture_default_str()->check(number(0));
-  const auto layer = whole_number<Index>(std::numeric_limits<Index>::min());
-  app.add_option("--info_layer,--info-layer", info_layer,
-                 "hidden state 0..N that is read, negative from the end (default: 80 % of N)")
-      ->check(layer);
-  add_choice<std::optional<PresetData>>(app, "--preset", s.preset,
-                                        {{"general", PresetData::general},
-                                         {"triviaqa", PresetData::triviaqa},
-                                         {"hotpotqa", PresetData::hotpotqa},
-                                         {"nq", PresetData::nq}},
-                                        "the published alpha and info_layer for the model's depth");
-  add_choice<ScoreContext>(app, "--context", o.context,
-                           {{"whole", ScoreContext::whole}, {"prompt", ScoreContext::prompt}},
-                           "what entropies are over: prompt and answer (default: whole), or the prompt");
-  app.add_option("--context-span,--context_span", span, "positions of it that count, BEGIN:END; 1: leaves out BOS");
-  app.add_flag("--final_norm,--final-norm", s.final_norm, "normalise the hidden states as before the LM head");
-  add_choice<SingleEntropy>(app, "--single_entropy,--single-entropy", o.single_entropy,
-                            {{"reference", SingleEntropy::reference}, {"negated", SingleEntropy::negated}},
-                            "the sign of mode single_entropy (default: reference, sharper is lower)");
-  add_choice<ScoreFilter>(app, "--filter", o.filter, {{"off", ScoreFilter::off}, {"on", ScoreFilter::on}},
-                          "whether activation filters (default: off)");
-  app.add_option("--relative_top,--relative-top", o.relative_top, "the filter of the dola modes and --filter on")
-      ->capture_default_str()
-      ->check(number(0, 1));
-  app.add_option("--min_tokens_to_keep,--min-tokens-to-keep", o.min_tokens_to_keep, "but never fewer than these")
-      ->capture_default_str()
-      ->check(whole_number<Index>(1));
-  app.add_option("--relative_top_value,--relative-top-value", o.relative_top_value, "of a token that it rejects")
-      ->capture_default_str()
-      ->check(number(-std::numeric_limits<float>::max()));
-  add_choice<DolaOutput>(app, "--post_softmax,--post-softmax", o.post_softmax,
-                         {{"on", DolaOutput::log_probs}, {"off", DolaOutput::difference}},
-                         "whether a dola's differences are normalised again (default: on)");
-  app.add_option("--early_exit_layers,--early-exit-layers", layers,
-                 "candidate layers and last the mature one, 0,2,4,32; or low (default) or high");
-  app.add_option("--premature_layer,--premature-layer", premature_layer, "the one of mode dola_static")->check(layer);
-  app.add_option("--mature_layer,--mature-layer", mature_layer, "the layer that decides (default: N)")->check(layer);
-  add_choice<LayerDivergence>(
-      app, "--divergence", o.divergence,
-      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
-      "by which the layer is chosen (default: reference)");
+  detail::add_scoring_options(app, s, raw);
   app.add_option("--trace", s.trace, "write one JSON object per mode and answer to this file");
   if (const std::optional<int> done = parse(app, argc, argv)) return *done;
 
   if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
-  if (app.count("--info_layer") != 0) o.info_layer = info_layer;
-  if (app.count("--mature_layer") != 0) o.mature_layer = mature_layer;
-  if (app.count("--premature_layer") != 0) s.premature_layer = premature_layer;
-  if (!span.empty()) o.span = parse_span(span);
-  if (layers == "high") {
-    s.bucket = DolaBucket::high;
-  } else if (app.count("--early_exit_layers") != 0 && layers != "low") {
-    s.layers = parse_layers("--early_exit_layers", layers);
-    s.bucket.reset();
-    if (s.layers.size() < 2)
-      throw UsageError("--early_exit_layers: expected candidate layers and last the mature one, got " + layers);
-    if (o.mature_layer) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
-    o.mature_layer = s.layers.back();
-    s.layers.pop_back();
-  }
+  detail::read_weighing_options(app, raw, s);
   s.columns = detail::choose_columns(modes, s);
-  o.prefill_piece = s.model.batch;
   detail::refuse_senseless(app, s);
 
   if (app.count("--file") != 0)
@@ -208,6 +234,32 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
     if (answer.empty()) throw UsageError("--answer: an answer is empty");
   }
   return s;
+}
+
+/// The options of one column with a model.
+[[nodiscard]] inline ScoreOptions score_options(const ScoreSettings& settings, const ScoreColumn& column,
+                                                const Checkpoint& checkpoint) {
+  ScoreOptions o = settings.options;
+  const Index blocks = checkpoint.config.layers;
+  o.mode = column.mode;
+  o.strategy = column.strategy;
+  if (settings.preset) {
+    const Preset recommended = preset(*settings.preset, blocks);
+    o.alpha = recommended.alpha;
+    o.info_layer = recommended.info_layer;
+  }
+  if (settings.final_norm) o.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
+  if (column.mode == DecodingMode::dola_static) {
+    o.candidate_layers = {*settings.premature_layer};
+  } else if (column.mode == DecodingMode::dola || column.mode == DecodingMode::activation_dola) {
+    const bool tied = checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data();
+    o.candidate_layers = settings.bucket
+                             ? dola_layers(*settings.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate)
+                             : settings.layers;
+  }
+  if (column.mode != DecodingMode::activation || column.strategy != DecodingStrategy::entropy)
+    o.filter = ScoreFilter::off;
+  return o;
 }
 
 }  // namespace activation_trace::examples

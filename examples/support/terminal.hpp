@@ -71,12 +71,12 @@ class Progress {
     drawn_ = true;
   }
 
-  void bar(const std::string& what, Index done, Index total) {
+  void bar(const std::string& what, Index done, Index total, const std::string& remark = {}) {
     constexpr Index width = 30;
     const Index full = width * done / std::max<Index>(1, total);
     note(what + " [" + std::string(static_cast<std::size_t>(full), '#') +
          std::string(static_cast<std::size_t>(width - full), ' ') + "] " + std::to_string(done) + "/" +
-         std::to_string(total));
+         std::to_string(total) + (remark.empty() ? "" : ", " + remark));
   }
 
   void clear() {

@@ -125,7 +125,9 @@ class Generation {
   }
 
   void finish(std::unique_ptr<Run>& text) {
-    results_[static_cast<std::size_t>(text->index())] = text->result();
+    GenerationResult& result = results_[static_cast<std::size_t>(text->index())];
+    result = text->result();
+    if (callbacks_.on_finish) callbacks_.on_finish(text->index(), result);
     text.reset();
   }
 
@@ -147,8 +149,11 @@ std::vector<GenerationResult> generate_all(Model& model, MakeDecoder& make_decod
   check_generation(model, prompts, options);
   if (options.beams.count == 1) return Generation(model, make_decoder, prompts, options, callbacks).run();
   std::vector<GenerationResult> results;
-  for (std::size_t i = 0; i < prompts.size(); ++i)
-    results.push_back(BeamSearch(model, prompts[i], options, callbacks, static_cast<Index>(i)).run(make_decoder()));
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto sequence = static_cast<Index>(i);
+    results.push_back(BeamSearch(model, prompts[i], options, callbacks, sequence).run(make_decoder()));
+    if (callbacks.on_finish) callbacks.on_finish(sequence, results.back());
+  }
   return results;
 }
 

@@ -39,12 +39,6 @@ struct GeneratedToken {
 /// What a caller that is shown a token answers; `no` ends its sequence.
 enum class Continue { yes, no };
 
-struct GenerationCallbacks {
-  std::function<Continue(const GeneratedToken&)> on_token = {};  ///< views are valid during the call only
-  std::function<void(Index done, Index total)> on_prefill = {};  ///< prompt positions, after each piece
-  std::stop_token stop = {};                                     ///< looked at before each piece and token
-};
-
 enum class FinishReason { eos, stop_string, stop_sequence, length, context_full, cancelled };
 
 [[nodiscard]] constexpr std::string_view name(FinishReason reason) {
@@ -67,6 +61,14 @@ struct GenerationResult {
   double decode_seconds = 0;           ///< from the first choice on; in a batch that of all that ran meanwhile
   std::vector<Index> layer_histogram;  ///< DoLa: how often each of candidate_layers was chosen
   double score = 0;                    ///< beam search: what the text won with
+};
+
+struct GenerationCallbacks {
+  std::function<Continue(const GeneratedToken&)> on_token = {};  ///< views are valid during the call only
+  std::function<void(Index done, Index total)> on_prefill = {};  ///< prompt positions, after each piece
+  /// A text is complete, or was cancelled; in a batch others go on.
+  std::function<void(Index sequence, const GenerationResult& result)> on_finish = {};
+  std::stop_token stop = {};  ///< looked at before each piece and token
 };
 
 }  // namespace v0

@@ -300,7 +300,7 @@ std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std
       answer.score = options.single_entropy == SingleEntropy::reference ? entropy : -entropy;
     else
       answer.score = std::accumulate(answer.log_probs.begin(), answer.log_probs.end(), 0.0) -
-                     static_cast<double>(options.alpha) * entropy;
+                     (options.weighs_entropies() ? static_cast<double>(options.alpha) * entropy : 0);
   }
   return std::move(scored.answers);
 }

@@ -50,13 +50,16 @@ struct ScoreOptions {
   ContextSpan span = {};                     ///< positions that count, of those that `context` names
   std::optional<FinalNorm> final_norm = {};  ///< applied to the info layer's states unless it is N
   Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
+  /// always: entropies in every mode, also in those whose score has no use for them.
+  Recording recording = Recording::as_needed;
 
   /// Throws ArgumentError naming an option that is impossible or that the mode has no use for.
   void validate() const;
 
-  [[nodiscard]] bool reads_entropies() const noexcept {
+  [[nodiscard]] bool weighs_entropies() const noexcept {
     return mode == DecodingMode::activation || mode == DecodingMode::activation_dola;
   }
+  [[nodiscard]] bool reads_entropies() const noexcept { return weighs_entropies() || recording == Recording::always; }
 };
 
 /// One answer. The vectors are of its length A.
@@ -66,7 +69,7 @@ struct ContinuationScore {
   /// What the mode's distribution gives each token, in nats: of the model, or a dola's difference of two layers;
   /// relative_top_value where the filter applies and the token fails it.
   std::vector<double> log_probs;
-  std::vector<double> entropies;  ///< in nats; empty in modes that have none
+  std::vector<double> entropies;  ///< in nats; empty unless the mode or `recording` asks for them
   std::vector<Index> layers;      ///< the premature layer of each position, 0..N; empty without candidate layers
 };
 

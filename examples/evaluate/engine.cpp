@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/engine.hpp"
+
+#include <utility>
+
+#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/score.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "activation_trace/tokenizer/stream_decoder.hpp"
+
+namespace activation_trace::examples {
+
+struct Engine::Running {
+  ThreadPool pool;
+  Llama model;
+
+  Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads)
+      : pool(threads), model(checkpoint.config, checkpoint.weights, options, pool) {}
+};
+
+Engine::Engine(const ModelSettings& settings)
+    : settings_(settings),
+      checkpoint_(load_llama(settings.path, settings.access)),
+      tokenizer_(load_tokenizer(settings.path)) {}
+
+Engine::~Engine() = default;
+
+std::vector<TokenId> Engine::encode(std::string_view text) const {
+  std::vector<TokenId> ids = tokenizer_.encode_prompt(text);
+  if (tokenizer_.settings().add_eos) ids.pop_back();
+  return ids;
+}
+
+std::vector<TokenId> Engine::end_tokens() const {
+  std::vector<TokenId> ends = checkpoint_.config.eos;
+  ends.insert(ends.end(), tokenizer_.end_tokens().begin(), tokenizer_.end_tokens().end());
+  std::erase_if(ends, [&](TokenId id) { return id >= checkpoint_.config.vocab; });
+  return ends;
+}
+
+void Engine::reserve(Index context, Index sequences) {
+  running_.reset();  // never two caches at once
+  running_ = std::make_unique<Running>(
+      checkpoint_, LlamaOptions{.max_context = context, .max_batch = settings_.batch, .sequences = sequences},
+      settings_.threads);
+}
+
+Engine::Running& Engine::running() const {
+  if (running_ == nullptr) throw StateError("Engine: reserve() was not called");
+  return *running_;
+}
+
+std::vector<ContinuationScore> Engine::score(std::string_view prompt, std::span<const std::string> continuations,
+                                             const ScoreOptions& options, const ScoreCallbacks& callbacks) {
+  return score_text(running().model, tokenizer_, prompt, continuations, options, callbacks);
+}
+
+std::vector<GenerationResult> Engine::generate(std::span<const std::vector<TokenId>> prompts,
+                                               const GenerationOptions& options, const GenerationCallbacks& callbacks) {
+  return generate_batch(
+      running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks);
+}
+
+}  // namespace activation_trace::examples

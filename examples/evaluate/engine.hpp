@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/result.hpp"
+#include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/tokenizer/tokenizer.hpp"
+#include "support/command_line.hpp"
+
+namespace activation_trace::examples {
+
+/// A model with its tokenizer, and what the experiments ask of it. The forward pass is compiled once, behind this.
+class Engine {
+ public:
+  /// Reads the model's files.
+  explicit Engine(const ModelSettings& settings);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  ~Engine();
+
+  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
+  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+
+  /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
+  /// Every end of text that the model's configuration or its tokenizer names.
+  [[nodiscard]] std::vector<TokenId> end_tokens() const;
+
+  /// Memory for `sequences` texts of `context` positions at once; to be called before the functions below. Throws
+  /// ArgumentError for a context longer than the model's.
+  void reserve(Index context, Index sequences);
+
+  /// As score_text().
+  [[nodiscard]] std::vector<ContinuationScore> score(std::string_view prompt,
+                                                     std::span<const std::string> continuations,
+                                                     const ScoreOptions& options, const ScoreCallbacks& callbacks = {});
+  /// As generate_batch(), with the text of the model's tokenizer.
+  std::vector<GenerationResult> generate(std::span<const std::vector<TokenId>> prompts,
+                                         const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
+
+ private:
+  struct Running;
+
+  [[nodiscard]] Running& running() const;
+
+  ModelSettings settings_;
+  Checkpoint checkpoint_;
+  Tokenizer tokenizer_;
+  std::unique_ptr<Running> running_;
+};
+
+}  // namespace activation_trace::examples

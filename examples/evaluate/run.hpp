@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/task.hpp"
+
+namespace activation_trace::examples {
+
+/// Every `count`th sample, from `number` - 1 on: shards of about the same work, whatever the order of the data set.
+struct Shard {
+  Index number = 1;
+  Index count = 1;
+
+  [[nodiscard]] bool has(Index sample) const { return sample % count == number - 1; }
+  [[nodiscard]] std::string text() const { return std::to_string(number) + '/' + std::to_string(count); }
+};
+
+/// How a task is run; none of it changes a result.
+struct RunSettings {
+  std::string output_path;
+  RunStart start = RunStart::fresh;
+  Shard shard;
+  Index parallel = 8;  ///< texts at once
+};
+
+/// What the results of a task on a model depend on.
+[[nodiscard]] nlohmann::ordered_json make_manifest(const TaskSettings& settings, const Engine& engine,
+                                                   const Task& task);
+
+/// Runs the samples of a task that are not in the log yet. Returns 0 when the log is complete, 1 after Ctrl-C.
+int run_task(const TaskSettings& settings, const RunSettings& run);
+
+}  // namespace activation_trace::examples

@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <stop_token>
+#include <string>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/evaluation/prompts.hpp"
+#include "evaluate/engine.hpp"
+#include "support/score_settings.hpp"
+
+namespace activation_trace::examples {
+
+/// Takes a finished sample's record.
+using Emit = std::function<void(Index sample, nlohmann::ordered_json record)>;
+
+/// What is asked of a model, sample by sample. A sample's record depends on nothing but the sample and the settings:
+/// not on what ran before it or runs beside it.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  /// Samples of the data set.
+  [[nodiscard]] virtual Index size() const = 0;
+  /// Positions of the context that sample needs, its answers included.
+  [[nodiscard]] virtual Index positions(Index sample) const = 0;
+  /// Every option that the results depend on, as it is for this model.
+  [[nodiscard]] virtual nlohmann::ordered_json options() const = 0;
+  /// Runs `samples`, in any order, until a stop is asked for. What emit() throws ends it.
+  virtual void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) = 0;
+};
+
+enum class TaskKind { triviaqa, hotpotqa, nq, truthfulqa_mc, truthfulqa_gen, factor, known_facts };
+
+/// What is known of a task without a command line.
+struct TaskTraits {
+  TaskKind kind;
+  const char* name;
+  const char* summary;
+  const char* file;   ///< its usual name
+  const char* where;  ///< to get it
+  bool generates;
+  bool scores;  ///< given answers
+  Index max_new_tokens;
+  float repetition_penalty;  ///< as the published scripts have it
+};
+
+[[nodiscard]] std::span<const TaskTraits> all_tasks();
+
+/// What the command line says of a task.
+struct TaskSettings {
+  TaskTraits traits;
+  std::string data_path;
+  Index limit = 0;        ///< of samples; 0: none
+  ScoreSettings scoring;  ///< model, and one column: the mode. Generation weighs the same.
+  Index max_new_tokens = 0;
+  float repetition_penalty = 1;
+  PromptStyle prompt_style = PromptStyle::few_shot;
+};
+
+/// The data set's file: --data-path, or in it, if that is a folder, a file of the usual name. Throws Error for a
+/// missing file, saying where to get it.
+[[nodiscard]] std::filesystem::path data_file(const TaskSettings& settings);
+
+/// Puts the data set to a model, which must outlive the task.
+using MakeTask = std::function<std::unique_ptr<Task>(Engine& engine)>;
+
+/// Reads the data set, before any model. Throws FormatError naming file and line.
+[[nodiscard]] MakeTask read_task(const TaskSettings& settings);
+
+}  // namespace activation_trace::examples

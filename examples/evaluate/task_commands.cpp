@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/task_commands.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "evaluate/run.hpp"
+#include "evaluate/task.hpp"
+#include "support/command_line.hpp"
+#include "support/score_settings.hpp"
+
+namespace activation_trace::examples {
+namespace {
+
+/// Everything that the options of a task are written to.
+struct TaskCommandLine {
+  TaskSettings task;
+  RunSettings run;
+  detail::RawScoreSettings raw;
+  DecodingMode mode = DecodingMode::activation;
+  DecodingStrategy strategy = DecodingStrategy::entropy;
+  std::string shard;
+  std::string gpus;
+  std::string gpu_memory;
+  bool resume = false;
+  bool debug = false;
+};
+
+void add_run_options(CLI::App& app, TaskCommandLine& line) {
+  app.add_option("--data-path,--data_path", line.task.data_path,
+                 "the data set, or a folder with " + std::string(line.task.traits.file))
+      ->required();
+  app.add_option("--output-path,--output_path", line.run.output_path,
+                 "JSON lines, one per sample; beside it .manifest.json and .summary.json")
+      ->required();
+  app.add_flag("--resume", line.resume, "go on with the run that is there");
+  app.add_option("--limit", line.task.limit, "only so many samples, the first")->check(whole_number<Index>(1));
+  app.add_flag("--debug", line.debug, "--limit 20");
+  app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
+  app.add_option("--parallel,-j", line.run.parallel, "texts at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1, 1024));
+  app.add_option("--num-gpus,--num_gpus", line.gpus, "of the published scripts; this program runs on the host");
+  app.add_option("--max_gpu_memory,--max-gpu-memory", line.gpu_memory, "the same");
+}
+
+void add_mode_options(CLI::App& app, TaskCommandLine& line) {
+  add_choice<DecodingMode>(app, "--decoding_mode,--decoding-mode", line.mode,
+                           {{"baseline", DecodingMode::baseline},
+                            {"dola", DecodingMode::dola},
+                            {"dola_static", DecodingMode::dola_static},
+                            {"activation", DecodingMode::activation},
+                            {"activation_dola", DecodingMode::activation_dola}},
+                           "what a token's score is (default: activation)");
+  add_choice<DecodingStrategy>(
+      app, "--decoding_strategy,--decoding-strategy", line.strategy,
+      {{"entropy", DecodingStrategy::entropy}, {"single_entropy", DecodingStrategy::single_entropy}},
+      "what of the context is weighed (default: entropy)");
+  if (line.task.traits.scores)
+    detail::add_scoring_options(app, line.task.scoring, line.raw);
+  else
+    detail::add_weighing_options(app, line.task.scoring, line.raw);
+  if (!line.task.traits.generates) return;
+  app.add_option("--max-new-tokens,--max_new_tokens", line.task.max_new_tokens, "tokens to generate")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  app.add_option("--repetition_penalty,--repetition-penalty", line.task.repetition_penalty, "1: none")
+      ->capture_default_str()
+      ->check(positive_number());
+}
+
+Shard parse_shard(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash != std::string::npos) {
+    const std::optional<Index> number = parse_number<Index>(std::string_view(text).substr(0, slash));
+    const std::optional<Index> count = parse_number<Index>(std::string_view(text).substr(slash + 1));
+    if (number && count && *number >= 1 && *number <= *count) return {*number, *count};
+  }
+  throw UsageError("--shard: expected i/n with 1 <= i <= n, got " + text);
+}
+
+void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
+  const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
+    for (const char* name : options) {
+      const CLI::Option* option = app.get_option_no_throw(name);
+      if (option != nullptr && option->count() != 0 && !useful) throw UsageError(std::string(name) + ": " + reason);
+    }
+  };
+  const ScoreSettings& s = line.task.scoring;
+  const std::string mode = "--decoding_mode " + std::string(name(line.mode));
+  const bool activation = line.mode == DecodingMode::activation;
+  const bool weighs = activation || line.mode == DecodingMode::activation_dola;
+  const bool chooses = line.mode == DecodingMode::dola || line.mode == DecodingMode::activation_dola;
+  const bool dola = chooses || line.mode == DecodingMode::dola_static;
+  const bool single = line.strategy == DecodingStrategy::single_entropy;
+  const bool filters = dola || (activation && (!line.task.traits.scores || s.options.filter == ScoreFilter::on));
+
+  need({"--alpha", "--preset"}, weighs, mode + " weighs nothing of the context");
+  need({"--alpha"}, !single, "--decoding_strategy single_entropy has no weight");
+  need({"--decoding_strategy"}, activation || !single, "single_entropy needs --decoding_mode activation");
+  need({"--preset"}, app.count("--alpha") == 0 && app.count("--info_layer") == 0, "sets --alpha and --info_layer");
+  need({"--final_norm"}, s.options.info_layer != Index{-1}, "--info_layer -1 is normalised already");
+  need({"--premature_layer"}, line.mode == DecodingMode::dola_static, "needs --decoding_mode dola_static");
+  if (line.mode == DecodingMode::dola_static && !s.premature_layer)
+    throw UsageError(mode + ": needs --premature_layer");
+  need({"--early_exit_layers", "--divergence"}, chooses, "needs --decoding_mode dola or activation_dola");
+  need({"--post_softmax"}, dola, "needs a dola mode");
+  need({"--filter"}, activation && !single, "needs --decoding_mode activation; the dola modes always filter");
+  need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, filters, mode + " leaves no token out");
+  need({"--single_entropy"}, single, "needs --decoding_strategy single_entropy");
+  need({"--debug"}, app.count("--limit") == 0, "is --limit 20");
+}
+
+int run(TaskCommandLine& line, const CLI::App& app) {
+  ScoreSettings& s = line.task.scoring;
+  detail::read_weighing_options(app, line.raw, s);
+  if (line.debug) line.task.limit = 20;
+  if (!line.shard.empty()) line.run.shard = parse_shard(line.shard);
+  line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
+  refuse_senseless(app, line);
+  s.columns = {{std::string(name(line.mode)), line.mode, line.strategy}};
+  for (const char* option : {"--num-gpus", "--max_gpu_memory"})
+    if (app.count(option) != 0 && !s.model.quiet)
+      std::fprintf(stderr, "evaluate: %s has no effect: this program runs on the host\n", option);
+  return run_task(line.task, line.run);
+}
+
+}  // namespace
+
+void add_task_commands(CLI::App& app, Command& command) {
+  for (const TaskTraits& traits : all_tasks()) {
+    CLI::App* sub = app.add_subcommand(traits.name, traits.summary);
+    const auto line = std::make_shared<TaskCommandLine>();
+    line->task.traits = traits;
+    line->task.max_new_tokens = traits.max_new_tokens;
+    line->task.repetition_penalty = traits.repetition_penalty;
+    add_model_options(*sub, line->task.scoring.model);
+    add_run_options(*sub, *line);
+    add_mode_options(*sub, *line);
+    if (traits.kind == TaskKind::triviaqa || traits.kind == TaskKind::hotpotqa || traits.kind == TaskKind::nq)
+      add_choice<PromptStyle>(*sub, "--prompt_style,--prompt-style", line->task.prompt_style,
+                              {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
+                              "two demonstrations (default), or a line of instruction");
+    sub->callback([line, sub, &command] { command = [line, sub] { return run(*line, *sub); }; });
+  }
+}
+
+}  // namespace activation_trace::examples
