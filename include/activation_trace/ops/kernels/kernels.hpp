@@ -13,13 +13,15 @@
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+// The inner loops of the ops. instances.hpp compiles them, in every translation unit that uses them: 12 s each with
+// g++ -O2. A program that defines ACTIVATION_TRACE_COMPILED_KERNELS everywhere includes instances.hpp in one
+// translation unit of its own choice (as cmake/kernels.cpp does) and nowhere else.
 
-// The inner loops of the ops, written once against a few names (load, multiply_add, ...) and compiled once per
-// instruction set: each set has a namespace with its simd_*.inl and the same kernel files. Inside one, nothing may be
-// a lambda or a std algorithm on the hot path: GCC does not give them the instruction set of the pragma.
+#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+#define ACTIVATION_TRACE_KERNELS_INLINE
+#else
+#define ACTIVATION_TRACE_KERNELS_INLINE inline
+#endif
 
 namespace activation_trace {
 inline namespace v0 {
@@ -70,83 +72,13 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);
 };
 
-namespace portable {
-#include "activation_trace/ops/kernels/simd_portable.inl"
-//
-#include "activation_trace/ops/kernels/decode.inl"
-#include "activation_trace/ops/kernels/dot_portable.inl"
-#include "activation_trace/ops/kernels/gemm.inl"
-#include "activation_trace/ops/kernels/vector_math.inl"
-//
-#include "activation_trace/ops/kernels/divergence.inl"
-//
-#include "activation_trace/ops/kernels/table.inl"
-}  // namespace portable
-
-#if defined(__x86_64__)
-
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-namespace avx2 {
-#include "activation_trace/ops/kernels/simd_avx2.inl"
-//
-#include "activation_trace/ops/kernels/decode.inl"
-#include "activation_trace/ops/kernels/dot_q8_0_avx2.inl"
-//
-#include "activation_trace/ops/kernels/dot_avx2.inl"
-#include "activation_trace/ops/kernels/gemm.inl"
-#include "activation_trace/ops/kernels/vector_math.inl"
-//
-#include "activation_trace/ops/kernels/divergence.inl"
-//
-#include "activation_trace/ops/kernels/table.inl"
-}  // namespace avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
-#endif
-namespace avx512 {
-using avx2::arrange;
-using avx2::arranged_size;
-using avx2::dot_rows;
-#include "activation_trace/ops/kernels/simd_avx512.inl"
-//
-#include "activation_trace/ops/kernels/decode.inl"
-#include "activation_trace/ops/kernels/gemm.inl"
-#include "activation_trace/ops/kernels/vector_math.inl"
-//
-#include "activation_trace/ops/kernels/divergence.inl"
-//
-#include "activation_trace/ops/kernels/table.inl"
-}  // namespace avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-
-#endif  // x86-64
-
 /// The kernels of `isa`, which this processor must support.
-inline const Kernels& kernels(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::avx512) return avx512::table;
-  if (isa == Isa::avx2) return avx2::table;
-#else
-  static_cast<void>(isa);
-#endif
-  return portable::table;
-}
+ACTIVATION_TRACE_KERNELS_INLINE const Kernels& kernels(Isa isa);
 
 }  // namespace detail
 }  // namespace v0
 }  // namespace activation_trace
+
+#if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+#include "activation_trace/ops/kernels/instances.hpp"
+#endif
