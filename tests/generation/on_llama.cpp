@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/generate_grid.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "generation/beam_oracle.hpp"
 #include "support/no_text.hpp"
@@ -206,4 +208,30 @@ TEST_CASE("beams on caches of which only the tail is copied are those of the who
     }
   }
   CHECK(differs_from_greedy > 0);
+}
+
+TEST_CASE("a grid of settings on a LLaMA gives the tokens of one setting at a time") {
+  std::vector<GridPoint> points;
+  for (const float alpha : {0.0f, 0.5f, 2.0f, 8.0f})
+    for (const Index layer : {1, 2, 3, 4}) points.push_back({alpha, layer});
+  GenerationOptions options{.repetition_penalty = 1.2f, .max_new_tokens = 12};
+  options.prefill_piece = 7;
+  Tiny alone(1);
+  std::vector<std::vector<TokenId>> different;
+  for (const Index sequences : {1, 5, 16}) {
+    Tiny many(sequences, 2);
+    for (const std::vector<TokenId>& prompt : prompts()) {
+      const auto grid = generate_grid(many.model, kNoText, prompt, points, options);
+      for (std::size_t i = 0; i < points.size(); ++i) {
+        CAPTURE(sequences);
+        CAPTURE(i);
+        options.alpha = points[i].alpha;
+        options.info_layer = points[i].info_layer;
+        CHECK(grid[i].ids == generate(alone.model, NoText{}, prompt, options).ids);
+        if (std::find(different.begin(), different.end(), grid[i].ids) == different.end())
+          different.push_back(grid[i].ids);
+      }
+    }
+  }
+  CHECK(different.size() > 2 * prompts().size());
 }

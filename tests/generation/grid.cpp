@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "activation_trace/generation/generate_grid.hpp"
+#include "generation/fake_model.hpp"
+
+using namespace activation_trace;
+using test::FakeModel;
+
+namespace {
+
+const std::vector<TokenId> kGridPrompt{4, 9, 30, 2, 17, 9, 25};
+
+std::vector<GridPoint> grid_points() {
+  std::vector<GridPoint> all;
+  for (const float alpha : {0.0f, 0.3f, 1.0f, 4.0f})
+    for (const Index layer : {1, 3, 5, -3}) all.push_back({alpha, layer});
+  return all;
+}
+
+GenerationOptions grid_options() {
+  GenerationOptions o{.relative_top = 0.01f, .repetition_penalty = 1.3f, .max_new_tokens = 12};
+  o.eos = {3};
+  o.stop = {"<7>", "8><1"};
+  o.stop_sequences = {{11, 5}};
+  o.prefill_piece = 3;
+  o.final_norm = FinalNorm{{1, 0.5f, 2, 1, 1, 0.7f}, 1e-5f};
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("a grid's texts are those of one setting at a time, with any number of sequences") {
+  std::set<std::string> texts;
+  std::set<FinishReason> reasons;
+  for (const unsigned seed : {1u, 2u, 3u, 4u, 5u, 6u}) {
+    for (const Index max_context : {64, 12}) {
+      std::vector<GenerationResult> expected;
+      FakeModel alone(seed, max_context);
+      for (const GridPoint& point : grid_points()) {
+        GenerationOptions o = grid_options();
+        o.alpha = point.alpha;
+        o.info_layer = point.info_layer;
+        if (point.info_layer == alone.config().layers) o.final_norm.reset();
+        expected.push_back(generate(alone, test::numbered(40), kGridPrompt, o));
+      }
+      for (const Index sequences : {1, 2, 3, 16}) {
+        CAPTURE(seed);
+        CAPTURE(sequences);
+        FakeModel model(seed, max_context, sequences);
+        const std::vector<GenerationResult> grid = generate_grid(
+            model, [] { return test::numbered(40); }, kGridPrompt, grid_points(), grid_options());
+        REQUIRE(grid.size() == expected.size());
+        for (std::size_t i = 0; i < grid.size(); ++i) {
+          CHECK(grid[i].ids == expected[i].ids);
+          CHECK(grid[i].text == expected[i].text);
+          CHECK(grid[i].reason == expected[i].reason);
+          texts.insert(grid[i].text);
+          reasons.insert(grid[i].reason);
+        }
+      }
+    }
+  }
+  CHECK(texts.size() > 20);
+  CHECK(reasons.size() >= 4);  // or the test would not see how texts end
+}
+
+TEST_CASE("a grid computes what its texts have in common once") {
+  FakeModel model(1, 64, 16);
+  const std::vector<GridPoint> same(16, {0.5f, 3});
+  GenerationOptions o{.max_new_tokens = 10};
+  const auto grid = generate_grid(
+      model, [] { return test::numbered(40); }, kGridPrompt, same, o);
+  CHECK(grid.front().ids.size() == 10);
+  // The prompt and nine tokens, whatever the number of points.
+  CHECK(std::accumulate(model.calls.begin(), model.calls.end(), Index{0}) == std::ssize(kGridPrompt) + 9);
+}
+
+TEST_CASE("a grid refuses what it does not do") {
+  FakeModel model;
+  const auto run = [&](const GenerationOptions& o, const std::vector<GridPoint>& at = {{0.5f, 2}}) {
+    return generate_grid(
+        model, [] { return test::numbered(40); }, kGridPrompt, at, o);
+  };
+  GenerationOptions o;
+  CHECK(run(o, {}).empty());
+  CHECK_THROWS_AS(run(o, {{-1.0f, 2}}), ArgumentError);
+  CHECK_THROWS_AS(run(o, {{0.5f, 2}, {0.5f, 6}}), ArgumentError);
+  o.decoding_mode = DecodingMode::baseline;
+  CHECK_THROWS_AS(run(o), ArgumentError);
+  o = {.sampling = SamplingOptions{}};
+  CHECK_THROWS_AS(run(o), ArgumentError);
+  o = {.recording = Recording::always};
+  CHECK_THROWS_AS(run(o), ArgumentError);
+  o = {.context_growth = ContextGrowth::growing};
+  CHECK_THROWS_AS(run(o), ArgumentError);
+}
+
+TEST_CASE("a grid can be stopped") {
+  FakeModel model;
+  std::stop_source stop;
+  const GenerationCallbacks callbacks{.on_prefill = [&](Index, Index) { stop.request_stop(); },
+                                      .stop = stop.get_token()};
+  const auto grid = generate_grid(
+      model, [] { return test::numbered(40); }, kGridPrompt, grid_points(), grid_options(), callbacks);
+  for (const GenerationResult& result : grid) {
+    CHECK(result.reason == FinishReason::cancelled);
+    CHECK(result.ids.empty());
+  }
+}
