@@ -40,6 +40,7 @@ class FakeModel {
   [[nodiscard]] Index max_context() const { return max_context_; }
   [[nodiscard]] Index sequences() const { return static_cast<Index>(texts.size()); }
   [[nodiscard]] Index position(Index sequence = 0) const { return static_cast<Index>(text(sequence).size()); }
+  [[nodiscard]] std::span<const TokenId> ids(Index sequence) const { return text(sequence); }
   [[nodiscard]] ThreadPool& pool() const { return pool_; }
   void rewind(Index position, Index sequence = 0) { text(sequence).resize(static_cast<std::size_t>(position)); }
 

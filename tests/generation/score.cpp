@@ -240,6 +240,7 @@ class Engine {
   [[nodiscard]] Index max_context() const { return llama_.max_context(); }
   [[nodiscard]] Index sequences() const { return llama_.sequences(); }
   [[nodiscard]] Index position(Index sequence = 0) const { return llama_.position(sequence); }
+  [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return llama_.ids(sequence); }
   [[nodiscard]] ThreadPool& pool() const { return llama_.pool(); }
   void rewind(Index position, Index sequence = 0) { llama_.rewind(position, sequence); }
   void copy_sequence(Index from, Index to, Index begin) { llama_.copy_sequence(from, to, begin); }
@@ -371,6 +372,67 @@ TEST_CASE("The prompt is computed once, and only the answers' tokens have entrop
   CHECK(engine.single_rows.empty());
   // Of an answer's last token nothing is asked.
   CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 3 * count);
+}
+
+TEST_CASE("Prompts that share a prefix have it computed once, whatever comes before, and the numbers are the same") {
+  const std::size_t shared = 4;
+  const std::vector<Ids> prompts{prompt,
+                                 {1, 17, 90, 3, 60, 61, 62, 63},
+                                 {1, 17, 90, 3, 60, 61, 62},  // too little behind the prefix to be cut there
+                                 {1, 17, 90, 4, 60, 61, 62, 63, 64},
+                                 {1, 17, 90, 3, 60, 61, 62, 63, 99, 98, 97, 96, 95}};
+  for (const auto& [name, plain] : runs()) {
+    CAPTURE(name);
+    ScoreOptions options = plain;
+    options.recording = Recording::always;
+    std::vector<std::vector<ContinuationScore>> first;
+    for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 4}}) {
+      ThreadPool pool(setup.threads);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, pool);
+      PrefixCache prefix(Ids(prompt.begin(), prompt.begin() + shared));
+      for (std::size_t round = 0; round < 2; ++round)
+        for (std::size_t k = 0; k < prompts.size(); ++k) {
+          const std::size_t i = round == 0 ? k : prompts.size() - 1 - k;
+          CAPTURE(i);
+          options.prefix = nullptr;
+          if (options.span.begin >= static_cast<Index>(prompts[i].size())) continue;
+          const std::vector<ContinuationScore> alone = run(options, setup, answers, prompts[i]);
+          if (round == 1 && k == 2) score(llama, prompts[3], answers, options);  // without it, over its positions
+          options.prefix = &prefix;
+          const std::vector<ContinuationScore> cached = score(llama, prompts[i], answers, options);
+          REQUIRE(cached.size() == alone.size());
+          for (std::size_t a = 0; a < alone.size(); ++a) check_close(cached[a], alone[a], 1e-4);
+          if (setup.sequences == 1 && round == 0)
+            first.push_back(cached);
+          else if (first.size() == prompts.size())
+            check_equal(cached, first[i]);
+        }
+    }
+  }
+}
+
+TEST_CASE("What a prefix costs") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  Engine engine(llama);
+  PrefixCache prefix(Ids{1, 17, 90});
+  const ScoreOptions options{.prefix = &prefix};
+  const std::vector<Ids> one{{7, 12}, {99}};
+  score(engine, prompt, one, options);
+  const Index common = static_cast<Index>(prompt.size()) - 4;
+  const Index own = 4 + 2 + 4 + 1;
+  CHECK(engine.computed == common + own);
+  score(engine, prompt, one, options);
+  CHECK(engine.computed == 2 * (common + own) - 3);
+  llama.rewind(1, 0);
+  score(engine, prompt, one, options);  // the other sequence still has it
+  CHECK(engine.computed == 3 * (common + own) - 6);
+  llama.rewind(1, 0);
+  llama.rewind(1, 1);
+  score(engine, prompt, one, options);
+  CHECK(engine.computed == 4 * (common + own) - 6);
+  Llama other(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  CHECK_THROWS_WITH_AS(score(other, prompt, one, options), "PrefixCache: it belongs to another model", ArgumentError);
 }
 
 TEST_CASE("Entropies of all layers are those of one layer after the other, and their definition") {

@@ -303,6 +303,53 @@ TEST_CASE("what cannot be is refused by name, and changes nothing") {
   CHECK_THROWS_AS(LmHead(-1, 3, [](Index, Index, MatrixView<float>) {}), ArgumentError);
 }
 
+TEST_CASE("contexts that begin with a shared one are the whole, at any cut and for any span") {
+  std::mt19937 random(11);
+  const Matrix hidden = random_matrix(random, 30, 8, 1);
+  const Matrix w = random_matrix(random, 50, 8, 1);
+  ThreadPool pool(2);
+  const std::vector<TokenId> some{3, 49, 3, 7};
+  for (const ContextSpan span :
+       {ContextSpan{}, ContextSpan{.begin = 1}, ContextSpan{.begin = 12, .end = 25}, ContextSpan{.begin = 2, .end = 7}})
+    for (const Index cut : {1, 10, 30}) {
+      CAPTURE(span.begin);
+      CAPTURE(cut);
+      ContextEntropy whole(pool, span);
+      whole.observe(hidden.view(), w.view());
+      ContextEntropy shared(pool, span);
+      shared.observe(hidden.view().slice(0, 0, cut), w.view());
+      for (int use = 0; use < 2; ++use) {
+        ContextEntropy context(pool, span);
+        context.begin_with(shared);
+        if (cut < 30) {
+          context.observe(hidden.view().slice(0, cut, 20 + cut / 2), w.view());
+          context.observe(hidden.view().slice(0, 20 + cut / 2, 30), w.view());
+        }
+        CHECK(context.positions() == whole.positions());
+        std::vector<float> entropies(some.size());
+        context.entropy(some, entropies);
+        for (std::size_t i = 0; i < some.size(); ++i)
+          CHECK(entropies[i] == doctest::Approx(static_cast<double>(one(whole, some[i]))).epsilon(1e-5));
+        const std::vector<float> wanted = all(whole);
+        const std::vector<float> found = all(context);
+        for (std::size_t v = 0; v < wanted.size(); ++v)
+          CHECK(found[v] == doctest::Approx(static_cast<double>(wanted[v])).epsilon(1e-5));
+        CHECK(found[3] == entropies[0]);
+        context.reset();
+        context.observe(hidden.view(), w.view());
+        CHECK(all(context) == wanted);
+      }
+    }
+  ContextEntropy empty(pool), begun(pool), context(pool);
+  CHECK_THROWS_AS(context.begin_with(empty), StateError);
+  begun.observe(hidden.view(), w.view());
+  CHECK_THROWS_AS(begun.begin_with(begun), StateError);
+  context.begin_with(begun);
+  const Matrix copy = w;
+  CHECK_THROWS_AS(context.observe(hidden.view(), copy.view()), ArgumentError);
+  CHECK_THROWS_AS((void)context.state(50), ArgumentError);
+}
+
 TEST_CASE("a callback that throws leaves a context that can be asked again") {
   std::mt19937 random(10);
   const Matrix hidden = random_matrix(random, 9, 8, 1);

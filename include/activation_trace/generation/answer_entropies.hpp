@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -30,15 +31,22 @@ class AnswerEntropies {
                   const std::optional<FinalNorm>& norm)
       : layers_(std::move(layers)),
         blocks_(blocks),
+        norm_(norm),
         lm_head_(std::move(lm_head)),
+        pool_(&pool),
         own_(pool, {}, norm),
         own_last_(pool) {
-    for (const Index layer : layers_)
-      common_.emplace_back(pool, ContextSpan{}, layer < blocks ? norm : std::optional<FinalNorm>{});
+    for (const Index layer : layers_) common_.emplace_back(pool, ContextSpan{}, norm_of(layer));
   }
 
   [[nodiscard]] const std::vector<Index>& layers() const noexcept { return layers_; }
   [[nodiscard]] bool wanted() const noexcept { return !layers_.empty(); }
+
+  /// All sequences begin with `prefix`, of whose positions those of `span` count.
+  void begin_with(PrefixCache& prefix, ContextSpan span) {
+    for (std::size_t k = 0; k < layers_.size(); ++k)
+      common_[k].begin_with(prefix.context(layers_[k], span, norm_of(layers_[k]), lm_head_, *pool_));
+  }
 
   /// Appends h_layer of positions that all sequences begin with. Other layers are let pass, here and below.
   void observe_common(Index layer, MatrixView<const float> states) {
@@ -82,6 +90,9 @@ class AnswerEntropies {
   }
 
  private:
+  [[nodiscard]] std::optional<FinalNorm> norm_of(Index layer) const {
+    return layer < blocks_ ? norm_ : std::optional<FinalNorm>{};
+  }
   [[nodiscard]] static double entropy(ContextEntropy& common, ContextEntropy& rest, TokenId id) {
     SoftmaxState state = common.positions() == 0 ? SoftmaxState{} : common.state(id);
     if (rest.positions() != 0) state.merge(rest.state(id));
@@ -94,7 +105,9 @@ class AnswerEntropies {
 
   std::vector<Index> layers_;
   Index blocks_;
+  std::optional<FinalNorm> norm_;
   LmHead lm_head_;
+  ThreadPool* pool_;
   std::vector<ContextEntropy> common_;  // one per layer
   ContextEntropy own_;                  // of one sequence and layer after the other
   ContextEntropy own_last_;             // the same for layer N

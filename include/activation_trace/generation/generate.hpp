@@ -12,6 +12,7 @@
 #include "activation_trace/generation/beam_search.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/text_run.hpp"
 #include "activation_trace/generation/validate.hpp"
@@ -108,9 +109,11 @@ class Generation {
         std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, forward_.early_layers(),
                               info_layer_, model_.config().vocab, model_.weights().lm_head, model_.pool());
     text->reserve(std::min(options_.max_new_tokens, model_.max_context() - static_cast<Index>(prompt.size()) + 1));
-    model_.rewind(0, slot);
     bool goes_on = options_.max_new_tokens != 0;
-    if (goes_on && !prefill(model_, forward_, slot, prompt, options_.prefill_piece, text->observer(), callbacks_)) {
+    const Index known = goes_on ? enter_prefix(*text, slot, prompt) : 0;
+    if (known == 0) model_.rewind(0, slot);
+    if (goes_on && !prefill(model_, forward_, slot, prompt.subspan(static_cast<std::size_t>(known)),
+                            options_.prefill_piece, text->observer(), callbacks_)) {
       text->cancel();
       goes_on = false;
     }
@@ -122,6 +125,15 @@ class Generation {
     }
     if (!goes_on) finish(text);
     return text;
+  }
+
+  // The positions of the prompt that need not be computed.
+  Index enter_prefix(Run& text, Index slot, std::span<const TokenId> prompt) {
+    const Index known = options_.prefix != nullptr ? options_.prefix->covers(prompt) : 0;
+    if (known == 0) return 0;
+    options_.prefix->enter(model_, slot, text.observer().layers, options_.prefill_piece);
+    text.begin_with(*options_.prefix, model_.weights().lm_head, model_.pool());
+    return known;
   }
 
   void finish(std::unique_ptr<Run>& text) {

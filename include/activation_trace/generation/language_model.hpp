@@ -30,6 +30,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const LlamaP
   { seen.max_context() } -> std::convertible_to<Index>;
   { seen.sequences() } -> std::convertible_to<Index>;
   { seen.position(i) } -> std::convertible_to<Index>;
+  { seen.ids(i) } -> std::convertible_to<std::span<const TokenId>>;
   { seen.pool() } -> std::convertible_to<ThreadPool&>;
   {model.rewind(i, i)};
   {model.copy_sequence(i, i, i)};

@@ -38,6 +38,8 @@ class ModeScores {
   /// Whether observe_context() must be told the info layer's states.
   [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
   void observe_context(MatrixView<const float> states, const LmHead& lm_head);
+  /// The same for the first positions of a prompt, if others share them: their states, and the entropies over them.
+  void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead& lm_head);
 
   /// Whether the scores are the mature logits, which need no process() then.
   [[nodiscard]] bool plain() const noexcept { return mode_ == DecodingMode::baseline; }
@@ -101,6 +103,12 @@ inline ModeScores::ModeScores(const GenerationOptions& options, std::span<const 
 inline void ModeScores::observe_context(MatrixView<const float> states, const LmHead& lm_head) {
   if (strategy_) strategy_->observe_context(states, lm_head);
   if (sharpness_) sharpness_->observe_context(states, lm_head);
+}
+
+inline void ModeScores::begin_context(MatrixView<const float> states, ContextEntropy& entropies,
+                                      const LmHead& lm_head) {
+  if (strategy_) strategy_->observe_context(states, lm_head);
+  if (sharpness_) sharpness_->begin_context(entropies);
 }
 
 inline void ModeScores::process(const StepLogits& logits, std::span<float> scores) {

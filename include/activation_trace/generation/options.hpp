@@ -18,6 +18,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 class Amateur;
+class PrefixCache;
 
 /// What a token's score is, before penalties (ALGORITHMS.md 1 to 5). lp is the log-probability at the mature layer; all
 /// but baseline mask what the plausibility filter (relative_top, min_tokens_to_keep) rejects.
@@ -100,6 +101,10 @@ struct GenerationOptions {
   std::vector<Index> candidate_layers = {};  ///< DoLa's premature layers: one for dola_static, else one or more
   LayerDivergence divergence = {};           ///< by which dola and activation_dola choose the layer
   DolaBase activation_dola_base = {};  ///< what activation_dola subtracts; dola always subtracts log-probabilities
+
+  /// What prompts begin with that are computed up to its end, see prefix_cache.hpp; must outlive the call. Beams do not
+  /// use it.
+  PrefixCache* prefix = nullptr;
 
   Amateur* amateur = nullptr;  ///< of contrastive decoding, see amateur.hpp; must outlive the call
   float contrastive_coefficient = 1;

@@ -15,6 +15,7 @@
 #include "activation_trace/generation/answer_entropies.hpp"
 #include "activation_trace/generation/answer_log_probs.hpp"
 #include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/llama_batch.hpp"
@@ -107,6 +108,7 @@ class Scoring {
   LmHead lm_head_;
   AnswerEntropies entropies_;
   Index common_;
+  Index shared_;  // with options_.prefix
   Index done_ = 0;
   Index total_ = 0;
   AnswerLogProbs log_probs_;
@@ -125,10 +127,13 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       lm_head_(model.weights().lm_head),
       entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.pool(), options.final_norm),
       common_((check(), common_length())),
+      shared_(options.prefix != nullptr && common_ >= std::ssize(options.prefix->ids()) && !sequences.empty()
+                  ? options.prefix->covers(sequences[0])
+                  : 0),
       log_probs_(options, layers_, lm_head_, model.pool()) {
   results_.answers.resize(sequences.size());
   results_.entropies.resize(sequences.size());
-  total_ = common_;
+  total_ = common_ - shared_;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     results_.answers[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
     total_ += static_cast<Index>(rest(i).size());
@@ -209,8 +214,14 @@ bool Scoring<Model>::compute_common() {
   observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
     entropies_.observe_common(layer, states);
   };
-  model_.rewind(0, 0);
-  for (std::size_t done = 0; done < ids.size();) {
+  if (shared_ != 0) {
+    for (Index s = 0; s < parallel(); ++s)
+      options_.prefix->enter(model_, s, entropies_.layers(), options_.prefill_piece);
+    entropies_.begin_with(*options_.prefix, options_.span);
+  } else {
+    model_.rewind(0, 0);
+  }
+  for (auto done = static_cast<std::size_t>(shared_); done < ids.size();) {
     if (stopped()) return false;
     const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(options_.prefill_piece));
     const LlamaPiece piece{0, ids.subspan(done, count), &observer};
@@ -218,7 +229,7 @@ bool Scoring<Model>::compute_common() {
     done += count;
     advance(static_cast<Index>(count));
   }
-  for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s, 0);
+  for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s, shared_);
   if (entropies_.wanted()) {
     std::vector<TokenId> answers;
     for (const ContinuationScore& answer : results_.answers)

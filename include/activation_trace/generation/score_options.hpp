@@ -52,6 +52,7 @@ struct ScoreOptions {
   Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
   /// always: entropies in every mode, also in those whose score has no use for them.
   Recording recording = Recording::as_needed;
+  PrefixCache* prefix = nullptr;  ///< what prompts may begin with, see prefix_cache.hpp; must outlive the call
 
   /// Throws ArgumentError naming an option that is impossible or that the mode has no use for.
   void validate() const;

@@ -10,6 +10,7 @@
 
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/stop_strings.hpp"
 #include "activation_trace/generation/token_chooser.hpp"
@@ -45,6 +46,12 @@ class TextRun {
     observer_.on_states = [this, lm_head](Index, Index, MatrixView<const float> states) {
       chooser_.mode().observe_context(states, lm_head);
     };
+  }
+  /// The prompt's first positions are those of `prefix`, which knows the states of observer().layers.
+  void begin_with(PrefixCache& prefix, const LmHead& lm_head, ThreadPool& pool) {
+    for (const Index layer : observer_.layers)
+      chooser_.mode().begin_context(
+          prefix.states(layer), prefix.context(layer, options_->context, options_->final_norm, lm_head, pool), lm_head);
   }
   TextRun(const TextRun&) = delete;
   TextRun& operator=(const TextRun&) = delete;

@@ -54,8 +54,10 @@ class Llama {
 
   /// Tokens in the sequence's cache, which is also the position of the next one.
   [[nodiscard]] Index position(Index sequence = 0) const { return blocks_.caches()[checked(sequence)].size(); }
+  /// Those tokens, valid until the sequence changes.
+  [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return ids_[checked(sequence)]; }
   /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position(sequence).
-  void rewind(Index position, Index sequence = 0) { cache(sequence).rewind(position); }
+  void rewind(Index position, Index sequence = 0);
   /// Makes `to` equal to `from`. Positions before `begin` must be equal already and are not copied. Throws
   /// ArgumentError if one of the two has fewer than `begin` positions.
   void copy_sequence(Index from, Index to, Index begin = 0);
@@ -110,17 +112,20 @@ class Llama {
 
   detail::LlamaBlocks blocks_;
   detail::LlamaBatch batch_;
-  Buffer<float> logits_;       // [sequences, V]
-  Buffer<float> exit_states_;  // [sequences * (N + 1), d]
-  std::vector<Index> exits_;   // layers whose last state the current call returns logits of
+  std::vector<std::vector<TokenId>> ids_;  // of each sequence
+  Buffer<float> logits_;                   // [sequences, V]
+  Buffer<float> exit_states_;              // [sequences * (N + 1), d]
+  std::vector<Index> exits_;               // layers whose last state the current call returns logits of
 };
 
 inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool)
     : blocks_(make_blocks(std::move(config), std::move(weights), options, pool)),
       batch_(options.sequences, max_rows(options)),
+      ids_(static_cast<std::size_t>(options.sequences)),
       logits_(options.sequences * this->config().vocab),
       exit_states_(options.sequences * (this->config().layers + 1) * this->config().hidden) {
   exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
+  for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
 }
 
 inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
@@ -149,6 +154,11 @@ inline std::size_t Llama::checked(Index sequence) const {
   return static_cast<std::size_t>(sequence);
 }
 
+inline void Llama::rewind(Index position, Index sequence) {
+  cache(sequence).rewind(position);
+  ids_[checked(sequence)].resize(static_cast<std::size_t>(position));
+}
+
 inline void Llama::copy_sequence(Index from, Index to, Index begin) {
   KvCache& source = cache(from);
   KvCache& target = cache(to);
@@ -165,6 +175,7 @@ inline void Llama::copy_sequence(Index from, Index to, Index begin) {
   });
   target.rewind(begin);
   target.advance(end - begin);
+  ids_[checked(to)] = ids_[checked(from)];
 }
 
 inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver& observer,
@@ -276,7 +287,11 @@ inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
 }
 
 inline void Llama::advance(std::span<const LlamaPiece> pieces) {
-  for (const LlamaPiece& piece : pieces) cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
+  for (const LlamaPiece& piece : pieces) {
+    cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
+    std::vector<TokenId>& ids = ids_[checked(piece.sequence)];
+    ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
+  }
 }
 
 inline void Llama::run_batch() {

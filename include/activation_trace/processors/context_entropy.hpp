@@ -35,6 +35,11 @@ class ContextEntropy {
   explicit ContextEntropy(ThreadPool& pool, ContextSpan span = {}, std::optional<FinalNorm> norm = {})
       : pool_(&pool), context_(span, std::move(norm)) {}
 
+  /// The context begins with that of `prefix`, whose states are asked of it: contexts that share one have it computed
+  /// once. Until reset() it must live and observe nothing. Throws StateError after observe(), and if `prefix` has
+  /// observed nothing.
+  void begin_with(ContextEntropy& prefix);
+
   /// Appends hidden[T, d] to the context, as ContextStates::observe. Throws as that.
   void observe(MatrixView<const float> hidden, const LmHead& lm_head);
 
@@ -56,17 +61,24 @@ class ContextEntropy {
   void entropy(std::span<float> out);
 
   /// Positions that count so far, T.
-  [[nodiscard]] Index positions() const noexcept { return context_.positions(); }
+  [[nodiscard]] Index positions() const noexcept { return shared_ + context_.positions(); }
   /// V, or 0 before the first observe().
-  [[nodiscard]] Index vocab() const noexcept { return context_.vocab(); }
+  [[nodiscard]] Index vocab() const noexcept { return lm_head().vocab(); }
 
   /// Throws StateError while no position counts.
-  void require() const { context_.require(); }
+  void require() const {
+    if (positions() == 0) context_.require();
+  }
 
   /// Forgets context and LM head, keeps its memory.
   void reset();
 
  private:
+  [[nodiscard]] const LmHead& lm_head() const noexcept {
+    return prefix_ != nullptr ? prefix_->lm_head() : context_.lm_head();
+  }
+  void check(TokenId id) const { prefix_ != nullptr ? prefix_->check(id) : context_.check(id); }
+  void begin_states();
   [[nodiscard]] SoftmaxState& at(TokenId id) { return states_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] Index& seen(TokenId id) { return seen_[static_cast<std::size_t>(id)]; }
   void complete_pending();
@@ -76,7 +88,9 @@ class ContextEntropy {
   [[nodiscard]] MatrixView<float> block(Index rows);
 
   ThreadPool* pool_;
-  ContextStates context_;
+  ContextEntropy* prefix_ = nullptr;
+  Index shared_ = 0;                  // its positions
+  ContextStates context_;             // behind it
   Index common_ = 0;                  // positions that every state has seen at least
   std::vector<SoftmaxState> states_;  // [V]
   std::vector<Index> seen_;           // [V] positions merged into the state
@@ -86,10 +100,23 @@ class ContextEntropy {
   std::vector<float> block_;  // rows of an LM head that is given on request
 };
 
+inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
+  if (prefix.vocab() == 0) throw StateError("context: the one that it begins with has observed nothing");
+  context_.begin_at(prefix.context_.next_position());
+  prefix_ = &prefix;
+  shared_ = prefix.positions();
+  begin_states();
+}
+
 inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead& lm_head) {
+  if (prefix_ != nullptr && !lm_head.same_as(prefix_->lm_head()))
+    throw ArgumentError("lm_head: not the one of the context that this one begins with");
   const bool first = !context_.begun();
   context_.observe(hidden, lm_head);
-  if (!first) return;
+  if (first && prefix_ == nullptr) begin_states();
+}
+
+inline void ContextEntropy::begin_states() {
   states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
   seen_.assign(static_cast<std::size_t>(vocab()), 0);
   // As many as a step asks for, unless it is a most uncertain one (KERNELS.md 5).
@@ -102,7 +129,7 @@ inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
   require();
   pending_.clear();
   for (const TokenId id : ids) {
-    context_.check(id);
+    check(id);
     if (seen(id) != positions()) pending_.push_back(id);
   }
   // A gathered row costs a few times one of the sweep, which takes the matrix in order.
@@ -114,11 +141,21 @@ inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
 
 inline void ContextEntropy::prepare() {
   require();
+  if (common_ < shared_) {
+    prefix_->prepare();
+    for (Index v = 0; v < vocab(); ++v) {
+      const auto id = static_cast<TokenId>(v);
+      if (seen(id) >= shared_) continue;
+      at(id) = prefix_->at(id);
+      seen(id) = shared_;
+    }
+    common_ = shared_;
+  }
   if (common_ == positions()) return;
   // The sweep adds the positions from common_ on. Entries that are already ahead keep what they have, so that an
   // entropy handed out before stays the same number.
   std::vector<SoftmaxState> swept = states_;
-  sweep(context_.hidden(common_), swept);
+  sweep(context_.hidden(common_ - shared_), swept);
   pending_.clear();
   for (Index v = 0; v < vocab(); ++v) {
     const auto id = static_cast<TokenId>(v);
@@ -145,7 +182,12 @@ inline void ContextEntropy::complete_pending() {
       batch_states_.push_back(at(id));
       return true;
     });
-    gather(context_.hidden(from), batch_, batch_states_);
+    if (from < shared_) {
+      prefix_->prepare(batch_);
+      for (std::size_t i = 0; i < batch_.size(); ++i) batch_states_[i] = prefix_->at(batch_[i]);
+    }
+    const Index own = std::max<Index>(from - shared_, 0);
+    if (own < context_.positions()) gather(context_.hidden(own), batch_, batch_states_);
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       at(batch_[i]) = batch_states_[i];
       seen(batch_[i]) = positions();
@@ -176,6 +218,8 @@ inline void ContextEntropy::entropy(std::span<float> out) {
 }
 
 inline void ContextEntropy::reset() {
+  prefix_ = nullptr;
+  shared_ = 0;
   context_.reset();
   common_ = 0;
 }

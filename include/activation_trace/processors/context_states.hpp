@@ -46,10 +46,16 @@ class ContextStates {
   /// is not finite or another LM head.
   void observe(MatrixView<const float> hidden, const LmHead& lm_head);
 
+  /// The first position to be observed is number `position`: those before it are known elsewhere. Throws StateError
+  /// after observe().
+  void begin_at(Index position);
+
   /// Whether observe() was called since reset().
   [[nodiscard]] bool begun() const noexcept { return observed_ != 0; }
   /// Positions that count so far, T.
   [[nodiscard]] Index positions() const noexcept { return positions_; }
+  /// The number of the next position to be observed.
+  [[nodiscard]] Index next_position() const noexcept { return first_ + observed_; }
   /// V, or 0 before the first observe().
   [[nodiscard]] Index vocab() const noexcept { return lm_head_.vocab(); }
   [[nodiscard]] const LmHead& lm_head() const noexcept { return lm_head_; }
@@ -71,6 +77,7 @@ class ContextStates {
   ContextSpan span_;
   std::optional<FinalNorm> norm_;
   LmHead lm_head_;
+  Index first_ = 0;            // number of the first observed position
   Index observed_ = 0;         // positions, within the span or not
   Index positions_ = 0;        // T
   std::vector<float> hidden_;  // [T, d]
@@ -86,6 +93,11 @@ inline ContextStates::ContextStates(ContextSpan span, std::optional<FinalNorm> n
                         std::to_string(norm_->weight.size()) + " weights and eps " + std::to_string(norm_->eps));
 }
 
+inline void ContextStates::begin_at(Index position) {
+  if (begun()) throw StateError("context: it has begun already");
+  first_ = position;
+}
+
 inline void ContextStates::observe(MatrixView<const float> hidden, const LmHead& lm_head) {
   const Index d = lm_head.hidden();
   if (lm_head.vocab() == 0 || d == 0) throw ShapeError("lm_head: it is empty");
@@ -97,8 +109,9 @@ inline void ContextStates::observe(MatrixView<const float> hidden, const LmHead&
                      std::to_string(norm_->weight.size()));
   if (observed_ != 0 && !lm_head.same_as(lm_head_))
     throw ArgumentError("lm_head: not the one that the context began with; call reset() first");
-  const Index begin = std::clamp<Index>(span_.begin - observed_, 0, hidden.extent(0));
-  const Index end = std::clamp<Index>(span_.end - observed_, begin, hidden.extent(0));
+  const Index next = first_ + observed_;
+  const Index begin = std::clamp<Index>(span_.begin - next, 0, hidden.extent(0));
+  const Index end = std::clamp<Index>(span_.end - next, begin, hidden.extent(0));
   const MatrixView<const float> counted = hidden.slice(0, begin, end);
   check_hidden(counted);
 
@@ -131,7 +144,7 @@ inline void ContextStates::check(TokenId id) const {
 
 inline void ContextStates::reset() {
   lm_head_ = {};
-  observed_ = positions_ = 0;
+  first_ = observed_ = positions_ = 0;
   hidden_.clear();
 }
 

@@ -72,6 +72,9 @@ class EntropySharpnessProcessor {
   /// ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and ContextEntropy do.
   explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {}, PoolHandle pool = {});
 
+  /// The context begins with that of `prefix`, computed once for many prompts: as ContextEntropy::begin_with.
+  void begin_context(ContextEntropy& prefix) { context_.begin_with(prefix); }
+
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextEntropy::observe.
   void observe_context(MatrixView<const float> hidden, const LmHead& lm_head) { context_.observe(hidden, lm_head); }

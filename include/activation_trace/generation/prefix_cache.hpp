@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/processors/context_entropy.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What many prompts begin with, such as the demonstrations of a task, so that it is computed once: a prompt given to
+/// score() or generate() that begins with these ids, and has four more, is computed from there on. Its keys and values
+/// stay in the model's sequences, and softmax states of the context are kept for every token that was asked for.
+///
+///     PrefixCache prefix(ids);
+///     for (...) score(model, prompt, answers, {.prefix = &prefix});
+///
+/// A prompt's results do not depend on the prompts before it or beside it. Beside those without a prefix they are the
+/// same numbers to rounding. Whatever else the model does in between costs time only: sequences that do not begin with
+/// the prefix any more get it again. Memory: d floats per position and layer that is read, and 20 V bytes per layer.
+/// Belongs to the first model that it is used with. Not safe for concurrent use.
+class PrefixCache {
+ public:
+  /// No ids: of no use to any prompt.
+  explicit PrefixCache(std::vector<TokenId> ids) : ids_(std::move(ids)) {}
+  PrefixCache(const PrefixCache&) = delete;  // contexts point to it
+  PrefixCache& operator=(const PrefixCache&) = delete;
+
+  [[nodiscard]] std::span<const TokenId> ids() const noexcept { return ids_; }
+
+  // For score() and generate().
+
+  /// Positions of a prompt that need not be computed: all of the prefix or none.
+  [[nodiscard]] Index covers(std::span<const TokenId> prompt) const {
+    // Four rows or more go through the same kernels.
+    return prompt.size() >= ids_.size() + 4 && begins_with(prompt) ? static_cast<Index>(ids_.size()) : 0;
+  }
+
+  /// Makes `sequence` hold the prefix and nothing else, and knows h_k of `layers`, 0..N, from then on. Positions are
+  /// computed `piece` at a time. Throws ArgumentError for another model than before.
+  template <LanguageModel Model>
+  void enter(Model& model, Index sequence, std::span<const Index> layers, Index piece);
+
+  /// h_layer [T, d].
+  [[nodiscard]] MatrixView<const float> states(Index layer) const;
+
+  /// The entropies of the context that the prefix is at a layer.
+  ContextEntropy& context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm, const LmHead& lm_head,
+                          ThreadPool& pool);
+
+ private:
+  struct Layer {
+    std::vector<float> states;  // [T, d]
+    ContextSpan span = {};
+    std::optional<FinalNorm> norm = {};
+    std::optional<ContextEntropy> context = {};
+  };
+
+  [[nodiscard]] bool begins_with(std::span<const TokenId> ids) const {
+    return ids.size() >= ids_.size() && std::equal(ids_.begin(), ids_.end(), ids.begin());
+  }
+  template <class Model>
+  void compute(Model& model, Index sequence, std::span<const Index> layers, Index piece);
+
+  std::vector<TokenId> ids_;
+  const void* model_ = nullptr;  // whose states these are
+  std::map<Index, Layer> layers_;
+};
+
+template <LanguageModel Model>
+void PrefixCache::enter(Model& model, Index sequence, std::span<const Index> layers, Index piece) {
+  if (model_ != nullptr && model_ != &model) throw ArgumentError("PrefixCache: it belongs to another model");
+  model_ = &model;
+  const bool known = std::ranges::all_of(layers, [&](Index layer) { return layers_.contains(layer); });
+  if (!known || !begins_with(model.ids(sequence))) {
+    Index from = 0;
+    while (known && from < model.sequences() && !begins_with(model.ids(from))) ++from;
+    if (known && from < model.sequences())
+      model.copy_sequence(from, sequence, 0);
+    else
+      compute(model, sequence, layers, piece);
+  }
+  model.rewind(static_cast<Index>(ids_.size()), sequence);
+}
+
+template <class Model>
+void PrefixCache::compute(Model& model, Index sequence, std::span<const Index> layers, Index piece) {
+  std::map<Index, Layer> added;
+  LayerObserver observer;
+  for (const Index layer : layers)
+    if (!layers_.contains(layer)) observer.layers.push_back(layer);
+  observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
+    std::vector<float>& all = added[layer].states;
+    for (Index i = 0; i < states.extent(0); ++i) {
+      const std::span<const float> row = states.row(i).span();
+      all.insert(all.end(), row.begin(), row.end());
+    }
+  };
+  model.rewind(0, sequence);
+  for (std::size_t done = 0; done < ids_.size();) {
+    const std::size_t count = std::min(ids_.size() - done, static_cast<std::size_t>(piece));
+    const LlamaPiece part{sequence, std::span<const TokenId>(ids_).subspan(done, count), &observer};
+    model.fill(std::span(&part, 1));
+    done += count;
+  }
+  layers_.merge(added);
+}
+
+inline MatrixView<const float> PrefixCache::states(Index layer) const {
+  const std::vector<float>& states = layers_.at(layer).states;
+  const auto rows = static_cast<Index>(ids_.size());
+  return as_matrix(std::span(states), rows, static_cast<Index>(states.size()) / rows);
+}
+
+inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm,
+                                            const LmHead& lm_head, ThreadPool& pool) {
+  Layer& l = layers_.at(layer);
+  const auto same_norm = [](const std::optional<FinalNorm>& a, const std::optional<FinalNorm>& b) {
+    return a.has_value() == b.has_value() && (!a || (a->eps == b->eps && a->weight == b->weight));
+  };
+  if (!l.context || l.span.begin != span.begin || l.span.end != span.end || !same_norm(l.norm, norm)) {
+    l.context.emplace(pool, span, norm);
+    l.context->observe(states(layer), lm_head);
+    l.span = span;
+    l.norm = norm;
+  }
+  return *l.context;
+}
+
+}  // namespace v0
+}  // namespace activation_trace
