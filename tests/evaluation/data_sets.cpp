@@ -146,6 +146,12 @@ TEST_CASE("known facts and FACTOR") {
   const File facts(R"([{"prompt": "A is", "subject": "A", "attribute": "B", "relation_id": "P1"}])");
   CHECK(read_known_facts(facts).at(0).attribute == "B");
   CHECK(read_known_facts(facts).at(0).relation == "P1");
+  const std::vector<KnownFact> circle{
+      {"a", "", "x", "P1"}, {"b", "", "y", "P2"}, {"c", "", "x", "P1"}, {"d", "", "z", "P1"}};
+  CHECK(false_attribute(circle, 0) == "z");  // not its own, though of another fact
+  CHECK(false_attribute(circle, 3) == "x");
+  CHECK_THROWS_AS(static_cast<void>(false_attribute(circle, 1)), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(false_attribute(circle, 4)), ArgumentError);
   const File factor("doc,turncated_prefixes,completion,contradiction_0,contradiction_1,contradiction_2\n1,p,c,x,y,z\n");
   const FactorItem item = read_factor(factor).at(0);
   CHECK(item.prefix == "p");

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <sstream>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/detection.hpp"
+#include "activation_trace/evaluation/grouped_auroc.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
 
@@ -107,6 +109,9 @@ TEST_CASE("detection equals scikit-learn") {
     const std::vector<double> expected = numbers(results);
     const DetectionMetrics m = detection_metrics(values, right);
     CHECK(m.auroc == doctest::Approx(expected[0]).epsilon(1e-12));
+    std::vector<Index> alone(values.size());
+    std::iota(alone.begin(), alone.end(), Index{0});
+    CHECK(grouped_auroc(values, right, alone, {.resamples = 50}).auroc == doctest::Approx(expected[0]).epsilon(1e-12));
     CHECK(m.average_precision == doctest::Approx(expected[1]).epsilon(1e-12));
     CHECK(m.pr_area == doctest::Approx(expected[2]).epsilon(1e-12));
     // The order of ties does not matter, nor does a monotonic map.
@@ -118,6 +123,50 @@ TEST_CASE("detection equals scikit-learn") {
     ++cases;
   }
   CHECK(cases == 4);
+}
+
+TEST_CASE("Questions are drawn with all their answers: the interval is that of repeated answers") {
+  std::mt19937 random(11);
+  std::vector<double> values;
+  std::vector<char> right;
+  std::vector<Index> questions;
+  std::vector<std::vector<std::size_t>> answers(40);
+  for (std::size_t q = 0; q < answers.size(); ++q)
+    for (unsigned a = 0; a < 2 + random() % 5; ++a) {
+      answers[q].push_back(values.size());
+      right.push_back(random() % 2 == 0);
+      values.push_back(static_cast<double>(random() % 9 + (right.back() != 0 ? 2 : 0)));  // with ties
+      questions.push_back(static_cast<Index>(3 * q));
+    }
+  const ResamplingOptions options{.resamples = 200, .seed = 9};
+  const AurocEstimate grouped = grouped_auroc(values, right, questions, options);
+  CHECK(grouped.auroc == doctest::Approx(detection_metrics(values, right).auroc).epsilon(1e-12));
+  const Interval repeated = bootstrap_interval(
+      static_cast<Index>(answers.size()),
+      [&](std::span<const std::size_t> drawn) {
+        std::vector<double> drawn_values;
+        std::vector<char> drawn_right;
+        for (const std::size_t q : drawn)
+          for (const std::size_t i : answers[q]) {
+            drawn_values.push_back(values[i]);
+            drawn_right.push_back(right[i]);
+          }
+        return detection_metrics(drawn_values, drawn_right).auroc;
+      },
+      options);
+  CHECK(grouped.interval.low == doctest::Approx(repeated.low).epsilon(1e-12));
+  CHECK(grouped.interval.high == doctest::Approx(repeated.high).epsilon(1e-12));
+  CHECK(grouped.interval.low < grouped.auroc);
+  CHECK(grouped.auroc < grouped.interval.high);
+
+  const std::vector<double> two{1, 2};
+  const std::vector<Index> each{0, 1};
+  CHECK_THROWS_AS(static_cast<void>(grouped_auroc(two, std::vector<char>{1, 1}, each)), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(grouped_auroc(two, std::vector<char>{1}, each)), ShapeError);
+  CHECK_THROWS_AS(static_cast<void>(grouped_auroc(two, std::vector<char>{1, 0}, std::vector<Index>{-1, 0})),
+                  ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(grouped_auroc(std::vector<double>{std::nan(""), 1}, std::vector<char>{1, 0}, each)),
+                  ArgumentError);
 }
 
 TEST_CASE("risk-coverage by hand") {

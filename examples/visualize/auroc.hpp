@@ -1,0 +1,270 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/data_sets.hpp"
+#include "activation_trace/evaluation/grouped_auroc.hpp"
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/layer_entropies.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "activation_trace/report/picture.hpp"
+#include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "evaluate/command.hpp"
+#include "support/command_line.hpp"
+#include "support/interrupt.hpp"
+#include "support/terminal.hpp"
+#include "support/trace_file.hpp"
+#include "visualize/output.hpp"
+
+namespace activation_trace::examples {
+
+struct AurocSettings {
+  ModelSettings model;
+  OutputSettings output;
+  std::string data;
+  std::optional<Index> limit;
+  std::optional<Index> info_layer;
+  std::vector<Index> layers;
+  ScoreOptions options{.mode = DecodingMode::activation, .context = ScoreContext::prompt};
+  bool final_norm = false;
+  ResamplingOptions resampling;
+  std::string answers;  ///< a file name for every answer's numbers, or empty
+};
+
+/// A question with its continuations, the right ones first.
+struct JudgedQuestion {
+  std::string prompt;
+  std::vector<std::string> answers;
+  std::size_t right = 0;  ///< how many
+};
+
+/// TruthfulQA's CSV, or known facts. Throws FormatError, UsageError for another kind of file.
+[[nodiscard]] inline std::vector<JudgedQuestion> read_judged_questions(const std::string& path) {
+  std::vector<JudgedQuestion> questions;
+  const std::string extension = std::filesystem::path(path).extension().string();
+  if (extension == ".csv") {
+    for (const TruthfulQuestion& q : read_truthfulqa(path)) {
+      questions.push_back({truthfulqa_prompt(q.question), {}, q.correct.size()});
+      for (const auto* answers : {&q.correct, &q.incorrect})
+        for (const std::string& answer : *answers) questions.back().answers.push_back(truthfulqa_continuation(answer));
+    }
+  } else if (extension == ".json" || extension == ".jsonl") {
+    const std::vector<KnownFact> facts = read_known_facts(path);
+    for (Index i = 0; i < static_cast<Index>(facts.size()); ++i) {
+      const KnownFact& fact = facts[static_cast<std::size_t>(i)];
+      questions.push_back(
+          {fact.prompt,
+           {truthfulqa_continuation(fact.attribute), truthfulqa_continuation(false_attribute(facts, i))},
+           1});
+    }
+  } else {
+    throw UsageError("--data-path: expected TruthfulQA's .csv or known facts' .json, got " + path);
+  }
+  return questions;
+}
+
+/// Of every answer, what detection is tried with.
+struct JudgedAnswers {
+  std::vector<char> right;
+  std::vector<Index> questions;
+  std::vector<std::vector<double>> mean_entropies;   ///< [layers][answers]
+  std::vector<std::vector<double>> first_entropies;  ///< the same of the answers' first tokens
+  std::vector<double> mean_log_probs;
+
+  explicit JudgedAnswers(std::size_t layers) : mean_entropies(layers), first_entropies(layers) {}
+
+  void add(const LayerEntropies& answer, bool is_right, Index question) {
+    const auto mean = [](const std::vector<double>& values) {
+      return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+    };
+    right.push_back(is_right ? 1 : 0);
+    questions.push_back(question);
+    mean_log_probs.push_back(mean(answer.log_probs));
+    for (std::size_t k = 0; k < answer.entropies.size(); ++k) {
+      mean_entropies[k].push_back(mean(answer.entropies[k]));
+      first_entropies[k].push_back(answer.entropies[k].front());
+    }
+  }
+};
+
+/// The ids that all prompts begin with: the demonstrations of a task.
+[[nodiscard]] inline std::vector<TokenId> common_beginning(const Tokenizer& tokenizer,
+                                                           std::span<const JudgedQuestion> questions) {
+  std::vector<TokenId> common;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    const std::vector<TokenId> ids = tokenizer.encode_prompt(questions[i].prompt);
+    if (i == 0) common = ids;
+    common.erase(std::mismatch(common.begin(), common.end(), ids.begin(), ids.end()).first, common.end());
+  }
+  return common;
+}
+
+/// AUROC by layer of low entropy for right answers, beside that of their mean log-probability.
+[[nodiscard]] inline LineChart auroc_chart(const JudgedAnswers& answers, const std::vector<Index>& layers,
+                                           Index info_layer, const ResamplingOptions& resampling) {
+  LineChart chart{.title = "Right against wrong answers by sharpness: AUROC with 95 % bootstrap intervals",
+                  .x_axis = "layer",
+                  .y_axis = "AUROC of low entropy = right",
+                  .x = {},
+                  .curves = {},
+                  .marked_x = static_cast<double>(info_layer),
+                  .mark = "info_layer " + std::to_string(info_layer),
+                  .reference_y = 0.5,
+                  .reference = "chance"};
+  if (resampling.confidence != 0.95) chart.title = "Right against wrong answers by sharpness: AUROC";
+  std::vector<std::size_t> order(layers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, {}, [&](std::size_t k) { return layers[k]; });
+  for (const std::size_t k : order) chart.x.push_back(static_cast<double>(layers[k]));
+  const auto curve = [&](const char* name, auto values_at) {
+    Curve result{.name = name, .y = {}, .band = {}};
+    for (const std::size_t k : order) {
+      const AurocEstimate estimate = grouped_auroc(values_at(k), answers.right, answers.questions, resampling);
+      result.y.push_back(estimate.auroc);
+      result.band.push_back(estimate.interval);
+    }
+    chart.curves.push_back(std::move(result));
+  };
+  const auto negated = [](std::vector<double> values) {
+    for (double& x : values) x = -x;
+    return values;
+  };
+  curve("entropy, mean of tokens", [&](std::size_t k) { return negated(answers.mean_entropies[k]); });
+  curve("entropy, first token", [&](std::size_t k) { return negated(answers.first_entropies[k]); });
+  const AurocEstimate log_probs = grouped_auroc(answers.mean_log_probs, answers.right, answers.questions, resampling);
+  chart.curves.push_back({.name = "mean log-probability",
+                          .y = std::vector<double>(order.size(), log_probs.auroc),
+                          .band = std::vector<Interval>(order.size(), log_probs.interval)});
+  return chart;
+}
+
+/// Ctrl-C ends it early, with what is there.
+[[nodiscard]] inline Report auroc_report(const AurocSettings& s, Progress& progress) {
+  const std::vector<JudgedQuestion> questions = read_judged_questions(s.data);
+  std::optional<JsonLines> file;
+  if (!s.answers.empty()) file.emplace(s.answers);
+  progress.note("loading " + s.model.path);
+  const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
+  const Tokenizer tokenizer = load_tokenizer(s.model.path);
+  const Index blocks = checkpoint.config.layers;
+  const std::vector<Index> layers = resolve_layers(s.layers, blocks);
+  const Index info_layer = resolve_layer(s.info_layer.value_or(default_info_layer(blocks)), blocks);
+  ScoreOptions options = s.options;
+  if (s.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
+
+  const std::size_t count =
+      std::min(questions.size(), static_cast<std::size_t>(s.limit.value_or(std::numeric_limits<Index>::max())));
+  std::size_t longest = 1;
+  for (std::size_t i = 0; i < count; ++i)
+    for (const std::string& answer : questions[i].answers)
+      longest = std::max(longest, tokenizer.encode_prompt(questions[i].prompt + answer).size());
+  ThreadPool pool(s.model.threads);
+  constexpr Index together = 8;  // answers of a question
+  Llama model(
+      checkpoint.config, checkpoint.weights,
+      {.max_context = s.model.context != 0 ? s.model.context
+                                           : std::min(static_cast<Index>(longest), checkpoint.config.max_context),
+       .max_batch = s.model.batch,
+       .sequences = together},
+      pool);
+  PrefixCache prefix(common_beginning(tokenizer, std::span(questions).first(count)));
+  options.prefix = &prefix;
+  catch_interrupt();
+  JudgedAnswers answers(layers.size());
+  std::size_t done = 0;
+  for (; done < count && interrupted == 0; ++done) {
+    const JudgedQuestion& question = questions[done];
+    const std::vector<LayerEntropies> scored =
+        layer_entropies_of_text(model, tokenizer, question.prompt, question.answers, layers, options);
+    for (std::size_t k = 0; k < scored.size(); ++k) {
+      answers.add(scored[k], k < question.right, static_cast<Index>(done));
+      if (file)
+        file->write({{"question", done},
+                     {"answer", question.answers[k]},
+                     {"right", k < question.right},
+                     {"log_probs", scored[k].log_probs},
+                     {"layers", layers},
+                     {"entropies", scored[k].entropies}});
+    }
+    progress.bar("questions", static_cast<Index>(done + 1), static_cast<Index>(count));
+  }
+  progress.clear();
+  if (done == 0) throw Error("interrupted before the first question was complete");
+
+  const auto rights = std::count(answers.right.begin(), answers.right.end(), 1);
+  Report report{.title = "Does sharpness tell right answers from wrong ones?", .facts = {}, .pictures = {}};
+  const auto fact = [&](const std::string& name, const std::string& value) { report.facts.emplace_back(name, value); };
+  fact("model", std::filesystem::path(s.model.path).filename().string());
+  fact("data", std::filesystem::path(s.data).filename().string());
+  fact("questions", std::to_string(done) + (done < questions.size() ? " of " + std::to_string(questions.size()) : ""));
+  fact("answers", std::to_string(rights) + " right, " +
+                      std::to_string(answers.right.size() - static_cast<std::size_t>(rights)) + " wrong");
+  fact("entropies over", s.options.context == ScoreContext::prompt ? "the prompt" : "prompt and answer");
+  fact("hidden states", s.final_norm ? "after the final norm" : "as they are (the published method)");
+  fact("intervals", format_number(100 * s.resampling.confidence) + " % percentile bootstrap over questions, " +
+                        std::to_string(s.resampling.resamples) + " resamples");
+  report.pictures.push_back(auroc_chart(answers, layers, info_layer, s.resampling));
+  return report;
+}
+
+inline void add_auroc_command(CLI::App& app, Command& command) {
+  CLI::App& auroc = *app.add_subcommand("auroc", "how well entropy tells right answers from wrong ones, by layer");
+  const auto s = std::make_shared<AurocSettings>();
+  const auto span = std::make_shared<std::string>();
+  const auto layers = std::make_shared<std::string>();
+  const auto info_layer = std::make_shared<Index>(0);
+  const auto limit = std::make_shared<Index>(0);
+  add_model_options(auroc, s->model);
+  auroc.add_option("--data-path,--data_path", s->data, "TruthfulQA.csv, or known facts' known_1000.json")->required();
+  auroc.add_option("--limit", *limit, "only the first so many questions")->check(whole_number<Index>(1));
+  auroc
+      .add_option("--info_layer,--info-layer", *info_layer,
+                  "the hidden state 0..N that is marked, negative from the end (default: 80 % of N)")
+      ->check(whole_number<Index>(std::numeric_limits<Index>::min()));
+  auroc.add_option("--layers", *layers, "hidden states to try, 0,8,16,24 (default: all)");
+  add_choice<ScoreContext>(auroc, "--context", s->options.context,
+                           {{"prompt", ScoreContext::prompt}, {"whole", ScoreContext::whole}},
+                           "what entropies are over: the prompt (default), or prompt and answer");
+  CLI::Option* positions =
+      auroc.add_option("--context-span,--context_span", *span, "positions of it that count, BEGIN:END (default: all)");
+  auroc
+      .add_flag_callback(
+          "--skip_bos,--skip-bos", [s] { s->options.span.begin = 1; }, "leave out the first position")
+      ->excludes(positions);
+  auroc.add_flag("--final_norm,--final-norm", s->final_norm, "normalise the hidden states as before the LM head");
+  auroc.add_option("--resamples", s->resampling.resamples, "of the bootstrap")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  auroc.add_option("--answers", s->answers, "write one JSON object per answer, with its entropies, to this file");
+  add_output_options(auroc, s->output);
+  auroc.callback([&auroc, &command, s, span, layers, info_layer, limit] {
+    command = [&auroc, s, span, layers, info_layer, limit] {
+      check_output(s->output);
+      if (auroc.count("--info_layer") != 0) s->info_layer = *info_layer;
+      if (auroc.count("--limit") != 0) s->limit = *limit;
+      if (!layers->empty()) s->layers = parse_layers("--layers", *layers);
+      if (!span->empty()) s->options.span = parse_span(*span);
+      s->options.prefill_piece = s->model.batch;
+      Progress progress(!s->model.quiet);
+      const Report report = auroc_report(*s, progress);
+      print_report(report);
+      if (!s->output.path.empty() && s->output.path != "-") write_report(report, s->output);
+      return 0;
+    };
+  });
+}
+
+}  // namespace activation_trace::examples

@@ -1,0 +1,162 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/resampling.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+// What pictures show, as numbers and words. svg.hpp, html.hpp, terminal.hpp and tables.hpp turn them into files. Labels
+// may be any bytes, tokens among them: what prints them makes them visible and escapes them.
+
+enum class ColorScale { linear, logarithmic };
+
+/// One way of looking at a heat map's panels.
+struct HeatMapView {
+  std::string name;
+  std::string meaning;  ///< one sentence
+  ColorScale scale = ColorScale::linear;
+  double low = 0;                           ///< the colours' ends, the same for all panels; positive if logarithmic
+  double high = 1;                          ///< above low; what lies outside takes an end's colour
+  std::vector<std::vector<double>> panels;  ///< [panels][rows * columns]; NaN: no value
+
+  /// Where `value` lies between low and high: 0..1, NaN for NaN.
+  [[nodiscard]] double place(double value) const;
+};
+
+/// Panels side by side that share rows, columns and colours. The first row is drawn at the bottom.
+struct HeatMap {
+  std::string title;
+  std::string row_axis;
+  std::string column_axis;
+  std::vector<std::string> rows;
+  std::vector<std::string> columns;
+  std::vector<std::string> panels;  ///< their names; at least one
+  std::vector<HeatMapView> views;   ///< at least one
+  std::optional<Index> marked_row = {};
+  std::string mark = {};  ///< what is said of it
+
+  [[nodiscard]] double value(std::size_t view, std::size_t panel, std::size_t row, std::size_t column) const {
+    return views[view].panels[panel][row * columns.size() + column];
+  }
+
+  /// Throws ShapeError or ArgumentError naming what does not fit.
+  void validate() const;
+};
+
+struct Curve {
+  std::string name;
+  std::vector<double> y;            ///< one per x; NaN: no value
+  std::vector<Interval> band = {};  ///< one per x, or none
+};
+
+struct LineChart {
+  std::string title;
+  std::string x_axis;
+  std::string y_axis;
+  std::vector<double> x;  ///< ascending
+  std::vector<Curve> curves;
+  std::optional<double> marked_x = {};
+  std::string mark = {};  ///< what is said of it
+  std::optional<double> reference_y = {};
+  std::string reference = {};  ///< what is said of it
+
+  /// Throws ShapeError or ArgumentError naming what does not fit.
+  void validate() const;
+};
+
+/// A token that could have been chosen, or was. Numbers in nats.
+struct TraceCandidate {
+  TokenId id = -1;
+  std::string token;
+  double log_prob = 0;
+  double entropy = 0;  ///< NaN: none
+  double score = 0;
+};
+
+struct TraceStep {
+  TraceCandidate chosen;
+  std::vector<TraceCandidate> kept;         ///< survivors of the plausibility filter, best first
+  std::optional<std::string> instead = {};  ///< the token that the entropy kept from being chosen
+  bool alert = false;
+};
+
+struct Trace {
+  std::string title;
+  std::vector<TraceStep> steps;
+};
+
+using Picture = std::variant<HeatMap, LineChart, Trace>;
+
+struct Report {
+  std::string title;
+  std::vector<std::pair<std::string, std::string>> facts;  ///< name and value: model, prompt, settings
+  std::vector<Picture> pictures;
+
+  /// Throws ShapeError or ArgumentError naming what does not fit.
+  void validate() const;
+};
+
+inline double HeatMapView::place(double value) const {
+  if (std::isnan(value)) return value;
+  if (scale == ColorScale::linear) return std::clamp((value - low) / (high - low), 0.0, 1.0);
+  return std::clamp(std::log(std::max(value, low) / low) / std::log(high / low), 0.0, 1.0);
+}
+
+namespace detail {
+
+inline void check_count(const std::string& what, std::size_t found, std::size_t expected) {
+  if (found != expected)
+    throw ShapeError(what + ": expected " + std::to_string(expected) + " values, got " + std::to_string(found));
+}
+
+}  // namespace detail
+
+inline void HeatMap::validate() const {
+  const std::string name = "heat map '" + title + "'";
+  if (rows.empty() || columns.empty() || panels.empty() || views.empty())
+    throw ArgumentError(name + ": it needs rows, columns, panels and views");
+  if (marked_row && (*marked_row < 0 || *marked_row >= static_cast<Index>(rows.size())))
+    throw ArgumentError(name + ": there is no row " + std::to_string(*marked_row));
+  for (const HeatMapView& view : views) {
+    if (!(view.low < view.high) || !std::isfinite(view.low) || !std::isfinite(view.high) ||
+        (view.scale == ColorScale::logarithmic && view.low <= 0))
+      throw ArgumentError(name + ", view '" + view.name + "': no scale goes from " + std::to_string(view.low) + " to " +
+                          std::to_string(view.high));
+    detail::check_count(name + ", panels of view '" + view.name + "'", view.panels.size(), panels.size());
+    for (const std::vector<double>& panel : view.panels)
+      detail::check_count(name + ", view '" + view.name + "'", panel.size(), rows.size() * columns.size());
+  }
+}
+
+inline void LineChart::validate() const {
+  const std::string name = "chart '" + title + "'";
+  if (x.empty() || curves.empty()) throw ArgumentError(name + ": it needs points and curves");
+  if (!std::is_sorted(x.begin(), x.end())) throw ArgumentError(name + ": x is not ascending");
+  for (const Curve& curve : curves) {
+    detail::check_count(name + ", curve '" + curve.name + "'", curve.y.size(), x.size());
+    if (!curve.band.empty()) detail::check_count(name + ", band of '" + curve.name + "'", curve.band.size(), x.size());
+  }
+}
+
+inline void Report::validate() const {
+  for (const Picture& picture : pictures) {
+    if (const auto* map = std::get_if<HeatMap>(&picture)) map->validate();
+    if (const auto* chart = std::get_if<LineChart>(&picture)) chart->validate();
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

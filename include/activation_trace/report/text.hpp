@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "activation_trace/tokenizer/unicode.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// How visible() shows spaces: as they are, or as U+2423, a low bracket.
+enum class Spaces { plain, marked };
+
+/// `bytes` as one line of well-formed UTF-8 in which nothing is hidden: \n, \t, \r, other control and format characters
+/// as \x1b or \u{202e}, bytes that are no UTF-8 as \xff. What is printable stays as it is, a backslash too.
+[[nodiscard]] std::string visible(std::string_view bytes, Spaces spaces = Spaces::plain);
+
+/// Columns that visible text takes on a terminal: two for ideographs, full-width forms and emoji, none for combining
+/// accents.
+[[nodiscard]] std::size_t display_width(std::string_view text);
+
+/// visible(bytes), cut with an ellipsis or filled with spaces to exactly `width` columns.
+[[nodiscard]] std::string printable_cell(std::string_view bytes, std::size_t width, Spaces spaces = Spaces::plain);
+
+/// `text` for the content or a quoted attribute of HTML and XML.
+[[nodiscard]] std::string escape_markup(std::string_view text);
+
+/// With `digits` significant digits, for people: 0.0123, 1.2e-09.
+[[nodiscard]] std::string format_number(double x, int digits = 4);
+
+namespace detail {
+
+#include "activation_trace/report/display_width_table.inl"
+
+inline std::string format_code(const char* format, unsigned code) {
+  char text[16];
+  std::snprintf(text, sizeof text, format, code);
+  return text;
+}
+
+}  // namespace detail
+
+inline std::string visible(std::string_view bytes, Spaces spaces) {
+  std::string result;
+  for (std::size_t i = 0; i < bytes.size();) {
+    const DecodedCharacter c = decode_character(bytes, i);
+    if (c.status != DecodedCharacter::Status::valid) {
+      for (std::size_t k = 0; k < c.length; ++k)
+        result += detail::format_code("\\x%02x", static_cast<unsigned char>(bytes[i + k]));
+    } else if (c.code_point == '\n' || c.code_point == '\t' || c.code_point == '\r') {
+      result += c.code_point == '\n' ? "\\n" : c.code_point == '\t' ? "\\t" : "\\r";
+    } else if (c.code_point < 0x20 || c.code_point == 0x7f) {
+      result += detail::format_code("\\x%02x", c.code_point);
+    } else if (detail::contains(detail::invisible_ranges, c.code_point)) {
+      result += detail::format_code("\\u{%x}", c.code_point);
+    } else if (c.code_point == ' ' && spaces == Spaces::marked) {
+      result += "\u2423";
+    } else {
+      result.append(bytes, i, c.length);
+    }
+    i += c.length;
+  }
+  return result;
+}
+
+inline std::size_t display_width(std::string_view text) {
+  std::size_t columns = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const DecodedCharacter c = decode_character(text, i);
+    if (detail::contains(detail::wide_ranges, c.code_point))
+      columns += 2;
+    else if (!detail::contains(detail::combining_ranges, c.code_point))
+      columns += 1;
+    i += c.length;
+  }
+  return columns;
+}
+
+inline std::string printable_cell(std::string_view bytes, std::size_t width, Spaces spaces) {
+  const std::string text = visible(bytes, spaces);
+  std::size_t columns = display_width(text);
+  if (columns <= width) return text + std::string(width - columns, ' ');
+  std::string result;
+  columns = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = decode_character(text, i).length;
+    const std::size_t step = display_width(std::string_view(text).substr(i, length));
+    if (columns + step + 1 > width) break;
+    result.append(text, i, length);
+    columns += step;
+    i += length;
+  }
+  if (width > 0) result += "\u2026";
+  return result + std::string(width - columns - (width > 0 ? 1 : 0), ' ');
+}
+
+inline std::string escape_markup(std::string_view text) {
+  std::string result;
+  for (const char c : text) switch (c) {
+      case '&': result += "&amp;"; break;
+      case '<': result += "&lt;"; break;
+      case '>': result += "&gt;"; break;
+      case '"': result += "&quot;"; break;
+      case '\'': result += "&#39;"; break;
+      default: result += c;
+    }
+  return result;
+}
+
+inline std::string format_number(double x, int digits) {
+  if (std::isnan(x)) return "\u2013";
+  char text[40];
+  std::snprintf(text, sizeof text, "%.*g", digits, x == 0 ? 0.0 : x);
+  return text;
+}
+
+}  // namespace v0
+}  // namespace activation_trace
