@@ -63,4 +63,15 @@ std::vector<GenerationResult> Engine::generate(std::span<const std::vector<Token
       running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks);
 }
 
+std::vector<LayerEntropies> Engine::layer_entropies(std::string_view prompt, std::span<const std::string> continuations,
+                                                    std::span<const Index> layers, const ScoreOptions& options) {
+  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options);
+}
+
+std::vector<GenerationResult> Engine::generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
+                                                    const GenerationOptions& options) {
+  return activation_trace::generate_grid(
+      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options);
+}
+
 }  // namespace activation_trace::examples

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/generate_grid.hpp"
+#include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_options.hpp"
@@ -42,9 +44,16 @@ class Engine {
   [[nodiscard]] std::vector<ContinuationScore> score(std::string_view prompt,
                                                      std::span<const std::string> continuations,
                                                      const ScoreOptions& options, const ScoreCallbacks& callbacks = {});
+  /// As layer_entropies_of_text().
+  [[nodiscard]] std::vector<LayerEntropies> layer_entropies(std::string_view prompt,
+                                                            std::span<const std::string> continuations,
+                                                            std::span<const Index> layers, const ScoreOptions& options);
   /// As generate_batch(), with the text of the model's tokenizer.
   std::vector<GenerationResult> generate(std::span<const std::vector<TokenId>> prompts,
                                          const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
+  /// As generate_grid(), the same.
+  std::vector<GenerationResult> generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
+                                              const GenerationOptions& options);
 
  private:
   struct Running;

@@ -252,7 +252,7 @@ void export_reference(const FinishedRun& run, const std::filesystem::path& folde
                     {"num_error", wrong.size()},
                     {"model_name", model_name(run)},
                     {"dataset", task},
-                    {"early_exit_layers", option(run, "early_exit_layers")},
+                    {"early_exit_layers", option(run, "candidate_layers")},
                     {"mode", mode},
                     {"parameters", run.manifest["options"]},
                     {"sample_prompt", prompt_of(run, run.records.begin()->second)}};
