@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . cmake/debian_packages.sh
 
-need_packages g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev
+need_packages g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev \
+  python3
 build_settings
 exec cmake --workflow --preset "${1:-dev}"
