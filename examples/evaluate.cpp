@@ -3,11 +3,19 @@
 // The paper's experiments, a subcommand each. Results go to files and, as a table, to standard output; everything else
 // to standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <optional>
+#include <string>
 
+#include "evaluate/chat.hpp"
 #include "evaluate/command.hpp"
 #include "evaluate/compare.hpp"
 #include "evaluate/export.hpp"
+#include "evaluate/judge.hpp"
+#include "evaluate/merge.hpp"
+#include "evaluate/ranks.hpp"
+#include "evaluate/sweep.hpp"
+#include "evaluate/task.hpp"
 #include "evaluate/task_commands.hpp"
 #include "support/command_line.hpp"
 
@@ -15,15 +23,26 @@ namespace activation_trace::examples {
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app("Runs the experiments of activation decoding on public data sets.", "evaluate");
-  app.require_subcommand(1);
-  add_version(app);
-  Command command;
-  add_task_commands(app, command);
-  add_compare_command(app, command);
-  add_export_command(app, command);
-  if (const std::optional<int> done = parse(app, argc, argv)) return *done;
-  return command();
+  Ranks ranks;
+  return ranks.together([&] {
+    CLI::App app("Runs the experiments of activation decoding on public data sets.", "evaluate");
+    app.require_subcommand(1);
+    add_version(app);
+    Command command;
+    add_task_commands(app, command, ranks);
+    add_merge_command(app, command);
+    add_compare_command(app, command);
+    add_export_command(app, command);
+    add_judge_command(app, command);
+    add_sweep_command(app, command);
+    add_chat_command(app, command);
+    if (const std::optional<int> done = parse(app, argc, argv)) return *done;
+    const std::string chosen = app.get_subcommands().front()->get_name();
+    const auto tasks = all_tasks();
+    if (ranks.size() > 1 && std::none_of(tasks.begin(), tasks.end(), [&](auto& t) { return t.name == chosen; }))
+      throw UsageError(chosen + ": not under mpirun, which is for the tasks");
+    return command();
+  });
 }
 
 }  // namespace

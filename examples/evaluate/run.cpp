@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <set>
 #include <stop_token>
@@ -82,15 +83,6 @@ void reserve(Engine& engine, const Task& task, std::span<const Index> samples, c
   engine.reserve(given != 0 ? given : longest, parallel);
 }
 
-void summarise(const std::string& output_path, const Json& manifest, const RunLog& log) {
-  Records records;
-  for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
-  const Json summary = summarize(manifest, records);
-  write_whole_file(output_path + ".summary.json", summary.dump(2) + '\n');
-  print_summary(stdout, summary);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
-}
-
 void check_output_path(const fs::path& path) {
   if (fs::exists(path) && !fs::is_regular_file(path))
     throw Error(path.string() + ": is not a regular file, so a run cannot be kept there");
@@ -99,6 +91,25 @@ void check_output_path(const fs::path& path) {
 }
 
 }  // namespace
+
+std::optional<Shard> Shard::parse(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  const std::optional<Index> number = parse_number<Index>(text.substr(0, slash));
+  const std::optional<Index> count = parse_number<Index>(text.substr(slash + 1));
+  if (!number || !count || *number < 1 || *number > *count) return std::nullopt;
+  return Shard{*number, *count};
+}
+
+void finish_run(const std::string& output_path, const Json& manifest, RunLog& log) {
+  log.finish();
+  Records records;
+  for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
+  const Json summary = summarize(manifest, records);
+  write_whole_file(output_path + ".summary.json", summary.dump(2) + '\n');
+  print_summary(stdout, summary);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+}
 
 Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {
   const fs::path data = data_file(settings);
@@ -117,9 +128,9 @@ Json make_manifest(const TaskSettings& settings, const Engine& engine, const Tas
           {"format", 1}};
 }
 
-int run_task(const TaskSettings& settings, const RunSettings& run) {
+int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
   check_output_path(run.output_path);
-  const bool quiet = settings.scoring.model.quiet;
+  const bool quiet = settings.scoring.model.quiet || ranks.rank() != 0;
   Progress loading(!quiet);
   loading.note("reading " + data_file(settings).string());
   const MakeTask make_task = read_task(settings);
@@ -127,36 +138,42 @@ int run_task(const TaskSettings& settings, const RunSettings& run) {
   Engine engine(settings.scoring.model);
   const std::unique_ptr<Task> task = make_task(engine);
   const Json manifest = make_manifest(settings, engine, *task);
-  const auto size = manifest["data"]["samples"].get<Index>();
+  std::vector<Index> samples;
+  for (Index sample = 0; sample < manifest["data"]["samples"].get<Index>(); ++sample)
+    if (run.shard.has(sample)) samples.push_back(sample);
+  StopOnInterrupt interrupt;
+  const Work work = [&](const NextSamples& next, const Emit& take) {
+    for (std::vector<Index> some = next(); !some.empty(); some = next()) task->run(some, take, interrupt.token());
+  };
+  if (ranks.rank() != 0) {
+    reserve(engine, *task, samples, settings, run.parallel);
+    ranks.share(manifest.dump(), {}, {}, work);
+    return 0;
+  }
+
   Json log_manifest = manifest;
   if (run.shard.count != 1) log_manifest["shard"] = run.shard.text();
   RunLog log(run.output_path, log_manifest, run.start);
-
   std::vector<Index> waiting;
-  Index all = 0;
-  for (Index sample = 0; sample < size; ++sample) {
-    if (!run.shard.has(sample)) continue;
-    ++all;
-    if (!log.has(sample)) waiting.push_back(sample);
-  }
+  std::copy_if(samples.begin(), samples.end(), std::back_inserter(waiting), [&](Index i) { return !log.has(i); });
   if (!waiting.empty()) reserve(engine, *task, waiting, settings, run.parallel);
   loading.clear();
 
-  StopOnInterrupt interrupt;
-  RunProgress progress(settings.traits.name, all - static_cast<Index>(waiting.size()), all, !quiet);
-  auto next = [&, at = std::size_t{0}]() mutable {
-    const std::size_t count = std::min(waiting.size() - at, static_cast<std::size_t>(4 * run.parallel));
-    const std::vector<Index> samples(waiting.begin() + static_cast<Index>(at),
-                                     waiting.begin() + static_cast<Index>(at + count));
-    at += count;
-    return samples;
+  const auto all = static_cast<Index>(samples.size());
+  RunProgress progress(settings.traits.name, log.size(), all, !quiet);
+  const auto next = [&, at = waiting.begin()]() mutable -> std::vector<Index> {
+    if (interrupt.token().stop_requested()) return {};
+    // As much as keeps a batch full; of several ranks none is to have much left when the others have nothing.
+    const Index left = waiting.end() - at;
+    const Index share = ranks.size() == 1 ? left : std::max<Index>(1, left / (2 * ranks.size()));
+    const auto begin = std::exchange(at, at + std::min({left, share, 4 * run.parallel}));
+    return {begin, at};
   };
   const Emit take = [&](Index sample, Json record) {
     log.append(sample, std::move(record));
     progress.advance();
   };
-  for (std::vector<Index> samples = next(); !samples.empty() && !interrupt.token().stop_requested(); samples = next())
-    task->run(samples, take, interrupt.token());
+  ranks.share(manifest.dump(), next, take, work);
   progress.clear();
 
   if (log.size() != all) {
@@ -164,8 +181,10 @@ int run_task(const TaskSettings& settings, const RunSettings& run) {
                  static_cast<long>(log.size()), static_cast<long>(all));
     return 1;
   }
-  log.finish();
-  if (run.shard.count == 1) summarise(run.output_path, manifest, log);
+  if (run.shard.count == 1)
+    finish_run(run.output_path, manifest, log);
+  else
+    log.finish();
   return 0;
 }
 

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/ranks.hpp"
 #include "evaluate/task.hpp"
 
 namespace activation_trace::examples {
@@ -18,6 +21,8 @@ struct Shard {
 
   [[nodiscard]] bool has(Index sample) const { return sample % count == number - 1; }
   [[nodiscard]] std::string text() const { return std::to_string(number) + '/' + std::to_string(count); }
+  /// i/n with 1 <= i <= n; none for another text.
+  [[nodiscard]] static std::optional<Shard> parse(std::string_view text);
 };
 
 /// How a task is run; none of it changes a result.
@@ -32,7 +37,11 @@ struct RunSettings {
 [[nodiscard]] nlohmann::ordered_json make_manifest(const TaskSettings& settings, const Engine& engine,
                                                    const Task& task);
 
-/// Runs the samples of a task that are not in the log yet. Returns 0 when the log is complete, 1 after Ctrl-C.
-int run_task(const TaskSettings& settings, const RunSettings& run);
+/// Runs the samples of a task that are not in the log yet, on all ranks. Returns 0 when the log is complete, 1 after
+/// Ctrl-C.
+int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks);
+
+/// Writes a complete log's results and their summary, which it prints.
+void finish_run(const std::string& output_path, const nlohmann::ordered_json& manifest, RunLog& log);
 
 }  // namespace activation_trace::examples

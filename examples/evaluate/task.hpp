@@ -12,13 +12,11 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
+#include "evaluate/emit.hpp"
 #include "evaluate/engine.hpp"
 #include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
-
-/// Takes a finished sample's record.
-using Emit = std::function<void(Index sample, nlohmann::ordered_json record)>;
 
 /// What is asked of a model, sample by sample. A sample's record depends on nothing but the sample and the settings:
 /// not on what ran before it or runs beside it.

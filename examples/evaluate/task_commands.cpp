@@ -76,16 +76,6 @@ void add_mode_options(CLI::App& app, TaskCommandLine& line) {
       ->check(positive_number());
 }
 
-Shard parse_shard(const std::string& text) {
-  const std::size_t slash = text.find('/');
-  if (slash != std::string::npos) {
-    const std::optional<Index> number = parse_number<Index>(std::string_view(text).substr(0, slash));
-    const std::optional<Index> count = parse_number<Index>(std::string_view(text).substr(slash + 1));
-    if (number && count && *number >= 1 && *number <= *count) return {*number, *count};
-  }
-  throw UsageError("--shard: expected i/n with 1 <= i <= n, got " + text);
-}
-
 void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
   const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
     for (const char* name : options) {
@@ -118,23 +108,27 @@ void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
   need({"--debug"}, app.count("--limit") == 0, "is --limit 20");
 }
 
-int run(TaskCommandLine& line, const CLI::App& app) {
+int run(TaskCommandLine& line, const CLI::App& app, Ranks& ranks) {
   ScoreSettings& s = line.task.scoring;
   detail::read_weighing_options(app, line.raw, s);
   if (line.debug) line.task.limit = 20;
-  if (!line.shard.empty()) line.run.shard = parse_shard(line.shard);
+  if (!line.shard.empty()) {
+    const std::optional<Shard> shard = Shard::parse(line.shard);
+    if (!shard) throw UsageError("--shard: expected i/n with 1 <= i <= n, got " + line.shard);
+    line.run.shard = *shard;
+  }
   line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
   refuse_senseless(app, line);
   s.columns = {{std::string(name(line.mode)), line.mode, line.strategy}};
   for (const char* option : {"--num-gpus", "--max_gpu_memory"})
-    if (app.count(option) != 0 && !s.model.quiet)
+    if (app.count(option) != 0 && !s.model.quiet && ranks.rank() == 0)
       std::fprintf(stderr, "evaluate: %s has no effect: this program runs on the host\n", option);
-  return run_task(line.task, line.run);
+  return run_task(line.task, line.run, ranks);
 }
 
 }  // namespace
 
-void add_task_commands(CLI::App& app, Command& command) {
+void add_task_commands(CLI::App& app, Command& command, Ranks& ranks) {
   for (const TaskTraits& traits : all_tasks()) {
     CLI::App* sub = app.add_subcommand(traits.name, traits.summary);
     const auto line = std::make_shared<TaskCommandLine>();
@@ -142,13 +136,14 @@ void add_task_commands(CLI::App& app, Command& command) {
     line->task.max_new_tokens = traits.max_new_tokens;
     line->task.repetition_penalty = traits.repetition_penalty;
     add_model_options(*sub, line->task.scoring.model);
+    line->task.scoring.model.threads = ranks.threads();
     add_run_options(*sub, *line);
     add_mode_options(*sub, *line);
     if (traits.kind == TaskKind::triviaqa || traits.kind == TaskKind::hotpotqa || traits.kind == TaskKind::nq)
       add_choice<PromptStyle>(*sub, "--prompt_style,--prompt-style", line->task.prompt_style,
                               {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
                               "two demonstrations (default), or a line of instruction");
-    sub->callback([line, sub, &command] { command = [line, sub] { return run(*line, *sub); }; });
+    sub->callback([line, sub, &command, &ranks] { command = [line, sub, &ranks] { return run(*line, *sub, ranks); }; });
   }
 }
 

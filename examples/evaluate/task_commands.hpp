@@ -5,10 +5,11 @@
 #include <CLI/CLI.hpp>
 
 #include "evaluate/command.hpp"
+#include "evaluate/ranks.hpp"
 
 namespace activation_trace::examples {
 
-/// A subcommand for every task.
-void add_task_commands(CLI::App& app, Command& command);
+/// A subcommand for every task. The tasks run on all ranks.
+void add_task_commands(CLI::App& app, Command& command, Ranks& ranks);
 
 }  // namespace activation_trace::examples

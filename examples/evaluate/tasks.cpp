@@ -14,6 +14,7 @@
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "evaluate/task.hpp"
 
@@ -53,17 +54,32 @@ double decimal(float x) {
 
 Json number_or_null(const std::optional<Index>& x) { return x ? Json(*x) : Json(nullptr); }
 
+/// The ids that prompts begin with, whatever is asked: known without the data set, so that a sample's numbers do not
+/// depend on which others there are. A question that is tokenised otherwise does without.
+template <class Prompt>
+std::vector<TokenId> common_start(const Engine& engine, const Prompt& prompt) {
+  std::vector<TokenId> common = engine.encode(prompt("What"));
+  for (const char* question : {"Is", "the", "1", "\"", "\u00c9t\u00e9"}) {
+    const std::vector<TokenId> ids = engine.encode(prompt(question));
+    common.erase(std::mismatch(common.begin(), common.end(), ids.begin(), ids.end()).first, common.end());
+  }
+  return common;
+}
+
 /// What all tasks have: a mode, and how it generates and scores.
 class ModelTask : public Task {
  public:
-  ModelTask(Engine& engine, const TaskSettings& settings)
+  /// `prefix` is what prompts begin with.
+  ModelTask(Engine& engine, const TaskSettings& settings, std::vector<TokenId> prefix = {})
       : engine_(engine),
         settings_(settings),
+        prefix_(std::move(prefix)),
         score_(score_options(settings.scoring, settings.scoring.columns.front(), engine.checkpoint())) {
     const Index blocks = engine.checkpoint().config.layers;
     score_.info_layer = activation_trace::detail::resolve_info_layer(score_.info_layer, blocks);
     if (score_.info_layer == blocks) score_.final_norm.reset();  // which h_N has passed
     score_.recording = Recording::always;                        // the detector's signal, in every mode
+    score_.prefix = &prefix_;
     score_.validate();
     generation_ = {.decoding_mode = score_.mode,
                    .alpha = score_.alpha,
@@ -81,7 +97,8 @@ class ModelTask : public Task {
                    .strategy = score_.strategy,
                    .mature_layer = score_.mature_layer,
                    .candidate_layers = score_.candidate_layers,
-                   .divergence = score_.divergence};
+                   .divergence = score_.divergence,
+                   .prefix = &prefix_};
   }
 
   [[nodiscard]] Json options() const override {
@@ -201,6 +218,7 @@ class ModelTask : public Task {
  private:
   Engine& engine_;
   const TaskSettings settings_;
+  PrefixCache prefix_;
   ScoreOptions score_;
   GenerationOptions generation_;
 };
@@ -209,7 +227,9 @@ class ModelTask : public Task {
 class KnowledgeQa : public ModelTask {
  public:
   KnowledgeQa(Engine& engine, const TaskSettings& settings, std::vector<QaQuestion> questions)
-      : ModelTask(engine, settings), questions_(std::move(questions)) {}
+      : ModelTask(engine, settings,
+                  common_start(engine, [&](auto q) { return knowledge_qa_prompt(q, settings.prompt_style); })),
+        questions_(std::move(questions)) {}
 
   [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override { return generated_positions(prompt(sample)); }
@@ -252,7 +272,7 @@ class KnowledgeQa : public ModelTask {
 class TruthfulQaChoice : public ModelTask {
  public:
   TruthfulQaChoice(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
-      : ModelTask(engine, settings), questions_(std::move(questions)) {}
+      : ModelTask(engine, settings, common_start(engine, truthfulqa_prompt)), questions_(std::move(questions)) {}
 
   [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
@@ -283,7 +303,7 @@ class TruthfulQaChoice : public ModelTask {
 class TruthfulQaGeneration : public ModelTask {
  public:
   TruthfulQaGeneration(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
-      : ModelTask(engine, settings), questions_(std::move(questions)) {}
+      : ModelTask(engine, settings, common_start(engine, truthfulqa_prompt)), questions_(std::move(questions)) {}
 
   [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {

@@ -1,0 +1,229 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/chat.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/conversation.hpp"
+#include "activation_trace/evaluation/data_sets.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/engine.hpp"
+#include "evaluate/progress.hpp"
+#include "evaluate/sha256.hpp"
+#include "support/command_line.hpp"
+#include "support/interrupt.hpp"
+#include "support/score_settings.hpp"
+
+namespace activation_trace::examples {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ChatSettings {
+  ScoreSettings scoring;  ///< model and mode
+  detail::RawScoreSettings raw;
+  std::string model_id;
+  std::string question_file;
+  std::string answer_file = "answer.jsonl";
+  DecodingMode mode = DecodingMode::baseline;
+  float repetition_penalty = 1;
+  Index max_new_tokens = 1024;
+  SamplingOptions sampling{.temperature = 0.7f};
+  Index parallel = 8;
+};
+
+struct ChatQuestion {
+  Json id;
+  std::string text;
+};
+
+std::vector<ChatQuestion> read_questions(const std::string& path) {
+  std::vector<ChatQuestion> questions;
+  activation_trace::detail::for_each_record(path, [&](const activation_trace::detail::DataRecord& record) {
+    questions.push_back({record.member("question_id"), record.text("text")});
+  });
+  return questions;
+}
+
+GenerationOptions generation_options(const ChatSettings& s, const Engine& engine) {
+  const ScoreColumn column{std::string(name(s.mode)), s.mode};
+  const ScoreOptions o = score_options(s.scoring, column, engine.checkpoint());
+  GenerationOptions generation{.decoding_mode = o.mode,
+                               .alpha = o.alpha,
+                               .info_layer = o.info_layer,
+                               .relative_top = o.relative_top,
+                               .min_tokens_to_keep = o.min_tokens_to_keep,
+                               .repetition_penalty = s.repetition_penalty,
+                               .max_new_tokens = s.max_new_tokens,
+                               .eos = engine.end_tokens(),
+                               .stop = {"### Human:"},
+                               .context = o.span,
+                               .final_norm = o.final_norm,
+                               .prefill_piece = o.prefill_piece,
+                               .mature_layer = o.mature_layer,
+                               .candidate_layers = o.candidate_layers,
+                               .divergence = o.divergence};
+  if (s.sampling.temperature > 0) generation.sampling = s.sampling;
+  return generation;
+}
+
+Json manifest_of(const ChatSettings& s, const GenerationOptions& g) {
+  const auto content = [](const std::string& path) {
+    return sha256(activation_trace::detail::text_of(MappedFile::open(path).bytes()));
+  };
+  return {{"task", "chat"},
+          {"model", {{"path", std::filesystem::weakly_canonical(s.scoring.model.path).filename().string()}}},
+          {"data", {{"sha256", content(s.question_file)}}},
+          {"options",
+           {{"model_id", s.model_id},
+            {"decoding_mode", name(g.decoding_mode)},
+            {"alpha", g.alpha},
+            {"info_layer", g.info_layer ? Json(*g.info_layer) : Json()},
+            {"final_norm", g.final_norm.has_value()},
+            {"context_span", {g.context.begin, g.context.end}},
+            {"candidate_layers", g.candidate_layers},
+            {"mature_layer", g.mature_layer ? Json(*g.mature_layer) : Json()},
+            {"relative_top", g.relative_top},
+            {"min_tokens_to_keep", g.min_tokens_to_keep},
+            {"repetition_penalty", g.repetition_penalty},
+            {"max_new_tokens", g.max_new_tokens},
+            {"temperature", s.sampling.temperature},
+            {"top_k", s.sampling.top_k},
+            {"top_p", s.sampling.top_p},
+            {"seed", s.sampling.seed}}},
+          {"version", version_text()}};
+}
+
+int chat(const ChatSettings& s) {
+  const bool quiet = s.scoring.model.quiet;
+  const std::vector<ChatQuestion> questions = read_questions(s.question_file);
+  Progress loading(!quiet);
+  loading.note("loading " + s.scoring.model.path);
+  Engine engine(s.scoring.model);
+  GenerationOptions options = generation_options(s, engine);
+  const Conversation format = conversation(conversation_format(s.model_id));
+
+  std::vector<std::vector<TokenId>> prompts;
+  Index longest = 0;
+  for (const ChatQuestion& q : questions) {
+    prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
+    longest = std::max(longest, std::ssize(prompts.back()));
+  }
+  const Index given = s.scoring.model.context;
+  const Index context =
+      given != 0 ? given : std::min(longest + s.max_new_tokens, engine.checkpoint().config.max_context);
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    if (std::ssize(prompts[i]) > context)
+      throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
+                  std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
+                  std::to_string(context));
+  RunLog log(s.answer_file + ".log", manifest_of(s, options), RunStart::resume);
+  engine.reserve(context, s.parallel);
+  loading.clear();
+
+  catch_interrupt();
+  RunProgress progress("chat", log.size(), std::ssize(questions), !quiet);
+  std::stop_source stop;
+  for (Index first = 0; first < std::ssize(questions) && interrupted == 0;) {
+    if (log.has(first)) {
+      ++first;
+      continue;
+    }
+    // Question i draws from the random stream i, whatever is asked beside it.
+    Index last = first;
+    while (last < std::min(first + s.parallel, std::ssize(questions)) && !log.has(last)) ++last;
+    if (options.sampling) options.sampling->stream = static_cast<std::uint64_t>(first);
+    const GenerationCallbacks callbacks{
+        .on_token =
+            [&](const GeneratedToken&) {
+              if (interrupted != 0) stop.request_stop();
+              return Continue::yes;
+            },
+        .on_finish =
+            [&](Index i, const GenerationResult& result) {
+              if (result.reason == FinishReason::cancelled) return;
+              log.append(first + i, {{"text", activation_trace::detail::strip(result.text)}});
+              progress.advance();
+            },
+        .stop = stop.get_token()};
+    engine.generate(std::span(prompts).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first)),
+                    options, callbacks);
+    first = last;
+  }
+  progress.clear();
+  if (log.size() != std::ssize(questions)) {
+    std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");
+    return 1;
+  }
+  std::string answers;
+  for (Index i = 0; i < log.size(); ++i) {
+    const ChatQuestion& q = questions[static_cast<std::size_t>(i)];
+    const auto text = log.record(i).at("text").get<std::string>();
+    const Json line{{"question_id", q.id},
+                    {"text", text},
+                    {"answer_id", sha256(s.model_id + '\n' + q.id.dump() + '\n' + text).substr(0, 22)},
+                    {"model_id", s.model_id},
+                    {"metadata", Json::object()}};
+    answers += line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  }
+  log.finish();
+  write_whole_file(s.answer_file, answers);
+  return 0;
+}
+
+}  // namespace
+
+void add_chat_command(CLI::App& app, Command& command) {
+  const auto s = std::make_shared<ChatSettings>();
+  CLI::App* sub = app.add_subcommand("chat", "sampled answers to open questions, for another model to compare");
+  add_model_options(*sub, s->scoring.model);
+  sub->add_option("--model-id,--model_id", s->model_id,
+                  "of the answers; what it contains picks the conversation format")
+      ->required();
+  sub->add_option("--question-file,--question_file", s->question_file, "lines {\"question_id\", \"text\"}")->required();
+  sub->add_option("--answer-file,--answer_file", s->answer_file,
+                  "lines {\"question_id\", \"text\", \"answer_id\", \"model_id\", \"metadata\"}")
+      ->capture_default_str();
+  add_choice<DecodingMode>(*sub, "--decoding_mode,--decoding-mode", s->mode,
+                           {{"baseline", DecodingMode::baseline},
+                            {"dola", DecodingMode::dola},
+                            {"dola_static", DecodingMode::dola_static},
+                            {"activation", DecodingMode::activation},
+                            {"activation_dola", DecodingMode::activation_dola}},
+                           "what a token's score is (default: baseline)");
+  detail::add_weighing_options(*sub, s->scoring, s->raw);
+  sub->add_option("--temp,--temperature", s->sampling.temperature, "0: the best token")
+      ->capture_default_str()
+      ->check(number(0));
+  sub->add_option("--top-k,--top_k", s->sampling.top_k, "0: off")->capture_default_str()->check(whole_number<Index>(0));
+  sub->add_option("--top-p,--top_p", s->sampling.top_p, "1: off")->capture_default_str()->check(number(0, 1));
+  sub->add_option("-s,--seed", s->sampling.seed, "of the random numbers")->capture_default_str();
+  sub->add_option("-n,--max-new-tokens,--max_new_tokens", s->max_new_tokens, "tokens to generate")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  sub->add_option("--repetition_penalty,--repetition-penalty", s->repetition_penalty, "1: none")
+      ->capture_default_str()
+      ->check(positive_number());
+  sub->add_option("-j,--parallel", s->parallel, "texts at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1, 1024));
+  sub->callback([s, sub, &command] {
+    command = [s, sub] {
+      detail::read_weighing_options(*sub, s->raw, s->scoring);
+      if (s->mode == DecodingMode::dola_static && !s->scoring.premature_layer)
+        throw UsageError("--decoding_mode dola_static: needs --premature_layer");
+      return chat(*s);
+    };
+  });
+}
+
+}  // namespace activation_trace::examples

@@ -1,0 +1,14 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "evaluate/command.hpp"
+
+namespace activation_trace::examples {
+
+/// `chat`: sampled answers to open questions, for another model to compare (gpt4_judge_eval, ALGORITHMS.md 6.3).
+void add_chat_command(CLI::App& app, Command& command);
+
+}  // namespace activation_trace::examples
