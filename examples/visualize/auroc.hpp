@@ -51,7 +51,8 @@ struct JudgedQuestion {
   std::size_t right = 0;  ///< how many
 };
 
-/// TruthfulQA's CSV, or known facts. Throws FormatError, UsageError for another kind of file.
+/// TruthfulQA's CSV, or those known facts of which a false attribute is known. Throws FormatError, UsageError for
+/// another kind of file.
 [[nodiscard]] inline std::vector<JudgedQuestion> read_judged_questions(const std::string& path) {
   std::vector<JudgedQuestion> questions;
   const std::string extension = std::filesystem::path(path).extension().string();
@@ -65,10 +66,10 @@ struct JudgedQuestion {
     const std::vector<KnownFact> facts = read_known_facts(path);
     for (Index i = 0; i < static_cast<Index>(facts.size()); ++i) {
       const KnownFact& fact = facts[static_cast<std::size_t>(i)];
-      questions.push_back(
-          {fact.prompt,
-           {truthfulqa_continuation(fact.attribute), truthfulqa_continuation(false_attribute(facts, i))},
-           1});
+      // A relation may have one attribute only: of its facts nothing is false.
+      if (const std::optional<std::string> other = false_attribute(facts, i))
+        questions.push_back(
+            {fact.prompt, {truthfulqa_continuation(fact.attribute), truthfulqa_continuation(*other)}, 1});
     }
   } else {
     throw UsageError("--data-path: expected TruthfulQA's .csv or known facts' .json, got " + path);

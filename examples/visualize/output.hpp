@@ -34,12 +34,16 @@ inline void add_output_options(CLI::App& app, OutputSettings& s) {
                           "what heat maps in an .svg show (default: raw); pages show all");
 }
 
-/// Throws UsageError for a file name that does not say what to write: before a model is loaded.
+/// Throws UsageError for a file name that does not say what to write, Error for a folder that is not there: before a
+/// model is loaded.
 inline void check_output(const OutputSettings& s) {
   const std::string extension = std::filesystem::path(s.path).extension().string();
   if (!s.path.empty() && s.path != "-" && extension != ".html" && extension != ".svg" && extension != ".json" &&
       extension != ".csv")
     throw UsageError("--output: expected a name that ends in .html, .svg, .json or .csv, got " + s.path);
+  const std::filesystem::path folder = std::filesystem::path(s.path).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder))
+    throw Error(s.path + ": cannot be written: there is no folder " + folder.string());
 }
 
 /// What the terminal says of itself; colours only where it is one.

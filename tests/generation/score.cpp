@@ -468,6 +468,14 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
           if (setup.sequences == 1) check_close(one[i], expected(states[i], sequences[i], prompt.size(), plain), 1e-4);
         }
       }
+      PrefixCache prefix(Ids(prompt.begin(), prompt.begin() + 4));
+      options.prefix = &prefix;
+      const std::vector<LayerEntropies> prefixed = layer_entropies(llama, sequences, length, {}, options);
+      options.prefix = nullptr;
+      for (std::size_t i = 0; i < all.size(); ++i)
+        for (std::size_t k = 0; k < 6; ++k)
+          for (std::size_t t = 0; t < all[i].ids.size(); ++t)
+            CHECK(std::abs(prefixed[i].entropies[k][t] - all[i].entropies[k][t]) < 1e-5);
       const std::vector<Index> chosen{-1, 2};
       const std::vector<LayerEntropies> some = layer_entropies(llama, sequences, length, chosen, options);
       CHECK(some[3].entropies == std::vector{all[3].entropies[5], all[3].entropies[2]});

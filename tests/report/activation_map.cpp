@@ -129,7 +129,7 @@ TEST_CASE("What cannot be mapped is refused by name") {
   refuses(std::vector<TokenId>(17, 5), ids, {}, "prompt: its 17 tokens do not fit into a context of 16");
   refuses(prompt, ids, {.layers = {0, -3}}, "layers: layer 0 is there twice");
   refuses(prompt, ids, {.layers = {3}}, "layer 3 does not exist: a model of 2 blocks has the hidden states -3..2");
-  refuses(prompt, ids, {.span = {11, 20}}, "none of the prompt's 11 positions lies within the span from 11 to 11");
+  refuses(prompt, ids, {.span = {11, 20}}, "none of the prompt's 11 positions lies within the span from 11 to 20");
   refuses(prompt, ids, {.prefill_piece = 0}, "prefill_piece: must be positive, got 0");
 }
 

@@ -62,6 +62,8 @@ TEST_CASE("Cells have exactly their width") {
   CHECK(printable_cell("\u6f22\u5b57\u6f22", 4) == "\u6f22\u2026 ");
   CHECK(printable_cell("e\u0301e\u0301", 2) == "e\u0301e\u0301");
   CHECK(printable_cell("x", 0).empty());
+  CHECK(shortened("ab", 4) == "ab");
+  CHECK(shortened("abcde", 4) == "abc\u2026");
   CHECK(printable_cell(" a", 3, Spaces::marked) == "\u2423a ");
   for (std::size_t width = 0; width < 12; ++width)
     for (const char* text : {"", "\u6f22a\u6f22b\u6f22", "\n\n\n\n", "e\u0301\u0301xyz\xff\xfe"})

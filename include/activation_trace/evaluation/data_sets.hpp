@@ -68,9 +68,9 @@ struct KnownFact {
 /// The known facts of CounterFact's authors: records {prompt, subject, attribute, relation_id}.
 [[nodiscard]] std::vector<KnownFact> read_known_facts(const std::filesystem::path& path);
 
-/// A false answer to fact `i`: the attribute of the next fact of its relation, in a circle, that has another one.
-/// Throws ArgumentError if there is none, or no fact `i`.
-[[nodiscard]] const std::string& false_attribute(std::span<const KnownFact> facts, Index i);
+/// A false answer to fact `i`: the attribute of the next fact of its relation, in a circle, that has another one; none
+/// if all have the same. Throws ArgumentError if there is no fact `i`.
+[[nodiscard]] std::optional<std::string> false_attribute(std::span<const KnownFact> facts, Index i);
 
 /// A text with its true continuation and false ones.
 struct FactorItem {
@@ -373,7 +373,7 @@ inline std::vector<FactorItem> read_factor(const std::filesystem::path& path) {
   return items;
 }
 
-inline const std::string& false_attribute(std::span<const KnownFact> facts, Index i) {
+inline std::optional<std::string> false_attribute(std::span<const KnownFact> facts, Index i) {
   const auto count = static_cast<Index>(facts.size());
   if (i < 0 || i >= count)
     throw ArgumentError("known facts: there are " + std::to_string(count) + ", no number " + std::to_string(i));
@@ -382,8 +382,7 @@ inline const std::string& false_attribute(std::span<const KnownFact> facts, Inde
     const KnownFact& other = facts[static_cast<std::size_t>((i + step) % count)];
     if (other.relation == fact.relation && other.attribute != fact.attribute) return other.attribute;
   }
-  throw ArgumentError("known facts: no other fact of relation '" + fact.relation +
-                      "' has another attribute, so there is no false answer to '" + fact.prompt + "'");
+  return std::nullopt;
 }
 
 }  // namespace v0

@@ -112,11 +112,11 @@ inline std::string svg_frame(const HeatMap& map, std::size_t panel, const HeatMa
   const std::size_t step = map.rows.size() > 48 ? 5 : 1;
   for (std::size_t r = 0; r < map.rows.size(); r += step)
     result += svg_text(at.left - 5, at.top + at.plot_height() - at.cell_height * (static_cast<double>(r) + 0.5) + 3.5,
-                       printable_cell_trimmed(map.rows[r], 12), "small", "end");
+                       shortened(map.rows[r], 12), "small", "end");
   const double y = at.top + at.plot_height() + 6;
   for (std::size_t c = 0; c < map.columns.size(); ++c) {
     const double x = at.left + at.cell_width * (static_cast<double>(c) + 0.5);
-    const std::string label = printable_cell_trimmed(map.columns[c], HeatMapLayout::max_label, Spaces::marked);
+    const std::string label = shortened(map.columns[c], HeatMapLayout::max_label, Spaces::marked);
     result +=
         at.upright ? svg_turned_text(x + 3.5, y, label, "small", "end") : svg_text(x, y + 7, label, "small", "middle");
   }
@@ -125,7 +125,8 @@ inline std::string svg_frame(const HeatMap& map, std::size_t panel, const HeatMa
   if (map.marked_row) {
     const double top = at.top + at.plot_height() - at.cell_height * static_cast<double>(*map.marked_row + 1);
     const double right = at.left + at.plot_width();
-    result += svg_rect(at.left - 1, top - 0.5, at.plot_width() + 2, at.cell_height + 1, "mark");
+    for (const char* kind : {"mark", "marked"})  // black around white shows on any colour
+      result += svg_rect(at.left - 1, top - 0.5, at.plot_width() + 2, at.cell_height + 1, kind);
     result += "<path class=\"ink\" d=\"M" + px(right + 4) + " " + px(top + at.cell_height / 2) + "l8 -4v8z\"/>\n";
   }
   return result;
@@ -185,17 +186,16 @@ inline SvgDrawing svg_drawing(const Trace& trace, std::size_t) {
   for (std::size_t s = 0; s < trace.steps.size(); ++s, y += row) {
     const TraceStep& step = trace.steps[s];
     body += svg_text(30, y + 20, std::to_string(s), "small", "end");
-    body += svg_text(40, y + 20, printable_cell_trimmed(step.chosen.token, 18, Spaces::marked), "name");
-    if (step.instead)
-      body += svg_text(190, y + 20, printable_cell_trimmed(*step.instead, 14, Spaces::marked), "changed");
+    body += svg_text(40, y + 20, shortened(step.chosen.token, 18, Spaces::marked), "name");
+    if (step.instead) body += svg_text(190, y + 20, shortened(*step.instead, 14, Spaces::marked), "changed");
     for (std::size_t k = 0; k < std::min(shown, step.kept.size()); ++k) {
       const TraceCandidate& c = step.kept[k];
       const double x = 300 + box * static_cast<double>(k);
       if (!std::isnan(c.entropy))
         body += "<path fill=\"" + hex(viridis(c.entropy / largest)) + "\" d=\"M" + px(x) + " " + px(y + 4) +
                 "h5v26h-5z\"/>\n";
-      body += svg_text(x + 10, y + 15, printable_cell_trimmed(c.token, 14, Spaces::marked),
-                       c.id == step.chosen.id ? "name" : "plain");
+      body +=
+          svg_text(x + 10, y + 15, shortened(c.token, 14, Spaces::marked), c.id == step.chosen.id ? "name" : "plain");
       body += svg_text(x + 10, y + 28, format_number(c.log_prob, 3) + ", " + format_number(c.entropy, 3), "small");
     }
     if (step.kept.size() > shown)

@@ -23,7 +23,7 @@ inline constexpr std::string_view picture_style = R"css(
 .picture .axis { fill: var(--soft); } .picture .changed { fill: var(--c1); font-weight: 600; }
 .picture .onbright { fill: #000; font-size: 10px; } .picture .ondark { fill: #fff; font-size: 10px; }
 .picture .paper { fill: #fff; } .picture .frame { fill: none; stroke: var(--soft); }
-.picture .mark { fill: none; stroke: currentColor; stroke-width: 1.5; } .picture .ink { fill: currentColor; }
+.picture .mark { fill: none; stroke: #000; stroke-width: 3; } .picture .marked { fill: none; stroke: #fff; } .picture .ink { fill: currentColor; }
 .picture .grid { stroke: var(--faint); } .picture .reference { stroke: var(--soft); stroke-dasharray: 2 3; }
 .picture .here { stroke: var(--soft); stroke-dasharray: 6 3; }
 .picture .curve { fill: none; stroke-width: 2; stroke-linejoin: round; } .picture .band { stroke: none; opacity: .2; }
@@ -78,12 +78,6 @@ inline std::string svg_document(double width, double height, std::string_view ti
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" + svg_open(width, height, title) + "<style>" +
          std::string(picture_style) + "</style>\n" + svg_rect(0, 0, width, height, "paper") + std::string(body) +
          "</svg>\n";
-}
-
-/// visible(bytes), cut to `width` columns, not filled.
-inline std::string printable_cell_trimmed(std::string_view bytes, std::size_t width, Spaces spaces = Spaces::plain) {
-  const std::string text = visible(bytes, spaces);
-  return display_width(text) <= width ? text : printable_cell(bytes, width, spaces);
 }
 
 }  // namespace detail

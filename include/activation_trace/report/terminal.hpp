@@ -118,11 +118,10 @@ inline std::string right_aligned(std::string text, std::size_t width) {
 }
 
 inline std::string terminal_text(const LineChart& chart, const TerminalOptions& options) {
-  constexpr std::size_t column = 26;
+  constexpr std::size_t column = 24;
   std::string result = visible(chart.title) + "\n" + printable_cell(chart.x_axis, 8);
   const std::size_t curves = std::min(chart.curves.size(), std::max<std::size_t>(1, (options.width - 8) / column));
-  for (std::size_t k = 0; k < curves; ++k)
-    result += right_aligned(visible(printable_cell(chart.curves[k].name, column - 2)), column);
+  for (std::size_t k = 0; k < curves; ++k) result += right_aligned(shortened(chart.curves[k].name, column - 1), column);
   result += "\n";
   for (std::size_t i = 0; i < chart.x.size(); ++i) {
     result += printable_cell(format_number(chart.x[i], 6), 8);

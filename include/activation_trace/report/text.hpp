@@ -24,7 +24,10 @@ enum class Spaces { plain, marked };
 /// accents.
 [[nodiscard]] std::size_t display_width(std::string_view text);
 
-/// visible(bytes), cut with an ellipsis or filled with spaces to exactly `width` columns.
+/// visible(bytes), cut with an ellipsis to at most `width` columns.
+[[nodiscard]] std::string shortened(std::string_view bytes, std::size_t width, Spaces spaces = Spaces::plain);
+
+/// The same, filled with spaces to exactly `width` columns.
 [[nodiscard]] std::string printable_cell(std::string_view bytes, std::size_t width, Spaces spaces = Spaces::plain);
 
 /// `text` for the content or a quoted attribute of HTML and XML.
@@ -81,22 +84,25 @@ inline std::size_t display_width(std::string_view text) {
   return columns;
 }
 
-inline std::string printable_cell(std::string_view bytes, std::size_t width, Spaces spaces) {
+inline std::string shortened(std::string_view bytes, std::size_t width, Spaces spaces) {
   const std::string text = visible(bytes, spaces);
-  std::size_t columns = display_width(text);
-  if (columns <= width) return text + std::string(width - columns, ' ');
+  if (display_width(text) <= width) return text;
+  if (width == 0) return {};
   std::string result;
-  columns = 0;
+  std::size_t columns = 1;  // the ellipsis
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = decode_character(text, i).length;
-    const std::size_t step = display_width(std::string_view(text).substr(i, length));
-    if (columns + step + 1 > width) break;
+    columns += display_width(std::string_view(text).substr(i, length));
+    if (columns > width) break;
     result.append(text, i, length);
-    columns += step;
     i += length;
   }
-  if (width > 0) result += "\u2026";
-  return result + std::string(width - columns - (width > 0 ? 1 : 0), ' ');
+  return result + "\u2026";
+}
+
+inline std::string printable_cell(std::string_view bytes, std::size_t width, Spaces spaces) {
+  const std::string text = shortened(bytes, width, spaces);
+  return text + std::string(width - display_width(text), ' ');
 }
 
 inline std::string escape_markup(std::string_view text) {
