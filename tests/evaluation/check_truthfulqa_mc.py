@@ -6,7 +6,8 @@
     python check_truthfulqa_mc.py MODEL.gguf TruthfulQA.csv CACHE.json [--limit 100] [RUN.jsonl...]
 
 CACHE.json keeps what transformers' float32 LlamaForCausalLM says of the first questions, whatever the mode: for every
-token of an answer its log-probability, what DoLa gives it with each candidate layer, and its entropy at every layer.
+token of an answer its log-probability, what DoLa gives it with each candidate layer, and its entropy at every layer, of
+the states as they are and after the final norm.
 It is computed once (15 minutes for 100 questions on one core), and continued where it ended. Prompts, answers, tokens,
 scores and measures are made from the data set without a look at the run. Of a run the mode, alpha and layers are read
 from its manifest. Every answer's score must agree within 1e-3, and MC1, MC2 (within 1e-3) and MC3 of every question.
@@ -95,6 +96,9 @@ class HuggingFace:
         self.ids = list(ids)
         return self.hidden
 
+    def entropies(self, hidden, tokens):
+        return [self.at.position_entropy(h, self.head[tokens]).tolist() for h in hidden]
+
     def answer(self, prompt, continuation):
         dm = self.dm
         length = len(self.tokenizer.encode(prompt).ids)
@@ -112,13 +116,16 @@ class HuggingFace:
         premature = np.stack([log_probs(layer) for layer in CANDIDATES])
         threshold = np.array([dm.plausibility_threshold(row, 0.1) for row in mature])
         own = mature[each, tokens]
+        with self.torch.no_grad():  # h_N has passed the final norm
+            normed = [*self.model.model.norm(self.torch.from_numpy(hidden[:-1])).numpy(), hidden[-1]]
         return {
             "ids": tokens.tolist(),
             "log_probs": own.tolist(),
             "filter_margins": (own - threshold).tolist(),  # below 0: DoLa gives -1000
             "divergences": [dm.divergences(mature[t], premature[:, t], "reference").tolist() for t in each],
             "differences": [dm.log_softmax(mature - p)[each, tokens].tolist() for p in premature],
-            "entropies": [self.at.position_entropy(h, self.head[tokens]).tolist() for h in hidden],
+            "entropies": self.entropies(hidden, tokens),
+            "normed_entropies": self.entropies(normed, tokens),
         }
 
 
@@ -162,7 +169,7 @@ def score(answer, options):
             inside = answer["filter_margins"][t] >= 0
             values[t] = answer["differences"][columns[best]][t] if inside else -1000.0
     if options["mode"].startswith("activation"):
-        entropies = answer["entropies"][options["info_layer"]]
+        entropies = answer[options["states"]][options["info_layer"]]
         values = [v - options["alpha"] * e for v, e in zip(values, entropies)]
     return math.fsum(values), layers, margin
 
@@ -180,11 +187,17 @@ def measures(true, false, best):
 
 def options_of(manifest):
     options = manifest["options"]
+    published = {"relative_top": 0.1, "relative_top_value": -1000, "post_softmax": "on", "divergence": "reference",
+                 "context": "whole", "filter": "off", "decoding_strategy": "entropy", "mature_layer": None}
+    for name, value in published.items():
+        if options[name] != value:
+            raise SystemExit(f"{name} is {options[name]!r}: only {value!r} is checked")
     return {
         "mode": options["decoding_mode"],
-        "alpha": options.get("alpha", 0),
+        "states": "normed_entropies" if options["final_norm"] else "entropies",
+        "alpha": options["alpha"],
         "info_layer": options["info_layer"],
-        "candidates": options.get("candidate_layers") or [],
+        "candidates": options["candidate_layers"],
     }
 
 
@@ -221,7 +234,7 @@ def check(run_path, wanted, cache):
                 worst = max(worst, error)
                 if not error <= TOLERANCE:
                     failures.append(f"{place}: '{theirs['text']}': {theirs['score']}, expected {expected}")
-                entropies = ours["entropies"][options["info_layer"]]
+                entropies = ours[options["states"]][options["info_layer"]]
                 difference = np.abs(np.array(theirs["entropies"]) - entropies).max()
                 worst_entropy = max(worst_entropy, difference)
                 if not difference <= TOLERANCE:

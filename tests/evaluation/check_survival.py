@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tasks of `evaluate` as one process; killed at random moments and resumed; as four shards, merged; and as four
+ranks. All must leave the same files, byte for byte.
+
+    python3 check_survival.py EVALUATE MODEL [--data FOLDER] [--tasks nq,truthfulqa-mc] [--limit 12] [--kills 50]
+                              [--mpirun mpirun] [--option --info_layer=24]...
+
+Without --data the questions are our own. Nothing but Python is needed. Exit code 77: there is no mpirun, which is all
+that was not done.
+"""
+
+import argparse
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from run_tools import Program, files_of, write_data
+
+
+def must(done):
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(done.args)}\nended with {done.returncode}: {done.stderr}")
+    return done
+
+
+def compare(expected, output, what):
+    found = files_of(output)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise SystemExit(f"{what}: {output}{name} differs from that of one process, or only one of them is there")
+
+
+def killed(program, task, folder, seconds, kills, moment):
+    """Until it has been killed so often; a run that is over sooner is begun anew. -> how often it was."""
+    finished, after = 0, []
+    output = folder / "killed.jsonl"
+    while len(after) < kills:
+        process = subprocess.Popen(program.command(task, output, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            code = process.wait(moment.uniform(0, seconds))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            part = pathlib.Path(f"{output}.part")
+            after.append(part.read_bytes().count(b"\n") if part.exists() else -1)
+            continue
+        error = process.communicate()[1].decode()
+        if code != 0:
+            raise SystemExit(f"{task}: a resumed run ended with {code}: {error}")
+        finished += 1
+        compare(EXPECTED[task], output, f"{task}, killed and resumed")
+        for name in files_of(output):
+            pathlib.Path(f"{output}{name}").unlink()
+    must(program.run(task, output, "--resume"))
+    compare(EXPECTED[task], output, f"{task}, killed and resumed")
+    return finished + 1, after
+
+
+EXPECTED = {}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("evaluate")
+    parser.add_argument("model")
+    parser.add_argument("--data")
+    parser.add_argument("--tasks", default="nq,truthfulqa-mc,known-facts")
+    parser.add_argument("--limit", default="12")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--mpirun", default="mpirun")
+    parser.add_argument("--option", action="append", default=[])
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    moment = random.Random(arguments.seed)
+    mpirun = shutil.which(arguments.mpirun) if arguments.mpirun else None
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        if not arguments.data:
+            write_data(folder, 4)
+        options = ["--limit", arguments.limit, *arguments.option]
+        program = Program(arguments.evaluate, arguments.model, arguments.data or folder, options)
+        for task in arguments.tasks.split(","):
+            begin = time.monotonic()
+            must(program.run(task, folder / "whole.jsonl"))
+            seconds = time.monotonic() - begin
+            EXPECTED[task] = files_of(folder / "whole.jsonl")
+
+            must(program.run(task, folder / "alone.jsonl", "-j", "1", "-t", "1"))
+            compare(EXPECTED[task], folder / "alone.jsonl", f"{task}, one sample at a time")
+
+            finished, after = killed(program, task, folder, seconds, arguments.kills, moment)
+            print(f"{task}: killed {len(after)} times with SIGKILL, after {after} samples (-1: before the first write), "
+                  f"{finished} runs finished, all files as those of one process ({seconds:.1f} s)", flush=True)
+
+            shards = [folder / f"shard{i}.jsonl" for i in range(1, 5)]
+            for i, shard in enumerate(shards, 1):
+                must(program.run(task, shard, "--shard", f"{i}/4"))
+            must(program.call([program.path, "merge", str(folder / "merged.jsonl"), *map(str, reversed(shards))]))
+            compare(EXPECTED[task], folder / "merged.jsonl", f"{task}, four shards")
+            print(f"{task}: four shards merged, all files as those of one process", flush=True)
+
+            if mpirun:
+                ranks = [mpirun, "--oversubscribe", "-n", "4"]
+                must(program.run(task, folder / "ranks.jsonl", before=ranks))
+                compare(EXPECTED[task], folder / "ranks.jsonl", f"{task}, four ranks")
+                print(f"{task}: four MPI ranks, all files as those of one process", flush=True)
+            for path in folder.glob("*.jsonl*"):
+                if path.name != "NQ-open.dev.jsonl":
+                    path.unlink()
+    if not mpirun:
+        print("Skipped: four ranks; there is no mpirun (openmpi-bin)")
+        return 77
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+// Writes a tiny model with room for the published prompts in bytes, which the Python tests run `evaluate` on.
+#define DOCTEST_CONFIG_DISABLE  // the fixture checks things; this is no test
+#include "generation/cli_fixture.hpp"
+
+int main(int argc, char** argv) {
+  if (argc != 2) return std::fputs("usage: write_tiny_model FILE\n", stderr), 2;
+  activation_trace::LlamaConfig config = activation_trace::test::tiny_llama_config();
+  config.max_context = 2048;
+  const activation_trace::test::TinyLlama model({.config = config});
+  activation_trace::test::write_file(argv[1], activation_trace::test::tiny_gguf(model).bytes());
+  return 0;
+}
