@@ -4,6 +4,7 @@
 
 // Everything for a host compiler. CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
 #include "activation_trace/evaluation/answer_metrics.hpp"
+#include "activation_trace/evaluation/conversation.hpp"
 #include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/detection.hpp"
@@ -22,6 +23,7 @@
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/beam_search.hpp"
 #include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/generate_grid.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/mode_scores.hpp"
