@@ -299,8 +299,8 @@ template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options,
                                                const ScoreCallbacks& callbacks) {
-  std::vector<Index> info_layer;
-  if (options.reads_entropies()) info_layer = {detail::resolve_info_layer(options.info_layer, model.config().layers)};
+  std::vector<Index> info_layer{detail::resolve_info_layer(options.info_layer, model.config().layers)};
+  if (!options.reads_entropies()) info_layer.clear();
   detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks, std::move(info_layer));
   detail::ScoredAnswers scored = scoring.run();
   for (std::size_t i = 0; i < scored.answers.size(); ++i) {
