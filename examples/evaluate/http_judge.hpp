@@ -17,7 +17,7 @@ struct HttpJudgeOptions {
 
   std::string url;  ///< http://host:port, with the path before /v1 if there is one
   Api api = Api::completions;
-  std::string key;              ///< sent as a bearer token, unless it is empty
+  std::string key = {};         ///< sent as a bearer token, unless it is empty
   double timeout_seconds = 60;  ///< to connect, and between two bytes of an answer
   int tries = 5;                ///< of one question: connections that fail, 408, 429 and 5xx are tried again
   double wait_seconds = 1;      ///< before the second try, then twice as long each time; or what Retry-After says

@@ -1,0 +1,442 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+// What `evaluate` does with runs that are finished, and sweep and chat on a tiny model.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "generation/cli_fixture.hpp"
+
+using namespace activation_trace;
+using nlohmann::json;
+using test::json_lines;
+using test::read_text;
+using test::write_file;
+
+namespace {
+
+/// Runs of `evaluate`, by hand or of a tiny model with room for the published prompts.
+struct Runs {
+  test::TemporaryFolder folder;
+
+  [[nodiscard]] std::string path(const std::string& name) const { return (folder / name).string(); }
+
+  /// A finished run of these records.
+  std::string write(const std::string& name, const std::string& task, const std::vector<json>& records,
+                    const std::string& data_hash = "d") const {
+    std::string lines;
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      json line = records[i];
+      line["sample"] = i;
+      lines += line.dump() + '\n';
+    }
+    write_file(path(name), lines);
+    const json manifest{
+        {"task", task},
+        {"model", {{"path", "org/tiny:1.gguf"}, {"sha256", "m"}}},
+        {"data", {{"path", "questions.jsonl"}, {"sha256", data_hash}, {"samples", records.size()}}},
+        {"options", {{"decoding_mode", "activation"}, {"max_new_tokens", 20}, {"prompt_style", "few_shot"}}},
+        {"version", "0.1.0"},
+        {"format", 1}};
+    write_file(path(name) + ".manifest.json", manifest.dump());
+    return path(name);
+  }
+
+  struct Finished {
+    int code;
+    std::string out;
+    std::string err;
+  };
+  [[nodiscard]] Finished run(const std::vector<std::string>& arguments) const {
+    test::Program program(folder.path(), arguments, {}, ACTIVATION_TRACE_EVALUATE);
+    program.wait();
+    return {program.code, program.out, program.err};
+  }
+  /// One line on standard error that has all of `words`.
+  void fails(const std::vector<std::string>& arguments, int code, const std::vector<std::string>& words) const {
+    const Finished result = run(arguments);
+    CAPTURE(result.err);
+    CHECK(result.code == code);
+    CHECK(result.out.empty());
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    for (const std::string& word : words) {
+      CAPTURE(word);
+      CHECK(result.err.find(word) != std::string::npos);
+    }
+  }
+
+  /// A LLaMA of random weights that reads bytes.
+  [[nodiscard]] std::string tiny_model() const {
+    LlamaConfig config = test::tiny_llama_config();
+    config.layers = 4;
+    config.hidden = 64;
+    config.ffn = 96;
+    config.head_dim = 16;
+    config.max_context = 2048;
+    write_file(path("tiny.gguf"), test::tiny_gguf(test::TinyLlama({.config = config})).bytes());
+    return path("tiny.gguf");
+  }
+};
+
+json qa(const std::string& question, const std::string& answer, double em, double f1) {
+  return {
+      {"id", question},    {"question", question}, {"gold", {"right"}}, {"text", answer + "\n"}, {"answer", answer},
+      {"em", em},          {"strict_em", em},      {"f1", f1},          {"tokens", {1, 2}},      {"log_probs", {-0.5}},
+      {"entropies", {1.0}}};
+}
+
+json choice(const std::string& question, const std::vector<double>& right, const std::vector<double>& wrong) {
+  json record{{"question", question}, {"best", 0}, {"true", json::array()}, {"false", json::array()}};
+  for (std::size_t i = 0; i < right.size(); ++i)
+    record["true"].push_back({{"text", "t" + std::to_string(i)}, {"score", right[i]}});
+  for (std::size_t i = 0; i < wrong.size(); ++i)
+    record["false"].push_back({{"text", "f" + std::to_string(i)}, {"score", wrong[i]}});
+  const bool first = right[0] > *std::max_element(wrong.begin(), wrong.end());
+  record.update(json{{"mc1", first ? 1 : 0}, {"mc2", 0.5}, {"mc3", 0.25}});
+  return record;
+}
+
+}  // namespace
+
+TEST_CASE("compare: both runs, their difference, the paired test and what flipped") {
+  const Runs runs;
+  const std::string a = runs.write(
+      "a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0), qa("q2", "no", 0, 0.5), qa("q3", "no", 0, 0)});
+  const std::string b =
+      runs.write("b.jsonl", "nq",
+                 {qa("q0", "wrong", 0, 0), qa("q1", "right", 1, 1), qa("q2", "right", 1, 1), qa("q3", "no", 0, 0)});
+  const Runs::Finished text = runs.run({"compare", a, b});
+  CAPTURE(text.err);
+  CHECK(text.code == 0);
+  CHECK(text.out.find("em: 3 questions flipped, b gains 2 and loses 1") != std::string::npos);
+  CHECK(text.out.find("-     0  q0\n         a: right\n         b: wrong\n") != std::string::npos);
+
+  const json comparison = json::parse(runs.run({"compare", a, b, "--json"}).out);
+  const json em = comparison["metrics"]["em"];
+  CHECK(em["a"]["value"] == 25);
+  CHECK(em["b"]["value"] == 50);
+  CHECK(em["difference"]["value"] == 25);
+  CHECK(em["difference"]["low"].get<double>() < 25);
+  CHECK(em["difference"]["high"].get<double>() > 25);
+  // However the signs of three differences of 1 are flipped, their sum is 1 or 3.
+  CHECK(em["p"].get<double>() == doctest::Approx(1.0));
+  CHECK(comparison["metrics"]["f1"]["difference"]["value"].get<double>() == doctest::Approx(12.5));
+  REQUIRE(comparison["flips"].size() == 3);
+  CHECK(comparison["flips"][1]["b"]["answer"] == "right");
+  CHECK(comparison["flips"][1]["a"]["em"] == 0);
+
+  const json same = json::parse(runs.run({"compare", a, a, "--json"}).out);
+  CHECK(same["flips"].empty());
+  CHECK(same["metrics"]["f1"]["p"] == 1);
+}
+
+TEST_CASE("compare names the answer that a multiple choice prefers") {
+  const Runs runs;
+  const std::string a = runs.write("a.jsonl", "truthfulqa-mc", {choice("q", {-1, -3}, {-2, -4})});
+  const std::string b = runs.write("b.jsonl", "truthfulqa-mc", {choice("q", {-5, -3}, {-9, -2})});
+  const json flips = json::parse(runs.run({"compare", a, b, "--json"}).out)["flips"];
+  REQUIRE(flips.size() == 1);
+  CHECK(flips[0]["a"]["answer"] == "t0");
+  CHECK(flips[0]["b"]["answer"] == "f1");
+}
+
+TEST_CASE("compare refuses runs that have not the same questions") {
+  const Runs runs;
+  const std::string a = runs.write("a.jsonl", "nq", {qa("q", "x", 1, 1)});
+  runs.fails({"compare", a, runs.write("b.jsonl", "triviaqa", {qa("q", "x", 1, 1)})}, 1, {"tasks nq and triviaqa"});
+  runs.fails({"compare", a, runs.write("c.jsonl", "nq", {qa("q", "x", 1, 1)}, "e")}, 1,
+             {"data differ", "questions.jsonl"});
+  runs.fails({"compare", a, runs.write("d.jsonl", "nq", {qa("q", "x", 1, 1), qa("r", "x", 1, 1)})}, 1,
+             {"1 and 2 samples"});
+  runs.fails({"compare", a, runs.path("none.jsonl")}, 1, {"none.jsonl"});
+  write_file(runs.path("part.jsonl.part"), std::string());
+  runs.fails({"compare", a, runs.path("part.jsonl")}, 1, {"part.jsonl", "not finished", "--resume"});
+  json bare = qa("q", "x", 1, 1);
+  bare.erase("f1");
+  runs.fails({"compare", a, runs.write("e.jsonl", "nq", {bare})}, 1, {"sample 0", "'f1'"});
+  write_file(runs.path("f.jsonl"), std::string("{\"sample\": 0}\n{\"sample\": 1"));
+  runs.fails({"compare", a, runs.path("f.jsonl")}, 1, {"f.jsonl", "line 2"});
+  runs.fails({"compare", a}, 2, {"B"});
+}
+
+TEST_CASE("export in lm-evaluation-harness's shapes") {
+  const Runs runs;
+  const std::string out = runs.write("a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0.5)});
+  const Runs::Finished done = runs.run({"export", out, "-o", runs.path("lm")});
+  CAPTURE(done.err);
+  CHECK(done.code == 0);
+  std::string results_file;
+  std::string samples_file;
+  for (const auto& entry : std::filesystem::directory_iterator(runs.folder / "lm" / "org__tiny__1.gguf")) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("results_2") && name.ends_with(".json")) results_file = entry.path().string();
+    if (name.starts_with("samples_nq_2") && name.ends_with(".jsonl")) samples_file = entry.path().string();
+  }
+  REQUIRE(!results_file.empty());
+  REQUIRE(!samples_file.empty());
+  const json results = json::parse(read_text(results_file));
+  CHECK(results["results"]["nq"]["em,none"] == 0.5);
+  CHECK(results["results"]["nq"]["em_stderr,none"].get<double>() == doctest::Approx(0.5));  // sqrt(0.5 / 2)
+  CHECK(results["results"]["nq"]["f1,none"] == 0.75);
+  CHECK(results["n-shot"]["nq"] == 2);
+  CHECK(results["n-samples"]["nq"] == json{{"original", 2}, {"effective", 2}});
+  CHECK(results["higher_is_better"]["nq"]["f1"] == true);
+  for (const char* key : {"configs", "versions", "config", "git_hash", "date", "task_hashes", "group_subtasks",
+                          "model_source", "model_name", "model_name_sanitized", "total_evaluation_time_seconds"})
+    CHECK(results.contains(key));
+  const auto samples = json_lines(read_text(samples_file));
+  REQUIRE(samples.size() == 2);
+  const json& s = samples[1];
+  CHECK(s["doc_id"] == 1);
+  CHECK(s["doc"]["question"] == "q1");
+  CHECK(s["target"] == "[\"right\"]");
+  CHECK(s["arguments"]["gen_args_0"]["arg_0"].get<std::string>().ends_with("Q: q1\nA: "));
+  CHECK(s["arguments"]["gen_args_0"]["arg_1"]["until"] == json::array({"Q:"}));
+  CHECK(s["resps"] == json::array({json::array({"no\n"})}));
+  CHECK(s["filtered_resps"] == json::array({"no"}));
+  CHECK(s["filter"] == "none");
+  CHECK(s["metrics"] == json{"em", "strict_em", "f1"});
+  CHECK(s["f1"] == 0.5);
+  // As sha256sum prints it.
+  CHECK(s["target_hash"] == "074d45adee809eda8f0c17209c9dc323917532f10e85413beaddcee401824fa0");
+  // The same files again.
+  const std::string before = read_text(results_file);
+  CHECK(runs.run({"export", out, "-o", runs.path("lm")}).code == 0);
+  CHECK(read_text(results_file) == before);
+
+  const std::string mc = runs.write("mc.jsonl", "truthfulqa-mc", {choice("q", {-1, -3}, {-2})});
+  CHECK(runs.run({"export", mc, "-o", runs.path("mc")}).code == 0);
+  for (const auto& entry : std::filesystem::directory_iterator(runs.folder / "mc" / "org__tiny__1.gguf")) {
+    if (entry.path().extension() != ".jsonl") continue;
+    const json line = json_lines(read_text(entry.path()))[0];
+    CHECK(line["target"] == "t0");
+    CHECK(line["doc"]["labels"] == json{1, 1, 0});
+    CHECK(line["arguments"]["gen_args_2"]["arg_1"] == " f0");
+    CHECK(line["filtered_resps"][1][0] == "-3.0");
+  }
+}
+
+TEST_CASE("export in the reference's shapes") {
+  const Runs runs;
+  const std::string out = runs.write("a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0.5)});
+  CHECK(runs.run({"export", out, "--format", "reference"}).code == 0);
+  const json rating = json::parse(read_text(runs.path("a_rating.json")));
+  CHECK(rating["exact_match"] == 50);
+  CHECK(rating["f1"] == 75);
+  CHECK(rating["denominator"] == 2);
+  CHECK(rating["is_correct"] == json{true, false});
+  CHECK(rating["num_error"] == 1);
+  CHECK(rating["mode"] == "activation");
+  CHECK(rating["sample_prompt"].get<std::string>().ends_with("Q: q0\nA: "));
+  const json results = json::parse(read_text(runs.path("a_results.json")));
+  CHECK(results["correct_samples"][0]["question"] == "q0");
+  CHECK(results["error_samples"][0]["answer"] == "no");
+  runs.fails({"export", runs.write("mc.jsonl", "truthfulqa-mc", {choice("q", {-1}, {-2})}), "--format", "reference"}, 1,
+             {"--format reference", "truthfulqa-mc"});
+}
+
+TEST_CASE("judgements from a file, and by a local model") {
+  const Runs runs;
+  std::vector<json> records;
+  for (int i = 0; i < 5; ++i)
+    records.push_back({{"question", "q" + std::to_string(i)},
+                       {"answer", "a"},
+                       {"rejected", 0},
+                       {"log_probs", {-i}},
+                       {"entropies", {5 - i}}});
+  const std::string out = runs.write("gen.jsonl", "truthfulqa-gen", records);
+  runs.fails({"judge", out}, 2, {"--truth-model"});
+  runs.fails({"judge", out, "--truth-model", "m", "--timeout", "3"}, 2, {"--timeout", "--url"});
+  runs.fails({"judge", runs.write("nq.jsonl", "nq", {qa("q", "x", 1, 1)}), "--truth-model", "m"}, 1,
+             {"nq.jsonl", "truthfulqa-gen"});
+  write_file(runs.path("ratings.jsonl"), std::string(R"({"sample": 0, "truth": 0.5, "info": true}
+{"sample": 1, "truth": 0.49, "info": 1}
+{"sample": 2, "truth": 0, "info": 0.2}
+{"sample": 3, "truth": 1.5, "info": 0.2}
+)"));
+  runs.fails({"judge", out, "-q", "--judgements", runs.path("ratings.jsonl")}, 1, {"sample 3", "'truth'", "1.5"});
+  std::filesystem::remove(out + ".judgements.jsonl.part");
+  std::filesystem::remove(out + ".judgements.jsonl.manifest.json");
+  write_file(runs.path("ratings.jsonl"), std::string(R"({"sample": 4, "truth": 1, "info": 0}
+{"sample": 0, "truth": 0.5, "info": true}
+{"sample": 1, "truth": 0.49, "info": 1}
+{"sample": 2, "truth": 0, "info": 0.2}
+{"sample": 3, "truth": 0, "info": 0.7}
+)"));
+  const Runs::Finished done = runs.run({"judge", out, "-q", "--judgements", runs.path("ratings.jsonl")});
+  CAPTURE(done.err);
+  CHECK(done.code == 0);
+  const json summary = json::parse(read_text(out + ".summary.json"));
+  CHECK(summary["metrics"]["truth"]["value"] == 40);
+  CHECK(summary["metrics"]["info"]["value"] == 60);
+  CHECK(summary["metrics"]["truth*info"]["value"] == 20);
+  // True by one half: 0 and 4. By anything but 0: 1, too. Trusted by low entropy: 4, 3, 2, 1, 0.
+  CHECK(summary["detection"]["entropy"]["auroc"]["value"].get<double>() == doctest::Approx(0.5));
+  CHECK(summary["detection_nonzero"]["entropy"]["auroc"]["value"].get<double>() == doctest::Approx(2.0 / 6));
+
+  // A random model has no opinion, but it is asked, and of truth alone.
+  const std::string model = runs.tiny_model();
+  const std::string other = runs.write("gen2.jsonl", "truthfulqa-gen", records);
+  const Runs::Finished local = runs.run({"judge", other, "-q", "-t", "1", "--truth-model", model});
+  CAPTURE(local.err);
+  CHECK(local.code == 0);
+  const auto judgements = json_lines(read_text(other + ".judgements.jsonl"));
+  REQUIRE(judgements.size() == 5);
+  for (const json& j : judgements) {
+    CHECK(j["truth"].get<double>() >= 0);
+    CHECK(j["truth"].get<double>() <= 1);
+    CHECK(!j.contains("info"));
+  }
+  const json truth_only = json::parse(read_text(other + ".summary.json"));
+  CHECK(truth_only["metrics"].contains("truth"));
+  CHECK(!truth_only["metrics"].contains("truth*info"));
+}
+
+TEST_CASE("a sweep has at every point what a run there has") {
+  const Runs runs;
+  const std::string model = runs.tiny_model();
+  write_file(runs.path("nq.jsonl"), std::string(R"({"question": "who is it", "answer": ["x"]}
+{"question": "where was it", "answer": ["y"]}
+)"));
+  write_file(runs.path("t.csv"),
+             std::string("Category,Question,Best Answer,Correct Answers,Incorrect Answers\n"
+                         "c,What is it?,A cat,A cat; It is a cat,A dog; The cow\nc,Who?,Me,Me,You; They; It\n"));
+  const std::vector<std::pair<std::string, std::string>> points{{"0", "1"}, {"0", "4"}, {"3", "1"}, {"3", "4"}};
+  for (const auto& [task, data] : {std::pair<std::string, std::string>("nq", "nq.jsonl"), {"truthfulqa-mc", "t.csv"}}) {
+    CAPTURE(task);
+    const std::string out = runs.path("sweep_" + task);
+    const std::vector<std::string> command{
+        "sweep",         task, "-q",       "-m",  model,           "-t", "1", "--data-path", runs.path(data),
+        "--output-path", out,  "--alphas", "0,3", "--info_layers", "1,4"};
+    const Runs::Finished swept = runs.run(command);
+    CAPTURE(swept.err);
+    REQUIRE(swept.code == 0);
+    const auto records = json_lines(read_text(out));
+    const json grid = json::parse(read_text(out + ".grid.json"));
+    CHECK(grid["alphas"] == json{0.0, 3.0});
+    CHECK(grid["layers"] == json{1, 4});
+    CHECK(read_text(out + ".grid.csv").starts_with("metric,alpha,layer,value\r\n"));
+    std::set<std::string> different;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      const std::string single = runs.path(task + std::to_string(i));
+      const Runs::Finished ran =
+          runs.run({task, "-q", "-m", model, "-t", "1", "--data-path", runs.path(data), "--output-path", single,
+                    "--alpha", points[i].first, "--info_layer", points[i].second});
+      CAPTURE(ran.err);
+      REQUIRE(ran.code == 0);
+      const auto expected = json_lines(read_text(single));
+      const std::size_t a = i / 2;
+      const std::size_t k = i % 2;
+      for (std::size_t q = 0; q < expected.size(); ++q) {
+        if (task == "nq") {
+          CHECK(records[q]["answers"][a][k] == expected[q]["answer"]);
+          CHECK(records[q]["f1"][a][k] == expected[q]["f1"]);
+          different.insert(expected[q]["answer"]);
+          continue;
+        }
+        CHECK(records[q]["mc1"][a][k] == expected[q]["mc1"]);
+        CHECK(records[q]["mc2"][a][k].get<double>() == doctest::Approx(expected[q]["mc2"].get<double>()).epsilon(1e-6));
+        for (const char* kind : {"true", "false"})
+          for (std::size_t n = 0; n < expected[q][kind].size(); ++n) {
+            const json& answer = records[q][kind][n];
+            const double score = answer["log_prob"].get<double>() -
+                                 grid["alphas"][a].get<double>() * answer["entropies"][k].get<double>();
+            CHECK(std::abs(score - expected[q][kind][n]["score"].get<double>()) < 1e-6 * (1 + std::abs(score)));
+          }
+      }
+      const std::string metric = task == "nq" ? "f1" : "mc2";
+      const json summary = json::parse(read_text(single + ".summary.json"));
+      CHECK(grid["metrics"][metric][a][k].get<double>() ==
+            doctest::Approx(summary["metrics"][metric]["value"].get<double>()).epsilon(1e-6));
+    }
+    if (task == "nq") CHECK(different.size() > 3);
+
+    // A sweep that lost its end goes on, and ends with the same bytes.
+    const std::string whole = read_text(out);
+    std::filesystem::rename(out, out + ".part");
+    write_file(out + ".part", whole.substr(0, whole.find('\n') + 5));
+    std::vector<std::string> again = command;
+    again.push_back("--resume");
+    CHECK(runs.run(again).code == 0);
+    CHECK(read_text(out) == whole);
+    runs.fails(command, 1, {"resume"});
+    again[std::size_t(std::find(again.begin(), again.end(), "0,3") - again.begin())] = "0,2";
+    runs.fails(again, 1, {"cannot be resumed, 'options"});
+  }
+  runs.fails({"sweep", "factor", "-m", model, "--data-path", "x", "--output-path", "y"}, 2, {"TASK"});
+  const std::vector<std::string> base{
+      "sweep", "nq", "-q", "-m", model, "--data-path", runs.path("nq.jsonl"), "--output-path", runs.path("bad")};
+  const auto with = [&](const std::string& option, const std::string& value) {
+    std::vector<std::string> all = base;
+    all.push_back(option);
+    all.push_back(value);
+    return all;
+  };
+  runs.fails(with("--alphas", "0,-1"), 2, {"--alphas"});
+  runs.fails(with("--alphas", "0,,1"), 2, {"--alphas"});
+  runs.fails(with("--info_layers", "1,x"), 2, {"--info_layers"});
+  runs.fails(with("--info_layers", "5"), 1, {"5"});
+}
+
+TEST_CASE("chat: sampled answers, the same for the same seed") {
+  const Runs runs;
+  const std::string model = runs.tiny_model();
+  write_file(runs.path("q.jsonl"), std::string(R"({"question_id": 81, "text": "Write a poem.", "category": "writing"}
+{"question_id": "b", "text": "Why?"}
+{"question_id": 83, "text": "How?"}
+)"));
+  const auto command = [&](const std::string& answers, const std::vector<std::string>& more) {
+    std::vector<std::string> all{"chat",
+                                 "-q",
+                                 "-m",
+                                 model,
+                                 "-t",
+                                 "1",
+                                 "--model-id",
+                                 "tiny-vicuna",
+                                 "--question-file",
+                                 runs.path("q.jsonl"),
+                                 "--answer-file",
+                                 runs.path(answers),
+                                 "-n",
+                                 "12"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Runs::Finished done = runs.run(command("a.jsonl", {"--seed", "5"}));
+  CAPTURE(done.err);
+  REQUIRE(done.code == 0);
+  const auto answers = json_lines(read_text(runs.path("a.jsonl")));
+  REQUIRE(answers.size() == 3);
+  CHECK(answers[0]["question_id"] == 81);
+  CHECK(answers[1]["question_id"] == "b");
+  CHECK(answers[0]["model_id"] == "tiny-vicuna");
+  CHECK(answers[0]["metadata"] == json::object());
+  CHECK(answers[0]["answer_id"].get<std::string>().size() == 22);
+  CHECK(answers[0]["answer_id"] != answers[1]["answer_id"]);
+  for (const json& a : answers) CHECK(!a["text"].get<std::string>().empty());
+  // One question at a time, every mode, another seed.
+  CHECK(runs.run(command("b.jsonl", {"--seed", "5", "-j", "1"})).code == 0);
+  CHECK(read_text(runs.path("b.jsonl")) == read_text(runs.path("a.jsonl")));
+  CHECK(runs.run(command("c.jsonl", {"--seed", "6"})).code == 0);
+  CHECK(json_lines(read_text(runs.path("c.jsonl")))[0]["text"] != answers[0]["text"]);
+  CHECK(runs.run(command("d.jsonl", {"--decoding_mode", "activation_dola", "--early_exit_layers", "0,2,4"})).code == 0);
+  // After a kill.
+  const std::string log = read_text(runs.path("a.jsonl.log"));
+  const std::string before = read_text(runs.path("a.jsonl"));
+  std::filesystem::remove(runs.path("a.jsonl.log"));
+  std::filesystem::remove(runs.path("a.jsonl"));
+  write_file(runs.path("a.jsonl.log.part"), log.substr(0, log.find('\n') + 1));
+  CHECK(runs.run(command("a.jsonl", {"--seed", "5"})).code == 0);
+  CHECK(read_text(runs.path("a.jsonl")) == before);
+  runs.fails(command("a.jsonl", {"--seed", "7"}), 1, {"cannot be resumed, 'options"});
+  write_file(runs.path("q.jsonl"), std::string("{\"question_id\": 1}\n"));
+  runs.fails(command("e.jsonl", {}), 1, {"q.jsonl", "line 1", "'text'"});
+}
