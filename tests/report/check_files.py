@@ -103,6 +103,7 @@ with tempfile.TemporaryDirectory() as name:
     with open(folder / "sample.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, strict=True))
     check_numbers(report, rows)
+    assert rows[0]["column_number"] == "3" and report["pictures"][0]["first_column"] == 3
     assert {r["column"] for r in rows} >= {"\n\t\r", "a,b;\"c\"", "\ufffd"}
 
     page = Page()

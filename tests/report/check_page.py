@@ -142,7 +142,7 @@ def check(browser, folder):
     def expect(view, row, column):
         layer, values, text = told()
         assert layer == heat["rows"][row], text
-        assert "position %d " % column in text, text
+        assert "position %d " % (heat["first_column"] + column) in text, text
         for value, wanted in zip(values, shown(view, row, column)):
             assert (value is None) == (wanted is None), (text, wanted)
             assert value is None or abs(value - wanted) <= 1e-3 * abs(wanted) + 1e-12, (text, wanted)

@@ -62,6 +62,7 @@ TEST_CASE_FIXTURE(VisualizeFixture, "A map's file has the library's numbers") {
     const json& heat = report["pictures"][0];
     REQUIRE(heat["kind"] == "heat_map");
     REQUIRE(heat["columns"].size() == maps.positions.size());
+    CHECK(heat["first_column"] == maps.first_position);
     CHECK(heat["columns"][0] == std::string(tokenizer.piece(maps.positions[0])));
     for (std::size_t k = 0; k < maps.layers.size(); ++k)
       for (std::size_t i = 0; i < maps.positions.size(); ++i) {

@@ -45,6 +45,7 @@ inline Report sample_report() {
               .columns = tokens,
               .panels = {"right: " + tokens[2], "wrong: " + tokens[6]},
               .views = {},
+              .first_column = 3,
               .marked_row = 2,
               .mark = "info_layer 7"};
   HeatMapView raw{.name = "raw", .meaning = "a & b < c", .low = -3, .high = 3, .panels = {{}, {}}};

@@ -237,7 +237,8 @@ inline HeatMap activation_heat_map(const ActivationMaps& maps, std::string title
               .rows = {},
               .columns = std::move(labels),
               .panels = {},
-              .views = {}};
+              .views = {},
+              .first_column = maps.first_position};
   for (const Index layer : maps.layers) map.rows.push_back(std::to_string(layer));
   if (const auto found = std::ranges::find(maps.layers, info_layer); found != maps.layers.end()) {
     map.marked_row = found - maps.layers.begin();

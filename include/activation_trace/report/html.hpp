@@ -90,11 +90,11 @@ inline std::string html_picture(const HeatMap& map, std::size_t number) {
   std::string result =
       "<section data-picture=\"" + std::to_string(number) + "\">\n<h2>" + escape_markup(visible(map.title)) + "</h2>\n";
   if (map.views.size() > 1) {
-    result += "<fieldset><legend class=\"hint\">Show</legend>\n";
+    result += "<div class=\"views\" role=\"radiogroup\" aria-label=\"view\">\n";
     for (std::size_t v = 0; v < map.views.size(); ++v)
       result += "<label><input type=\"radio\" name=\"v" + std::to_string(number) + "\" value=\"" + std::to_string(v) +
                 "\"" + (v == 0 ? " checked" : "") + "> " + escape_markup(map.views[v].name) + "</label>\n";
-    result += "</fieldset>\n";
+    result += "</div>\n";
   }
   for (std::size_t v = 0; v < map.views.size(); ++v)
     result += of_view("p", v, escape_markup(visible(map.views[v].meaning)));

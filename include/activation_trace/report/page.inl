@@ -8,13 +8,14 @@ body { margin: 0; color: #1b1f24; background: #fff; font: 15px/1.5 system-ui, "D
 main { max-width: 1180px; margin: 0 auto; padding: 16px; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dd { margin: 0; } dt { opacity: .75; }
-fieldset { border: 0; padding: 0; margin: .3rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
+.views { margin: .3rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
 p { margin: .2rem 0; } .off { display: none; } .hint { opacity: .75; font-size: .85rem; }
 .plot { display: flex; flex-wrap: wrap; gap: 8px; border-radius: 4px; }
 .scroll { overflow-x: auto; max-width: 100%; min-width: 0; } .scroll svg { display: block; }
 .scroll svg.chart { width: 100%; min-width: 520px; max-width: 820px; height: auto; }
 :focus-visible { outline: 3px solid #4c8dff; outline-offset: 2px; }
-output { display: block; position: sticky; bottom: 0; min-height: 1.5em; padding: .3rem .6rem; margin: .4rem 0;
+section:hover output, section:focus-within output { position: sticky; bottom: 0; }
+output { display: block; min-height: 1.5em; padding: .3rem .6rem; margin: .4rem 0;
   background: #fff; border-left: 4px solid #4c8dff; font-variant-numeric: tabular-nums; }
 .cursor { fill: none; pointer-events: none; } .cursor .outer { stroke: #000; stroke-width: 4; }
 .cursor .inner { stroke: #fff; stroke-width: 2; } .cursor .line { stroke: #4c8dff; stroke-width: 2; }
@@ -38,7 +39,7 @@ for (const section of document.querySelectorAll("section[data-picture]")) {
   const rows = map ? picture.rows.length : 1, columns = map ? picture.columns.length : picture.x.length;
   let row = picture.marked_row ?? rows - 1, column = 0, view = 0;
   const describe = () => map
-    ? `${picture.column_axis} ${column} \u201c${picture.columns[column]}\u201d, ${picture.row_axis} ${picture.rows[row]}, ` +
+    ? `${picture.column_axis} ${picture.first_column + column} \u201c${picture.columns[column]}\u201d, ${picture.row_axis} ${picture.rows[row]}, ` +
       `${picture.views[view].name}: ` + picture.panels.map((name, p) =>
         `${name} ${number(picture.views[view].values[p][row][column])}`).join("; ")
     : `${picture.x_axis} ${number(picture.x[column])}: ` + picture.curves.map(c => `${c.name} ${number(c.y[column])}` +

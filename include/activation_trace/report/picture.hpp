@@ -45,6 +45,7 @@ struct HeatMap {
   std::vector<std::string> columns;
   std::vector<std::string> panels;  ///< their names; at least one
   std::vector<HeatMapView> views;   ///< at least one
+  Index first_column = 0;           ///< what columns are counted from
   std::optional<Index> marked_row = {};
   std::string mark = {};  ///< what is said of it
 

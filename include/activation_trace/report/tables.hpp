@@ -49,6 +49,7 @@ inline nlohmann::ordered_json picture_json(const HeatMap& map) {
                               {"column_axis", map.column_axis},
                               {"rows", json_texts(map.rows)},
                               {"columns", json_texts(map.columns)},
+                              {"first_column", map.first_column},
                               {"panels", json_texts(map.panels)},
                               {"views", nlohmann::ordered_json::array()}};
   if (map.marked_row) json["marked_row"] = *map.marked_row;
@@ -149,7 +150,8 @@ inline void csv_lines(const HeatMap& map, CsvLines& csv) {
     for (std::size_t p = 0; p < map.panels.size(); ++p)
       for (std::size_t r = 0; r < map.rows.size(); ++r)
         for (std::size_t c = 0; c < map.columns.size(); ++c)
-          csv.line({map.title, map.views[v].name, map.panels[p], map.rows[r], std::to_string(c), map.columns[c],
+          csv.line({map.title, map.views[v].name, map.panels[p], map.rows[r],
+                    std::to_string(map.first_column + static_cast<Index>(c)), map.columns[c],
                     CsvLines::number(map.value(v, p, r, c)), "", ""});
 }
 

@@ -80,7 +80,7 @@ inline std::string terminal_lines(const HeatMap& map, const TerminalOptions& opt
   }
   std::string result = heading + "\n" + ticks + "\n";
   for (std::size_t c = 0; c < map.columns.size(); ++c) {
-    std::string number = std::to_string(c);
+    const std::string number = std::to_string(map.first_column + static_cast<Index>(c));
     result += std::string(4 - std::min<std::size_t>(4, number.size()), ' ') + number + " " +
               printable_cell(map.columns[c], at.label, Spaces::marked) + " ";
     for (std::size_t p = first; p < last; ++p) {
