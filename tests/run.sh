@@ -9,6 +9,6 @@ cd "$(dirname "$0")/.."
 . cmake/debian_packages.sh
 
 need_packages g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev \
-  python3 libssl-dev libcpp-httplib-dev
+  python3 libssl-dev libcpp-httplib-dev libopenmpi-dev openmpi-bin
 build_settings
 exec cmake --workflow --preset "${1:-dev}"

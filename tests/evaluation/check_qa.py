@@ -111,6 +111,8 @@ def check(path, data_path, arguments, tools):
         manifest = json.load(file)
     with open(path, encoding="utf-8") as file:
         records = {r["sample"]: r for r in map(json.loads, file)}
+    if not records:
+        raise SystemExit(f"{path}: holds no records")
     failures = []
 
     def fail(sample, problem):

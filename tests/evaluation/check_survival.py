@@ -4,10 +4,9 @@
 ranks. All must leave the same files, byte for byte.
 
     python3 check_survival.py EVALUATE MODEL [--data FOLDER] [--tasks nq,truthfulqa-mc] [--limit 12] [--kills 50]
-                              [--mpirun mpirun] [--option --info_layer=24]...
+                              [--ways kills,shards,ranks] [--mpirun mpirun] [--option=--info_layer=24]...
 
-Without --data the questions are our own. Nothing but Python is needed. Exit code 77: there is no mpirun, which is all
-that was not done.
+Without --data the questions are our own. Nothing but Python is needed, and mpirun for ranks; exit code 77: it is missing.
 """
 
 import argparse
@@ -73,12 +72,17 @@ def main():
     parser.add_argument("--tasks", default="nq,truthfulqa-mc,known-facts")
     parser.add_argument("--limit", default="12")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--ways", default="kills,shards,ranks")
     parser.add_argument("--mpirun", default="mpirun")
     parser.add_argument("--option", action="append", default=[])
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     moment = random.Random(arguments.seed)
+    ways = arguments.ways.split(",")
     mpirun = shutil.which(arguments.mpirun) if arguments.mpirun else None
+    if "ranks" in ways and not mpirun:
+        print("Skipped: evaluate was built without MPI, or there is no mpirun (libopenmpi-dev, openmpi-bin)")
+        return 77
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         if not arguments.data:
@@ -94,18 +98,18 @@ def main():
             must(program.run(task, folder / "alone.jsonl", "-j", "1", "-t", "1"))
             compare(EXPECTED[task], folder / "alone.jsonl", f"{task}, one sample at a time")
 
-            finished, after = killed(program, task, folder, seconds, arguments.kills, moment)
-            print(f"{task}: killed {len(after)} times with SIGKILL, after {after} samples (-1: before the first write), "
-                  f"{finished} runs finished, all files as those of one process ({seconds:.1f} s)", flush=True)
-
-            shards = [folder / f"shard{i}.jsonl" for i in range(1, 5)]
-            for i, shard in enumerate(shards, 1):
-                must(program.run(task, shard, "--shard", f"{i}/4"))
-            must(program.call([program.path, "merge", str(folder / "merged.jsonl"), *map(str, reversed(shards))]))
-            compare(EXPECTED[task], folder / "merged.jsonl", f"{task}, four shards")
-            print(f"{task}: four shards merged, all files as those of one process", flush=True)
-
-            if mpirun:
+            if "kills" in ways:
+                finished, after = killed(program, task, folder, seconds, arguments.kills, moment)
+                print(f"{task}: killed {len(after)} times with SIGKILL, after {after} samples (-1: before the first "
+                      f"write), {finished} runs finished, all files as those of one process ({seconds:.1f} s)", flush=True)
+            if "shards" in ways:
+                shards = [folder / f"shard{i}.jsonl" for i in range(1, 5)]
+                for i, shard in enumerate(shards, 1):
+                    must(program.run(task, shard, "--shard", f"{i}/4"))
+                must(program.call([program.path, "merge", str(folder / "merged.jsonl"), *map(str, reversed(shards))]))
+                compare(EXPECTED[task], folder / "merged.jsonl", f"{task}, four shards")
+                print(f"{task}: four shards merged, all files as those of one process", flush=True)
+            if "ranks" in ways:
                 ranks = [mpirun, "--oversubscribe", "-n", "4"]
                 must(program.run(task, folder / "ranks.jsonl", before=ranks))
                 compare(EXPECTED[task], folder / "ranks.jsonl", f"{task}, four ranks")
@@ -113,9 +117,6 @@ def main():
             for path in folder.glob("*.jsonl*"):
                 if path.name != "NQ-open.dev.jsonl":
                     path.unlink()
-    if not mpirun:
-        print("Skipped: four ranks; there is no mpirun (openmpi-bin)")
-        return 77
     return 0
 
 

@@ -50,7 +50,7 @@ class Program:
             # Open MPI itself leaks.
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0",
         }
-        return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, **how)
+        return subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", timeout=600, env=environment, **how)
 
 
 def files_of(output):
