@@ -105,7 +105,12 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
   log.finish();
   Records records;
   for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
-  const Json summary = summarize(manifest, records);
+  Json summary;
+  try {
+    summary = summarize(manifest, records);
+  } catch (const Error& e) {  // a record that was changed by hand
+    throw Error(output_path + ": " + e.what());
+  }
   write_whole_file(output_path + ".summary.json", summary.dump(2) + '\n');
   print_summary(stdout, summary);
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
@@ -145,8 +150,8 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   const Work work = [&](const NextSamples& next, const Emit& take) {
     for (std::vector<Index> some = next(); !some.empty(); some = next()) task->run(some, take, interrupt.token());
   };
+  reserve(engine, *task, samples, settings, run.parallel);
   if (ranks.rank() != 0) {
-    reserve(engine, *task, samples, settings, run.parallel);
     ranks.share(manifest.dump(), {}, {}, work);
     return 0;
   }
@@ -156,7 +161,8 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   RunLog log(run.output_path, log_manifest, run.start);
   std::vector<Index> waiting;
   std::copy_if(samples.begin(), samples.end(), std::back_inserter(waiting), [&](Index i) { return !log.has(i); });
-  if (!waiting.empty()) reserve(engine, *task, waiting, settings, run.parallel);
+  if (log.size() + static_cast<Index>(waiting.size()) != static_cast<Index>(samples.size()))
+    throw Error(run.output_path + ": holds records of samples that this run does not have");
   loading.clear();
 
   const auto all = static_cast<Index>(samples.size());

@@ -384,27 +384,34 @@ class Factor : public ModelTask {
   std::vector<FactorItem> items_;
 };
 
-/// A fact against the attribute of the next fact of its relation that has another one.
+/// A fact against the attribute of the next fact of its relation that has another one. A fact without one (the
+/// published file has one such) is no sample.
 class KnownFacts : public ModelTask {
  public:
-  KnownFacts(Engine& engine, const TaskSettings& settings, std::vector<KnownFact> facts)
-      : ModelTask(engine, settings), facts_(std::move(facts)) {}
+  KnownFacts(Engine& engine, const TaskSettings& settings, const std::vector<KnownFact>& facts)
+      : ModelTask(engine, settings) {
+    for (std::size_t i = 0; i < facts.size(); ++i)
+      if (std::optional<std::string> other = false_attribute(facts, static_cast<Index>(i)))
+        facts_.push_back({facts[i], *std::move(other)});
+    if (facts_.empty())
+      throw Error(settings.data_path + ": no fact has another of its relation with another attribute");
+  }
 
   [[nodiscard]] Index size() const override { return static_cast<Index>(facts_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
-    const KnownFact& fact = at(sample);
-    const Texts both{truthfulqa_continuation(fact.attribute), truthfulqa_continuation(other_attribute(sample))};
+    const auto& [fact, other] = at(sample);
+    const Texts both{truthfulqa_continuation(fact.attribute), truthfulqa_continuation(other)};
     return std::max(generated_positions(fact.prompt), scored_positions(fact.prompt, both));
   }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     std::map<Index, Answer> answers;  // all before the first is scored, which takes the same sequences of the model
     generate(
-        samples, [&](Index sample) { return at(sample).prompt; },
+        samples, [&](Index sample) { return at(sample).fact.prompt; },
         [&](Index sample, const Answer& answer) { answers.emplace(sample, answer); }, stop);
     for (const auto& [sample, answer] : answers) {
-      const KnownFact& fact = at(sample);
-      const std::optional<Json> choice = choose(fact.prompt, {fact.attribute}, {other_attribute(sample)}, 0, stop);
+      const auto& [fact, other] = at(sample);
+      const std::optional<Json> choice = choose(fact.prompt, {fact.attribute}, {other}, 0, stop);
       if (!choice) return;
       const std::string cut = knowledge_qa_answer(answer.result.text);
       Json record{{"prompt", fact.prompt}, {"subject", fact.subject}, {"relation", fact.relation}};
@@ -419,19 +426,14 @@ class KnownFacts : public ModelTask {
   }
 
  private:
-  [[nodiscard]] const KnownFact& at(Index sample) const { return facts_[static_cast<std::size_t>(sample)]; }
+  struct Item {
+    KnownFact fact;
+    std::string other;  ///< the false attribute
+  };
 
-  [[nodiscard]] const std::string& other_attribute(Index sample) const {
-    const KnownFact& fact = at(sample);
-    for (Index step = 1; step < size(); ++step) {
-      const KnownFact& other = at((sample + step) % size());
-      if (other.relation == fact.relation && other.attribute != fact.attribute) return other.attribute;
-    }
-    throw Error("known facts: relation '" + fact.relation + "' has no attribute but '" + fact.attribute +
-                "', so there is no false one for '" + fact.prompt + "'");
-  }
+  [[nodiscard]] const Item& at(Index sample) const { return facts_[static_cast<std::size_t>(sample)]; }
 
-  std::vector<KnownFact> facts_;
+  std::vector<Item> facts_;
 };
 
 template <class T, class Data>

@@ -118,6 +118,9 @@ TEST_CASE("what cannot be resumed says why") {
   CHECK(complaint([&] {
           RunLog(path, {{"model", "m"}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'alpha' was 0.5 and is now nothing");
+  CHECK(complaint([&] {
+          RunLog(path, {{"model", "m"}, {"alpha", 0.5}, {"options", {{"limit", 3}}}}, RunStart::resume);
+        }) == path + ": cannot be resumed, 'options' was nothing and is now {\"limit\":3}");
   std::filesystem::remove(path + ".manifest.json");
   CHECK(complaint([&] { run(path, RunStart::resume); }) ==
         path + ".manifest.json: is missing, so it is not known what the samples beside it are of");

@@ -43,7 +43,7 @@ void write_whole_file(const std::filesystem::path& path, const std::string& cont
 class RunLog {
  public:
   /// `manifest` is an object of everything that the results depend on. Throws ArgumentError if `start` is fresh and
-  /// there is an earlier run, or if the manifests differ (naming the first key that does), FormatError for a damaged
+  /// there is an earlier run, or if the manifests differ (naming the first value that does), FormatError for a damaged
   /// line other than a last one that was cut off, which is dropped, and Error if a file cannot be written.
   RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start = RunStart::fresh);
 
@@ -165,15 +165,14 @@ inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const
   const nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
   const nlohmann::json now = manifest;
   if (before == now) return;
-  const auto value = [](const nlohmann::json& object, const std::string& key) {
-    return object.is_object() && object.contains(key) ? object.at(key).dump() : std::string("nothing");
+  if (!before.is_object()) throw FormatError(file.name(), "expected an object");
+  const nlohmann::json change = nlohmann::json::diff(before, now).front();
+  const auto key = change["path"].get<std::string>();
+  const auto value = [at = nlohmann::json::json_pointer(key)](const nlohmann::json& object) {
+    return object.contains(at) ? object.at(at).dump() : std::string("nothing");
   };
-  nlohmann::json keys = now;
-  if (before.is_object()) keys.update(before);
-  for (const auto& [key, ignored] : keys.items())
-    if (value(before, key) != value(now, key))
-      throw ArgumentError(path_.string() + ": cannot be resumed, '" + key + "' was " + value(before, key) +
-                          " and is now " + value(now, key));
+  throw ArgumentError(path_.string() + ": cannot be resumed, '" + key.substr(1) + "' was " + value(before) +
+                      " and is now " + value(now));
 }
 
 inline void RunLog::load(const std::filesystem::path& path) {
