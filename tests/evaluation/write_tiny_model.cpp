@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 // Writes a tiny model with room for the published prompts in bytes, which the Python tests run `evaluate` on.
-#define DOCTEST_CONFIG_DISABLE  // the fixture checks things; this is no test
+#define DOCTEST_CONFIG_IMPLEMENT  // what the fixture checks with; this is no test
 #include "generation/cli_fixture.hpp"
 
 int main(int argc, char** argv) {
