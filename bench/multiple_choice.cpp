@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What computing shared beginnings once saves on TruthfulQA's multiple choice, in seconds per question:
+//   bench_multiple_choice MODEL TruthfulQA.csv [QUESTIONS]
+// `every answer` computes prompt and answer anew for each answer, `every question` the prompt once per question, and
+// `once` the few-shot preamble once in all, as `evaluate` does. Each question runs all three in turn, so that the ratio
+// holds on a machine that is busy with other work. The first question, which computes the preamble, counts.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/data_sets.hpp"
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/score.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "activation_trace/tokenizer/load_tokenizer.hpp"
+
+namespace {
+
+using namespace activation_trace;
+
+struct Mode {
+  const char* name;
+  ScoreOptions options;
+};
+
+std::vector<TokenId> common_start(const Tokenizer& tokenizer) {
+  std::vector<TokenId> common = tokenizer.encode_prompt(truthfulqa_prompt("What"));
+  const std::vector<TokenId> other = tokenizer.encode_prompt(truthfulqa_prompt("1"));
+  common.erase(std::mismatch(common.begin(), common.end(), other.begin(), other.end()).first, common.end());
+  return common;
+}
+
+template <class F>
+double seconds(const F& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void run(const std::string& path, const std::string& data, std::size_t count) {
+  const Checkpoint checkpoint = load_llama(path);
+  const Tokenizer tokenizer = load_tokenizer(path);
+  std::vector<TruthfulQuestion> questions = read_truthfulqa(data);
+  questions.resize(std::min(count, questions.size()));
+  ThreadPool pool(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512, .sequences = 8}, pool);
+  const Index blocks = checkpoint.config.layers;
+  const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
+  const std::vector<Mode> modes{
+      {"baseline", {.mode = DecodingMode::baseline}},
+      {"dola", {.mode = DecodingMode::dola, .candidate_layers = layers}},
+      {"activation", {}},
+      {"activation_dola", {.mode = DecodingMode::activation_dola, .candidate_layers = layers}}};
+  std::printf("%zu questions         every answer  every question      once   ratio   largest difference\n",
+              questions.size());
+  for (const Mode& mode : modes) {
+    PrefixCache prefix(common_start(tokenizer));
+    ScoreOptions cached = mode.options;
+    cached.prefix = &prefix;
+    double times[3] = {};
+    double difference = 0;
+    for (const TruthfulQuestion& q : questions) {
+      std::vector<std::string> answers;
+      for (const auto* texts : {&q.correct, &q.incorrect})
+        for (const std::string& text : *texts) answers.push_back(truthfulqa_continuation(text));
+      const std::string prompt = truthfulqa_prompt(q.question);
+      std::vector<ContinuationScore> anew;
+      std::vector<ContinuationScore> once;
+      times[0] += seconds([&] {
+        for (const std::string& answer : answers)
+          anew.push_back(score_text(model, tokenizer, prompt, std::span(&answer, 1), mode.options).front());
+      });
+      times[1] += seconds([&] { score_text(model, tokenizer, prompt, answers, mode.options); });
+      // The two before have overwritten what the sequences began with: brought back, as nobody does in between there.
+      if (&q != &questions.front())
+        for (Index s = 0; s < model.sequences(); ++s) prefix.enter(model, s, {}, 512);
+      times[2] += seconds([&] { once = score_text(model, tokenizer, prompt, answers, cached); });
+      for (std::size_t i = 0; i < answers.size(); ++i)
+        difference = std::max(difference, std::abs(anew[i].score - once[i].score));
+    }
+    for (double& time : times) time /= static_cast<double>(questions.size());
+    std::printf("%-20s %13.3f %15.3f %9.3f %7.1f %20.1e\n", mode.name, times[0], times[1], times[2],
+                times[0] / times[2], difference);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc < 3) return std::fputs("usage: bench_multiple_choice MODEL TruthfulQA.csv [QUESTIONS]\n", stderr), 2;
+  run(argv[1], argv[2], argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 20);
+  return 0;
+} catch (const std::exception& e) {
+  return std::fprintf(stderr, "bench_multiple_choice: %s\n", e.what()), 1;
+}
