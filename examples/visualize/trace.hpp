@@ -107,7 +107,6 @@ class TraceLine {
     }
     std::get<Trace>(report.pictures[static_cast<std::size_t>(found - modes.begin())]).steps.push_back(line.step());
   }
-  if (report.pictures.empty()) throw FormatError(path, "it has no steps");
   return report;
 }
 

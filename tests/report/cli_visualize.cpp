@@ -113,7 +113,8 @@ TEST_CASE_FIXTURE(VisualizeFixture, "A trace of generate, and what is wrong with
     fails(run({"trace", path("wrong.jsonl")}), 1, names);
   };
   const std::string line = test::read_text(path("t.jsonl")).substr(0, test::read_text(path("t.jsonl")).find('\n') + 1);
-  wrong("", {"no steps"});
+  wrong("", {"wrong.jsonl", "is empty"});
+  wrong("\n", {"wrong.jsonl:1", "expected a JSON object"});
   wrong(line + "{\n", {"wrong.jsonl:2", "expected a JSON object"});
   wrong("{\"mode\": 3}\n", {"wrong.jsonl:1", "'mode'"});
   wrong("{\"mode\": \"x\", \"id\": 1}\n", {"wrong.jsonl:1", "'piece'"});
@@ -142,7 +143,10 @@ TEST_CASE_FIXTURE(VisualizeFixture, "AUROC by layer is that of the answers' numb
   test::write_file(path("q.csv"),
                    "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\r\n"
                    "A,B,Who?,he,he; the cat,x; it,s\r\nA,B,What?,it,it,he; a; b,s\r\nA,B,Why?,so,so; no,yes,s\r\n");
-  const Finished result = run({"auroc", "-m", model, "--data-path", path("q.csv"), "-c", "512", "--resamples", "50",
+  LlamaConfig config = test::tiny_llama_config();
+  config.max_context = 2048;  // the demonstrations, a byte a token
+  test::write_file(path("wide.gguf"), test::tiny_gguf(test::TinyLlama({.config = config})).bytes());
+  const Finished result = run({"auroc", "-m", path("wide.gguf"), "--data-path", path("q.csv"), "--resamples", "50",
                                "--answers", path("answers.jsonl"), "-o", path("auroc.json")});
   CAPTURE(result.err);
   REQUIRE(result.code == 0);
