@@ -4,9 +4,9 @@
 the programs `score` and `generate` on prompts written down here, sums, metrics and hashes against Python. Then what it
 says of bad input.
 
-    python3 check_tasks.py EVALUATE SCORE GENERATE MODEL
+    python3 check_tasks.py EVALUATE SCORE GENERATE MODEL [MODE...]
 
-MODEL should be a tiny one. Nothing but Python is needed.
+MODEL should be a tiny one; without a MODE, all are run. Nothing but Python is needed.
 """
 
 import csv
@@ -246,7 +246,7 @@ def check_bad_input(program, folder):
 
 
 def main():
-    evaluate, score, generate, model = sys.argv[1:5]
+    evaluate, score, generate, model, *modes = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write_more_data(folder)
@@ -254,7 +254,8 @@ def main():
                  "truthfulqa-mc": "TruthfulQA.csv", "truthfulqa-gen": "TruthfulQA.csv", "factor": "wiki_factor.csv",
                  "known-facts": "known_1000.json"}
         for task, file in files.items():
-            for mode, options in MODES.items():
+            for mode in modes or MODES:
+                options = MODES[mode]
                 output = folder / f"{task}_{mode}.jsonl"
                 done = Program(evaluate, model, folder, options).run(task, output, "--decoding-mode", mode)
                 require(done.returncode == 0, task, mode, done.stderr)
