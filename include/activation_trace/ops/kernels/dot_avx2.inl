@@ -3,86 +3,14 @@
 
 // A few rows of x times rows of w, dequantised in registers with 256-bit vectors. Also used on processors with
 // AVX-512: at these rates memory is the limit, not the width. A row of w is decoded once for up to dot_group rows of
-// x, and each of them is summed in the same order as alone.
-//
-// Four- to six-bit quanta are not unpacked into a lane each (widen, convert, multiply: 4 to 5 instructions for 8
-// weights). 32-bit lanes are masked where the quantum lies and converted as they are, quantum * 2^k, and x has been
-// multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
-// Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
+// x, and each of them is summed in the same order as alone. Four- to six-bit quanta meet x as arrange_avx2.inl has
+// brought it.
 
 /// Rows of x that share a row of w in registers.
 template <class T>
 constexpr Index dot_group = 5;
 template <>
 inline constexpr Index dot_group<Q8_0Block> = 9;
-
-// Elements of `arranged` after the x values: what offsets are multiplied by.
-//   q4_0, q4_1: per pair of blocks 64 x, later 4 sums; an odd last pair is filled up with zeros
-//   q4_k, q5_k: per 32 elements 32 x, later 1 sum;  q6_k: per 32 elements 32 x, later 2 sums of 16
-inline Index arranged_size(DType dtype, Index cols) {
-  switch (dtype) {
-    case DType::q4_0:
-    case DType::q4_1: return (cols + 63) / 64 * 68;
-    case DType::q4_k:
-    case DType::q5_k: return cols + cols / 32;
-    case DType::q6_k: return cols + cols / 16;
-    default: return 0;
-  }
-}
-
-/// The sum of 16 neighbours.
-inline float sum16(const float* x) { return sum(load(x) + load(x + 8)); }
-
-/// out[b][i] = x[4 i + b] * factors[b] for b < 4, i < 4: bytes of a lane become vectors of their own.
-inline void arrange16(const float* x, const float (&factors)[4], float* out, Index out_stride) {
-  __m128 rows[4] = {_mm_loadu_ps(x), _mm_loadu_ps(x + 4), _mm_loadu_ps(x + 8), _mm_loadu_ps(x + 12)};
-  _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
-  for (Index b = 0; b < 4; ++b) _mm_storeu_ps(out + b * out_stride, _mm_mul_ps(rows[b], _mm_set1_ps(factors[b])));
-}
-
-inline void arrange_nibble_blocks(const float* x, Index cols, bool has_offset, float* out) {
-  constexpr float low[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
-  constexpr float high[4] = {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f};  // the last is shifted down, not masked
-  const Index pairs = (cols + 63) / 64;
-  float* sums = out + pairs * 64;
-  std::fill(cols % 64 == 0 ? sums : out + (pairs - 1) * 64, sums + pairs * 4, 0.0f);
-  for (Index block = 0; block < cols / 32; ++block, x += 32) {
-    float* to = out + block / 2 * 64 + block % 2 * 4;
-    arrange16(x, low, to, 16);
-    arrange16(x + 16, high, to + 8, 16);
-    const float total = sum16(x) + sum16(x + 16);
-    // Multiplied with (d, m) of q4_1 or (d, 0) of q4_0, whose quanta are 0..15 for -8..7.
-    sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : -8.0f * total;
-  }
-}
-
-inline void arrange_bytes(const float* x, Index cols, Index sums_per_group, float* out) {
-  constexpr float factors[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
-  float* sums = out + cols;
-  for (Index group = 0; group < cols / 32; ++group, x += 32, out += 32) {
-    arrange16(x, factors, out, 8);
-    arrange16(x + 16, factors, out + 4, 8);
-    const float first = sum16(x);
-    const float second = sum16(x + 16);
-    if (sums_per_group == 1) {
-      *sums++ = first + second;
-    } else {
-      *sums++ = first;
-      *sums++ = second;
-    }
-  }
-}
-
-inline void arrange(DType dtype, const float* x, Index cols, float* out) {
-  switch (dtype) {
-    case DType::q4_0: return arrange_nibble_blocks(x, cols, false, out);
-    case DType::q4_1: return arrange_nibble_blocks(x, cols, true, out);
-    case DType::q4_k:
-    case DType::q5_k: return arrange_bytes(x, cols, 1, out);
-    case DType::q6_k: return arrange_bytes(x, cols, 2, out);
-    default: return;
-  }
-}
 
 [[gnu::always_inline]] inline __m256i load_bytes(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -363,10 +291,10 @@ inline void dot_group_rows(const std::byte* w, Index row_bytes, Index rows, Inde
   }
 }
 
-/// The same for any n <= dot_group.
+/// The same for any count <= dot_group.
 template <class T, Index n = dot_group<T>>
-inline void dot_group_rows(Index count, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                           Index x_stride, float* y, Index y_stride) {
+inline void dot_some_rows(Index count, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                          Index x_stride, float* y, Index y_stride) {
   if (count == n) {
     if constexpr (std::is_same_v<T, Q8_0Block>)
       dot_q8_0_rows<n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
@@ -374,7 +302,7 @@ inline void dot_group_rows(Index count, const std::byte* w, Index row_bytes, Ind
       dot_group_rows<T, n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
     return;
   }
-  if constexpr (n > 1) dot_group_rows<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+  if constexpr (n > 1) dot_some_rows<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
 }
 
 template <class T>
@@ -386,8 +314,8 @@ inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index c
     const Index count = std::min(block, rows - r);
     for (Index g = 0, i = 0; g < groups; ++g) {  // of equal size: nine rows in groups of five are five and four
       const Index size = (n - i + groups - g - 1) / (groups - g);
-      dot_group_rows<T>(size, w + r * row_bytes, row_bytes, count, cols, x + i * x_stride, x_stride,
-                        y + i * y_stride + r, y_stride);
+      dot_some_rows<T>(size, w + r * row_bytes, row_bytes, count, cols, x + i * x_stride, x_stride,
+                       y + i * y_stride + r, y_stride);
       i += size;
     }
   }

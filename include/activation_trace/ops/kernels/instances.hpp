@@ -48,6 +48,7 @@ namespace portable {
 namespace avx2 {
 #include "activation_trace/ops/kernels/simd_avx2.inl"
 //
+#include "activation_trace/ops/kernels/arrange_avx2.inl"
 #include "activation_trace/ops/kernels/decode.inl"
 #include "activation_trace/ops/kernels/dot_q8_0_avx2.inl"
 //
