@@ -22,13 +22,9 @@ import pathlib
 import sys
 
 import answer_metrics
+import published_prompts
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
-
-FEW_SHOT = (
-    "Q: Who was President when the first Peanuts cartoon was published?\nA: Harry Truman\n\n"
-    "Q: Where in England was Dame Judi Dench born?\nA: York\n\n"
-)
 
 
 def questions(task, path):
@@ -41,12 +37,6 @@ def questions(task, path):
         if task == "nq":
             return [(r["question"], r["answer"]) for r in map(json.loads, file)]
         return [(r["question"], [r["answer"]]) for r in json.load(file)]
-
-
-def prompt_of(question, style):
-    if style == "zero_shot":
-        return f"Answer the following question concisely.\nQ:{question}\nA:"
-    return f"{FEW_SHOT}Q: {question}\nA: "
 
 
 def answer_of(text):
@@ -73,7 +63,7 @@ def check_metrics(records, data, fail):
 
 def check_tokens(records, tokenizer, style, fail):
     for sample, record in records.items():
-        length = len(tokenizer.encode(prompt_of(record["question"], style)).ids)
+        length = len(tokenizer.encode(published_prompts.knowledge_qa(record["question"], style)).ids)
         if record["prompt_tokens"] != length:
             fail(sample, f"{record['prompt_tokens']} prompt tokens, expected {length}")
         text = tokenizer.decode(record["tokens"], skip_special_tokens=True)
@@ -95,7 +85,7 @@ def check_decoding(records, model, tokenizer, options, fail):
     )
     tokens = 0
     for sample, record in records.items():
-        ids = tokenizer.encode(prompt_of(record["question"], options["prompt_style"])).ids
+        ids = tokenizer.encode(published_prompts.knowledge_qa(record["question"], options["prompt_style"])).ids
         [steps] = dm.decode(model, None, ids, [run], len(record["tokens"]))
         for place, (step, token) in enumerate(zip(steps, record["tokens"])):
             if step.token != token:

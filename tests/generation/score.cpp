@@ -260,9 +260,8 @@ class Engine {
   Llama& llama_;
 };
 
-}  // namespace
-
-TEST_CASE("Every mode of scoring is its definition, computed in double") {
+/// The prompt with each answer, and what a forward pass in double makes of it.
+std::pair<std::vector<Ids>, std::vector<reference::ForwardResult>> computed_in_double() {
   std::vector<Ids> sequences;
   std::vector<reference::ForwardResult> states;
   for (const Ids& answer : answers) {
@@ -270,6 +269,13 @@ TEST_CASE("Every mode of scoring is its definition, computed in double") {
     sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
     states.push_back(reference::forward(tiny().config(), tiny().weights(), sequences.back()));
   }
+  return {std::move(sequences), std::move(states)};
+}
+
+}  // namespace
+
+TEST_CASE("Every mode of scoring is its definition, computed in double") {
+  const auto [sequences, states] = computed_in_double();
   std::set<Index> chosen;
   bool filtered = false;
   bool plausible = false;
@@ -436,13 +442,7 @@ TEST_CASE("What a prefix costs") {
 }
 
 TEST_CASE("Entropies of all layers are those of one layer after the other, and their definition") {
-  std::vector<Ids> sequences;
-  std::vector<reference::ForwardResult> states;
-  for (const Ids& answer : answers) {
-    sequences.push_back(prompt);
-    sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
-    states.push_back(reference::forward(tiny().config(), tiny().weights(), sequences.back()));
-  }
+  const auto [sequences, states] = computed_in_double();
   const auto length = static_cast<Index>(prompt.size());
   for (const std::string name :
        {"activation", "activation, prompt", "activation, answer cut", "activation, normalised", "activation_dola"}) {

@@ -103,7 +103,7 @@ TEST_CASE("What does not fit together is refused by name") {
   CHECK_THROWS_AS(chart.validate(), ArgumentError);
 }
 
-TEST_CASE("A terminal shows the same in 24-bit colours, in 256 and without, and never a line that is too long") {
+TEST_CASE("A terminal shows the same in 24-bit colours, in 256 and without") {
   const Report report = test::sample_report();
   for (const std::size_t width : {40, 80, 200}) {
     const std::string none = to_terminal(report, {.colors = TerminalColors::none, .width = width});
