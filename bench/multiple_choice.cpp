@@ -32,13 +32,6 @@ struct Mode {
   ScoreOptions options;
 };
 
-std::vector<TokenId> common_start(const Tokenizer& tokenizer) {
-  std::vector<TokenId> common = tokenizer.encode_prompt(truthfulqa_prompt("What"));
-  const std::vector<TokenId> other = tokenizer.encode_prompt(truthfulqa_prompt("1"));
-  common.erase(std::mismatch(common.begin(), common.end(), other.begin(), other.end()).first, common.end());
-  return common;
-}
-
 template <class F>
 double seconds(const F& f) {
   const auto start = std::chrono::steady_clock::now();
@@ -62,16 +55,16 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
       {"activation_dola", {.mode = DecodingMode::activation_dola, .candidate_layers = layers}}};
   std::printf("%zu questions         every answer  every question      once   ratio   largest difference\n",
               questions.size());
+  const std::vector<std::vector<TokenId>> ends{tokenizer.encode_prompt(truthfulqa_prompt("What")),
+                                               tokenizer.encode_prompt(truthfulqa_prompt("1"))};
   for (const Mode& mode : modes) {
-    PrefixCache prefix(common_start(tokenizer));
+    PrefixCache prefix(common_prefix(ends));
     ScoreOptions cached = mode.options;
     cached.prefix = &prefix;
     double times[3] = {};
     double difference = 0;
     for (const TruthfulQuestion& q : questions) {
-      std::vector<std::string> answers;
-      for (const auto* texts : {&q.correct, &q.incorrect})
-        for (const std::string& text : *texts) answers.push_back(truthfulqa_continuation(text));
+      const std::vector<std::string> answers = truthfulqa_continuations(q.correct, q.incorrect);
       const std::string prompt = truthfulqa_prompt(q.question);
       std::vector<ContinuationScore> anew;
       std::vector<ContinuationScore> once;

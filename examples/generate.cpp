@@ -187,7 +187,7 @@ class Session {
 
   static void print(const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+    flush_output();
   }
 
   [[nodiscard]] std::string piece_of(TokenId id) const {

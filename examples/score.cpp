@@ -43,7 +43,7 @@ void print_table(const ScoreSettings& settings, const std::vector<Scores>& colum
     }
     std::printf("\n");
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  flush_output();
 }
 
 nlohmann::ordered_json as_json(const std::string& mode, const std::string& answer, const ContinuationScore& score,

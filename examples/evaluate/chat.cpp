@@ -54,35 +54,22 @@ std::vector<ChatQuestion> read_questions(const std::string& path) {
   return questions;
 }
 
-GenerationOptions generation_options(const ChatSettings& s, const Engine& engine) {
+GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
   const ScoreColumn column{std::string(name(s.mode)), s.mode};
   const ScoreOptions o = score_options(s.scoring, column, engine.checkpoint());
-  GenerationOptions generation{.decoding_mode = o.mode,
-                               .alpha = o.alpha,
-                               .info_layer = o.info_layer,
-                               .relative_top = o.relative_top,
-                               .min_tokens_to_keep = o.min_tokens_to_keep,
-                               .repetition_penalty = s.repetition_penalty,
-                               .max_new_tokens = s.max_new_tokens,
-                               .eos = engine.end_tokens(),
-                               .stop = {"### Human:"},
-                               .context = o.span,
-                               .final_norm = o.final_norm,
-                               .prefill_piece = o.prefill_piece,
-                               .mature_layer = o.mature_layer,
-                               .candidate_layers = o.candidate_layers,
-                               .divergence = o.divergence};
+  GenerationOptions generation = generation_options(o);
+  generation.repetition_penalty = s.repetition_penalty;
+  generation.max_new_tokens = s.max_new_tokens;
+  generation.eos = engine.end_tokens();
+  generation.stop = {"### Human:"};
   if (s.sampling.temperature > 0) generation.sampling = s.sampling;
   return generation;
 }
 
 Json manifest_of(const ChatSettings& s, const GenerationOptions& g) {
-  const auto content = [](const std::string& path) {
-    return sha256(activation_trace::detail::text_of(MappedFile::open(path).bytes()));
-  };
   return {{"task", "chat"},
-          {"model", {{"path", std::filesystem::weakly_canonical(s.scoring.model.path).filename().string()}}},
-          {"data", {{"sha256", content(s.question_file)}}},
+          {"model", {{"path", file_name(s.scoring.model.path)}}},
+          {"data", {{"sha256", sha256_of_file(s.question_file)}}},
           {"options",
            {{"model_id", s.model_id},
             {"decoding_mode", name(g.decoding_mode)},
@@ -109,7 +96,7 @@ int chat(const ChatSettings& s) {
   Progress loading(!quiet);
   loading.note("loading " + s.scoring.model.path);
   Engine engine(s.scoring.model);
-  GenerationOptions options = generation_options(s, engine);
+  GenerationOptions options = chat_options(s, engine);
   const Conversation format = conversation(conversation_format(s.model_id));
 
   std::vector<std::vector<TokenId>> prompts;
@@ -173,7 +160,7 @@ int chat(const ChatSettings& s) {
                     {"answer_id", sha256(s.model_id + '\n' + q.id.dump() + '\n' + text).substr(0, 22)},
                     {"model_id", s.model_id},
                     {"metadata", Json::object()}};
-    answers += line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+    answers += activation_trace::detail::json_text(line) + '\n';
   }
   log.finish();
   write_whole_file(s.answer_file, answers);
@@ -193,13 +180,7 @@ void add_chat_command(CLI::App& app, Command& command) {
   sub->add_option("--answer-file,--answer_file", s->answer_file,
                   "lines {\"question_id\", \"text\", \"answer_id\", \"model_id\", \"metadata\"}")
       ->capture_default_str();
-  add_choice<DecodingMode>(*sub, "--decoding_mode,--decoding-mode", s->mode,
-                           {{"baseline", DecodingMode::baseline},
-                            {"dola", DecodingMode::dola},
-                            {"dola_static", DecodingMode::dola_static},
-                            {"activation", DecodingMode::activation},
-                            {"activation_dola", DecodingMode::activation_dola}},
-                           "what a token's score is (default: baseline)");
+  detail::add_decoding_mode(*sub, s->mode);
   detail::add_weighing_options(*sub, s->scoring, s->raw);
   sub->add_option("--temp,--temperature", s->sampling.temperature, "0: the best token")
       ->capture_default_str()

@@ -131,10 +131,10 @@ void add_compare_command(CLI::App& app, Command& command) {
     command = [settings] {
       const Json comparison = compare(read_run(settings->a), read_run(settings->b));
       if (settings->json)
-        std::printf("%s\n", comparison.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+        std::printf("%s\n", activation_trace::detail::json_text(comparison, 2).c_str());
       else
         print(comparison);
-      if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+      flush_output();
       return 0;
     };
   });

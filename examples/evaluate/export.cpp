@@ -25,10 +25,7 @@ namespace activation_trace::examples {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string text_of(const Json& json, int indent = -1) {
-  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
+using activation_trace::detail::json_text;
 
 /// Of the manifest's options.
 Json option(const FinishedRun& run, const char* key) { return run.manifest["options"].value(key, Json()); }
@@ -39,8 +36,6 @@ std::string model_name(const FinishedRun& run) {
   return model.is_object() && model.contains("path") && model["path"].is_string() ? model["path"].get<std::string>()
                                                                                   : std::string();
 }
-
-bool is_qa(const std::string& task) { return task == "triviaqa" || task == "hotpotqa" || task == "nq"; }
 
 std::string prompt_of(const FinishedRun& run, const Json& record) {
   const std::string question = question_of(record);
@@ -82,7 +77,7 @@ Json sample_line(const FinishedRun& run, Index sample, const Json& record, const
         const std::string number = std::to_string(choices.size());
         arguments["gen_args_" + number] = {{"arg_0", prompt}, {"arg_1", " " + answer.at("text").get<std::string>()}};
         // The harness's second entry says whether greedy decoding gives the answer, which is not computed here.
-        const Json response{text_of(answer.at("score")), "None"};
+        const Json response{json_text(answer.at("score")), "None"};
         responses.push_back(Json::array({response}));
         filtered.push_back(response);
         choices.push_back(answer["text"]);
@@ -92,8 +87,8 @@ Json sample_line(const FinishedRun& run, Index sample, const Json& record, const
     doc["labels"] = std::move(labels);
     target = record["true"].at(record.value("best", std::size_t{0})).at("text");
   } else {
-    target =
-        record.contains("gold") ? Json(text_of(record["gold"])) : doc["correct"].at(doc.value("best", std::size_t{0}));
+    target = record.contains("gold") ? Json(json_text(record["gold"]))
+                                     : doc["correct"].at(doc.value("best", std::size_t{0}));
     arguments["gen_args_0"] = {{"arg_0", prompt}, {"arg_1", generation_settings(run)}};
     responses.push_back(Json::array({record.at("text")}));
     filtered.push_back(record.at("answer"));
@@ -106,7 +101,7 @@ Json sample_line(const FinishedRun& run, Index sample, const Json& record, const
             {"filtered_resps", std::move(filtered)},
             {"filter", "none"},
             {"metrics", Json::array()},
-            {"doc_hash", sha256(text_of(doc, 2))},
+            {"doc_hash", sha256(json_text(doc, 2))},
             {"prompt_hash", sha256(prompt)},
             {"target_hash", sha256(target.get<std::string>())}};
   for (const Measure& measure : measures) {
@@ -152,7 +147,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder)
   for (const auto& [sample, record] : run.records) try {
       const Json line = sample_line(run, sample, record, reported);
       for (const char* hash : {"doc_hash", "prompt_hash", "target_hash"}) hashes += line[hash].get<std::string>();
-      samples += text_of(line) + '\n';
+      samples += json_text(line) + '\n';
     } catch (const std::exception& e) {
       throw FormatError(run.path.string(), "sample " + std::to_string(sample) + ": " + e.what());
     }
@@ -218,7 +213,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder)
   std::filesystem::create_directories(place);
   for (const auto& [name, content] :
        {std::pair("samples_" + task + "_" + date + fraction + ".jsonl", samples),
-        std::pair(std::string("results_") + date + fraction + ".json", text_of(whole, 2) + '\n')}) {
+        std::pair(std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n')}) {
     write_whole_file(place / name, content);
     std::printf("%s\n", (place / name).c_str());
   }
@@ -266,7 +261,7 @@ void export_reference(const FinishedRun& run, const std::filesystem::path& folde
   for (const auto& [name, content] :
        {std::pair(stem + "_results.json", Json{{"error_samples", wrong}, {"correct_samples", right}}),
         std::pair(stem + "_rating.json", rating)}) {
-    write_whole_file(folder / name, text_of(content, 2) + '\n');
+    write_whole_file(folder / name, json_text(content, 2) + '\n');
     std::printf("%s\n", (folder / name).c_str());
   }
 }

@@ -40,9 +40,8 @@ struct FinishedRun {
     throw Error(name + ": the run is not finished; continue it with --resume");
   FinishedRun run{path, {}, read_run_records(path)};
   const MappedFile manifest = MappedFile::open(name + ".manifest.json");
-  static_cast<void>(activation_trace::detail::parse_json(activation_trace::detail::text_of(manifest.bytes()),
-                                                         manifest.name()));  // strict
-  run.manifest = nlohmann::ordered_json::parse(activation_trace::detail::text_of(manifest.bytes()));
+  run.manifest = activation_trace::detail::parse_json<nlohmann::ordered_json>(
+      activation_trace::detail::text_of(manifest.bytes()), manifest.name());
   for (const char* key : {"task", "model", "data", "options"})
     if (!run.manifest.is_object() || !run.manifest.contains(key))
       throw FormatError(manifest.name(), "names no '" + std::string(key) + "'");

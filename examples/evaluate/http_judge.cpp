@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/json.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
 
@@ -64,7 +65,7 @@ class HttpJudge {
       request["prompt"] = prompt;
     }
     const std::string place = prefix_ + (chat ? "/v1/chat/completions" : "/v1/completions");
-    const std::string answer = post(place, request.dump(-1, ' ', false, Json::error_handler_t::replace));
+    const std::string answer = post(place, activation_trace::detail::json_text(request));
     try {
       const Json choice = Json::parse(answer).at("choices").at(0);
       return chat ? reply(choice.at("message").at("content").get<std::string>()) : probability(choice.at("logprobs"));

@@ -24,8 +24,8 @@
 #include "evaluate/finished_run.hpp"
 #include "evaluate/http_judge.hpp"
 #include "evaluate/progress.hpp"
+#include "evaluate/run.hpp"
 #include "evaluate/sha256.hpp"
-#include "evaluate/summary.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
 
@@ -105,8 +105,8 @@ class LocalJudge {
   TokenId yes_ = 0;
 };
 
-Rate rate_by_file(const std::filesystem::path& path, const char* aspect) {
-  return [judgements = read_run_records(path), name = path.string(), aspect](std::span<const Question> questions) {
+Rate rate_by_file(const std::string& name, Records judgements, const char* aspect) {
+  return [judgements = std::move(judgements), name, aspect](std::span<const Question> questions) {
     std::vector<double> result;
     for (const Question& q : questions) {
       const auto found = judgements.find(q.sample);
@@ -129,12 +129,12 @@ Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<con
                 Json& identity) {
   const std::string& model = settings.models[aspect];
   if (!settings.judgements.empty()) {
-    const MappedFile file = MappedFile::open(settings.judgements);
-    identity = {{"judgements", sha256(activation_trace::detail::text_of(file.bytes()))}};
-    const Records records = read_run_records(settings.judgements);
-    const bool rated = std::any_of(records.begin(), records.end(),
-                                   [&](const auto& r) { return r.second.contains(kAspects[aspect].name); });
-    return rated ? rate_by_file(settings.judgements, kAspects[aspect].name) : Rate();
+    const char* name = kAspects[aspect].name;
+    identity = {{"judgements", sha256_of_file(settings.judgements)}};
+    Records records = read_run_records(settings.judgements);
+    const bool rated =
+        std::any_of(records.begin(), records.end(), [&](const auto& r) { return r.second.contains(name); });
+    return rated ? rate_by_file(settings.judgements, std::move(records), name) : Rate();
   }
   if (model.empty()) return nullptr;
   if (!settings.http.url.empty()) {
@@ -148,7 +148,7 @@ Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<con
   }
   ModelSettings local = settings.model;
   local.path = model;
-  identity = {{"model", std::filesystem::weakly_canonical(model).filename().string()}};
+  identity = {{"model", file_name(model)}};
   return [judge = std::make_shared<LocalJudge>(local, questions, settings.parallel)](std::span<const Question> group) {
     return (*judge)(group);
   };
@@ -161,8 +161,7 @@ bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
     for (std::size_t a = 0; a < 2; ++a)
       questions[a].push_back({sample, kAspects[a].prompt(question_of(record), answer_of(record))});
 
-  Json manifest{{"task", "judge"},
-                {"run", sha256(activation_trace::detail::text_of(MappedFile::open(run.path).bytes()))}};
+  Json manifest{{"task", "judge"}, {"run", sha256_of_file(run.path)}};
   std::array<Rate, 2> judges;
   for (std::size_t a = 0; a < 2; ++a) {
     Json identity;
@@ -213,10 +212,7 @@ int judge(JudgeSettings settings) {
     return 1;
   }
   const FinishedRun judged = read_run(settings.run);
-  const Json summary = summarize(judged.manifest, judged.records);
-  write_whole_file(settings.run + ".summary.json", summary.dump(2) + '\n');
-  print_summary(stdout, summary);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  write_summary(settings.run, judged.manifest, judged.records);
   return 0;
 }
 

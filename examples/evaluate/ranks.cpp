@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/json.hpp"
 #ifdef ACTIVATION_TRACE_MPI
 #include <mpi.h>
 #endif
@@ -154,7 +155,7 @@ void Ranks::share(const std::string& run, const NextSamples& next, const Emit& t
   };
   const auto hand_over = [](Index sample, const nlohmann::ordered_json& record) {
     const nlohmann::ordered_json message{{"sample", sample}, {"record", record}};
-    send(0, kRecord, message.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    send(0, kRecord, activation_trace::detail::json_text(message));
   };
   work(ask, hand_over);
 }

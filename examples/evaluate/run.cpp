@@ -18,7 +18,6 @@
 #include "activation_trace/formats/mapped_file.hpp"
 #include "evaluate/progress.hpp"
 #include "evaluate/sha256.hpp"
-#include "evaluate/summary.hpp"
 #include "support/interrupt.hpp"
 
 namespace activation_trace::examples {
@@ -26,11 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-std::string sha256_of_file(const fs::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  return sha256(activation_trace::detail::text_of(file.bytes()));
-}
 
 /// Of a model's folder: of its files' names and hashes, as sha256sum prints them.
 std::string sha256_of_model(const fs::path& path) {
@@ -45,9 +39,6 @@ std::string sha256_of_model(const fs::path& path) {
   for (const auto& [name, hash] : hashes) all += hash + "  " + name + '\n';
   return sha256(all);
 }
-
-/// The last part of a path: the same model has another folder on another machine.
-std::string file_name(const fs::path& path) { return fs::weakly_canonical(path).filename().string(); }
 
 /// Asks for a stop after Ctrl-C.
 class StopOnInterrupt {
@@ -67,22 +58,6 @@ class StopOnInterrupt {
   std::jthread watcher_;
 };
 
-/// Makes room for the longest of the samples.
-void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
-             Index parallel) {
-  const Index given = settings.scoring.model.context;
-  const Index most = given != 0 ? given : engine.checkpoint().config.max_context;
-  Index longest = 1;
-  for (const Index sample : samples) {
-    const Index needed = task.positions(sample);
-    if (needed > most)
-      throw Error("sample " + std::to_string(sample) + " needs a context of " + std::to_string(needed) +
-                  " positions; there are " + std::to_string(most));
-    longest = std::max(longest, needed);
-  }
-  engine.reserve(given != 0 ? given : longest, parallel);
-}
-
 void check_output_path(const fs::path& path) {
   if (fs::exists(path) && !fs::is_regular_file(path))
     throw Error(path.string() + ": is not a regular file, so a run cannot be kept there");
@@ -101,10 +76,22 @@ std::optional<Shard> Shard::parse(std::string_view text) {
   return Shard{*number, *count};
 }
 
-void finish_run(const std::string& output_path, const Json& manifest, RunLog& log) {
-  log.finish();
-  Records records;
-  for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
+void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
+             Index parallel) {
+  const Index given = settings.scoring.model.context;
+  const Index most = given != 0 ? given : engine.checkpoint().config.max_context;
+  Index longest = 1;
+  for (const Index sample : samples) {
+    const Index needed = task.positions(sample);
+    if (needed > most)
+      throw Error("sample " + std::to_string(sample) + " needs a context of " + std::to_string(needed) +
+                  " positions; there are " + std::to_string(most));
+    longest = std::max(longest, needed);
+  }
+  engine.reserve(given != 0 ? given : longest, parallel);
+}
+
+void write_summary(const std::string& output_path, const Json& manifest, const Records& records) {
   Json summary;
   try {
     summary = summarize(manifest, records);
@@ -113,7 +100,14 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
   }
   write_whole_file(output_path + ".summary.json", summary.dump(2) + '\n');
   print_summary(stdout, summary);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  flush_output();
+}
+
+void finish_run(const std::string& output_path, const Json& manifest, RunLog& log) {
+  log.finish();
+  Records records;
+  for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
+  write_summary(output_path, manifest, records);
 }
 
 Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {

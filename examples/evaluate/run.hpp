@@ -4,12 +4,14 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
 #include "evaluate/ranks.hpp"
+#include "evaluate/summary.hpp"
 #include "evaluate/task.hpp"
 
 namespace activation_trace::examples {
@@ -40,6 +42,13 @@ struct RunSettings {
 /// Runs the samples of a task that are not in the log yet, on all ranks. Returns 0 when the log is complete, 1 after
 /// Ctrl-C.
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks);
+
+/// Makes room for the longest of the samples. Throws Error naming one that is too long.
+void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
+             Index parallel);
+
+/// Writes OUT.summary.json and prints it. Throws Error for records without what the task needs.
+void write_summary(const std::string& output_path, const nlohmann::ordered_json& manifest, const Records& records);
 
 /// Writes a complete log's results and their summary, which it prints.
 void finish_run(const std::string& output_path, const nlohmann::ordered_json& manifest, RunLog& log);

@@ -5,10 +5,12 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
 
 namespace activation_trace::examples {
 
@@ -24,6 +26,16 @@ namespace activation_trace::examples {
     text += "0123456789abcdef"[digest[i] & 15];
   }
   return text;
+}
+
+[[nodiscard]] inline std::string sha256_of_file(const std::filesystem::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  return sha256(activation_trace::detail::text_of(file.bytes()));
+}
+
+/// The last part of a path: the same model has another folder on another machine.
+[[nodiscard]] inline std::string file_name(const std::filesystem::path& path) {
+  return std::filesystem::weakly_canonical(path).filename().string();
 }
 
 }  // namespace activation_trace::examples

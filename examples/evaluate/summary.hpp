@@ -60,6 +60,11 @@ struct Measure {
   return std::isfinite(total) ? std::optional(total) : std::nullopt;
 }
 
+/// Whether a task's questions are answered freely and rated by EM and F1.
+[[nodiscard]] inline bool is_qa(std::string_view task) {
+  return task == "triviaqa" || task == "hotpotqa" || task == "nq";
+}
+
 /// Whether every record has the judgement `key`.
 [[nodiscard]] inline bool is_judged(const Records& records, const char* key) {
   return !records.empty() &&
@@ -68,8 +73,7 @@ struct Measure {
 
 /// What is reported of a task's records, the headline first. Throws ArgumentError for a task that is not known.
 [[nodiscard]] inline std::vector<Measure> measures(const std::string& task, const Records& records) {
-  if (task == "triviaqa" || task == "hotpotqa" || task == "nq")
-    return {{"em", value_of("em")}, {"strict_em", value_of("strict_em")}, {"f1", value_of("f1")}};
+  if (is_qa(task)) return {{"em", value_of("em")}, {"strict_em", value_of("strict_em")}, {"f1", value_of("f1")}};
   if (task == "truthfulqa-mc") return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}};
   if (task == "known-facts")
     return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}, {"em", value_of("em")}};

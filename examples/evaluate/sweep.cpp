@@ -118,15 +118,11 @@ class Sweep : public Task {
         layers_(choose_layers(settings.layers, engine.checkpoint().config.layers)) {
     const ScoreColumn column{"activation", DecodingMode::activation};
     score_ = score_options(settings_.scoring, column, engine.checkpoint());
-    generation_ = {.relative_top = score_.relative_top,
-                   .min_tokens_to_keep = score_.min_tokens_to_keep,
-                   .repetition_penalty = settings_.repetition_penalty,
-                   .max_new_tokens = settings_.max_new_tokens,
-                   .eos = engine.end_tokens(),
-                   .stop = {std::string(kNextQuestion)},
-                   .context = score_.span,
-                   .final_norm = score_.final_norm,
-                   .prefill_piece = score_.prefill_piece};
+    generation_ = generation_options(score_);
+    generation_.repetition_penalty = settings_.repetition_penalty;
+    generation_.max_new_tokens = settings_.max_new_tokens;
+    generation_.eos = engine.end_tokens();
+    generation_.stop = {std::string(kNextQuestion)};
     for (const double alpha : alphas_)
       for (const Index layer : layers_) points_.push_back({static_cast<float>(alpha), layer});
   }
@@ -179,12 +175,7 @@ class Sweep : public Task {
  private:
   [[nodiscard]] const SweepQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
 
-  static Texts continuations(const SweepQuestion& q) {
-    Texts all;
-    for (const Texts* texts : {&q.correct, &q.incorrect})
-      for (const std::string& text : *texts) all.push_back(truthfulqa_continuation(text));
-    return all;
-  }
+  static Texts continuations(const SweepQuestion& q) { return truthfulqa_continuations(q.correct, q.incorrect); }
 
   /// [alphas][layers] of what value(point) says.
   template <class Value>
@@ -295,7 +286,7 @@ void write_grid(const std::string& output_path, const Json& grid) {
       std::printf("\n");
     }
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  flush_output();
 }
 
 int sweep(SweepSettings s) {
@@ -311,10 +302,9 @@ int sweep(SweepSettings s) {
   manifest["task"] = "sweep " + s.name;
   RunLog log(s.output_path, manifest, s.resume ? RunStart::resume : RunStart::fresh);
 
-  Index longest = 1;
-  for (Index sample = 0; sample < samples; ++sample) longest = std::max(longest, task.positions(sample));
-  const Index context = s.task.scoring.model.context;
-  engine.reserve(context != 0 ? context : longest, s.parallel);
+  std::vector<Index> all(static_cast<std::size_t>(samples));
+  std::iota(all.begin(), all.end(), Index{0});
+  reserve(engine, task, all, s.task, s.parallel);
   loading.clear();
 
   catch_interrupt();
@@ -323,8 +313,8 @@ int sweep(SweepSettings s) {
     log.append(sample, std::move(record));
     progress.advance();
   };
-  for (Index sample = 0; sample < samples && interrupted == 0; ++sample)
-    if (!log.has(sample)) task.run(std::span(&sample, 1), take, {});
+  for (const Index sample : all)
+    if (interrupted == 0 && !log.has(sample)) task.run(std::span(&sample, 1), take, {});
   progress.clear();
   if (log.size() != samples) {
     std::fprintf(stderr, "evaluate: interrupted after %td of %td samples; --resume goes on from there\n", log.size(),
@@ -372,9 +362,7 @@ void add_sweep_command(CLI::App& app, Command& command) {
   s->task.repetition_penalty = 0;
   sub->add_option("--repetition_penalty,--repetition-penalty", s->task.repetition_penalty, "1: none (default: 1.2)")
       ->check(positive_number());
-  add_choice<PromptStyle>(*sub, "--prompt_style,--prompt-style", s->task.prompt_style,
-                          {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
-                          "two demonstrations (default), or a line of instruction");
+  add_prompt_style(*sub, s->task.prompt_style);
   sub->callback([s, &command] {
     const auto tasks = all_tasks();
     s->task.traits = *std::find_if(tasks.begin(), tasks.end(), [&](const TaskTraits& t) { return s->name == t.name; });

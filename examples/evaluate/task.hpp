@@ -66,6 +66,13 @@ struct TaskSettings {
 /// missing file, saying where to get it.
 [[nodiscard]] std::filesystem::path data_file(const TaskSettings& settings);
 
+/// --prompt_style of the questions that are answered freely.
+inline void add_prompt_style(CLI::App& app, PromptStyle& style) {
+  add_choice<PromptStyle>(app, "--prompt_style,--prompt-style", style,
+                          {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
+                          "two demonstrations (default), or a line of instruction");
+}
+
 /// Puts the data set to a model, which must outlive the task.
 using MakeTask = std::function<std::unique_ptr<Task>(Engine& engine)>;
 

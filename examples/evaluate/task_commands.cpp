@@ -52,13 +52,7 @@ void add_run_options(CLI::App& app, TaskCommandLine& line) {
 }
 
 void add_mode_options(CLI::App& app, TaskCommandLine& line) {
-  add_choice<DecodingMode>(app, "--decoding_mode,--decoding-mode", line.mode,
-                           {{"baseline", DecodingMode::baseline},
-                            {"dola", DecodingMode::dola},
-                            {"dola_static", DecodingMode::dola_static},
-                            {"activation", DecodingMode::activation},
-                            {"activation_dola", DecodingMode::activation_dola}},
-                           "what a token's score is (default: activation)");
+  detail::add_decoding_mode(app, line.mode);
   add_choice<DecodingStrategy>(
       app, "--decoding_strategy,--decoding-strategy", line.strategy,
       {{"entropy", DecodingStrategy::entropy}, {"single_entropy", DecodingStrategy::single_entropy}},
@@ -139,10 +133,7 @@ void add_task_commands(CLI::App& app, Command& command, Ranks& ranks) {
     line->task.scoring.model.threads = ranks.threads();
     add_run_options(*sub, *line);
     add_mode_options(*sub, *line);
-    if (traits.kind == TaskKind::triviaqa || traits.kind == TaskKind::hotpotqa || traits.kind == TaskKind::nq)
-      add_choice<PromptStyle>(*sub, "--prompt_style,--prompt-style", line->task.prompt_style,
-                              {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
-                              "two demonstrations (default), or a line of instruction");
+    if (is_qa(traits.name)) add_prompt_style(*sub, line->task.prompt_style);
     sub->callback([line, sub, &command, &ranks] { command = [line, sub, &ranks] { return run(*line, *sub, ranks); }; });
   }
 }

@@ -58,12 +58,10 @@ Json number_or_null(const std::optional<Index>& x) { return x ? Json(*x) : Json(
 /// depend on which others there are. A question that is tokenised otherwise does without.
 template <class Prompt>
 std::vector<TokenId> common_start(const Engine& engine, const Prompt& prompt) {
-  std::vector<TokenId> common = engine.encode(prompt("What"));
-  for (const char* question : {"Is", "the", "1", "\"", "\u00c9t\u00e9"}) {
-    const std::vector<TokenId> ids = engine.encode(prompt(question));
-    common.erase(std::mismatch(common.begin(), common.end(), ids.begin(), ids.end()).first, common.end());
-  }
-  return common;
+  std::vector<std::vector<TokenId>> prompts;
+  for (const char* question : {"What", "Is", "the", "1", "\"", "\u00c9t\u00e9"})
+    prompts.push_back(engine.encode(prompt(question)));
+  return common_prefix(prompts);
 }
 
 /// What all tasks have: a mode, and how it generates and scores.
@@ -81,24 +79,11 @@ class ModelTask : public Task {
     score_.recording = Recording::always;                        // the detector's signal, in every mode
     score_.prefix = &prefix_;
     score_.validate();
-    generation_ = {.decoding_mode = score_.mode,
-                   .alpha = score_.alpha,
-                   .info_layer = score_.info_layer,
-                   .relative_top = score_.relative_top,
-                   .min_tokens_to_keep = score_.min_tokens_to_keep,
-                   .repetition_penalty = settings.repetition_penalty,
-                   .max_new_tokens = settings.max_new_tokens,
-                   .eos = engine.end_tokens(),
-                   .stop = {std::string(kNextQuestion)},
-                   .context = score_.span,
-                   .final_norm = score_.final_norm,
-                   .prefill_piece = score_.prefill_piece,
-                   .recording = Recording::always,
-                   .strategy = score_.strategy,
-                   .mature_layer = score_.mature_layer,
-                   .candidate_layers = score_.candidate_layers,
-                   .divergence = score_.divergence,
-                   .prefix = &prefix_};
+    generation_ = generation_options(score_);
+    generation_.repetition_penalty = settings.repetition_penalty;
+    generation_.max_new_tokens = settings.max_new_tokens;
+    generation_.eos = engine.end_tokens();
+    generation_.stop = {std::string(kNextQuestion)};
   }
 
   [[nodiscard]] Json options() const override {
@@ -150,9 +135,11 @@ class ModelTask : public Task {
   [[nodiscard]] Index generated_positions(const std::string& prompt) const {
     return static_cast<Index>(engine_.encode(prompt).size()) + generation_.max_new_tokens;
   }
-  [[nodiscard]] Index scored_positions(const std::string& prompt, const Texts& answers) const {
+  [[nodiscard]] Index scored_positions(const std::string& prompt, const Texts& true_answers,
+                                       const Texts& false_answers) const {
     std::size_t longest = 0;
-    for (const std::string& answer : answers) longest = std::max(longest, engine_.encode(prompt + answer).size());
+    for (const std::string& answer : truthfulqa_continuations(true_answers, false_answers))
+      longest = std::max(longest, engine_.encode(prompt + answer).size());
     return static_cast<Index>(longest);
   }
 
@@ -187,9 +174,7 @@ class ModelTask : public Task {
   /// What multiple choice has to say of a question; none if a stop was asked for before all answers were scored.
   [[nodiscard]] std::optional<Json> choose(const std::string& prompt, const Texts& true_answers,
                                            const Texts& false_answers, Index best, const std::stop_token& stop) {
-    Texts continuations;
-    for (const Texts* texts : {&true_answers, &false_answers})
-      for (const std::string& text : *texts) continuations.push_back(truthfulqa_continuation(text));
+    const Texts continuations = truthfulqa_continuations(true_answers, false_answers);
     const std::vector<ContinuationScore> scores = engine_.score(prompt, continuations, score_, {.stop = stop});
     if (scores.size() != continuations.size()) return std::nullopt;
 
@@ -277,10 +262,7 @@ class TruthfulQaChoice : public ModelTask {
   [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
     const TruthfulQuestion& q = at(sample);
-    Texts all;
-    for (const Texts* texts : {&q.correct, &q.incorrect})
-      for (const std::string& text : *texts) all.push_back(truthfulqa_continuation(text));
-    return scored_positions(truthfulqa_prompt(q.question), all);
+    return scored_positions(truthfulqa_prompt(q.question), q.correct, q.incorrect);
   }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
@@ -354,9 +336,7 @@ class Factor : public ModelTask {
   [[nodiscard]] Index size() const override { return static_cast<Index>(items_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
     const FactorItem& item = at(sample);
-    Texts all{truthfulqa_continuation(item.completion)};
-    for (const std::string& text : item.contradictions) all.push_back(truthfulqa_continuation(text));
-    return scored_positions(item.prefix, all);
+    return scored_positions(item.prefix, {item.completion}, item.contradictions);
   }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
@@ -400,8 +380,7 @@ class KnownFacts : public ModelTask {
   [[nodiscard]] Index size() const override { return static_cast<Index>(facts_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
     const auto& [fact, other] = at(sample);
-    const Texts both{truthfulqa_continuation(fact.attribute), truthfulqa_continuation(other)};
-    return std::max(generated_positions(fact.prompt), scored_positions(fact.prompt, both));
+    return std::max(generated_positions(fact.prompt), scored_positions(fact.prompt, {fact.attribute}, {other}));
   }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {

@@ -161,6 +161,11 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, Enum& value,
   return layers;
 }
 
+/// Throws Error if what was printed has not arrived.
+inline void flush_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+}
+
 /// major.minor.patch
 [[nodiscard]] inline std::string version_text() {
   return std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' + std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +

@@ -86,6 +86,17 @@ struct RawScoreSettings {
   Index premature_layer = 0;
 };
 
+/// One of the modes that both generate and score; the default is what `mode` is.
+inline void add_decoding_mode(CLI::App& app, DecodingMode& mode) {
+  add_choice<DecodingMode>(app, "--decoding_mode,--decoding-mode", mode,
+                           {{"baseline", DecodingMode::baseline},
+                            {"dola", DecodingMode::dola},
+                            {"dola_static", DecodingMode::dola_static},
+                            {"activation", DecodingMode::activation},
+                            {"activation_dola", DecodingMode::activation_dola}},
+                           "what a token's score is (default: " + std::string(name(mode)) + ")");
+}
+
 /// What a mode reads and weighs, in scoring and in generation.
 inline void add_weighing_options(CLI::App& app, ScoreSettings& s, RawScoreSettings& raw) {
   ScoreOptions& o = s.options;
@@ -260,6 +271,24 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
   if (column.mode != DecodingMode::activation || column.strategy != DecodingStrategy::entropy)
     o.filter = ScoreFilter::off;
   return o;
+}
+
+/// A generation that weighs what this scoring weighs. Length, penalties and ends are the caller's.
+[[nodiscard]] inline GenerationOptions generation_options(const ScoreOptions& o) {
+  return {.decoding_mode = o.mode,
+          .alpha = o.alpha,
+          .info_layer = o.info_layer,
+          .relative_top = o.relative_top,
+          .min_tokens_to_keep = o.min_tokens_to_keep,
+          .context = o.span,
+          .final_norm = o.final_norm,
+          .prefill_piece = o.prefill_piece,
+          .recording = o.recording,
+          .strategy = o.strategy,
+          .mature_layer = o.mature_layer,
+          .candidate_layers = o.candidate_layers,
+          .divergence = o.divergence,
+          .prefix = o.prefix};
 }
 
 }  // namespace activation_trace::examples

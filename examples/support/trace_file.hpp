@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/json.hpp"
 #include "activation_trace/generation/result.hpp"
 
 namespace activation_trace::examples {
@@ -24,7 +25,7 @@ class JsonLines {
   }
 
   void write(const nlohmann::ordered_json& line) {
-    file_ << line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n' << std::flush;
+    file_ << activation_trace::detail::json_text(line) << '\n' << std::flush;
     check();
   }
 

@@ -58,9 +58,8 @@ struct JudgedQuestion {
   const std::string extension = std::filesystem::path(path).extension().string();
   if (extension == ".csv") {
     for (const TruthfulQuestion& q : read_truthfulqa(path)) {
-      questions.push_back({truthfulqa_prompt(q.question), {}, q.correct.size()});
-      for (const auto* answers : {&q.correct, &q.incorrect})
-        for (const std::string& answer : *answers) questions.back().answers.push_back(truthfulqa_continuation(answer));
+      questions.push_back(
+          {truthfulqa_prompt(q.question), truthfulqa_continuations(q.correct, q.incorrect), q.correct.size()});
     }
   } else if (extension == ".json" || extension == ".jsonl") {
     const std::vector<KnownFact> facts = read_known_facts(path);
@@ -69,7 +68,7 @@ struct JudgedQuestion {
       // A relation may have one attribute only: of its facts nothing is false.
       if (const std::optional<std::string> other = false_attribute(facts, i))
         questions.push_back(
-            {fact.prompt, {truthfulqa_continuation(fact.attribute), truthfulqa_continuation(*other)}, 1});
+            {fact.prompt, truthfulqa_continuations(std::span(&fact.attribute, 1), std::span(&*other, 1)), 1});
     }
   } else {
     throw UsageError("--data-path: expected TruthfulQA's .csv or known facts' .json, got " + path);
@@ -101,18 +100,6 @@ struct JudgedAnswers {
   }
 };
 
-/// The ids that all prompts begin with: the demonstrations of a task.
-[[nodiscard]] inline std::vector<TokenId> common_beginning(const Tokenizer& tokenizer,
-                                                           std::span<const JudgedQuestion> questions) {
-  std::vector<TokenId> common;
-  for (std::size_t i = 0; i < questions.size(); ++i) {
-    const std::vector<TokenId> ids = tokenizer.encode_prompt(questions[i].prompt);
-    if (i == 0) common = ids;
-    common.erase(std::mismatch(common.begin(), common.end(), ids.begin(), ids.end()).first, common.end());
-  }
-  return common;
-}
-
 /// AUROC by layer of low entropy for right answers, beside that of their mean log-probability.
 [[nodiscard]] inline LineChart auroc_chart(const JudgedAnswers& answers, const std::vector<Index>& layers,
                                            Index info_layer, const ResamplingOptions& resampling) {
@@ -125,10 +112,7 @@ struct JudgedAnswers {
                   .mark = "info_layer " + std::to_string(info_layer),
                   .reference_y = 0.5,
                   .reference = "chance"};
-  if (resampling.confidence != 0.95) chart.title = "Right against wrong answers by sharpness: AUROC";
-  std::vector<std::size_t> order(layers.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::sort(order, {}, [&](std::size_t k) { return layers[k]; });
+  const std::vector<std::size_t> order = detail::ascending(layers);
   for (const std::size_t k : order) chart.x.push_back(static_cast<double>(layers[k]));
   const auto curve = [&](const char* name, auto values_at) {
     Curve result{.name = name, .y = {}, .band = {}};
@@ -169,9 +153,12 @@ struct JudgedAnswers {
   const std::size_t count =
       std::min(questions.size(), static_cast<std::size_t>(s.limit.value_or(std::numeric_limits<Index>::max())));
   std::size_t longest = 1;
-  for (std::size_t i = 0; i < count; ++i)
+  std::vector<std::vector<TokenId>> prompts;
+  for (std::size_t i = 0; i < count; ++i) {
+    prompts.push_back(tokenizer.encode_prompt(questions[i].prompt));
     for (const std::string& answer : questions[i].answers)
       longest = std::max(longest, tokenizer.encode_prompt(questions[i].prompt + answer).size());
+  }
   ThreadPool pool(s.model.threads);
   constexpr Index together = 8;  // answers of a question
   Llama model(
@@ -181,7 +168,7 @@ struct JudgedAnswers {
        .max_batch = s.model.batch,
        .sequences = together},
       pool);
-  PrefixCache prefix(common_beginning(tokenizer, std::span(questions).first(count)));
+  PrefixCache prefix(common_prefix(prompts));
   options.prefix = &prefix;
   catch_interrupt();
   JudgedAnswers answers(layers.size());

@@ -28,8 +28,7 @@ namespace activation_trace::examples {
   const auto fail = [&](const std::string& problem) {
     throw FormatError(path, problem + ": expected a grid of alpha and layers, as evaluate sweep writes it");
   };
-  const char* begin = reinterpret_cast<const char*>(file.bytes().data());
-  const auto json = nlohmann::ordered_json::parse(begin, begin + file.bytes().size(), nullptr, false);
+  const auto json = nlohmann::ordered_json::parse(detail::text_of(file.bytes()), nullptr, false);
   if (json.is_discarded()) fail("it is no JSON");
   const auto list = [&](const nlohmann::ordered_json& object, const std::string& key) -> const nlohmann::ordered_json& {
     if (!object.is_object() || !object.contains(key)) fail("there is no '" + key + "'");

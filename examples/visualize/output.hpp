@@ -61,12 +61,11 @@ inline void check_output(const OutputSettings& s) {
 inline void print_report(const Report& report) {
   const std::string text = to_terminal(report, terminal_options());
   std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
+  flush_output();
 }
 
-/// Throws Error if it cannot be written.
+/// After check_output(). Throws Error if it cannot be written.
 inline void write_report(const Report& report, const OutputSettings& s) {
-  check_output(s);
   if (s.path.empty() || s.path == "-") return print_report(report);
   const std::string extension = std::filesystem::path(s.path).extension().string();
   if (extension == ".html")
@@ -76,8 +75,7 @@ inline void write_report(const Report& report, const OutputSettings& s) {
   else if (extension == ".csv")
     write_whole_file(s.path, to_csv(report));
   else
-    write_whole_file(s.path,
-                     to_json(report).dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    write_whole_file(s.path, activation_trace::detail::json_text(to_json(report), 1) + "\n");
 }
 
 }  // namespace activation_trace::examples

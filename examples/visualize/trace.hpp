@@ -88,7 +88,7 @@ class TraceLine {
 /// The steps of a trace file, a picture per mode. Throws FormatError naming the line.
 [[nodiscard]] inline Report trace_report(const std::string& path) {
   const MappedFile file = MappedFile::open(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string_view text = detail::text_of(file.bytes());
   Report report{.title = "How each token was chosen",
                 .facts = {{"trace", std::filesystem::path(path).filename().string()}},
                 .pictures = {}};

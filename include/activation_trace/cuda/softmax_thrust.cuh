@@ -9,11 +9,10 @@
 
 #include <cstdint>
 #include <cstring>
-#include <string>
 #include <type_traits>
 
-#include "activation_trace/error.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
+#include "activation_trace/ops/check.hpp"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -101,16 +100,13 @@ void softmax_states_thrust(const Policy& policy, MatrixView<T, Space> hidden,
                            std::type_identity_t<VectorView<SoftmaxState, Space>> workspace) {
   const Index positions = hidden.extent(0);
   const Index vocabulary = w.extent(0);
-  const auto expect = [](const char* what, Index expected, Index given) {
-    if (given != expected)
-      throw ShapeError("softmax_states_thrust: " + std::string(what) + ": expected " + std::to_string(expected) +
-                       ", got " + std::to_string(given));
-  };
-  expect("columns of w", hidden.extent(1), w.extent(1));
-  expect("size of states", vocabulary, states.size());
-  expect("size of workspace", thrust_workspace_size(positions, vocabulary), workspace.size());
-  expect("stride of states", 1, states.size() > 1 ? states.stride(0) : 1);
-  expect("stride of workspace", 1, workspace.size() > 1 ? workspace.stride(0) : 1);
+  using v0::detail::check_extent;
+  check_extent("softmax_states_thrust: columns of w", w.extent(1), hidden.extent(1));
+  check_extent("softmax_states_thrust: size of states", states.size(), vocabulary);
+  check_extent("softmax_states_thrust: size of workspace", workspace.size(),
+               thrust_workspace_size(positions, vocabulary));
+  check_extent("softmax_states_thrust: stride of states", states.size() > 1 ? states.stride(0) : 1, 1);
+  check_extent("softmax_states_thrust: stride of workspace", workspace.size() > 1 ? workspace.stride(0) : 1, 1);
 
   using Element = std::remove_const_t<T>;
   const auto elements = [](const auto& m) { return detail::Elements<Element>{m.data(), m.stride(0), m.stride(1)}; };

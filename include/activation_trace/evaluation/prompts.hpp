@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace activation_trace {
 inline namespace v0 {
@@ -47,6 +49,15 @@ enum class PromptStyle {
 
 /// What is scored after truthfulqa_prompt.
 [[nodiscard]] inline std::string truthfulqa_continuation(std::string_view answer) { return " " + std::string(answer); }
+
+/// Of all answers to a question, the correct ones first.
+[[nodiscard]] inline std::vector<std::string> truthfulqa_continuations(std::span<const std::string> correct,
+                                                                       std::span<const std::string> incorrect) {
+  std::vector<std::string> all;
+  for (const std::span<const std::string> answers : {correct, incorrect})
+    for (const std::string& answer : answers) all.push_back(truthfulqa_continuation(answer));
+  return all;
+}
 
 /// The stop word of all these prompts: the next question.
 inline constexpr std::string_view kNextQuestion = "Q:";

@@ -85,8 +85,7 @@ inline void parse_run_records(std::string_view text, const std::string& name,
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string place = name + ": line " + std::to_string(++number);
     const std::string_view content = text.substr(begin, end - begin);
-    static_cast<void>(parse_json(content, place));  // strict
-    auto record = nlohmann::ordered_json::parse(content);
+    auto record = parse_json<nlohmann::ordered_json>(content, place);
     if (!record.is_object() || !record.contains("sample") || !record["sample"].is_number_unsigned())
       throw FormatError(place, "expected an object with the number of its 'sample'");
     const auto sample = record["sample"].get<Index>();
@@ -195,7 +194,7 @@ inline void RunLog::load(const std::filesystem::path& path) {
 inline std::string RunLog::line(Index sample, const nlohmann::ordered_json& record) {
   nlohmann::ordered_json object{{"sample", sample}};
   object.update(record);
-  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+  return detail::json_text(object) + '\n';
 }
 
 }  // namespace v0

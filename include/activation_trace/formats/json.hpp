@@ -48,35 +48,36 @@ class TrackingIterator {
 
 /// Parses JSON from a file that is not trusted: strict UTF-8, no comments, no key twice in one object, values
 /// nested at most `deepest` levels. Throws FormatError naming the byte, counted from `origin`.
-[[nodiscard]] inline nlohmann::json parse_json(std::string_view text, const std::string& file, std::uint64_t origin = 0,
-                                               int deepest = 64) {
-  using Json = nlohmann::json;
+template <class Json = nlohmann::json>
+[[nodiscard]] Json parse_json(std::string_view text, const std::string& file, std::uint64_t origin = 0,
+                              int deepest = 64) {
   const char* reached = text.data();
   const auto fail = [&](const std::string& problem) {
     throw FormatError(file, origin + static_cast<std::uint64_t>(reached - text.data()), problem);
   };
   std::vector<std::set<std::string, std::less<>>> keys;  // of the objects that are open
-  const auto callback = [&](int depth, Json::parse_event_t event, Json& value) {
+  using Event = typename Json::parse_event_t;
+  const auto callback = [&](int depth, Event event, Json& value) {
     switch (event) {
-      case Json::parse_event_t::object_start: keys.emplace_back(); [[fallthrough]];
-      case Json::parse_event_t::array_start:
+      case Event::object_start: keys.emplace_back(); [[fallthrough]];
+      case Event::array_start:
         if (depth >= deepest) fail("JSON is nested more than " + std::to_string(deepest) + " levels deep");
         break;
-      case Json::parse_event_t::object_end: keys.pop_back(); break;
-      case Json::parse_event_t::key: {
-        const auto& key = value.get_ref<const std::string&>();
+      case Event::object_end: keys.pop_back(); break;
+      case Event::key: {
+        const auto& key = value.template get_ref<const std::string&>();
         if (!keys.back().insert(key).second) fail("JSON key " + printable(key) + " appears twice in one object");
         break;
       }
-      case Json::parse_event_t::array_end:
-      case Json::parse_event_t::value: break;
+      case Event::array_end:
+      case Event::value: break;
     }
     return true;
   };
   try {
     return Json::parse(TrackingIterator(text.data(), reached), TrackingIterator(text.data() + text.size(), reached),
                        callback);
-  } catch (const Json::exception& error) {
+  } catch (const typename Json::exception& error) {
     // The parser's message ends with the text it could not read, of any length.
     constexpr std::size_t longest = 160;
     std::string problem = error.what();
@@ -84,6 +85,12 @@ class TrackingIterator {
     fail("is not JSON: " + problem);
     throw;  // not reached
   }
+}
+
+/// JSON as text, in one line unless `indent` says how deep; bytes that are no UTF-8 become U+FFFD.
+template <class Json>
+[[nodiscard]] std::string json_text(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace detail

@@ -16,6 +16,15 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// The ids that all of `prompts` begin with; none of no prompts.
+[[nodiscard]] inline std::vector<TokenId> common_prefix(std::span<const std::vector<TokenId>> prompts) {
+  std::vector<TokenId> common;
+  if (!prompts.empty()) common = prompts.front();
+  for (const std::vector<TokenId>& ids : prompts)
+    common.erase(std::mismatch(common.begin(), common.end(), ids.begin(), ids.end()).first, common.end());
+  return common;
+}
+
 /// What many prompts begin with, such as the demonstrations of a task, so that it is computed once: a prompt given to
 /// score() or generate() that begins with these ids, and has four more, is computed from there on. Its keys and values
 /// stay in the model's sequences, and softmax states of the context are kept for every token that was asked for.

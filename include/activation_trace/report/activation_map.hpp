@@ -285,9 +285,7 @@ inline LineChart entropy_chart(const ActivationMaps& maps, std::string title, st
                   .mark = "info_layer " + std::to_string(info_layer),
                   .reference_y = std::log(static_cast<double>(maps.positions.size())),
                   .reference = "ln T: all positions alike"};
-  std::vector<std::size_t> order(maps.layers.size());
-  for (std::size_t k = 0; k < order.size(); ++k) order[k] = k;
-  std::ranges::sort(order, {}, [&](std::size_t k) { return maps.layers[k]; });
+  const std::vector<std::size_t> order = detail::ascending(maps.layers);
   for (const std::size_t k : order) chart.x.push_back(static_cast<double>(maps.layers[k]));
   for (const MappedTokens& curve : shown) {
     const std::vector<double> entropies = detail::mean_over(maps, curve, &ActivationMaps::Token::entropies);

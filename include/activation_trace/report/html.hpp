@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/formats/json.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "activation_trace/report/svg.hpp"
 #include "activation_trace/report/tables.hpp"
@@ -58,9 +59,8 @@ inline Report for_page(Report report) {
 
 /// JSON within a script element, where "</script>" and "<!--" would end or begin something.
 inline std::string script_json(const Report& report) {
-  const std::string text = to_json(report).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   std::string result;
-  for (const char c : text) result += c == '<' ? std::string("\\u003c") : std::string(1, c);
+  for (const char c : json_text(to_json(report))) result += c == '<' ? std::string("\\u003c") : std::string(1, c);
   return result;
 }
 
@@ -150,10 +150,7 @@ inline std::string html_picture(const LineChart& chart, std::size_t number) {
 
 inline std::string html_picture(const Trace& trace, std::size_t) {
   constexpr std::size_t shown = 12;  // candidates of a step
-  double largest = 1e-9;
-  for (const TraceStep& step : trace.steps)
-    for (const TraceCandidate& c : step.kept)
-      if (!std::isnan(c.entropy)) largest = std::max(largest, c.entropy);
+  const HeatMapView scale = entropy_scale(trace);
   const auto token = [](const std::string& text) { return escape_markup(visible(text, Spaces::marked)); };
   std::string result = "<section>\n<h2>" + escape_markup(visible(trace.title)) +
                        "</h2>\n<p class=\"hint\">Candidates that passed the plausibility filter, best score first: "
@@ -169,7 +166,7 @@ inline std::string html_picture(const Trace& trace, std::size_t) {
               (step.instead ? token(*step.instead) : "") + "</bdi></td><td class=\"kept\">";
     for (std::size_t k = 0; k < std::min(shown, step.kept.size()); ++k) {
       const TraceCandidate& c = step.kept[k];
-      const std::string color = std::isnan(c.entropy) ? "transparent" : hex(viridis(c.entropy / largest));
+      const std::string color = std::isnan(c.entropy) ? "transparent" : hex(viridis(scale.place(c.entropy)));
       result += "<span class=\"chip\" style=\"border-color:" + color + "\"><bdi>" + token(c.token) + "</bdi> <small>" +
                 format_number(c.log_prob, 3) + " \u00b7 " + format_number(c.entropy, 3) + " \u00b7 " +
                 format_number(c.score, 3) + "</small></span>";
@@ -177,7 +174,6 @@ inline std::string html_picture(const Trace& trace, std::size_t) {
     if (step.kept.size() > shown) result += "+" + std::to_string(step.kept.size() - shown);
     result += "</td></tr>\n";
   }
-  HeatMapView scale{.name = "context entropy", .meaning = "", .low = 0, .high = largest, .panels = {}};
   return result + "</table></div>\n" + svg_open(230, 24, "colours of the context entropy") + svg_legend(scale, 8, 2) +
          "</svg>\n</section>\n";
 }

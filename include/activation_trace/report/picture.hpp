@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -117,6 +118,23 @@ inline double HeatMapView::place(double value) const {
 }
 
 namespace detail {
+
+/// The places of `layers` in the order of a chart's x.
+[[nodiscard]] inline std::vector<std::size_t> ascending(const std::vector<Index>& layers) {
+  std::vector<std::size_t> order(layers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, {}, [&](std::size_t k) { return layers[k]; });
+  return order;
+}
+
+/// The colours of a trace's entropies: from 0 to the largest.
+[[nodiscard]] inline HeatMapView entropy_scale(const Trace& trace) {
+  HeatMapView scale{.name = "context entropy", .meaning = "", .low = 0, .high = 1e-9, .panels = {}};
+  for (const TraceStep& step : trace.steps)
+    for (const TraceCandidate& c : step.kept)
+      if (!std::isnan(c.entropy)) scale.high = std::max(scale.high, c.entropy);
+  return scale;
+}
 
 inline void check_count(const std::string& what, std::size_t found, std::size_t expected) {
   if (found != expected)

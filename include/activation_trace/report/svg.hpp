@@ -175,10 +175,7 @@ inline SvgDrawing svg_drawing(const Trace& trace, std::size_t) {
   constexpr std::size_t shown = 5;  // candidates of a step
   constexpr double row = 34;
   constexpr double box = 118;
-  double largest = 1e-9;
-  for (const TraceStep& step : trace.steps)
-    for (const TraceCandidate& c : step.kept)
-      if (!std::isnan(c.entropy)) largest = std::max(largest, c.entropy);
+  const HeatMapView scale = entropy_scale(trace);
   std::string body = svg_text(8, 18, visible(trace.title), "title");
   body += svg_text(40, 44, "chosen", "axis") + svg_text(190, 44, "instead of", "axis") +
           svg_text(300, 44, "candidates by score: log p, context entropy (nats)", "axis");
@@ -192,7 +189,7 @@ inline SvgDrawing svg_drawing(const Trace& trace, std::size_t) {
       const TraceCandidate& c = step.kept[k];
       const double x = 300 + box * static_cast<double>(k);
       if (!std::isnan(c.entropy))
-        body += "<path fill=\"" + hex(viridis(c.entropy / largest)) + "\" d=\"M" + px(x) + " " + px(y + 4) +
+        body += "<path fill=\"" + hex(viridis(scale.place(c.entropy))) + "\" d=\"M" + px(x) + " " + px(y + 4) +
                 "h5v26h-5z\"/>\n";
       body +=
           svg_text(x + 10, y + 15, shortened(c.token, 14, Spaces::marked), c.id == step.chosen.id ? "name" : "plain");
@@ -201,7 +198,6 @@ inline SvgDrawing svg_drawing(const Trace& trace, std::size_t) {
     if (step.kept.size() > shown)
       body += svg_text(300 + box * shown, y + 20, "+" + std::to_string(step.kept.size() - shown), "small");
   }
-  HeatMapView scale{.name = "context entropy", .meaning = "", .low = 0, .high = largest, .panels = {}};
   body += svg_legend(scale, 40, y + 10) + svg_text(250, y + 19, "context entropy", "small");
   return {300 + box * shown + 40, y + 44, body};
 }

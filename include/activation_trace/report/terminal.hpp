@@ -21,7 +21,7 @@ enum class TerminalColors { none, palette, full };
 
 struct TerminalOptions {
   TerminalColors colors = TerminalColors::none;
-  std::size_t width = 80;  ///< columns; what does not fit is cut, never wrapped
+  std::size_t width = 80;  ///< columns for cells and candidates; headings and remarks may take more
 };
 
 /// A report as text. Heat maps lie on their side, a line per column (token), so a prompt may be of any length; a
@@ -141,10 +141,7 @@ inline std::string terminal_text(const LineChart& chart, const TerminalOptions& 
 
 inline std::string terminal_text(const Trace& trace, const TerminalOptions& options) {
   constexpr std::size_t box = 30;
-  double largest = 1e-9;
-  for (const TraceStep& step : trace.steps)
-    for (const TraceCandidate& c : step.kept)
-      if (!std::isnan(c.entropy)) largest = std::max(largest, c.entropy);
+  const HeatMapView scale = entropy_scale(trace);
   std::string result = visible(trace.title) + "\nstep  chosen            candidates by score: log p, entropy\n";
   for (std::size_t s = 0; s < trace.steps.size(); ++s) {
     const TraceStep& step = trace.steps[s];
@@ -154,7 +151,7 @@ inline std::string terminal_text(const Trace& trace, const TerminalOptions& opti
     std::size_t shown = 0;
     for (; shown < step.kept.size() && room >= box; ++shown, room -= box) {
       const TraceCandidate& c = step.kept[shown];
-      result += "  " + on_color(" ", std::isnan(c.entropy) ? 0 : c.entropy / largest, options.colors) +
+      result += "  " + on_color(" ", std::isnan(c.entropy) ? 0 : scale.place(c.entropy), options.colors) +
                 printable_cell(c.token, 12, Spaces::marked) + right_aligned(format_number(c.log_prob, 3), 7) + " " +
                 right_aligned(format_number(c.entropy, 3), 6);
     }
