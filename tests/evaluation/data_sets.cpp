@@ -80,11 +80,16 @@ TEST_CASE("TriviaQA as lines of aliases and as Hugging Face's records") {
   CHECK(published[1].id == "1");
   CHECK(published[1].gold == Strings{"d", "dee"});
 
-  CHECK(complaint(read_triviaqa, "Why?\t[]\nHow?\n") ==
+  CHECK(complaint(read_triviaqa, "Why?\t['a']\nHow?\n") ==
         "line 2: expected a question, a TAB and a list of answers, found 1 fields");
   for (const char* list : {"['a'", "['a',]", "[a]", "['\\q']", "['\\x4']", "['\\ud800']", "['a'] b", "['a\\"})
     CHECK(complaint(read_triviaqa, std::string("Why?\t") + list) ==
           "line 1: the answers are not a Python list of strings");
+  CHECK(complaint(read_triviaqa, "Why?\t['a']\n \t['a']\n") == "line 2: the question is empty");
+  CHECK(complaint(read_triviaqa, "Why?\t['a']\nHow?\t[]\n") == "line 2: there is no answer");
+  CHECK(complaint(read_triviaqa, "Why?\t['', ' ']\n") == "line 1: there is no answer");
+  CHECK(complaint(read_triviaqa, "{\"question\": \" \", \"answer\": {\"normalized_value\": \"a\"}}") ==
+        "line 1: 'question' is empty");
   CHECK(complaint(read_triviaqa, "{\"question\": \"Why?\", \"answer\": {}}") == "line 1: there is no answer");
   CHECK(complaint(read_triviaqa, "{\"question\": \"Why?\", \"answer\": 1}") ==
         "line 1: expected 'answer' to be an object");
@@ -94,21 +99,29 @@ TEST_CASE("NQ-open and HotpotQA") {
   const File nq("{\"question\": \"who\", \"answer\": [\"a\", \"b\"]}\n");
   CHECK(read_nq_open(nq).at(0).gold == Strings{"a", "b"});
   const File hotpot(
-      R"([{"question": "Who?", "answer": "yes", "type": "x"}, {"_id": "7", "question": "?", "answer": ""}])");
+      R"([{"question": "Who?", "answer": "yes", "type": "x"}, {"_id": "7", "question": "?", "answer": "no"}])");
   CHECK(read_hotpotqa(hotpot).at(0).gold == Strings{"yes"});
   CHECK(read_hotpotqa(hotpot).at(1).id == "7");
   CHECK(complaint(read_nq_open, "{\"question\": \"a\", \"answer\": [\"b\"]}\n\n{\"answer\": [\"b\"]}") ==
         "line 3: there is no 'question'");
   CHECK(complaint(read_nq_open, "{\"question\": 1, \"answer\": [\"b\"]}") ==
         "line 1: expected 'question' to be a string, found number");
-  CHECK(complaint(read_nq_open, "{\"question\": \"\", \"answer\": \"b\"}") == "line 1: expected 'answer' to be a list");
-  CHECK(complaint(read_nq_open, "{\"question\": \"\", \"answer\": [1]}") ==
+  CHECK(complaint(read_nq_open, "{\"question\": \"a\", \"answer\": \"b\"}") ==
+        "line 1: expected 'answer' to be a list");
+  CHECK(complaint(read_nq_open, "{\"question\": \"a\", \"answer\": [1]}") ==
         "line 1: expected 'answer' to be a list of strings");
-  CHECK(complaint(read_nq_open, "{\"question\": \"\", \"answer\": []}") == "line 1: there is no 'answer'");
+  CHECK(complaint(read_nq_open, "{\"question\": \"a\", \"answer\": []}") == "line 1: there is no 'answer'");
+  CHECK(complaint(read_nq_open, "{\"question\": \"a\", \"answer\": [\"\"]}") == "line 1: there is no 'answer'");
+  CHECK(complaint(read_nq_open,
+                  "{\"question\": \"a\", \"answer\": [\"b\"]}\n{\"question\": \"\", \"answer\": [\"b\"]}") ==
+        "line 2: 'question' is empty");
   CHECK(complaint(read_nq_open, "{\"question\": \"a\"} x").starts_with("line 1: at byte "));
   CHECK(complaint(read_nq_open, "{\"question\": \"\xff\"}").starts_with("line 1: at byte "));
   CHECK(complaint(read_nq_open, " \n ") == "holds no records");
   CHECK(complaint(read_hotpotqa, "[]") == "holds no records");
+  CHECK(complaint(read_hotpotqa, R"([{"question": "a", "answer": "b"}, {"question": "\n", "answer": "b"}])") ==
+        "record 1: 'question' is empty");
+  CHECK(complaint(read_hotpotqa, R"([{"question": "a", "answer": " "}])") == "record 0: 'answer' is empty");
   CHECK(complaint(read_hotpotqa, "[{\"question\": \"a\", \"answer\": \"b\"}, 3]") ==
         "record 1: expected a JSON object, found number");
   CHECK_THROWS_AS(read_hotpotqa("/no/such/file"), FormatError);
@@ -152,11 +165,20 @@ TEST_CASE("known facts and FACTOR") {
   CHECK(false_attribute(circle, 3) == "x");
   CHECK(false_attribute(circle, 1) == std::nullopt);
   CHECK_THROWS_AS(static_cast<void>(false_attribute(circle, 4)), ArgumentError);
+  CHECK(complaint(read_known_facts, R"([{"prompt": "", "subject": "A", "attribute": "B"}])") ==
+        "record 0: 'prompt' is empty");
+  CHECK(complaint(read_known_facts, R"([{"prompt": "A is", "subject": "A", "attribute": " "}])") ==
+        "record 0: 'attribute' is empty");
   const File factor("doc,turncated_prefixes,completion,contradiction_0,contradiction_1,contradiction_2\n1,p,c,x,y,z\n");
   const FactorItem item = read_factor(factor).at(0);
   CHECK(item.prefix == "p");
   CHECK(item.completion == "c");
   CHECK(item.contradictions == Strings{"x", "y", "z"});
+  const std::string header = "full_prefix,completion,contradiction_0,contradiction_1,contradiction_2\np,c,x,y,z\n";
+  CHECK(complaint(read_factor, header) == "accepted");
+  CHECK(complaint(read_factor, header + " ,c,x,y,z\n") == "line 3: the prefix is empty");
+  CHECK(complaint(read_factor, header + "p,,x,y,z\n") == "line 3: the completion is empty");
+  CHECK(complaint(read_factor, header + "p,c,x,y,\n") == "line 3: a contradiction is empty");
   CHECK(complaint(read_factor, "completion,contradiction_0\nx,y\n") ==
         "line 1: expected a column 'full_prefix', found completion, contradiction_0");
 }

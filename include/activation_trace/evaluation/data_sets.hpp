@@ -25,8 +25,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 // Readers of public data sets. All throw FormatError that names the file and the line (or the record of a JSON list)
-// for a missing file, an empty one, a record without a field that is needed, a field of another type, and ill-formed
-// UTF-8. Records are JSON lines or one JSON list.
+// for a missing file, an empty one, a record without a field that is needed, a field of another type, a question or
+// prompt that is blank, one without an answer, and ill-formed UTF-8. Records are JSON lines or one JSON list.
 
 /// A question with every answer that counts as right.
 struct QaQuestion {
@@ -84,6 +84,17 @@ struct FactorItem {
 
 namespace detail {
 
+[[nodiscard]] inline bool is_blank(std::string_view text) { return strip(text).empty(); }
+
+/// Whether one of the answers is more than white space.
+[[nodiscard]] inline bool has_answer(std::span<const std::string> answers) {
+  return !std::all_of(answers.begin(), answers.end(), is_blank);
+}
+
+[[noreturn]] inline void fail_row(const std::string& file, const CsvRow& row, const std::string& problem) {
+  throw FormatError(file, "line " + std::to_string(row.line) + ": " + problem);
+}
+
 /// One JSON object of a data set, and where it stands.
 class DataRecord {
  public:
@@ -99,6 +110,13 @@ class DataRecord {
     if (!value.is_string())
       fail("expected '" + std::string(key) + "' to be a string, found " + std::string(value.type_name()));
     return value.get_ref<const std::string&>();
+  }
+
+  /// As text(), of which there must be some.
+  [[nodiscard]] const std::string& filled_text(const char* key) const {
+    const std::string& value = text(key);
+    if (is_blank(value)) fail("'" + std::string(key) + "' is empty");
+    return value;
   }
 
   [[nodiscard]] std::vector<std::string> texts(const char* key) const { return texts(value_, key); }
@@ -251,13 +269,13 @@ class PythonList {
 [[nodiscard]] inline std::vector<QaQuestion> read_questions_and_aliases(const MappedFile& file) {
   std::vector<QaQuestion> questions;
   for (const CsvRow& row : parse_csv(text_of(file.bytes()), file.name(), '\t')) {
-    const auto fail = [&](const std::string& problem) {
-      throw FormatError(file.name(), "line " + std::to_string(row.line) + ": " + problem);
-    };
+    const auto fail = [&](const std::string& problem) { fail_row(file.name(), row, problem); };
     if (row.fields.size() != 2)
       fail("expected a question, a TAB and a list of answers, found " + std::to_string(row.fields.size()) + " fields");
     auto gold = PythonList::parse(row.fields[1]);
     if (!gold) fail("the answers are not a Python list of strings");
+    if (is_blank(row.fields[0])) fail("the question is empty");
+    if (!has_answer(*gold)) fail("there is no answer");
     questions.push_back({std::to_string(questions.size()), row.fields[0], std::move(*gold)});
   }
   return questions;
@@ -288,7 +306,7 @@ inline std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path) 
     const nlohmann::json& answer = record.member("answer");
     if (!answer.is_object()) record.fail("expected 'answer' to be an object");
     QaQuestion q{record.has("question_id") ? record.text("question_id") : std::to_string(record.number()),
-                 record.text("question"), record.texts(answer, "normalized_aliases")};
+                 record.filled_text("question"), record.texts(answer, "normalized_aliases")};
     const auto value = answer.find("normalized_value");
     if (value != answer.end() && value->is_string()) q.gold.push_back(normalize_answer(value->get<std::string>()));
     for (const std::string& human : record.texts(answer, "HumanAnswers")) q.gold.push_back(normalize_answer(human));
@@ -301,8 +319,8 @@ inline std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path) 
 inline std::vector<QaQuestion> read_nq_open(const std::filesystem::path& path) {
   std::vector<QaQuestion> questions;
   detail::for_each_record(path, [&](const detail::DataRecord& record) {
-    QaQuestion q{std::to_string(record.number()), record.text("question"), record.texts("answer")};
-    if (q.gold.empty()) record.fail("there is no 'answer'");
+    QaQuestion q{std::to_string(record.number()), record.filled_text("question"), record.texts("answer")};
+    if (!detail::has_answer(q.gold)) record.fail("there is no 'answer'");
     questions.push_back(std::move(q));
   });
   return questions;
@@ -313,8 +331,8 @@ inline std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path) 
   detail::for_each_record(path, [&](const detail::DataRecord& record) {
     const char* id = record.has("id") ? "id" : "_id";
     questions.push_back({record.has(id) ? record.text(id) : std::to_string(record.number()),
-                         record.text("question"),
-                         {record.text("answer")}});
+                         record.filled_text("question"),
+                         {record.filled_text("answer")}});
   });
   return questions;
 }
@@ -326,9 +344,7 @@ inline std::vector<TruthfulQuestion> read_truthfulqa(const std::filesystem::path
                                            table.column("Correct Answers"), table.column("Incorrect Answers")};
   std::vector<TruthfulQuestion> questions;
   for (const CsvRow& row : table.rows()) {
-    const auto fail = [&](const std::string& problem) {
-      throw FormatError(file.name(), "line " + std::to_string(row.line) + ": " + problem);
-    };
+    const auto fail = [&](const std::string& problem) { detail::fail_row(file.name(), row, problem); };
     TruthfulQuestion q{.category = table.has_column("Category") ? row.fields[table.column("Category")] : "",
                        .question = detail::strip(row.fields[columns[0]]),
                        .correct = detail::split_answers(row.fields[columns[2]]),
@@ -349,7 +365,7 @@ inline std::vector<TruthfulQuestion> read_truthfulqa(const std::filesystem::path
 inline std::vector<KnownFact> read_known_facts(const std::filesystem::path& path) {
   std::vector<KnownFact> facts;
   detail::for_each_record(path, [&](const detail::DataRecord& record) {
-    facts.push_back({record.text("prompt"), record.text("subject"), record.text("attribute"),
+    facts.push_back({record.filled_text("prompt"), record.text("subject"), record.filled_text("attribute"),
                      record.has("relation_id") ? record.text("relation_id") : std::string()});
   });
   return facts;
@@ -367,6 +383,10 @@ inline std::vector<FactorItem> read_factor(const std::filesystem::path& path) {
   for (const CsvRow& row : table.rows()) {
     FactorItem item{row.fields[prefix], row.fields[completion], {}};
     for (const std::size_t column : false_ones) item.contradictions.push_back(row.fields[column]);
+    if (detail::is_blank(item.prefix)) detail::fail_row(file.name(), row, "the prefix is empty");
+    if (detail::is_blank(item.completion)) detail::fail_row(file.name(), row, "the completion is empty");
+    if (std::any_of(item.contradictions.begin(), item.contradictions.end(), detail::is_blank))
+      detail::fail_row(file.name(), row, "a contradiction is empty");
     items.push_back(std::move(item));
   }
   if (items.empty()) throw FormatError(file.name(), "holds no items");
