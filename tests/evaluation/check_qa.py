@@ -74,13 +74,18 @@ def check_tokens(records, tokenizer, style, fail):
 def check_decoding(records, model, tokenizer, options, fail):
     import decoding_modes as dm
 
-    mode = options["decoding_mode"]
+    known = {"decoding_strategy": "entropy", "mature_layer": None, "min_tokens_to_keep": 1, "context_span": [0, 2**63 - 1]}
+    for name, value in known.items():
+        if options[name] != value:
+            raise SystemExit(f"--decode: {name} {options[name]!r} is not decoded here, only {value!r}")
     run = dm.Run(
-        mode,
-        alpha=options.get("alpha") or 0,
-        info_layer=options["info_layer"] if mode.startswith("activation") else 0,
-        layers=tuple(options.get("candidate_layers") or ()) if "dola" in mode else (),
-        base="logits",
+        options["decoding_mode"],
+        alpha=options["alpha"],
+        info_layer=options["info_layer"],
+        final_norm=options["final_norm"],
+        layers=tuple(options["candidate_layers"]),
+        divergence=options["divergence"],
+        relative_top=options["relative_top"],
         repetition_penalty=options["repetition_penalty"],
     )
     tokens = 0
@@ -119,9 +124,10 @@ def check(path, data_path, arguments, tools):
     if tools:
         model, tokenizer = tools
         check_tokens(records, tokenizer, manifest["options"]["prompt_style"], fail)
+    if arguments.decode:
         first = dict(sorted(records.items())[: arguments.decode])
         tokens = check_decoding(first, model, tokenizer, manifest["options"], fail)
-        decoded = f", {tokens} tokens decoded by transformers"
+        decoded = f", {tokens} of {sum(len(r['tokens']) for r in first.values())} tokens equal to transformers'"
     for failure in failures[:20]:
         print(failure)
     text = ", ".join(f"{name} {mean!r}" for name, mean in means.items())
@@ -138,6 +144,8 @@ def main():
     parser.add_argument("--decode", type=int, default=0)
     arguments = parser.parse_args()
     tools = None
+    if arguments.decode and not arguments.model:
+        parser.error("--decode needs --model")
     if arguments.model:
         from gguf_llama import load_model, load_tokenizer
 

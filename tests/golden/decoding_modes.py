@@ -23,6 +23,7 @@ class Run:
     strategy: str = "entropy"  # or another of ALGORITHMS.md 1.6: what alpha multiplies
     alpha: float = 0.5
     info_layer: int = 0
+    final_norm: bool = False  # whether the info layer's states pass the norm before the LM head; those of N have
     layers: tuple = ()  # premature layers: one for dola_static
     divergence: str = "reference"  # or jensen_shannon
     base: str = "log_probs"  # or logits: what activation_dola subtracts
@@ -171,12 +172,23 @@ class Continuation:
         return np.split(logits, np.cumsum([len(layers) for layers in wanted])[:-1])
 
 
+def context_states(model, context, run):
+    hidden = context[run.info_layer]
+    if not run.final_norm or run.info_layer == len(context) - 1:
+        return hidden
+    with torch.no_grad():
+        return model.model.norm(torch.from_numpy(hidden)).numpy()
+
+
 def decode(model, amateur, prompt, runs, count):
     """`count` tokens of each of `runs`, side by side; an end-of-text token stops nothing. -> a list of steps each."""
     head = model.lm_head.weight.detach().numpy()
     expert = Continuation(model, prompt, len(runs))
-    asked = {(r.strategy, r.info_layer) for r in runs if r.mode.startswith("activation")}
-    terms = {key: context_term(key[0], expert.context[key[1]], head) for key in asked}
+    terms = {}
+    for run in runs:
+        key = run.strategy, run.info_layer, run.final_norm
+        if run.mode.startswith("activation") and key not in terms:
+            terms[key] = context_term(run.strategy, context_states(model, expert.context, run), head)
     students = {
         row: Continuation(amateur, prompt[-1:] if r.ignore_prefix else prompt, 1)
         for row, r in enumerate(runs)
@@ -193,7 +205,7 @@ def decode(model, amateur, prompt, runs, count):
             elif run.amateur == "model":
                 student = students[row].logits[0].numpy()
             logits = expert.logits[row].numpy()
-            term = terms.get((run.strategy, run.info_layer))
+            term = terms.get((run.strategy, run.info_layer, run.final_norm))
             step = choose(run, ids[row], logits, premature[row], term, student)
             steps[row].append(step)
             ids[row].append(step.token)
