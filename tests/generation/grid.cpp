@@ -82,6 +82,42 @@ TEST_CASE("a grid computes what its texts have in common once") {
   CHECK(std::accumulate(model.calls.begin(), model.calls.end(), Index{0}) == std::ssize(kGridPrompt) + 9);
 }
 
+TEST_CASE("a grid computes what its prompt shares with others once") {
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    for (const Index sequences : {1, 3, 16}) {
+      CAPTURE(seed);
+      CAPTURE(sequences);
+      PrefixCache prefix({kGridPrompt.begin(), kGridPrompt.begin() + 3});
+      FakeModel alone(seed, 64, sequences);
+      FakeModel model(seed, 64, sequences);
+      GenerationOptions o = grid_options();
+      for (const TokenId last : {25, 11, 25}) {
+        std::vector<TokenId> prompt = kGridPrompt;
+        prompt.back() = last;
+        const auto run = [&](FakeModel& of) {
+          of.calls.clear();
+          return generate_grid(
+              of, [] { return test::numbered(40); }, prompt, grid_points(), o);
+        };
+        o.prefix = nullptr;
+        const auto expected = run(alone);
+        o.prefix = &prefix;
+        const bool first = model.calls.empty();
+        const auto found = run(model);
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          CHECK(found[i].ids == expected[i].ids);
+          CHECK(found[i].text == expected[i].text);
+          CHECK(found[i].reason == expected[i].reason);
+        }
+        const auto computed = [](const FakeModel& of) {
+          return std::accumulate(of.calls.begin(), of.calls.end(), Index{0});
+        };
+        CHECK(computed(model) == computed(alone) - (first ? 0 : 3));
+      }
+    }
+  }
+}
+
 TEST_CASE("a grid refuses what it does not do") {
   FakeModel model;
   const auto run = [&](const GenerationOptions& o, const std::vector<GridPoint>& at = {{0.5f, 2}}) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/options.hpp"
+#include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_chain.hpp"
 #include "activation_trace/generation/stop_strings.hpp"
@@ -68,8 +70,7 @@ class GridGeneration {
       const Index layer = resolve_layer(point.info_layer, model.config().layers);
       layer_of_.push_back(layer);
       if (contexts_.contains(layer)) continue;
-      contexts_.try_emplace(layer, model.pool(), options.context,
-                            layer == model.config().layers ? std::nullopt : options.final_norm);
+      contexts_.try_emplace(layer, model.pool(), options.context, norm_of(layer));
       observer_.layers.push_back(layer);
     }
     observer_.on_states = [this](Index layer, Index, MatrixView<const float> states) {
@@ -90,9 +91,10 @@ class GridGeneration {
     for (std::size_t i = 0; i < points_.size(); ++i) root->points.push_back(i);
     root->chain.observe_prompt(prompt_);
     holds_prompt_[0] = 1;
-    model_.rewind(0, 0);
     if (options_.max_new_tokens == 0) return std::move(results_);
-    if (!prefill(model_, forward_, 0, prompt_, options_.prefill_piece, observer_, callbacks_)) {
+    const auto known = static_cast<std::size_t>(enter_prefix());
+    if (known == 0) model_.rewind(0, 0);
+    if (!prefill(model_, forward_, 0, prompt_.subspan(known), options_.prefill_piece, observer_, callbacks_)) {
       end(*root, FinishReason::cancelled);
       return std::move(results_);
     }
@@ -113,6 +115,21 @@ class GridGeneration {
     StopSequences stop_sequences;
     Index slot;  ///< the model's sequence that has read all ids but some of the last; -1: waits for one
   };
+
+  [[nodiscard]] std::optional<FinalNorm> norm_of(Index layer) const {
+    return layer == model_.config().layers ? std::nullopt : options_.final_norm;
+  }
+
+  // The positions of the prompt that need not be computed.
+  Index enter_prefix() {
+    const Index known = options_.prefix != nullptr ? options_.prefix->covers(prompt_) : 0;
+    if (known == 0) return 0;
+    options_.prefix->enter(model_, 0, observer_.layers, options_.prefill_piece);
+    for (auto& [layer, context] : contexts_)
+      context.begin_with(
+          options_.prefix->context(layer, options_.context, norm_of(layer), model_.weights().lm_head, model_.pool()));
+    return known;
+  }
 
   [[nodiscard]] Index prompt_length() const { return static_cast<Index>(prompt_.size()); }
 
