@@ -54,7 +54,7 @@ TEST_CASE("a sequence that ends makes room for another") {
 }
 
 TEST_CASE("what cannot be is refused by name") {
-  CHECK_THROWS_AS(EntropySharpnessBatch(-1), ArgumentError);
+  CHECK_THROWS_AS(EntropySharpnessBatch<>(-1), ArgumentError);
   EntropySharpnessBatch batch(2);
   CHECK_THROWS_WITH_AS((void)batch[2], "sequence 2 is not in a batch of 2", ArgumentError);
   std::vector<float> logits(12);

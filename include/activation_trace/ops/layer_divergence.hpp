@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
@@ -15,12 +16,6 @@
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// How far the distribution q of an early layer is from that of the mature one, p; with M = (p + q) / 2.
-enum class LayerDivergence {
-  reference,       ///< (KL(M || p) + KL(M || q)) / (2 V), as the published DoLa computes it (ALGORITHMS.md 3.2)
-  jensen_shannon,  ///< (KL(p || M) + KL(q || M)) / 2, in nats: what that is called
-};
 
 /// Work memory of the functions below: grows to what they need and is kept.
 struct DivergenceMemory {

@@ -12,26 +12,12 @@
 #include <vector>
 
 #include "activation_trace/ops/rms_norm.hpp"
+#include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// The positions [begin, end) of the context that count, from its first observed one. The published method takes the
-/// whole prompt, BOS included.
-struct ContextSpan {
-  Index begin = 0;
-  Index end = std::numeric_limits<Index>::max();
-
-  static constexpr ContextSpan without_bos() { return {.begin = 1}; }
-};
-
-/// The RMSNorm in front of the LM head: weight[d] and epsilon.
-struct FinalNorm {
-  std::vector<float> weight;
-  float eps = 1e-5f;
-};
 
 /// The hidden states of a context as they come in, [T, d], and the LM head that makes scores of them. Memory: T * d
 /// floats, because engines reuse the buffers that states come from.
@@ -85,12 +71,7 @@ class ContextStates {
 
 inline ContextStates::ContextStates(ContextSpan span, std::optional<FinalNorm> norm)
     : span_(span), norm_(std::move(norm)) {
-  if (span.begin < 0 || span.end < span.begin)
-    throw ArgumentError("context span: [" + std::to_string(span.begin) + ", " + std::to_string(span.end) +
-                        ") is not a range of positions");
-  if (norm_ && (norm_->weight.empty() || !(norm_->eps > 0)))
-    throw ArgumentError("final_norm: expected a weight per hidden component and a positive eps, got " +
-                        std::to_string(norm_->weight.size()) + " weights and eps " + std::to_string(norm_->eps));
+  detail::check_context(span, norm_);
 }
 
 inline void ContextStates::begin_at(Index position) {

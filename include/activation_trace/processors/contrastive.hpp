@@ -12,17 +12,10 @@
 
 #include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/processors/check.hpp"
-#include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/processors/contrastive_options.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-struct ContrastiveOptions {
-  float coefficient = 1;          ///< of the amateur, >= 0
-  float student_temperature = 1;  ///< divides the amateur's log-probabilities, which are not normalised again; > 0
-  float relative_top = 0.1f;      ///< as in RelativeTopOptions, on the expert; 0: raw logits are subtracted
-  Index min_tokens_to_keep = 1;   ///< as in RelativeTopOptions
-};
 
 /// Contrastive decoding (ALGORITHMS.md 5): the expert's log-probability minus `coefficient` times the amateur's, for
 /// tokens that the expert finds plausible. A token that the amateur excludes (-inf) is masked.
@@ -65,11 +58,7 @@ inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, Po
     : options_(options),
       pool_(std::move(pool)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
-  if (!(options.coefficient >= 0 && std::isfinite(options.coefficient)))
-    throw ArgumentError("coefficient: expected a number >= 0, got " + std::to_string(options.coefficient));
-  if (!(options.student_temperature > 0 && std::isfinite(options.student_temperature)))
-    throw ArgumentError("student_temperature: expected a positive number, got " +
-                        std::to_string(options.student_temperature));
+  detail::check_contrastive(options);
 }
 
 inline void ContrastiveProcessor::observe_amateur(std::span<const float> logits) {

@@ -12,38 +12,10 @@
 
 #include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/processors/check.hpp"
-#include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/processors/dola_options.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// What is subtracted of the chosen early layer.
-enum class DolaBase {
-  log_probs,  ///< its log-probabilities (ALGORITHMS.md 3.1)
-  logits,     ///< its raw logits, as activation on top of DoLa does (ALGORITHMS.md 4)
-};
-
-/// What relative_top 0 leaves, with DolaBase::log_probs.
-enum class DolaUnfiltered {
-  logits,     ///< the difference of raw logits, as in generation (ALGORITHMS.md 3.1)
-  log_probs,  ///< the difference of log-probabilities, as in scoring (ALGORITHMS.md 2)
-};
-
-/// What becomes of the differences, before the filter masks some of them.
-enum class DolaOutput {
-  difference,  ///< nothing
-  log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (ALGORITHMS.md 2)
-};
-
-struct DolaOptions {
-  float relative_top = 0.1f;     ///< as in RelativeTopOptions, on the mature layer
-  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
-  LayerDivergence divergence = LayerDivergence::reference;
-  DolaBase base = DolaBase::log_probs;
-  DolaUnfiltered unfiltered = DolaUnfiltered::logits;
-  DolaOutput output = DolaOutput::difference;
-  float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
-};
 
 enum class DolaBucket { low, high };
 enum class Embeddings { separate, tied };
@@ -131,9 +103,7 @@ inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions optio
       histogram_(layers_.size()),
       divergences_(layers_.size() > 1 ? layers_.size() : 0),
       normalizers_(layers_.size() + 1) {
-  if (layers_.empty()) throw ArgumentError("layers: DoLa needs at least one");
-  if (!(options.masked_value < std::numeric_limits<float>::infinity()))
-    throw ArgumentError("masked_value: expected a number or -inf, got " + std::to_string(options.masked_value));
+  detail::check_dola(layers_, options);
 }
 
 inline void DolaProcessor::observe_layers(MatrixView<const float> logits) {

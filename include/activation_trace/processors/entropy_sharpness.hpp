@@ -12,44 +12,11 @@
 
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
+#include "activation_trace/processors/sharpness_options.hpp"
 #include "activation_trace/tensor/space.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// What the processor is given.
-enum class SharpnessInput {
-  logits,  ///< a model's: they become log-probabilities and are filtered
-  scores,  ///< filtered already, masked = -inf, such as DoLa's: only the entropy is subtracted (ALGORITHMS.md 4)
-};
-
-struct EntropySharpnessOptions {
-  float alpha = 0.5f;                        ///< weight of the entropy, >= 0; 0 leaves the filtered log-probabilities
-  float relative_top = 0.1f;                 ///< as in RelativeTopOptions
-  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
-  ContextSpan context = {};                  ///< positions of the prompt that count
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states; the published method has none
-  SharpnessInput input = SharpnessInput::logits;  ///< scores: relative_top and min_tokens_to_keep are not used
-};
-
-/// A candidate that survived the filter. Numbers in nats.
-struct SharpnessCandidate {
-  TokenId id;
-  float log_prob;  ///< over all that was given, not renormalised; for SharpnessInput::scores the given score
-  float entropy;   ///< of the context, for this token
-  float score;     ///< log_prob - alpha * entropy
-};
-
-/// What one step saw: the survivors in the order in which they were given, and the best by either measure (equals: the
-/// lowest id; -1 if everything was masked).
-struct SharpnessRecord {
-  std::vector<SharpnessCandidate> kept;
-  TokenId most_probable = -1;
-  TokenId best = -1;
-
-  /// Whether the entropy changed the choice.
-  [[nodiscard]] bool changed() const noexcept { return best != most_probable; }
-};
 
 /// Activation decoding's logits processor, strategy "entropy" (ALGORITHMS.md 1): prefers tokens for which the context
 /// is sharp. Knows no model, file or tokenizer.
@@ -61,7 +28,7 @@ struct SharpnessRecord {
 /// Lazy: only survivors of the filter need an entropy, so only their rows of the LM head are multiplied, once per
 /// context. With relative_top 0 all survive, and the fused kernel computes all at once. Movable, not copyable, and not
 /// safe for concurrent use. For several sequences see EntropySharpnessBatch.
-template <class Space = Host>
+template <class Space>
 class EntropySharpnessProcessor {
   static_assert(
       std::is_same_v<Space, Host>,
@@ -125,9 +92,7 @@ EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOpti
       pool_(std::move(pool)),
       context_(*pool_, options_.context, options_.final_norm),
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
-  // A negative alpha would prefer masked tokens: -inf + inf.
-  if (!(options_.alpha >= 0 && std::isfinite(options_.alpha)))
-    throw ArgumentError("alpha: expected a number >= 0, got " + std::to_string(options_.alpha));
+  detail::check_alpha(options_.alpha);
   record_.kept.reserve(1024);  // as candidates_ does
   kept_entropy_.reserve(1024);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,11 @@ inline namespace v0 {
 
 /// One EntropySharpnessProcessor per sequence of a batch: contexts of different lengths, one entropy per sequence and
 /// token, masks by row (ALGORITHMS.md 1.5, FIX). Rows do not influence each other; padding is not observed.
+template <class Space>
 class EntropySharpnessBatch {
+  static_assert(std::is_same_v<Space, Host>,
+                "activation_trace: EntropySharpnessBatch<Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
+
  public:
   /// Works on the threads of `pool`, which must outlive the batch, or without one on the calling thread. Throws
   /// ArgumentError for a negative number of sequences and as the processor does.
@@ -33,7 +38,8 @@ class EntropySharpnessBatch {
   std::vector<EntropySharpnessProcessor<>> rows_;
 };
 
-inline EntropySharpnessBatch::EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options,
+template <class Space>
+EntropySharpnessBatch<Space>::EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options,
                                                     PoolHandle pool)
     : pool_(std::move(pool)) {
   if (sequences < 0) throw ArgumentError("sequences: must not be negative, got " + std::to_string(sequences));
@@ -41,13 +47,15 @@ inline EntropySharpnessBatch::EntropySharpnessBatch(Index sequences, const Entro
   for (Index b = 0; b < sequences; ++b) rows_.emplace_back(options, *pool_);
 }
 
-inline EntropySharpnessProcessor<>& EntropySharpnessBatch::operator[](Index b) {
+template <class Space>
+EntropySharpnessProcessor<>& EntropySharpnessBatch<Space>::operator[](Index b) {
   if (b < 0 || b >= size())
     throw ArgumentError("sequence " + std::to_string(b) + " is not in a batch of " + std::to_string(size()));
   return rows_[static_cast<std::size_t>(b)];
 }
 
-inline void EntropySharpnessBatch::process(MatrixView<float> logits) {
+template <class Space>
+void EntropySharpnessBatch<Space>::process(MatrixView<float> logits) {
   if (logits.extent(0) != size())
     throw ShapeError("logits: expected " + std::to_string(size()) + " rows, got " + std::to_string(logits.extent(0)));
   for (Index b = 0; b < size(); ++b) rows_[static_cast<std::size_t>(b)].process(logits.row(b).span());

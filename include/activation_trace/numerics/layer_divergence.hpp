@@ -1,0 +1,15 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// How far the distribution q of an early layer is from that of the mature one, p; with M = (p + q) / 2.
+enum class LayerDivergence {
+  reference,       ///< (KL(M || p) + KL(M || q)) / (2 V), as the published DoLa computes it (ALGORITHMS.md 3.2)
+  jensen_shannon,  ///< (KL(p || M) + KL(q || M)) / 2, in nats: what that is called
+};
+
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// The positions [begin, end) of the context that count, from its first observed one. The published method takes the
+/// whole prompt, BOS included.
+struct ContextSpan {
+  Index begin = 0;
+  Index end = std::numeric_limits<Index>::max();
+
+  static constexpr ContextSpan without_bos() { return {.begin = 1}; }
+};
+
+/// The RMSNorm in front of the LM head: weight[d] and epsilon.
+struct FinalNorm {
+  std::vector<float> weight;
+  float eps = 1e-5f;
+};
+
+namespace detail {
+
+/// Throws ArgumentError for a negative or inverted span, or a norm with a weight or epsilon that is not positive.
+inline void check_context(const ContextSpan& span, const std::optional<FinalNorm>& norm) {
+  if (span.begin < 0 || span.end < span.begin)
+    throw ArgumentError("context span: [" + std::to_string(span.begin) + ", " + std::to_string(span.end) +
+                        ") is not a range of positions");
+  if (norm && (norm->weight.empty() || !(norm->eps > 0)))
+    throw ArgumentError("final_norm: expected a weight per hidden component and a positive eps, got " +
+                        std::to_string(norm->weight.size()) + " weights and eps " + std::to_string(norm->eps));
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

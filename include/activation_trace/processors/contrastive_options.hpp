@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include "activation_trace/processors/relative_top.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+struct ContrastiveOptions {
+  float coefficient = 1;          ///< of the amateur, >= 0
+  float student_temperature = 1;  ///< divides the amateur's log-probabilities, which are not normalised again; > 0
+  float relative_top = 0.1f;      ///< as in RelativeTopOptions, on the expert; 0: raw logits are subtracted
+  Index min_tokens_to_keep = 1;   ///< as in RelativeTopOptions
+};
+
+namespace detail {
+
+/// Throws ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and
+/// finite.
+inline void check_contrastive(const ContrastiveOptions& options) {
+  if (!(options.coefficient >= 0 && std::isfinite(options.coefficient)))
+    throw ArgumentError("coefficient: expected a number >= 0, got " + std::to_string(options.coefficient));
+  if (!(options.student_temperature > 0 && std::isfinite(options.student_temperature)))
+    throw ArgumentError("student_temperature: expected a positive number, got " +
+                        std::to_string(options.student_temperature));
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace

@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <limits>
+#include <span>
+#include <string>
+
+#include "activation_trace/numerics/layer_divergence.hpp"
+#include "activation_trace/processors/relative_top.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What is subtracted of the chosen early layer.
+enum class DolaBase {
+  log_probs,  ///< its log-probabilities (ALGORITHMS.md 3.1)
+  logits,     ///< its raw logits, as activation on top of DoLa does (ALGORITHMS.md 4)
+};
+
+/// What relative_top 0 leaves, with DolaBase::log_probs.
+enum class DolaUnfiltered {
+  logits,     ///< the difference of raw logits, as in generation (ALGORITHMS.md 3.1)
+  log_probs,  ///< the difference of log-probabilities, as in scoring (ALGORITHMS.md 2)
+};
+
+/// What becomes of the differences, before the filter masks some of them.
+enum class DolaOutput {
+  difference,  ///< nothing
+  log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (ALGORITHMS.md 2)
+};
+
+struct DolaOptions {
+  float relative_top = 0.1f;     ///< as in RelativeTopOptions, on the mature layer
+  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
+  LayerDivergence divergence = LayerDivergence::reference;
+  DolaBase base = DolaBase::log_probs;
+  DolaUnfiltered unfiltered = DolaUnfiltered::logits;
+  DolaOutput output = DolaOutput::difference;
+  float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
+};
+
+namespace detail {
+
+/// Throws ArgumentError for no layers, or a masked_value that is NaN or +inf.
+inline void check_dola(std::span<const Index> layers, const DolaOptions& options) {
+  if (layers.empty()) throw ArgumentError("layers: DoLa needs at least one");
+  if (!(options.masked_value < std::numeric_limits<float>::infinity()))
+    throw ArgumentError("masked_value: expected a number or -inf, got " + std::to_string(options.masked_value));
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace
