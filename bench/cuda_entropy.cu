@@ -14,6 +14,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/cuda.cuh"
@@ -227,6 +228,70 @@ void measure(const Shape& shape, int rounds, Buffer<float4, Cuda>& cache_filler)
   std::fflush(stdout);
 }
 
+/// What a decoding step costs beside the model, in a graph. The row of logits is copied first, because a step leaves
+/// scores in its place; that copy alone is measured beside it.
+void measure_steps(Index t, Index d, Index v, int rounds) {
+  constexpr Index layers = 8, sequences = 8;
+  constexpr int repeats = 50;
+  cuda::Stream stream;
+  const float scale = std::sqrt(1.0f / std::sqrt(static_cast<float>(d)));
+  Buffer<BFloat16, Cuda> h(t * d), w(v * d), states((layers + 1) * d);
+  std::uint64_t seed = 1;
+  for (Buffer<BFloat16, Cuda>* x : {&h, &w, &states})
+    fill_normal<<<1024, 256, 0, stream.get()>>>(x->data(), static_cast<std::size_t>(x->size()), scale, ++seed);
+  std::vector<float> host;  // about 20 tokens pass the filter
+  for (Index i = 0; i < sequences * v; ++i)
+    host.push_back(static_cast<float>((i * 7919 + 13) % 1009) / 1009.0f * 4.0f + (i % v % (v / 20) == 7 ? 8.0f : 0.0f));
+  Buffer<float, Cuda> logits(sequences * v), row(sequences * v), layer_logits((layers + 1) * v);
+  cuda::copy(stream, VectorView<const float>(host), logits.view());
+
+  const auto make = [&](Index count) {
+    EntropySharpnessBatch<Cuda> batch(stream, {.vocab = v, .hidden = d, .positions = t, .sequences = count});
+    for (Index b = 0; b < count; ++b) batch.observe_context(b, h.matrix(t, d), std::as_const(w).matrix(v, d));
+    return batch;
+  };
+  EntropySharpnessBatch<Cuda> one = make(1), many = make(sequences);
+  std::vector<Index> numbers;
+  for (Index j = 0; j < layers; ++j) numbers.push_back(2 * j);
+  cuda::DolaProcessor dola(stream, v, numbers);
+  const auto copy_row = [&](Index count) {
+    cuda::copy(stream, std::as_const(logits).view().slice(0, 0, count * v), row.view().slice(0, 0, count * v));
+  };
+  const auto early = layer_logits.matrix(layers + 1, v);
+  struct Step {
+    const char* name;
+    std::function<void()> run;
+    std::vector<float> times{};
+  };
+  std::vector<Step> steps{
+      {"copy of a row", [&] { copy_row(1); }},
+      {"copy + step, memo warm", [&] { copy_row(1), one.process(row.matrix(1, v)); }},
+      {"copy of 8 rows", [&] { copy_row(sequences); }},
+      {"copy + step of 8 sequences", [&] { copy_row(sequences), many.process(row.matrix(sequences, v)); }},
+      {"LM head of 9 states",
+       [&] { cuda::lm_head_logits(stream, states.matrix(layers + 1, d), w.matrix(v, d), early); }},
+      {"copy + DoLa of 8 layers",
+       [&] { copy_row(1), dola.observe_layers(early.slice(0, 0, layers)), dola.process(row.view().slice(0, 0, v)); }}};
+  for (Step& step : steps) step.run();  // fills the memo
+  std::vector<cuda::Graph> graphs;
+  for (Step& step : steps)
+    graphs.emplace_back(stream, [&](cuda::StreamView) {
+      for (int i = 0; i < repeats; ++i) step.run();
+    });
+  cuda::Event start, stop;
+  for (int round = -2; round < rounds; ++round)
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      start.record(stream);
+      graphs[i].launch(stream);
+      stop.record(stream);
+      stop.synchronize();
+      if (round >= 0) steps[i].times.push_back(1e3f * stop.milliseconds_since(start) / repeats);
+    }
+  std::printf("steps in a graph, T %td, d %td, V %td; %zu survivors\n", t, d, v, one.record(0).kept.size());
+  for (const Step& step : steps) std::printf("  %-27s %8.1f us\n", step.name, static_cast<double>(median(step.times)));
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -247,4 +312,7 @@ int main(int argc, char** argv) {
        {Shape{512, 4096, 32000}, Shape{2048, 4096, 128256}, Shape{4096, 8192, 32000}, Shape{512, 576, 49152},
         Shape{64, 4096, 32000}, Shape{128, 4096, 128256}, Shape{300, 4096, 32000}, Shape{2048, 576, 49152}})
     measure(shape, rounds, cache_filler);
+  measure_steps(512, 4096, 32000, rounds);
+  measure_steps(512, 576, 49152, rounds);
+  measure_steps(512, 4096, 128256, rounds);
 }

@@ -13,8 +13,9 @@ mode=${1:---all}
 dir=${2:-build/cuda-gpu}
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
-programs=(test_cuda_softmax_entropy test_cuda_softmax_candidates test_cuda_link_cpp_first test_cuda_link_cu_first
-          bench_cuda_entropy cuda_entropy embed_device_rows)
+tests=(test_cuda_softmax_entropy test_cuda_softmax_candidates test_cuda_entropy_sharpness test_cuda_contrast
+       test_cuda_softmax_thrust test_cuda_link_cpp_first test_cuda_link_cu_first)
+programs=("${tests[@]}" bench_cuda_entropy cuda_entropy embed_device_rows)
 
 if [ "$mode" != --run ]; then
   step build
@@ -36,7 +37,7 @@ fi
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader
 
 step tests
-for p in "${programs[@]:0:4}"; do
+for p in "${tests[@]}"; do
   "$dir/$p" | tail -n 4
 done
 
@@ -50,9 +51,18 @@ if command -v compute-sanitizer >/dev/null; then
     # A reduced set: every kernel, every type, few sizes.
     compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_entropy" -tc="*pieces*" | tail -n 2
     compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_candidates" | tail -n 2
+    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_entropy_sharpness" \
+      -tc="*ragged*,*growing*,*more new tokens*,*recorded*" | tail -n 2
+    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*" |
+      tail -n 2
   done
 fi
 
 step measurements
+if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+  python3 bench/compare_torch.py "${ROUNDS:-15}"
+else
+  echo "No PyTorch with CUDA here: the published method is not measured beside."
+fi
 "$dir/bench_cuda_entropy" "${ROUNDS:-15}"
 step done

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// An engine with hidden states and logits on the device lets its best tokens be judged by their sharpness in
-// context: only the rows of the LM head that it asks for are read, and the host never waits for the device.
+// An engine that has hidden states and logits on the device, and a stream of its own, decodes by in-context sharpness:
+// each step is one graph, and the token goes on to the next step without the host having seen it.
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/cuda.cuh"
@@ -12,24 +13,18 @@ namespace at = activation_trace;
 
 namespace {
 
-constexpr at::Index positions = 40, d = 64, vocabulary = 1000, most = 16;
+constexpr at::Index positions = 40, d = 64, vocabulary = 1000;
 
-/// The engine's own filter: it leaves ids and their number on the device.
-__global__ void keep_high_logits(const float* logits, at::TokenId* ids, int* count) {
-  for (int v = 0; v < vocabulary; ++v)  // a real engine does this in parallel
-    if (logits[v] > 0.9f && *count < most) ids[(*count)++] = v;
-}
-
-/// The engine's own use of the entropies: logit - alpha * entropy.
-__global__ void penalise(float* logits, const at::TokenId* ids, const int* count, const at::SoftmaxState* states) {
-  const int i = static_cast<int>(threadIdx.x);
-  if (i < *count) logits[ids[i]] -= 0.5f * states[i].entropy();
+/// The engine's forward pass, or what stands for it here: the next logits from the token that was chosen before.
+__global__ void forward(const at::cuda::SharpnessChoice* last, float* logits) {
+  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (v < vocabulary) logits[v] = 6.0f * __sinf(static_cast<float>(v * 37 % 1009 + 11 * (last->best + 1)));
 }
 
 template <class T>
 at::Buffer<T, at::Cuda> numbers(at::cuda::StreamView stream, at::Index n, at::Index step) {
   std::vector<T> host;
-  for (at::Index i = 0; i < n; ++i) host.push_back(T(static_cast<float>(i * step % 101) / 100.0f));
+  for (at::Index i = 0; i < n; ++i) host.push_back(T(static_cast<float>(i * step % 101) / 100.0f - 0.5f));
   at::Buffer<T, at::Cuda> device(n);
   at::cuda::copy(stream, at::VectorView<const T>(host), device.view());
   return device;
@@ -43,27 +38,26 @@ int main() {
     std::puts("skipped: no CUDA device");
     return 77;
   }
+  // The engine's own.
   at::cuda::Stream stream;
-  auto hidden = numbers<at::Half>(stream, positions * d, 37);
-  auto head = numbers<at::Half>(stream, vocabulary * d, 53);
-  auto logits = numbers<float>(stream, vocabulary, 7);
-  at::Buffer<at::TokenId, at::Cuda> ids(most);
-  at::Buffer<int, at::Cuda> count(1);
-  at::Buffer<at::SoftmaxState, at::Cuda> states(most), workspace(at::cuda::candidate_workspace_size(positions, most));
-  const std::vector<at::SoftmaxState> empty(most);
+  const auto hidden = numbers<at::Half>(stream, positions * d, 37);
+  const auto head = numbers<at::Half>(stream, vocabulary * d, 53);
+  at::Buffer<float, at::Cuda> logits(vocabulary);
 
-  at::cuda::check(cudaMemsetAsync(count.data(), 0, sizeof(int), stream.get()), "cudaMemsetAsync");
-  at::cuda::copy(stream, at::VectorView<const at::SoftmaxState>(empty), states.view());
-  keep_high_logits<<<1, 1, 0, stream.get()>>>(logits.data(), ids.data(), count.data());
-  at::cuda::softmax_states(stream, hidden.matrix(positions, d), head.matrix(vocabulary, d), {ids.view(), count.data()},
-                           states.view(), workspace.view());
-  penalise<<<1, most, 0, stream.get()>>>(logits.data(), ids.data(), count.data(), states.data());
-  at::cuda::check_launch("penalise");
+  at::EntropySharpnessProcessor<at::Cuda> processor(
+      stream,
+      {.vocab = vocabulary, .hidden = d, .positions = positions, .dtype = at::DType::f16, .repetition_penalty = 1.2f});
+  processor.observe_context(hidden.matrix(positions, d), head.matrix(vocabulary, d));
+  const at::cuda::Graph step(stream, [&](at::cuda::StreamView queue) {
+    forward<<<(vocabulary + 255) / 256, 256, 0, queue.get()>>>(processor.choice().data(), logits.data());
+    processor.process(logits.view());
+    processor.observe_choice();
+  });
 
-  std::vector<float> result(vocabulary);
-  at::cuda::copy(stream, logits.view(), at::VectorView<float>(result));
-  stream.synchronize();
-  for (std::size_t v = 0; v < 60; ++v)
-    if (static_cast<float>(v * 7 % 101) / 100.0f > 0.9f)
-      std::printf("token %3zu: %.3f\n", v, static_cast<double>(result[v]));
+  for (int i = 0; i < 5; ++i) {
+    step.launch(stream);
+    const at::SharpnessRecord record = processor.record();  // only to print: this waits for the device
+    std::printf("token %3d, by probability %3d, of %zu that passed the filter\n", record.best, record.most_probable,
+                record.kept.size());
+  }
 }

@@ -4,7 +4,12 @@
 
 // Everything for nvcc. Host translation units include activation_trace.hpp and never see this.
 #include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/contrastive.cuh"
+#include "activation_trace/cuda/dola.cuh"
+#include "activation_trace/cuda/entropy_sharpness.cuh"
 #include "activation_trace/cuda/error.cuh"
+#include "activation_trace/cuda/graph.cuh"
+#include "activation_trace/cuda/lm_head_logits.cuh"
 #include "activation_trace/cuda/softmax_candidates.cuh"
 #include "activation_trace/cuda/softmax_entropy.cuh"
 #include "activation_trace/cuda/stream.cuh"

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "activation_trace/cuda/ptx.cuh"
 #include "activation_trace/tensor/half.hpp"
 
 // Thin wrappers of the sm_90a instructions that the CUDA headers do not offer: PTX ISA sections
@@ -12,9 +13,7 @@ namespace activation_trace {
 inline namespace v0 {
 namespace cuda::hopper {
 
-inline __device__ std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
-}
+using ptx::shared_address;
 
 /// Arrival counter in shared memory with a transaction count of bytes.
 using Barrier = std::uint64_t;
@@ -103,9 +102,6 @@ inline __device__ std::uint64_t descriptor(const void* tile) {
   constexpr std::uint64_t unused_with_swizzle = std::uint64_t{1} << 16;
   return ((shared_address(tile) & 0x3ffffu) >> 4) | swizzle_128 | atom_stride | unused_with_swizzle;
 }
-
-/// Lets the next kernel of the stream start its way to the multiprocessors before this one is done.
-inline __device__ void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 inline __device__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline __device__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -13,7 +13,8 @@ namespace cuda {
 /// The items that a step asks for, on the device.
 struct Candidates {
   VectorView<const TokenId, Cuda> ids;  ///< rows of w; ids outside [0, V) are passed over
-  const int* count = nullptr;           ///< how many of the ids count, in device memory; null: all of them
+  /// How many of the ids count, in device memory; null: all. More than there are ids are none: a list that did not fit.
+  const int* count = nullptr;
 };
 
 /// Elements of workspace that softmax_states needs for T positions and k candidates: 12 bytes per candidate
@@ -34,11 +35,42 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
 
 namespace detail {
 
+/// Where the state of a candidate lies.
+enum class StateAt {
+  place,  ///< states[i] for ids[i]
+  id,     ///< states[ids[i]]
+};
+
+/// The candidates of a sequence, and its context.
 struct CandidateList {
   const TokenId* ids;
-  const int* count;
+  const int* count;  // null: all; more than `size` are none at all: somebody else's work
   Index size;
-  __device__ Index used() const { return count == nullptr ? size : min(size, static_cast<Index>(max(0, *count))); }
+  StateAt at = StateAt::place;
+
+  __device__ int used() const {
+    if (count == nullptr) return static_cast<int>(size);
+    return *count < 0 || *count > size ? 0 : *count;
+  }
+  __device__ Index state_index(Index candidate) const { return at == StateAt::id ? ids[candidate] : candidate; }
+};
+
+/// What tells the sequences of a batch apart: sequence z of a launch has these offsets, its own list and states. The
+/// default is one sequence, whose positions are the rows of `hidden`.
+struct CandidateBatch {
+  const int* positions = nullptr;  // [B]: of each context, at most the rows of `hidden`
+  Index hidden_bytes = 0;          // from one context to the next
+  Index counts = 0;
+  Index ids = 0;
+  Index partials = 0;
+  Index states = 0;
+
+  __device__ void select(Index z, RowBytes& hidden, CandidateList& list) const {
+    if (positions != nullptr) hidden.rows = positions[z];
+    hidden.data += z * hidden_bytes;
+    list.ids += z * ids;
+    if (list.count != nullptr) list.count += z * counts;
+  }
 };
 
 /// How a row's bytes may be read.
@@ -62,125 +94,146 @@ __device__ uint4 load_chunk(const std::byte* row, Index byte, Index row_bytes) {
 
 /// Logits of 16 v_tiles candidates at 8 t_tiles positions per block. The warps share out d in chunks of 64
 /// bytes and read straight into the operands of mma: each lane takes 16 consecutive bytes of a row, which
-/// permutes the columns of d alike on both sides and so changes no product. Latency is what counts here.
+/// permutes the columns of d alike on both sides and so changes no product. Latency is what counts here. Blocks stride
+/// over the groups of candidates: a grid for few of them serves many.
 template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
-__global__ void __launch_bounds__(32 * warps)
-    softmax_candidates_kernel(RowBytes hidden, RowBytes w, CandidateList list, SoftmaxState* partials) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
+__global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes hidden, RowBytes w, CandidateList list,
+                                                                        CandidateBatch batch, SoftmaxState* partials) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+  ptx::wait_for_previous();
+  ptx::launch_dependents();
   constexpr int tile_v = 16 * v_tiles;
   constexpr int tile_t = 8 * t_tiles;
   __shared__ float sums[warps][tile_v][tile_t + 1];
-  const Index used = list.used();
-  const Index v0 = static_cast<Index>(blockIdx.y) * tile_v;
-  if (v0 >= used) return;
+  batch.select(blockIdx.z, hidden, list);
+  // 32 bits, and computed where they are used: with 64-bit places the large tiles spilled.
+  const int used = list.used();
+  const int rows = static_cast<int>(hidden.rows);
+  const int t0 = static_cast<int>(blockIdx.x) * tile_t;
+  if (t0 >= rows) return;
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const Index t0 = static_cast<Index>(blockIdx.x) * tile_t;
-  // Rows that do not exist are read as row 0 or the last one: their logits are not used.
-  const std::byte* w_rows[2 * v_tiles];
+  for (int v0 = static_cast<int>(blockIdx.y) * tile_v; v0 < used; v0 += static_cast<int>(gridDim.y) * tile_v) {
+    // Rows that do not exist are read as row 0 or the last one: their logits are not used.
+    const std::byte* w_rows[2 * v_tiles];
 #pragma unroll
-  for (int i = 0; i < 2 * v_tiles; ++i) {
-    const Index candidate = v0 + 8 * i + lane / 4;
-    const Index id = candidate < used ? list.ids[candidate] : 0;
-    w_rows[i] = w.data + (id >= 0 && id < w.rows ? id : 0) * w.stride_bytes;
-  }
-  const std::byte* h_rows[t_tiles];
-#pragma unroll
-  for (int i = 0; i < t_tiles; ++i)
-    h_rows[i] = hidden.data + min(t0 + 8 * i + lane / 4, hidden.rows - 1) * hidden.stride_bytes;
-
-  float acc[v_tiles][t_tiles][4] = {};
-  // All loads of a batch are under way before the first is used: 10.2 instead of 16.6 us for 16 candidates at
-  // T = 512, d = 4096 on an H100, with twice the warps. Batches of 8 were no faster.
-  constexpr int batch = t_tiles == 1 ? 4 : 2;
-  for (Index first = warp * 64 + lane % 4 * 16; first - lane % 4 * 16 < w.row_bytes; first += batch * warps * 64) {
-    uint4 a[batch][2 * v_tiles];
-    uint4 b[batch][t_tiles];
-#pragma unroll
-    for (int x = 0; x < batch; ++x) {
-      const Index byte = first + x * warps * 64;
-#pragma unroll
-      for (int i = 0; i < 2 * v_tiles; ++i) a[x][i] = load_chunk<T, access>(w_rows[i], byte, w.row_bytes);
-#pragma unroll
-      for (int i = 0; i < t_tiles; ++i) b[x][i] = load_chunk<T, access>(h_rows[i], byte, w.row_bytes);
+    for (int i = 0; i < 2 * v_tiles; ++i) {
+      const int candidate = v0 + 8 * i + lane / 4;
+      const Index id = candidate < used ? list.ids[candidate] : 0;
+      w_rows[i] = w.data + (id >= 0 && id < w.rows ? id : 0) * w.stride_bytes;
     }
+    const std::byte* h_rows[t_tiles];
 #pragma unroll
-    for (int x = 0; x < batch; ++x)
+    for (int i = 0; i < t_tiles; ++i)
+      h_rows[i] = hidden.data + min(t0 + 8 * i + lane / 4, rows - 1) * hidden.stride_bytes;
+
+    float acc[v_tiles][t_tiles][4] = {};
+    // All loads of a batch are under way before the first is used: 10.2 instead of 16.6 us for 16 candidates at
+    // T = 512, d = 4096 on an H100, with twice the warps. Batches of 8 were no faster.
+    constexpr int loads = t_tiles == 1 && sizeof(T) == 2 ? 4 : 2;  // f32 needs the registers for its splits
+    for (Index first = warp * 64 + lane % 4 * 16; first - lane % 4 * 16 < w.row_bytes; first += loads * warps * 64) {
+      uint4 a[loads][2 * v_tiles];
+      uint4 b[loads][t_tiles];
 #pragma unroll
-      for (int v = 0; v < v_tiles; ++v) {
-        const uint4& low = a[x][2 * v];
-        const uint4& high = a[x][2 * v + 1];
-        const std::uint32_t head[4] = {low.x, high.x, low.y, high.y};
-        const std::uint32_t tail[4] = {low.z, high.z, low.w, high.w};
+      for (int x = 0; x < loads; ++x) {
+        const Index byte = first + x * warps * 64;
 #pragma unroll
-        for (int t = 0; t < t_tiles; ++t) {
-          const std::uint32_t b_head[2] = {b[x][t].x, b[x][t].y};
-          const std::uint32_t b_tail[2] = {b[x][t].z, b[x][t].w};
-          multiply(T{}, acc[v][t], head, b_head);
-          multiply(T{}, acc[v][t], tail, b_tail);
-        }
+        for (int i = 0; i < 2 * v_tiles; ++i) a[x][i] = load_chunk<T, access>(w_rows[i], byte, w.row_bytes);
+#pragma unroll
+        for (int i = 0; i < t_tiles; ++i) b[x][i] = load_chunk<T, access>(h_rows[i], byte, w.row_bytes);
       }
-  }
+#pragma unroll
+      for (int x = 0; x < loads; ++x)
+#pragma unroll
+        for (int v = 0; v < v_tiles; ++v) {
+          const uint4& low = a[x][2 * v];
+          const uint4& high = a[x][2 * v + 1];
+          const std::uint32_t head[4] = {low.x, high.x, low.y, high.y};
+          const std::uint32_t tail[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+          for (int t = 0; t < t_tiles; ++t) {
+            const std::uint32_t b_head[2] = {b[x][t].x, b[x][t].y};
+            const std::uint32_t b_tail[2] = {b[x][t].z, b[x][t].w};
+            multiply(T{}, acc[v][t], head, b_head);
+            multiply(T{}, acc[v][t], tail, b_tail);
+          }
+        }
+    }
 
 #pragma unroll
-  for (int v = 0; v < v_tiles; ++v)
+    for (int v = 0; v < v_tiles; ++v)
 #pragma unroll
-    for (int t = 0; t < t_tiles; ++t)
+      for (int t = 0; t < t_tiles; ++t)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        sums[warp][16 * v + lane / 4 + i / 2 * 8][8 * t + lane % 4 * 2 + i % 2] = acc[v][t][i];
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < tile_v * tile_t; i += 32 * warps) {
-    float sum = 0.0f;
-    for (int x = 0; x < warps; ++x) sum += sums[x][i / tile_t][i % tile_t];
-    sums[0][i / tile_t][i % tile_t] = sum;
+        for (int i = 0; i < 4; ++i)
+          sums[warp][16 * v + lane / 4 + i / 2 * 8][8 * t + lane % 4 * 2 + i % 2] = acc[v][t][i];
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < tile_v * tile_t; i += 32 * warps) {
+      float sum = 0.0f;
+      for (int x = 0; x < warps; ++x) sum += sums[x][i / tile_t][i % tile_t];
+      sums[0][i / tile_t][i % tile_t] = sum;
+    }
+    __syncthreads();
+    const int candidate = v0 + static_cast<int>(threadIdx.x);
+    if (threadIdx.x < tile_v && candidate < used) {
+      SoftmaxState state;
+      for (int t = 0; t < tile_t && t0 + t < rows; ++t) state.push(sums[0][threadIdx.x][t]);
+      partials[blockIdx.z * batch.partials + static_cast<Index>(blockIdx.x) * list.size + candidate] = state;
+    }
+    __syncthreads();  // the sums are read: the next group may overwrite them
   }
-  __syncthreads();
-  const Index candidate = v0 + threadIdx.x;
-  if (threadIdx.x >= tile_v || candidate >= used) return;
-  SoftmaxState state;
-  for (int t = 0; t < tile_t && t0 + t < hidden.rows; ++t) state.push(sums[0][threadIdx.x][t]);
-  partials[static_cast<Index>(blockIdx.x) * list.size + candidate] = state;
 #endif
 }
 
-/// Joins the partial states of each candidate onto its state, one warp per candidate: each lane a run of
-/// neighbouring splits, then the lanes as a tree. The order is fixed by the number of splits.
+/// Joins the partial states of each candidate onto its state, one warp per candidate: each lane a run of neighbouring
+/// splits of `tile_t` positions, then the lanes as a tree. The order is fixed by the number of splits.
 template <int warps>  // a template, so that each translation unit has its own
 __global__ void __launch_bounds__(32 * warps)
-    join_candidates_kernel(const SoftmaxState* partials, Index splits, CandidateList list, Index rows,
-                           SoftmaxState* states) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+    join_candidates_kernel(const SoftmaxState* partials, RowBytes hidden, int tile_t, CandidateList list,
+                           CandidateBatch batch, Index rows, SoftmaxState* states) {
+  ptx::wait_for_previous();
+  ptx::launch_dependents();
+  batch.select(blockIdx.z, hidden, list);
+  partials += blockIdx.z * batch.partials;
+  states += blockIdx.z * batch.states;
+  const Index splits = (hidden.rows + tile_t - 1) / tile_t;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const Index candidate = static_cast<Index>(blockIdx.x) * warps + threadIdx.x / 32;
-  if (candidate >= list.used() || list.ids[candidate] < 0 || list.ids[candidate] >= rows) return;
   const Index run = (splits + 31) / 32;
-  SoftmaxState state;
-  for (Index s = lane * run; s < min((lane + 1) * run, splits); ++s) state.merge(partials[s * list.size + candidate]);
-  state = join_lanes(state);
-  if (lane != 0) return;
-  SoftmaxState joined = states[candidate];
-  joined.merge(state);
-  states[candidate] = joined;
+  const Index used = list.used();
+  const Index step = static_cast<Index>(gridDim.x) * warps;
+  for (Index candidate = static_cast<Index>(blockIdx.x) * warps + threadIdx.x / 32; candidate < used;
+       candidate += step) {
+    if (list.ids[candidate] < 0 || list.ids[candidate] >= rows) continue;
+    SoftmaxState state;
+    for (Index s = lane * run; s < min((lane + 1) * run, splits); ++s) state.merge(partials[s * list.size + candidate]);
+    state = join_lanes(state);
+    if (lane != 0) continue;
+    SoftmaxState joined = states[list.state_index(candidate)];
+    joined.merge(state);
+    states[list.state_index(candidate)] = joined;
+  }
 }
 
+/// Both kernels for B sequences; `hidden` is the longest context. With more candidates than 256 the grid strides.
 template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
-void launch_candidates(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
-                       const CandidateList& list, SoftmaxState* partials, SoftmaxState* states) {
-  const Index splits = (hidden.extent(0) + 8 * t_tiles - 1) / (8 * t_tiles);
+void launch_candidates(StreamView stream, const RowBytes& hidden, const RowBytes& w, const CandidateList& list,
+                       const CandidateBatch& batch, Index sequences, SoftmaxState* partials, SoftmaxState* states) {
+  const Index splits = (hidden.rows + 8 * t_tiles - 1) / (8 * t_tiles);
   const Index groups = (list.size + 16 * v_tiles - 1) / (16 * v_tiles);
-  softmax_candidates_kernel<T, access, v_tiles, t_tiles, warps>
-      <<<dim3(static_cast<unsigned>(splits), static_cast<unsigned>(groups)), 32 * warps, 0, stream.get()>>>(
-          RowBytes(hidden), RowBytes(w), list, partials);
-  check_launch("softmax_candidates_kernel");
-  launch_dependent(stream, (list.size + 3) / 4, 128, join_candidates_kernel<4>,
-                   static_cast<const SoftmaxState*>(partials), splits, list, w.extent(0), states);
+  // Enough blocks for any device, and no more: those that find nothing to do are not free either.
+  const Index in_grid = min(groups, max(Index{4}, 512 / splits));
+  launch_dependent(stream, "softmax_candidates_kernel", {blocks(splits, in_grid, sequences), 32 * warps},
+                   softmax_candidates_kernel<T, access, v_tiles, t_tiles, warps>, hidden, w, list, batch, partials);
+  launch_dependent(stream, "join_candidates_kernel", {blocks(min((list.size + 3) / 4, Index{256}), 1, sequences), 128},
+                   join_candidates_kernel<4>, partials, hidden, 8 * t_tiles, list, batch, w.rows, states);
+}
+
+/// How the rows of a matrix may be read.
+template <class T>
+[[nodiscard]] RowAccess row_access(const MatrixView<const T, Cuda>& m) {
+  return aligned_rows<T>(m) && m.extent(1) * static_cast<Index>(sizeof(T)) % 16 == 0 ? RowAccess::chunks
+                                                                                     : RowAccess::elements;
 }
 
 }  // namespace detail
@@ -205,17 +258,20 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
   if (size == 0 || hidden.extent(0) == 0 || w.extent(0) == 0) return;
   if (!detail::compiled_for_device(&detail::softmax_candidates_kernel<Value, detail::RowAccess::chunks, 1, 1, 16>))
     throw ArgumentError("softmax: candidates need a device and code for sm_80");
+  const MatrixView<const Value, Cuda> rows = hidden;
   const detail::CandidateList list{candidates.ids.data(), candidates.count, size};
-  const auto launch = [&](auto run) { run(stream, hidden, w, list, workspace.data(), states.data()); };
-  const bool chunks = detail::aligned_rows<Value>(hidden) && detail::aligned_rows<Value>(w) &&
-                      w.extent(1) * static_cast<Index>(sizeof(Value)) % 16 == 0;
+  const auto run = [&](auto launch) {
+    launch(stream, detail::RowBytes(rows), detail::RowBytes(w), list, detail::CandidateBatch{}, 1, workspace.data(),
+           states.data());
+  };
   // Few candidates: many small blocks, for latency. Many: larger tiles read W and H less often.
-  if (!chunks)
-    launch(detail::launch_candidates<Value, detail::RowAccess::elements, 1, 1, 8>);
+  using detail::RowAccess;
+  if (detail::row_access<Value>(rows) == RowAccess::elements || detail::row_access<Value>(w) == RowAccess::elements)
+    run(detail::launch_candidates<Value, RowAccess::elements, 1, 1, 8>);
   else if (size <= 64)
-    launch(detail::launch_candidates<Value, detail::RowAccess::chunks, 1, 1, 16>);
+    run(detail::launch_candidates<Value, RowAccess::chunks, 1, 1, 16>);
   else
-    launch(detail::launch_candidates<Value, detail::RowAccess::chunks, 2, 4, 8>);
+    run(detail::launch_candidates<Value, RowAccess::chunks, 2, 4, 8>);
 }
 
 }  // namespace cuda

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/softmax_mma.cuh"
 #include "activation_trace/cuda/softmax_simt.cuh"
 #include "activation_trace/cuda/softmax_wgmma.cuh"
@@ -60,34 +61,10 @@ void entropy(StreamView stream, VectorView<const SoftmaxState, Cuda> states, Vec
 
 namespace detail {
 
-[[nodiscard]] inline int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0;
-  int value = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
-  return value;
-}
-
-/// Launches `kernel`, which begins with griddepcontrol.wait, so that it is on its way to the multiprocessors
-/// before the kernel ahead of it is done (programmatic dependent launch; older devices run one after the other).
-template <class... Parameters>
-void launch_dependent(StreamView stream, Index blocks, int threads, void (*kernel)(Parameters...),
-                      std::type_identity_t<Parameters>... arguments) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.stream = stream.get();
-  config.attrs = &attribute;
-  config.numAttrs = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, arguments...), "cudaLaunchKernelEx");
-}
-
 inline void launch_finish(StreamView stream, const SoftmaxState* partials, const SoftmaxOutput& out) {
   constexpr int threads = 128;
-  launch_dependent(stream, (out.rows + threads - 1) / threads, threads, finish_kernel<threads>, partials, out);
+  launch_dependent(stream, "finish_kernel", {blocks((out.rows + threads - 1) / threads), threads},
+                   finish_kernel<threads>, partials, out);
 }
 
 /// Runs `launch(out)` with the output split every `tile_t` positions, and joins the splits if there are several.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/cuda/ptx.cuh"
 #include "activation_trace/numerics/softmax_state.hpp"
 
 // The epilogue that the tensor-core kernels share: a tile of logits in registers becomes one SoftmaxState per
@@ -10,13 +11,6 @@
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
-
-/// 2^x by the special-function unit, 2 ulp; below 2^-126 it is 0.
-inline __device__ float exp2_approx(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 /// Which logits of a register tile may be -inf: padding makes them so, finite inputs do not.
 enum class Logits { finite, any };
@@ -35,7 +29,7 @@ __device__ void row_sums(const float (&x)[N], int begin, float m, float& sum, fl
     for (int j = 0; j < 2; ++j) {
       float d = x[4 * i + begin + j] - m;
       if constexpr (logits == Logits::any) d = d < -256.0f ? -256.0f : d;
-      const float e = exp2_approx(d * log2_e);
+      const float e = ptx::exp2_approx(d * log2_e);
       l[j] += e;
       a[j] += d * e;
     }
@@ -145,9 +139,7 @@ inline __device__ void store(const SoftmaxOutput& out, Index split, Index row, c
 /// whichever block was done first.
 template <int threads>
 __global__ void __launch_bounds__(threads) finish_kernel(const SoftmaxState* partials, SoftmaxOutput out) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");  // launched early: the partial states may not be there yet
-#endif
+  ptx::wait_for_previous();  // launched early: the partial states may not be there yet
   const Index row = static_cast<Index>(blockIdx.x) * threads + threadIdx.x;
   if (row >= out.rows) return;
   SoftmaxState state;

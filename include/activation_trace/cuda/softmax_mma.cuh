@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/softmax_fold.cuh"
-#include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -39,19 +39,10 @@ struct RowBytes {
 
 /// c[16 x 8] += a b^T over 32 bytes of k: 16 halves at once, or 8 floats.
 inline __device__ void multiply(BFloat16, float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  ptx::multiply(BFloat16{}, c, a, b);
 }
 inline __device__ void multiply(Half, float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-inline __device__ void multiply_tf32(float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  ptx::multiply(Half{}, c, a, b);
 }
 /// A float as head + tail of 11 bits each. What is not finite has no tail, and meets only heads: its product
 /// with the tail 0 of a number like 1 would be NaN.
@@ -79,18 +70,11 @@ inline __device__ void multiply(float, float* c, const std::uint32_t* a, const s
   const std::uint32_t b_finite[2] = {b_split[0].finite_head, b_split[1].finite_head};
   const std::uint32_t b_tail[2] = {b_split[0].tail, b_split[1].tail};
   float part[4] = {};
-  multiply_tf32(part, a_tail, b_finite);
-  multiply_tf32(part, a_finite, b_tail);
-  multiply_tf32(part, a_head, b_head);
+  ptx::multiply_tf32(part, a_tail, b_finite);
+  ptx::multiply_tf32(part, a_finite, b_tail);
+  ptx::multiply_tf32(part, a_head, b_head);
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] += part[i];
-}
-
-inline __device__ void load_matrices(std::uint32_t (&r)[4], std::uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
 }
 
 /// Place of 16-byte chunk `chunk` of row `row` in a tile with rows of 128 bytes: eight rows' chunks of one
@@ -103,15 +87,14 @@ inline __device__ std::uint32_t swizzled(int row, int chunk) {
 template <class T, class Tuning>
 __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of f32 needs the registers
     softmax_mma_kernel(RowBytes hidden, RowBytes w, int t_tiles, SoftmaxOutput out) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   constexpr int warps_t = 2;
   constexpr int warp_v = Tuning::tile_v / 4;
   constexpr int warp_t = Tuning::tile_t / warps_t;
   static_assert(warp_v == 32 && warp_t % 16 == 0);
   // Static, so that the host can tell this body from the empty one of older architectures by its size.
   __shared__ SoftmaxState parts[warps_t][Tuning::tile_v];
-  extern __shared__ std::byte dynamic[];
-  const auto base = static_cast<std::uint32_t>(__cvta_generic_to_shared(dynamic));
+  const std::uint32_t base = ptx::shared_address(ptx::dynamic_shared());
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -132,9 +115,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
 #pragma unroll
     for (int i = 0; i < rows; i += 32) {
       const bool valid = bytes > 0 && first + row + i < m.rows;
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target + static_cast<unsigned>(i) * 128),
-                   "l"(valid ? source : m.data), "r"(valid ? bytes : 0)
-                   : "memory");
+      ptx::copy_async(target + static_cast<unsigned>(i) * 128, valid ? source : m.data, valid ? bytes : 0);
       source += 32 * m.stride_bytes;
     }
   };
@@ -144,31 +125,30 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
     fetch_rows(w, v0, Tuning::tile_v, k_tile, target);
     fetch_rows(hidden, t0, Tuning::tile_t, k_tile, target + Tuning::tile_v * 128);
   };
-  const auto commit = [] { asm volatile("cp.async.commit_group;" ::: "memory"); };
 
   float acc[2][warp_t / 2] = {};
   for (int s = 0; s < Tuning::stages - 1; ++s) {
     if (s < k_tiles) fetch(s);
-    commit();
+    ptx::commit_copies();
   }
   for (int k = 0; k < k_tiles; ++k) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(Tuning::stages - 2) : "memory");
+    ptx::wait_copies<Tuning::stages - 2>();
     __syncthreads();  // tile k is there, and everyone has left tile k - 1, whose place is filled next
     if (k + Tuning::stages - 1 < k_tiles) fetch(k + Tuning::stages - 1);
-    commit();
+    ptx::commit_copies();
     const std::uint32_t stage = base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes);
     // The splits of f32 take the registers that an unrolled loop would need: 8 bytes of spills on sm_80.
 #pragma unroll(sizeof(T) == 4 ? 1 : 4)
-    for (int chunk = 0; chunk < 8; chunk += 2) {
+    for (int k_chunk = 0; k_chunk < 8; k_chunk += 2) {
       std::uint32_t a[2][4];
 #pragma unroll
       for (int m = 0; m < 2; ++m)
-        load_matrices(a[m], stage + swizzled(v_in_tile + m * 16 + lane % 16, chunk + lane / 16));
+        ptx::load_matrices(a[m], stage + swizzled(v_in_tile + m * 16 + lane % 16, k_chunk + lane / 16));
 #pragma unroll
       for (int n = 0; n < warp_t / 16; ++n) {
         std::uint32_t b[4];
-        load_matrices(
-            b, stage + swizzled(Tuning::tile_v + t_in_tile + n * 16 + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
+        ptx::load_matrices(b, stage + swizzled(Tuning::tile_v + t_in_tile + n * 16 + lane / 16 * 8 + lane % 8,
+                                               k_chunk + lane / 8 % 2));
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
           multiply(T{}, &acc[m][8 * n], a[m], b);
@@ -201,13 +181,8 @@ void launch_softmax_mma(StreamView stream, const MatrixView<const T, Cuda>& hidd
                         const SoftmaxOutput& out) {
   const Index t_tiles = (hidden.extent(0) + Tuning::tile_t - 1) / Tuning::tile_t;
   const Index v_tiles = (w.extent(0) + Tuning::tile_v - 1) / Tuning::tile_v;
-  constexpr int shared_bytes = Tuning::stages * Tuning::stage_bytes;
-  auto* const kernel = &softmax_mma_kernel<T, Tuning>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
-        "cudaFuncSetAttribute");
-  kernel<<<static_cast<unsigned>(t_tiles * v_tiles), 256, shared_bytes, stream.get()>>>(RowBytes(hidden), RowBytes(w),
-                                                                                        static_cast<int>(t_tiles), out);
-  check_launch("softmax_mma_kernel");
+  launch(stream, "softmax_mma_kernel", {blocks(t_tiles * v_tiles), 256, Tuning::stages * Tuning::stage_bytes},
+         softmax_mma_kernel<T, Tuning>, RowBytes(hidden), RowBytes(w), static_cast<int>(t_tiles), out);
 }
 
 }  // namespace detail

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/softmax_fold.cuh"
-#include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -13,11 +13,7 @@ namespace cuda::detail {
 
 inline __device__ float widen(float x) { return x; }
 inline __device__ float widen(BFloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
-inline __device__ float widen(Half x) {
-  float y;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
-  return y;
-}
+inline __device__ float widen(Half x) { return ptx::widen(x); }
 
 /// A matrix of any strides, as kernels take it.
 template <class T>
@@ -36,10 +32,12 @@ struct Strided {
 inline constexpr int simt_tile = 64;
 inline constexpr int simt_split = 512;  // positions per block, a multiple of the tile
 
-/// The anchor: fp32 products and sums in the order of k, any architecture, strides and type. 64 x 64 tiles of
-/// S^T, 4 x 4 per thread; a block walks its positions with the states in registers.
-template <class T>
-__global__ void __launch_bounds__(256) softmax_simt_kernel(Strided<T> hidden, Strided<T> w, SoftmaxOutput out) {
+/// The states of items v0 .. v0 + 63 over positions [t_begin, t_end), by 256 threads: store(item, state) for those
+/// that exist. fp32 products and sums in the order of k; 64 x 64 tiles of S^T, 4 x 4 per thread, with the states in
+/// registers while the block walks its positions.
+template <class T, class Store>
+__device__ void simt_states(const Strided<T>& hidden, const Strided<T>& w, Index v0, Index t_begin, Index t_end,
+                            Store&& store) {
   constexpr int tile = simt_tile;
   constexpr int depth = 16;
   __shared__ float w_tile[depth][tile + 1];
@@ -48,9 +46,6 @@ __global__ void __launch_bounds__(256) softmax_simt_kernel(Strided<T> hidden, St
 
   const int tx = static_cast<int>(threadIdx.x) % 16;  // positions tx, tx + 16, ...
   const int ty = static_cast<int>(threadIdx.x) / 16;  // vocabulary items ty, ty + 16, ...
-  const Index v0 = static_cast<Index>(blockIdx.x) * tile;
-  const Index t_begin = static_cast<Index>(blockIdx.y) * simt_split;
-  const Index t_end = t_begin + simt_split < hidden.rows ? t_begin + simt_split : hidden.rows;
 
   SoftmaxState states[4];
   for (Index t0 = t_begin; t0 < t_end; t0 += tile) {
@@ -80,18 +75,26 @@ __global__ void __launch_bounds__(256) softmax_simt_kernel(Strided<T> hidden, St
   for (int i = 0; i < 4; ++i) parts[tx][ty + 16 * i] = states[i];
   __syncthreads();
   const Index row = v0 + threadIdx.x;
-  if (threadIdx.x >= tile || row >= out.rows) return;
+  if (threadIdx.x >= tile || row >= w.rows) return;
   SoftmaxState state;
   for (int x = 0; x < 16; ++x) state.merge(parts[x][threadIdx.x]);
-  store(out, blockIdx.y, row, state);
+  store(row, state);
+}
+
+/// The anchor: any architecture, strides and type.
+template <class T>
+__global__ void __launch_bounds__(256) softmax_simt_kernel(Strided<T> hidden, Strided<T> w, SoftmaxOutput out) {
+  const Index t_begin = static_cast<Index>(blockIdx.y) * simt_split;
+  const Index t_end = t_begin + simt_split < hidden.rows ? t_begin + simt_split : hidden.rows;
+  simt_states(hidden, w, static_cast<Index>(blockIdx.x) * simt_tile, t_begin, t_end,
+              [&](Index row, const SoftmaxState& state) { store(out, blockIdx.y, row, state); });
 }
 
 template <class T>
 void launch_softmax_simt(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
                          const SoftmaxOutput& out) {
-  const dim3 grid(static_cast<unsigned>((w.extent(0) + simt_tile - 1) / simt_tile), static_cast<unsigned>(out.splits));
-  softmax_simt_kernel<T><<<grid, 256, 0, stream.get()>>>(Strided<T>(hidden), Strided<T>(w), out);
-  check_launch("softmax_simt_kernel");
+  launch(stream, "softmax_simt_kernel", {blocks((w.extent(0) + simt_tile - 1) / simt_tile, out.splits), 256},
+         softmax_simt_kernel<T>, Strided<T>(hidden), Strided<T>(w), out);
 }
 
 }  // namespace cuda::detail

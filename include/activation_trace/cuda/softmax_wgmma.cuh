@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "activation_trace/cuda/hopper.cuh"
+#include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/softmax_fold.cuh"
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/cuda/tensor_map.cuh"
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(384, 1)
     cluster_wait();
   }
 
-  launch_dependents();
+  ptx::launch_dependents();
   if (consumer == 2) {
     release_registers<40>();
     if (threadIdx.x == 256) {
@@ -172,17 +173,6 @@ __global__ void __launch_bounds__(384, 1)
 #endif
 }
 
-/// Whether this program holds machine code of the kernel for the current device.
-template <class Kernel>
-[[nodiscard]] bool compiled_for_device(Kernel* kernel) {
-  cudaFuncAttributes attributes{};
-  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  return attributes.sharedSizeBytes != 0;
-}
-
 template <class T, class Tuning>
 void launch_softmax_wgmma(StreamView stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
                           const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
@@ -192,21 +182,13 @@ void launch_softmax_wgmma(StreamView stream, int multiprocessors, const MatrixVi
   const CUtensorMap w_map = tensor_map(w, Tuning::tile_v);
   const CUtensorMap h_map = tensor_map(hidden, Tuning::tile_t / Tuning::cluster);
 
-  auto* const kernel = &softmax_wgmma_kernel<T, Tuning>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tuning::shared_bytes),
-        "cudaFuncSetAttribute");
   const int resident = multiprocessors / Tuning::cluster;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim = {static_cast<unsigned>(Tuning::cluster), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(std::min(resident, work.t_tiles * work.v_groups) * Tuning::cluster));
-  config.blockDim = dim3(384);
-  config.dynamicSmemBytes = static_cast<std::size_t>(Tuning::shared_bytes);
-  config.stream = stream.get();
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, w_map, h_map, work, out), "softmax_wgmma_kernel");
+  start(stream, "softmax_wgmma_kernel",
+        {blocks(std::min(resident, work.t_tiles * work.v_groups) * Tuning::cluster), 384, Tuning::shared_bytes},
+        attribute, 1, softmax_wgmma_kernel<T, Tuning>, w_map, h_map, work, out);
 }
 
 }  // namespace detail

@@ -1,0 +1,169 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/tensor/view.hpp"
+
+// What the processors need to know of a row of logits before they look at its entries: all rows of a batch at once.
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda::detail {
+
+/// What makes log-probabilities of a row's logits, (x - max) - log_sum in nats, and which of them are plausible.
+struct RowStatistics {
+  float max;      ///< NaN: the row holds a NaN or +inf; -inf: nothing else
+  float log_sum;  ///< of e^(x - max); NaN in both cases
+  float lowest;   ///< the plausibility filter keeps x >= lowest (RelativeTopFilter::threshold)
+
+  [[nodiscard]] __device__ bool valid() const { return log_sum == log_sum; }
+  [[nodiscard]] __device__ float log_prob(float x) const { return (x - max) - log_sum; }
+};
+
+/// Rows of logits, entries contiguous.
+struct Rows {
+  const float* data;
+  Index n;                      ///< entries of a row
+  Index stride;                 ///< from one row to the next
+  const float* mask = nullptr;  ///< [n]: entries that are -inf here do not count; null: all count
+
+  explicit Rows(const MatrixView<const float, Cuda>& m) : data(m.data()), n(m.extent(1)), stride(m.stride(0)) {}
+  explicit Rows(const VectorView<const float, Cuda>& v) : data(v.data()), n(v.size()), stride(v.size()) {}
+
+  [[nodiscard]] __device__ bool counts(Index i) const { return mask == nullptr || mask[i] > -INFINITY; }
+};
+
+constexpr int row_threads = 256;
+
+/// Blocks that share a row of n entries.
+[[nodiscard]] inline Index row_blocks(Index n) { return std::clamp<Index>((n + 2047) / 2048, 1, 64); }
+
+/// Whether this block is the last of `blocks` to come here: what the others wrote before can then be read. Leaves the
+/// ticket at 0 for the next launch. All threads of the block call it, after thread 0 wrote its block's part.
+__device__ inline bool last_block(unsigned* ticket, unsigned blocks) {
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicAdd(ticket, 1u) == blocks - 1;
+    if (last) *ticket = 0;
+  }
+  __syncthreads();
+  if (last) __threadfence();
+  return last;
+}
+
+/// Zeroes `zeroed` ints per row on the way: the counters of the kernels that follow.
+template <int threads>
+__global__ void __launch_bounds__(threads)
+    row_statistics_kernel(Rows rows, float log_relative_top, SoftmaxState* partials, unsigned* tickets,
+                          RowStatistics* statistics, int* counters, int zeroed) {
+  ptx::wait_for_previous();
+  ptx::launch_dependents();
+  __shared__ SoftmaxState parts[threads / 32];
+  const Index row = blockIdx.y;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  SoftmaxState state;
+  for (Index i = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; i < rows.n;
+       i += static_cast<Index>(gridDim.x) * threads)
+    if (rows.counts(i)) state.push(rows.data[row * rows.stride + i]);
+  state = join_lanes(state);
+  if (lane == 0) parts[threadIdx.x / 32] = state;
+  __syncthreads();
+  partials += row * gridDim.x;
+  if (threadIdx.x == 0) {
+    for (int w = 1; w < threads / 32; ++w) state.merge(parts[w]);
+    partials[blockIdx.x] = state;
+  }
+  if (!last_block(tickets + row, gridDim.x)) return;
+
+  if (static_cast<int>(threadIdx.x) < zeroed) counters[row * zeroed + threadIdx.x] = 0;
+  if (threadIdx.x >= 32) return;
+  SoftmaxState whole;  // always in the same order, whichever block was last
+  for (unsigned i = lane; i < gridDim.x; i += 32) whole.merge(partials[i]);
+  whole = join_lanes(whole);
+  if (lane != 0) return;
+  RowStatistics& out = statistics[row];
+  const bool number = whole.sum == whole.sum;
+  out.max = number ? whole.max : NAN;
+  out.log_sum = number && !whole.empty() ? logf(whole.sum) : NAN;
+  out.lowest = log_relative_top == -INFINITY ? -INFINITY : out.max + log_relative_top;
+}
+
+/// Order-preserving bits of a float that is not NaN.
+__device__ inline unsigned ordered_bits(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+/// lowest = min(lowest, k-th largest), -inf if there are fewer: min_tokens_to_keep. One block per row halves the range
+/// of the 32 bits of a float until it has the k-th; for k > 1 only, which is rarely asked for.
+template <int threads>
+__global__ void __launch_bounds__(threads) keep_at_least_kernel(Rows rows, Index k, RowStatistics* statistics) {
+  ptx::wait_for_previous();
+  ptx::launch_dependents();
+  __shared__ int counts[threads / 32];
+  __shared__ int total;
+  const float* const row = rows.data + blockIdx.y * rows.stride;
+  RowStatistics& out = statistics[blockIdx.y];
+  if (rows.n < k || !out.valid()) {
+    if (threadIdx.x == 0 && rows.n < k) out.lowest = -INFINITY;
+    return;
+  }
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  unsigned kth = 0;  // the largest number that k entries reach
+  for (int bit = 31; bit >= 0; --bit) {
+    const unsigned candidate = kth | 1u << bit;
+    int count = 0;
+    for (Index i = threadIdx.x; i < rows.n; i += threads) count += ordered_bits(row[i]) >= candidate ? 1 : 0;
+    for (int distance = 16; distance > 0; distance /= 2) count += __shfl_xor_sync(0xffffffffu, count, distance);
+    if (lane == 0) counts[threadIdx.x / 32] = count;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      total = 0;
+      for (int w = 0; w < threads / 32; ++w) total += counts[w];
+    }
+    __syncthreads();
+    if (total >= k) kth = candidate;
+    __syncthreads();
+  }
+  if (threadIdx.x != 0) return;
+  const float value = __uint_as_float((kth >> 31) != 0 ? kth & 0x7fffffffu : ~kth);
+  if (value < out.lowest) out.lowest = value;
+}
+
+/// Memory of the statistics of up to `rows` rows of at most n entries.
+struct RowStatisticsMemory {
+  RowStatisticsMemory(StreamView stream, Index rows, Index n)
+      : partials(rows * row_blocks(n)), tickets(rows), statistics(rows) {
+    check(cudaMemsetAsync(tickets.data(), 0, static_cast<std::size_t>(rows) * sizeof(unsigned), stream.get()),
+          "cudaMemsetAsync");
+  }
+
+  Buffer<SoftmaxState, Cuda> partials;
+  Buffer<unsigned, Cuda> tickets;
+  Buffer<RowStatistics, Cuda> statistics;
+};
+
+/// Fills memory.statistics[first], [first + 1], ... for `count` rows, which must fit, and zeroes `zeroed` ints per row
+/// of `counters`. `filter` is taken as checked.
+inline void row_statistics(StreamView stream, const Rows& rows, Index count, const RelativeTopOptions& filter,
+                           RowStatisticsMemory& memory, Index first = 0, int* counters = nullptr, int zeroed = 0) {
+  const Index row_parts = row_blocks(rows.n);
+  launch_dependent(stream, "row_statistics_kernel", {blocks(row_parts, count), row_threads},
+                   row_statistics_kernel<row_threads>, rows, std::log(filter.relative_top),
+                   memory.partials.data() + first * row_parts, memory.tickets.data() + first,
+                   memory.statistics.data() + first, counters, zeroed);
+  if (filter.min_tokens_to_keep > 1 && filter.relative_top != 0)
+    launch_dependent(stream, "keep_at_least_kernel", {blocks(1, count), 1024}, keep_at_least_kernel<1024>, rows,
+                     filter.min_tokens_to_keep, memory.statistics.data() + first);
+}
+
+}  // namespace cuda::detail
+}  // namespace v0
+}  // namespace activation_trace

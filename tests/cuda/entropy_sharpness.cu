@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/cuda/entropy_sharpness.cuh"
+
+#include "activation_trace/cuda/graph.cuh"
+#include "activation_trace/processors/entropy_sharpness_batch.hpp"
+#include "device_processor.cuh"
+
+using SharpnessUnderTest = activation_trace::test::DeviceProcessor<>;
+constexpr float sharpness_tolerance = 1e-5f;
+
+#include "processors/sharpness_cases.hpp"
+
+namespace {
+
+/// One batch on the device beside one processor on the host per sequence, of the same rounded numbers.
+template <class T>
+struct Both {
+  static constexpr Index room = 160;
+
+  Both(Index count, Index v, Index columns, EntropySharpnessOptions o = {}, float penalty = 1, Index candidates = 1024)
+      : sequences(count),
+        vocab(v),
+        d(columns),
+        options(std::move(o)),
+        lm_head(rounded(random_matrix(random, v, columns, 0.7f))),
+        device_lm_head(upload(lm_head)),
+        batch(stream,
+              {.vocab = v,
+               .hidden = columns,
+               .positions = room,
+               .sequences = count,
+               .dtype = dtype_of<T>,
+               .repetition_penalty = penalty,
+               .candidates = candidates},
+              options),
+        penalties(static_cast<std::size_t>(count), RepetitionPenalty(penalty, v)),
+        logits(count * v) {
+    for (Index b = 0; b < count; ++b) hosts.emplace_back(options);
+  }
+
+  static Matrix rounded(Matrix m) {
+    for (float& x : m.data) x = static_cast<float>(T(x));
+    return m;
+  }
+  static Buffer<T, Cuda> upload(const Matrix& m) {
+    std::vector<T> values;
+    for (const float x : m.data) values.push_back(T(x));
+    return test::to_device(values);
+  }
+
+  void observe(Index b, Index positions) {
+    const Matrix hidden = rounded(random_matrix(random, positions, d, 1));
+    const Buffer<T, Cuda> device = upload(hidden);
+    batch.observe_context(b, device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
+    stream.synchronize();
+    hosts[static_cast<std::size_t>(b)].observe_context(hidden.view(), lm_head.view());
+  }
+
+  void upload_logits(float deviation) {
+    rows = random_matrix(random, sequences, vocab, deviation);
+    cuda::copy(stream, VectorView<const float>(rows.data), logits.view());
+  }
+
+  /// Scores, record and choice of the last step against the host's, whose step is made here.
+  void check() {
+    const std::vector<float> scores = test::to_host(logits);
+    const std::vector<cuda::SharpnessChoice> choices = test::to_host(batch.choices());
+    for (Index b = 0; b < sequences; ++b) {
+      CAPTURE(b);
+      const auto at = static_cast<std::size_t>(b);
+      const std::span<float> row(rows.data.data() + b * vocab, static_cast<std::size_t>(vocab));
+      const std::size_t kept = hosts[at].process(row).kept.size();
+      penalties[at].process(row);
+      for (std::size_t v = 0; v < row.size(); ++v) {
+        const float got = scores[static_cast<std::size_t>(b * vocab) + v];
+        CHECK((got == row[v] || std::abs(got - row[v]) <= 2e-5f * (1 + std::abs(row[v]))));
+      }
+      const SharpnessRecord record = batch.record(b);
+      CHECK(record.kept.size() == kept);
+      CHECK(choices[at].kept == static_cast<int>(kept));
+      CHECK(choices[at].invalid == 0);
+      CHECK(choices[at].most_probable == hosts[at].record().most_probable);
+      const auto best = static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
+      CHECK(choices[at].best == best);
+      CHECK(record.best == best);
+      penalties[at].observe(best);
+    }
+  }
+
+  void step(float deviation = 2) {
+    upload_logits(deviation);
+    batch.process(logits.matrix(sequences, vocab));
+    check();
+    batch.observe_choices();
+  }
+
+  std::mt19937 random{5};
+  Index sequences, vocab, d;
+  EntropySharpnessOptions options;
+  Matrix lm_head;
+  Buffer<T, Cuda> device_lm_head;
+  cuda::Stream stream;
+  EntropySharpnessBatch<Cuda> batch;
+  std::vector<EntropySharpnessProcessor<>> hosts;
+  std::vector<RepetitionPenalty> penalties;
+  Buffer<float, Cuda> logits;
+  Matrix rows;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a batch of ragged contexts is one host processor per row, sequences end and begin", T, float, Half,
+                   BFloat16) {
+  for (const Index d : {24, 19}) {  // rows of 16-byte multiples, and others
+    Both<T> both(3, 300, d, {.alpha = 0.8f}, 1.3f);
+    both.observe(0, 1);
+    both.observe(1, 90);
+    both.observe(2, 33);
+    for (int i = 0; i < 3; ++i) both.step();
+    both.batch.reset(1);
+    both.hosts[1].reset();
+    both.penalties[1].reset();
+    CHECK(both.batch.context_size(1) == 0);
+    both.upload_logits(2);
+    CHECK_THROWS_WITH_AS(both.batch.process(both.logits.matrix(3, 300)),
+                         "no context: sequence 1 has observed no position within the span", StateError);
+    both.observe(1, 8);
+    for (int i = 0; i < 2; ++i) both.step();
+  }
+}
+
+TEST_CASE_TEMPLATE("a growing context: only what is known is added to", T, float, Half, BFloat16) {
+  for (const Index d : {32, 21}) {
+    Both<T> both(2, 130, d);
+    both.observe(0, 40);
+    both.observe(1, 7);
+    for (int i = 0; i < 4; ++i) {
+      both.step();
+      both.observe(0, 1);
+      both.observe(1, i == 2 ? 70 : 2);
+    }
+    // Once all are known the full kernel appends.
+    const std::vector<float> before = test::to_host(both.batch.entropy(0));
+    CHECK(std::abs(before[7] - both.hosts[0].entropy()[7]) <= 2e-5f);
+    both.observe(0, 3);
+    both.step();
+    const std::vector<float> after = test::to_host(both.batch.entropy(0));
+    const std::span<const float> host = both.hosts[0].entropy();
+    for (std::size_t v = 0; v < host.size(); ++v) CHECK(std::abs(after[v] - host[v]) <= 2e-5f);
+    CHECK(std::abs(both.batch.state(1, 12).entropy() - both.hosts[1].state(12).entropy()) <= 2e-5f);
+  }
+}
+
+TEST_CASE("more new tokens than there is room for: all entropies are computed, the same bits every time") {
+  std::vector<float> first;
+  for (int run = 0; run < 2; ++run) {
+    Both<BFloat16> both(2, 200, 40, {.relative_top = 0.001f}, 1, 16);
+    both.observe(0, 50);
+    both.observe(1, 3);
+    both.step(0.5f);
+    both.step(6);  // and few again
+    both.observe(1, 2);
+    both.step(0.5f);
+    if (run == 0)
+      first = test::to_host(both.logits);
+    else
+      CHECK(test::to_host(both.logits) == first);
+  }
+}
+
+TEST_CASE("span, norm, number of tokens to keep, and no filter are as on the host") {
+  std::mt19937 random(3);
+  const FinalNorm norm{random_matrix(random, 1, 24, 1).data, 1e-5f};
+  for (const EntropySharpnessOptions& options :
+       {EntropySharpnessOptions{.context = {.begin = 1, .end = 30}}, EntropySharpnessOptions{.final_norm = norm},
+        EntropySharpnessOptions{.relative_top = 0.9f, .min_tokens_to_keep = 17},
+        EntropySharpnessOptions{.relative_top = 0.9f, .min_tokens_to_keep = 1000},
+        EntropySharpnessOptions{.alpha = 0.1f, .relative_top = 0}}) {
+    Both<float> both(2, 70, 24, options);
+    both.observe(0, 20);
+    both.observe(0, 20);
+    both.observe(1, 5);
+    for (int i = 0; i < 3; ++i) both.step();
+    both.observe(1, 4);
+    both.step();
+  }
+}
+
+TEST_CASE("a recorded step gives what the step gives, again and again") {
+  Both<BFloat16> both(2, 3000, 64, {.alpha = 0.5f}, 1.2f);
+  both.observe(0, 50);
+  both.observe(1, 120);
+  const cuda::Graph graph(both.stream, [&](cuda::StreamView) {
+    both.batch.process(both.logits.matrix(2, 3000));
+    both.batch.observe_choices();
+  });
+  for (int i = 0; i < 4; ++i) {
+    both.upload_logits(3);
+    graph.launch(both.stream);
+    both.check();
+  }
+}
+
+TEST_CASE("the penalty is for observed tokens, and passes over what is none") {
+  Both<float> both(2, 40, 8, {}, 1.5f);
+  both.observe(0, 6);
+  both.observe(1, 6);
+  const Buffer<TokenId, Cuda> ids = test::to_device(std::vector<TokenId>{3, 39, -1, 40, 5, 3});
+  both.batch.observe_tokens(ids.matrix(2, 3));
+  both.penalties[0].observe(std::vector<TokenId>{3, 39});
+  both.penalties[1].observe(std::vector<TokenId>{5, 3});
+  both.step(0.5f);
+  CHECK_THROWS_AS(both.batch.observe_tokens(ids.matrix(3, 2)), ShapeError);
+}
+
+TEST_CASE("a bad row has no choice and does not touch the others") {
+  Both<float> both(2, 40, 8);
+  both.observe(0, 6);
+  both.observe(1, 6);
+  both.upload_logits(1);
+  const std::vector<float> good = both.rows.data;
+  std::vector<float> poisoned = good;
+  poisoned[7] = std::numeric_limits<float>::quiet_NaN();
+  cuda::copy(both.stream, VectorView<const float>(poisoned), both.logits.view());
+  both.batch.process(both.logits.matrix(2, 40));
+  CHECK_THROWS_AS((void)both.batch.record(0), ArgumentError);
+  CHECK(test::to_host(both.batch.choices())[0].best == -1);
+  CHECK(test::to_host(both.logits)[3] == good[3]);
+  std::vector<float> second(good.begin() + 40, good.end());
+  CHECK(both.batch.record(1).best == both.hosts[1].process(second).best);
+
+  const Buffer<TokenId, Cuda> ids = test::to_device(std::vector<TokenId>{1, 40});
+  Buffer<float, Cuda> listed = test::to_device(std::vector<float>{0, 0, 0, 0});
+  both.batch.process(ids.view(), listed.matrix(2, 2));
+  CHECK_THROWS_AS((void)both.batch.record(0), ArgumentError);
+
+  Both<float> overflowing(1, 2, 1);
+  overflowing.device_lm_head = test::to_device(std::vector<float>{3e38f, 1});
+  const Buffer<float, Cuda> hidden = test::to_device(std::vector<float>{3e38f, 1});
+  overflowing.batch.observe_context(0, hidden.matrix(2, 1), std::as_const(overflowing.device_lm_head).matrix(2, 1));
+  overflowing.upload_logits(0.01f);
+  overflowing.batch.process(overflowing.logits.matrix(1, 2));
+  CHECK_THROWS_AS((void)overflowing.batch.record(0), ArgumentError);
+}
+
+TEST_CASE("what cannot be on the device is refused by name") {
+  const cuda::Stream stream;
+  const cuda::SharpnessShape shape{.vocab = 40, .hidden = 8, .positions = 4, .sequences = 2, .dtype = DType::f32};
+  const auto made_with = [&](auto change, EntropySharpnessOptions options = {}) {
+    cuda::SharpnessShape other = shape;
+    change(other);
+    EntropySharpnessBatch<Cuda>(stream, other, std::move(options));
+  };
+  CHECK_THROWS_WITH_AS(made_with([](auto& s) { s.vocab = 0; }), "vocab: expected a number in [1, 2^30], got 0",
+                       ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto& s) { s.positions = -1; }), ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto& s) { s.sequences = 70000; }), ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto& s) { s.dtype = DType::q8_0; }), ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto& s) { s.repetition_penalty = 0; }), ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto&) {}, {.alpha = -1}), ArgumentError);
+  CHECK_THROWS_AS(made_with([](auto&) {}, {.final_norm = FinalNorm{{1, 1}, 1e-5f}}), ShapeError);
+  CHECK_THROWS_AS(EntropySharpnessProcessor<Cuda>(stream, shape), ArgumentError);
+
+  EntropySharpnessBatch<Cuda> batch(stream, shape);
+  Buffer<float, Cuda> numbers = test::to_device(std::vector<float>(400, 0.5f));
+  Buffer<Half, Cuda> halves = test::to_device(std::vector<Half>(400));
+  CHECK_THROWS_WITH_AS(batch.observe_context(2, numbers.matrix(3, 8), numbers.matrix(40, 8)),
+                       "sequence 2 is not in a batch of 2", ArgumentError);
+  CHECK_THROWS_AS(batch.observe_context(0, halves.matrix(3, 8), halves.matrix(40, 8)), ArgumentError);
+  CHECK_THROWS_AS(batch.observe_context(0, numbers.matrix(3, 8), numbers.matrix(39, 8)), ShapeError);
+  CHECK_THROWS_AS(batch.observe_context(0, numbers.matrix(3, 7), numbers.matrix(40, 8)), ShapeError);
+  CHECK_THROWS_WITH_AS(batch.observe_context(0, numbers.matrix(5, 8), numbers.matrix(40, 8)),
+                       "hidden: 5 positions, the processor was made for 4", ShapeError);
+  CHECK_THROWS_AS((void)batch.entropy(0), StateError);
+  CHECK_THROWS_AS((void)batch.state(0, 1), StateError);
+  batch.observe_context(0, numbers.matrix(3, 8), numbers.matrix(40, 8));
+  CHECK_THROWS_AS(
+      batch.observe_context(1, numbers.matrix(3, 8), MatrixView<const float, Cuda>(numbers.data() + 8, {40, 8})),
+      ArgumentError);
+  CHECK_THROWS_AS((void)batch.state(0, 40), ArgumentError);
+  CHECK_THROWS_AS(batch.process(numbers.matrix(3, 40)), ShapeError);
+  CHECK_THROWS_AS(batch.process(numbers.matrix(2, 39)), ShapeError);
+  CHECK_THROWS_AS(batch.process(numbers.matrix(2, 40)), StateError);
+}
