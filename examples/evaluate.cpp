@@ -34,13 +34,14 @@ int run(int argc, char** argv) {
     add_compare_command(app, command);
     add_export_command(app, command);
     add_judge_command(app, command);
-    add_sweep_command(app, command);
+    add_sweep_command(app, command, ranks);
     add_chat_command(app, command);
     if (const std::optional<int> done = parse(app, argc, argv)) return *done;
     const std::string chosen = app.get_subcommands().front()->get_name();
     const auto tasks = all_tasks();
-    if (ranks.size() > 1 && std::none_of(tasks.begin(), tasks.end(), [&](auto& t) { return t.name == chosen; }))
-      throw UsageError(chosen + ": not under mpirun, which is for the tasks");
+    const bool shares =
+        chosen == "sweep" || std::any_of(tasks.begin(), tasks.end(), [&](auto& t) { return t.name == chosen; });
+    if (ranks.size() > 1 && !shares) throw UsageError(chosen + ": not under mpirun, which is for tasks and sweeps");
     return command();
   });
 }

@@ -49,7 +49,7 @@ struct ChatQuestion {
 std::vector<ChatQuestion> read_questions(const std::string& path) {
   std::vector<ChatQuestion> questions;
   activation_trace::detail::for_each_record(path, [&](const activation_trace::detail::DataRecord& record) {
-    questions.push_back({record.member("question_id"), record.text("text")});
+    questions.push_back({record.member("question_id"), record.filled_text("text")});
   });
   return questions;
 }
@@ -66,28 +66,33 @@ GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
   return generation;
 }
 
-Json manifest_of(const ChatSettings& s, const GenerationOptions& g) {
-  return {{"task", "chat"},
-          {"model", {{"path", file_name(s.scoring.model.path)}}},
-          {"data", {{"sha256", sha256_of_file(s.question_file)}}},
-          {"options",
-           {{"model_id", s.model_id},
-            {"decoding_mode", name(g.decoding_mode)},
-            {"alpha", g.alpha},
-            {"info_layer", g.info_layer ? Json(*g.info_layer) : Json()},
-            {"final_norm", g.final_norm.has_value()},
-            {"context_span", {g.context.begin, g.context.end}},
-            {"candidate_layers", g.candidate_layers},
-            {"mature_layer", g.mature_layer ? Json(*g.mature_layer) : Json()},
-            {"relative_top", g.relative_top},
-            {"min_tokens_to_keep", g.min_tokens_to_keep},
-            {"repetition_penalty", g.repetition_penalty},
-            {"max_new_tokens", g.max_new_tokens},
-            {"temperature", s.sampling.temperature},
-            {"top_k", s.sampling.top_k},
-            {"top_p", s.sampling.top_p},
-            {"seed", s.sampling.seed}}},
-          {"version", version_text()}};
+Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine& engine, Index context) {
+  Json manifest{
+      {"task", "chat"},
+      {"model", {{"path", file_name(s.scoring.model.path)}, {"sha256", sha256_of_model(s.scoring.model.path)}}},
+      {"data", {{"sha256", sha256_of_file(s.question_file)}}},
+      {"options",
+       {{"model_id", s.model_id},
+        {"decoding_mode", name(g.decoding_mode)},
+        {"alpha", g.alpha},
+        {"info_layer", g.info_layer ? Json(*g.info_layer) : Json()},
+        {"final_norm", g.final_norm.has_value()},
+        {"context_span", {g.context.begin, g.context.end}},
+        {"candidate_layers", g.candidate_layers},
+        {"mature_layer", g.mature_layer ? Json(*g.mature_layer) : Json()},
+        {"divergence", g.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
+        {"relative_top", g.relative_top},
+        {"min_tokens_to_keep", g.min_tokens_to_keep},
+        {"repetition_penalty", g.repetition_penalty},
+        {"max_new_tokens", g.max_new_tokens},
+        {"temperature", s.sampling.temperature},
+        {"top_k", s.sampling.top_k},
+        {"top_p", s.sampling.top_p},
+        {"seed", s.sampling.seed},
+        {"batch_size", g.prefill_piece},
+        {"context", context}}}};
+  manifest.update(engine.program());
+  return manifest;
 }
 
 int chat(const ChatSettings& s) {
@@ -113,7 +118,7 @@ int chat(const ChatSettings& s) {
       throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
                   std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
                   std::to_string(context));
-  RunLog log(s.answer_file + ".log", manifest_of(s, options), RunStart::resume);
+  RunLog log(s.answer_file + ".log", manifest_of(s, options, engine, context), RunStart::resume);
   engine.reserve(context, s.parallel);
   loading.clear();
 

@@ -16,8 +16,8 @@ struct Engine::Running {
   ThreadPool pool;
   Llama model;
 
-  Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads)
-      : pool(threads), model(checkpoint.config, checkpoint.weights, options, pool) {}
+  Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads, Isa isa)
+      : pool(threads, isa), model(checkpoint.config, checkpoint.weights, options, pool) {}
 };
 
 Engine::Engine(const ModelSettings& settings)
@@ -26,6 +26,15 @@ Engine::Engine(const ModelSettings& settings)
       tokenizer_(load_tokenizer(settings.path)) {}
 
 Engine::~Engine() = default;
+
+nlohmann::ordered_json Engine::program() const {
+#ifdef __clang__
+  const char* compiler = __VERSION__;
+#else
+  const char* compiler = "gcc " __VERSION__;
+#endif
+  return {{"version", version_text()}, {"compiler", compiler}, {"isa", name(isa_)}};
+}
 
 std::vector<TokenId> Engine::encode(std::string_view text) const {
   std::vector<TokenId> ids = tokenizer_.encode_prompt(text);
@@ -44,7 +53,7 @@ void Engine::reserve(Index context, Index sequences) {
   running_.reset();  // never two caches at once
   running_ = std::make_unique<Running>(
       checkpoint_, LlamaOptions{.max_context = context, .max_batch = settings_.batch, .sequences = sequences},
-      settings_.threads);
+      settings_.threads, isa_);
 }
 
 Engine::Running& Engine::running() const {
@@ -64,14 +73,16 @@ std::vector<GenerationResult> Engine::generate(std::span<const std::vector<Token
 }
 
 std::vector<LayerEntropies> Engine::layer_entropies(std::string_view prompt, std::span<const std::string> continuations,
-                                                    std::span<const Index> layers, const ScoreOptions& options) {
-  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options);
+                                                    std::span<const Index> layers, const ScoreOptions& options,
+                                                    const ScoreCallbacks& callbacks) {
+  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options, callbacks);
 }
 
 std::vector<GenerationResult> Engine::generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
-                                                    const GenerationOptions& options) {
+                                                    const GenerationOptions& options,
+                                                    const GenerationCallbacks& callbacks) {
   return activation_trace::generate_grid(
-      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options);
+      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options, callbacks);
 }
 
 }  // namespace activation_trace::examples

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
 #include "support/command_line.hpp"
 
@@ -31,6 +33,10 @@ class Engine {
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
 
+  /// What the last bits of all numbers depend on besides model and options, for manifests: {"version", "compiler",
+  /// "isa"}.
+  [[nodiscard]] nlohmann::ordered_json program() const;
+
   /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
   /// Every end of text that the model's configuration or its tokenizer names.
@@ -47,13 +53,15 @@ class Engine {
   /// As layer_entropies_of_text().
   [[nodiscard]] std::vector<LayerEntropies> layer_entropies(std::string_view prompt,
                                                             std::span<const std::string> continuations,
-                                                            std::span<const Index> layers, const ScoreOptions& options);
+                                                            std::span<const Index> layers, const ScoreOptions& options,
+                                                            const ScoreCallbacks& callbacks = {});
   /// As generate_batch(), with the text of the model's tokenizer.
   std::vector<GenerationResult> generate(std::span<const std::vector<TokenId>> prompts,
                                          const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
   /// As generate_grid(), the same.
   std::vector<GenerationResult> generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
-                                              const GenerationOptions& options);
+                                              const GenerationOptions& options,
+                                              const GenerationCallbacks& callbacks = {});
 
  private:
   struct Running;
@@ -61,6 +69,7 @@ class Engine {
   [[nodiscard]] Running& running() const;
 
   ModelSettings settings_;
+  Isa isa_ = best_isa();
   Checkpoint checkpoint_;
   Tokenizer tokenizer_;
   std::unique_ptr<Running> running_;

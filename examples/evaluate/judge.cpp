@@ -74,6 +74,8 @@ class LocalJudge {
     yes_ = with[place];
   }
 
+  [[nodiscard]] const Engine& engine() const { return engine_; }
+
   std::vector<double> operator()(std::span<const Question> questions) {
     std::vector<std::vector<TokenId>> prompts;
     for (const Question& q : questions) prompts.push_back(engine_.encode(q.prompt));
@@ -148,10 +150,10 @@ Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<con
   }
   ModelSettings local = settings.model;
   local.path = model;
-  identity = {{"model", file_name(model)}};
-  return [judge = std::make_shared<LocalJudge>(local, questions, settings.parallel)](std::span<const Question> group) {
-    return (*judge)(group);
-  };
+  const auto judge = std::make_shared<LocalJudge>(local, questions, settings.parallel);
+  identity = {{"model", file_name(model)}, {"sha256", sha256_of_model(model)}};
+  identity.update(judge->engine().program());
+  return [judge](std::span<const Question> group) { return (*judge)(group); };
 }
 
 /// The judgements that are missing, group by group. Returns whether all are there.

@@ -34,10 +34,9 @@ class Shards {
     }
     if (shard.count != count_)
       throw Error(path + ": is shard " + shard.text() + ", and the others are of " + std::to_string(count_));
-    for (const auto& [key, value] : run.manifest.items())
-      if (!manifest_.contains(key) || manifest_[key] != value)
-        throw Error(path + ": its '" + key + "' is " + value.dump() + ", and " + manifest_.value(key, Json()).dump() +
-                    " of the first shard");
+    if (const std::optional<ManifestChange> change = manifest_change(manifest_, run.manifest))
+      throw Error(path + ": its '" + change->key + "' is " + change->now + ", and " + change->before +
+                  " of the first shard");
     const auto [other, added] = paths_.emplace(shard.number, path);
     if (!added) throw Error(path + ": is shard " + shard.text() + ", as is " + other->second);
     take_records(run, shard);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/run_log.hpp"
 #include "activation_trace/formats/json.hpp"
 #ifdef ACTIVATION_TRACE_MPI
 #include <mpi.h>
@@ -94,7 +95,9 @@ Ranks::~Ranks() = default;
 
 int Ranks::together(const std::function<int()>& body) { return body(); }
 
-void Ranks::share(const std::string&, const NextSamples& next, const Emit& take, const Work& work) { work(next, take); }
+void Ranks::share(const nlohmann::ordered_json&, const NextSamples& next, const Emit& take, const Work& work) {
+  work(next, take);
+}
 
 #else
 
@@ -142,12 +145,12 @@ int Ranks::together(const std::function<int()>& body) {
   return result;
 }
 
-void Ranks::share(const std::string& run, const NextSamples& next, const Emit& take, const Work& work) {
+void Ranks::share(const nlohmann::ordered_json& manifest, const NextSamples& next, const Emit& take, const Work& work) {
   if (size_ == 1) return work(next, take);
-  run_ = run;
+  manifest_ = manifest;
   if (rank_ == 0) return serve(next, take, work);
   const auto ask = [&] {
-    send(0, kAsk, run_);
+    send(0, kAsk, manifest_.dump());
     const std::string bytes = receive().bytes;
     std::vector<Index> samples(bytes.size() / sizeof(Index));
     std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(samples.data()));
@@ -213,8 +216,9 @@ bool Ranks::answer(const NextSamples& next, const Emit& take) {
   State& state = states_[static_cast<std::size_t>(message->source)];
   const std::string sender = "rank " + std::to_string(message->source) + ": ";
   if (message->tag == kAsk) {
-    if (error_.empty() && !run_.empty() && message->bytes != run_)
-      error_ = sender + "it runs " + message->bytes + ", rank 0 " + run_;
+    if (error_.empty() && !manifest_.is_null())
+      if (const auto change = manifest_change(manifest_, nlohmann::json::parse(message->bytes)))
+        error_ = sender + "its '" + change->key + "' is " + change->now + ", and " + change->before + " of rank 0";
     const std::vector<Index> samples = error_.empty() ? next() : std::vector<Index>();
     if (samples.empty()) state = State::idle;
     send(message->source, kSamples,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -39,9 +40,9 @@ class Ranks {
   int together(const std::function<int()>& body);
 
   /// Calls `work` on every rank, with functions that lead to `next` and `take` on rank 0, which are called one at a
-  /// time. Returns on rank 0 when no rank has samples left. `run` says what is run: a rank that has something else, say
-  /// another data set under the same name on its machine, ends all. To be called once, within together().
-  void share(const std::string& run, const NextSamples& next, const Emit& take, const Work& work);
+  /// time. Returns on rank 0 when no rank has samples left. `manifest` says what is run: a rank that has another one,
+  /// say of another data set under the same name on its machine, ends all. To be called once, within together().
+  void share(const nlohmann::ordered_json& manifest, const NextSamples& next, const Emit& take, const Work& work);
 
  private:
   enum class State { running, idle, ended };
@@ -54,7 +55,7 @@ class Ranks {
   int size_ = 1;
   int on_this_machine_ = 1;
   std::vector<State> states_;  ///< on rank 0: of all ranks
-  std::string run_;
+  nlohmann::ordered_json manifest_;
   std::string error_;  ///< of the first other rank that failed
 };
 

@@ -8,14 +8,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
-#include <map>
-#include <set>
 #include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "activation_trace/formats/mapped_file.hpp"
+#include "evaluate/grid.hpp"
 #include "evaluate/progress.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/interrupt.hpp"
@@ -25,20 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-/// Of a model's folder: of its files' names and hashes, as sha256sum prints them.
-std::string sha256_of_model(const fs::path& path) {
-  if (!fs::is_directory(path)) return sha256_of_file(path);
-  std::map<std::string, std::string> hashes;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-    const std::string type = entry.path().extension().string();
-    if (entry.is_regular_file() && (type == ".json" || type == ".safetensors" || type == ".model"))
-      hashes[entry.path().filename().string()] = sha256_of_file(entry.path());
-  }
-  std::string all;
-  for (const auto& [name, hash] : hashes) all += hash + "  " + name + '\n';
-  return sha256(all);
-}
 
 /// Asks for a stop after Ctrl-C.
 class StopOnInterrupt {
@@ -65,17 +49,7 @@ void check_output_path(const fs::path& path) {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-}  // namespace
-
-std::optional<Shard> Shard::parse(std::string_view text) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string_view::npos) return std::nullopt;
-  const std::optional<Index> number = parse_number<Index>(text.substr(0, slash));
-  const std::optional<Index> count = parse_number<Index>(text.substr(slash + 1));
-  if (!number || !count || *number < 1 || *number > *count) return std::nullopt;
-  return Shard{*number, *count};
-}
-
+/// Makes room for the longest of the samples. Throws Error naming one that is too long.
 void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
              Index parallel) {
   const Index given = settings.scoring.model.context;
@@ -91,15 +65,47 @@ void reserve(Engine& engine, const Task& task, std::span<const Index> samples, c
   engine.reserve(given != 0 ? given : longest, parallel);
 }
 
+/// What the results of a task on a model depend on.
+Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {
+  const fs::path data = data_file(settings);
+  const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
+  const LlamaConfig& config = engine.checkpoint().config;
+  const std::string& model = settings.scoring.model.path;
+  Json manifest{{"task", (settings.grid ? std::string(kSweep) : std::string()) + settings.traits.name},
+                {"model",
+                 {{"path", file_name(model)},
+                  {"sha256", sha256_of_model(model)},
+                  {"blocks", config.layers},
+                  {"vocab", config.vocab}}},
+                {"data", {{"path", file_name(data)}, {"sha256", sha256_of_file(data)}, {"samples", samples}}},
+                {"options", task.options()}};
+  manifest.update(engine.program());
+  manifest["format"] = 1;
+  return manifest;
+}
+
+}  // namespace
+
+std::optional<Shard> Shard::parse(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  const std::optional<Index> number = parse_number<Index>(text.substr(0, slash));
+  const std::optional<Index> count = parse_number<Index>(text.substr(slash + 1));
+  if (!number || !count || *number < 1 || *number > *count) return std::nullopt;
+  return Shard{*number, *count};
+}
+
 void write_summary(const std::string& output_path, const Json& manifest, const Records& records) {
+  const bool sweep = is_sweep(manifest);
   Json summary;
   try {
-    summary = summarize(manifest, records);
+    summary = sweep ? summarize_grid(manifest, records) : summarize(manifest, records);
   } catch (const Error& e) {  // a record that was changed by hand
     throw Error(output_path + ": " + e.what());
   }
-  write_whole_file(output_path + ".summary.json", summary.dump(2) + '\n');
-  print_summary(stdout, summary);
+  write_whole_file(output_path + (sweep ? ".grid.json" : ".summary.json"), summary.dump(2) + '\n');
+  if (sweep) write_whole_file(output_path + ".grid.csv", grid_csv(summary));
+  sweep ? print_grid(stdout, summary) : print_summary(stdout, summary);
   flush_output();
 }
 
@@ -108,23 +114,6 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
   Records records;
   for (Index i = 0; i < manifest["data"]["samples"].get<Index>(); ++i) records.emplace(i, log.record(i));
   write_summary(output_path, manifest, records);
-}
-
-Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {
-  const fs::path data = data_file(settings);
-  const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
-  const LlamaConfig& config = engine.checkpoint().config;
-  const std::string& model = settings.scoring.model.path;
-  return {{"task", settings.traits.name},
-          {"model",
-           {{"path", file_name(model)},
-            {"sha256", sha256_of_model(model)},
-            {"blocks", config.layers},
-            {"vocab", config.vocab}}},
-          {"data", {{"path", file_name(data)}, {"sha256", sha256_of_file(data)}, {"samples", samples}}},
-          {"options", task.options()},
-          {"version", version_text()},
-          {"format", 1}};
 }
 
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
@@ -146,7 +135,7 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   };
   reserve(engine, *task, samples, settings, run.parallel);
   if (ranks.rank() != 0) {
-    ranks.share(manifest.dump(), {}, {}, work);
+    ranks.share(manifest, {}, {}, work);
     return 0;
   }
 
@@ -160,7 +149,7 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   loading.clear();
 
   const auto all = static_cast<Index>(samples.size());
-  RunProgress progress(settings.traits.name, log.size(), all, !quiet);
+  RunProgress progress(manifest["task"].get<std::string>(), log.size(), all, !quiet);
   const auto next = [&, at = waiting.begin()]() mutable -> std::vector<Index> {
     if (interrupt.token().stop_requested()) return {};
     // As much as keeps a batch full; of several ranks none is to have much left when the others have nothing.
@@ -173,7 +162,7 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
     log.append(sample, std::move(record));
     progress.advance();
   };
-  ranks.share(manifest.dump(), next, take, work);
+  ranks.share(manifest, next, take, work);
   progress.clear();
 
   if (log.size() != all) {

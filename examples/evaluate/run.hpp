@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -35,19 +34,12 @@ struct RunSettings {
   Index parallel = 8;  ///< texts at once
 };
 
-/// What the results of a task on a model depend on.
-[[nodiscard]] nlohmann::ordered_json make_manifest(const TaskSettings& settings, const Engine& engine,
-                                                   const Task& task);
-
 /// Runs the samples of a task that are not in the log yet, on all ranks. Returns 0 when the log is complete, 1 after
 /// Ctrl-C.
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks);
 
-/// Makes room for the longest of the samples. Throws Error naming one that is too long.
-void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
-             Index parallel);
-
-/// Writes OUT.summary.json and prints it. Throws Error for records without what the task needs.
+/// Writes OUT.summary.json, or of a sweep OUT.grid.json and OUT.grid.csv, and prints it. Throws Error for records
+/// without what the task needs.
 void write_summary(const std::string& output_path, const nlohmann::ordered_json& manifest, const Records& records);
 
 /// Writes a complete log's results and their summary, which it prints.

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,21 @@ namespace activation_trace::examples {
 [[nodiscard]] inline std::string sha256_of_file(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
   return sha256(activation_trace::detail::text_of(file.bytes()));
+}
+
+/// Of a model's file, or of its folder: of its files' names and hashes, as sha256sum prints them.
+[[nodiscard]] inline std::string sha256_of_model(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(path)) return sha256_of_file(path);
+  std::map<std::string, std::string> hashes;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+    const std::string type = entry.path().extension().string();
+    if (entry.is_regular_file() && (type == ".json" || type == ".safetensors" || type == ".model"))
+      hashes[entry.path().filename().string()] = sha256_of_file(entry.path());
+  }
+  std::string all;
+  for (const auto& [name, hash] : hashes) all += hash + "  " + name + '\n';
+  return sha256(all);
 }
 
 /// The last part of a path: the same model has another folder on another machine.

@@ -5,10 +5,11 @@
 #include <CLI/CLI.hpp>
 
 #include "evaluate/command.hpp"
+#include "evaluate/ranks.hpp"
 
 namespace activation_trace::examples {
 
 /// `sweep TASK`: a whole alpha x info_layer grid in little more than one run.
-void add_sweep_command(CLI::App& app, Command& command);
+void add_sweep_command(CLI::App& app, Command& command, Ranks& ranks);
 
 }  // namespace activation_trace::examples

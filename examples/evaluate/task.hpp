@@ -6,14 +6,17 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
 #include "evaluate/emit.hpp"
 #include "evaluate/engine.hpp"
+#include "evaluate/summary.hpp"
 #include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
@@ -51,6 +54,17 @@ struct TaskTraits {
 
 [[nodiscard]] std::span<const TaskTraits> all_tasks();
 
+/// Whether a task has a sweep: its questions are answered freely and rated by EM and F1, or it is a multiple choice.
+[[nodiscard]] inline bool sweeps(const TaskTraits& task) {
+  return is_qa(task.name) || task.kind == TaskKind::truthfulqa_mc;
+}
+
+/// The settings of activation decoding that a sweep covers: every alpha at every layer.
+struct GridSettings {
+  std::vector<double> alphas;
+  std::optional<std::vector<Index>> layers;  ///< 0..N; empty: all; none: every second one of the upper half
+};
+
 /// What the command line says of a task.
 struct TaskSettings {
   TaskTraits traits;
@@ -60,6 +74,7 @@ struct TaskSettings {
   Index max_new_tokens = 0;
   float repetition_penalty = 1;
   PromptStyle prompt_style = PromptStyle::few_shot;
+  std::optional<GridSettings> grid;  ///< in place of one alpha and layer, where sweeps() has it
 };
 
 /// The data set's file: --data-path, or in it, if that is a folder, a file of the usual name. Throws Error for a

@@ -3,15 +3,11 @@
 #include "evaluate/task_commands.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <initializer_list>
-#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
-#include "evaluate/run.hpp"
+#include "evaluate/run_options.hpp"
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
 #include "support/score_settings.hpp"
@@ -20,36 +16,11 @@ namespace activation_trace::examples {
 namespace {
 
 /// Everything that the options of a task are written to.
-struct TaskCommandLine {
-  TaskSettings task;
-  RunSettings run;
+struct TaskCommandLine : RunCommandLine {
   detail::RawScoreSettings raw;
   DecodingMode mode = DecodingMode::activation;
   DecodingStrategy strategy = DecodingStrategy::entropy;
-  std::string shard;
-  std::string gpus;
-  std::string gpu_memory;
-  bool resume = false;
-  bool debug = false;
 };
-
-void add_run_options(CLI::App& app, TaskCommandLine& line) {
-  app.add_option("--data-path,--data_path", line.task.data_path,
-                 "the data set, or a folder with " + std::string(line.task.traits.file))
-      ->required();
-  app.add_option("--output-path,--output_path", line.run.output_path,
-                 "JSON lines, one per sample; beside it .manifest.json and .summary.json")
-      ->required();
-  app.add_flag("--resume", line.resume, "go on with the run that is there");
-  app.add_option("--limit", line.task.limit, "only so many samples, the first")->check(whole_number<Index>(1));
-  app.add_flag("--debug", line.debug, "--limit 20");
-  app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
-  app.add_option("--parallel,-j", line.run.parallel, "texts at once")
-      ->capture_default_str()
-      ->check(whole_number<Index>(1, 1024));
-  app.add_option("--num-gpus,--num_gpus", line.gpus, "of the published scripts; this program runs on the host");
-  app.add_option("--max_gpu_memory,--max-gpu-memory", line.gpu_memory, "the same");
-}
 
 void add_mode_options(CLI::App& app, TaskCommandLine& line) {
   detail::add_decoding_mode(app, line.mode);
@@ -99,25 +70,14 @@ void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
   need({"--filter"}, activation && !single, "needs --decoding_mode activation; the dola modes always filter");
   need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, filters, mode + " leaves no token out");
   need({"--single_entropy"}, single, "needs --decoding_strategy single_entropy");
-  need({"--debug"}, app.count("--limit") == 0, "is --limit 20");
 }
 
 int run(TaskCommandLine& line, const CLI::App& app, Ranks& ranks) {
   ScoreSettings& s = line.task.scoring;
   detail::read_weighing_options(app, line.raw, s);
-  if (line.debug) line.task.limit = 20;
-  if (!line.shard.empty()) {
-    const std::optional<Shard> shard = Shard::parse(line.shard);
-    if (!shard) throw UsageError("--shard: expected i/n with 1 <= i <= n, got " + line.shard);
-    line.run.shard = *shard;
-  }
-  line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
   refuse_senseless(app, line);
   s.columns = {{std::string(name(line.mode)), line.mode, line.strategy}};
-  for (const char* option : {"--num-gpus", "--max_gpu_memory"})
-    if (app.count(option) != 0 && !s.model.quiet && ranks.rank() == 0)
-      std::fprintf(stderr, "evaluate: %s has no effect: this program runs on the host\n", option);
-  return run_task(line.task, line.run, ranks);
+  return run_as_told(app, line, ranks);
 }
 
 }  // namespace
@@ -129,9 +89,8 @@ void add_task_commands(CLI::App& app, Command& command, Ranks& ranks) {
     line->task.traits = traits;
     line->task.max_new_tokens = traits.max_new_tokens;
     line->task.repetition_penalty = traits.repetition_penalty;
-    add_model_options(*sub, line->task.scoring.model);
-    line->task.scoring.model.threads = ranks.threads();
-    add_run_options(*sub, *line);
+    add_run_options(*sub, *line, ranks, "the data set, or a folder with " + std::string(traits.file),
+                    ".manifest.json and .summary.json");
     add_mode_options(*sub, *line);
     if (is_qa(traits.name)) add_prompt_style(*sub, line->task.prompt_style);
     sub->callback([line, sub, &command, &ranks] { command = [line, sub, &ranks] { return run(*line, *sub, ranks); }; });

@@ -2,10 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstddef>
-#include <limits>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,8 +13,7 @@
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
-#include "activation_trace/generation/prefix_cache.hpp"
-#include "activation_trace/generation/validate.hpp"
+#include "evaluate/model_task.hpp"
 #include "evaluate/task.hpp"
 
 namespace activation_trace::examples {
@@ -42,171 +40,6 @@ constexpr std::array<TaskTraits, 7> kTasks{{
     {TaskKind::known_facts, "known-facts", "known facts: scores a fact against another of its relation, and generates",
      "known_1000.json", "https://rome.baulab.info/data/dsets/known_1000.json", true, true, 20, 1},
 }};
-
-/// As it was typed: 0.1 rather than the double next to 0.1f.
-double decimal(float x) {
-  std::array<char, 32> text{};
-  const char* end = std::to_chars(text.begin(), text.end(), x).ptr;
-  double result = 0;
-  std::from_chars(text.begin(), end, result);
-  return result;
-}
-
-Json number_or_null(const std::optional<Index>& x) { return x ? Json(*x) : Json(nullptr); }
-
-/// The ids that prompts begin with, whatever is asked: known without the data set, so that a sample's numbers do not
-/// depend on which others there are. A question that is tokenised otherwise does without.
-template <class Prompt>
-std::vector<TokenId> common_start(const Engine& engine, const Prompt& prompt) {
-  std::vector<std::vector<TokenId>> prompts;
-  for (const char* question : {"What", "Is", "the", "1", "\"", "\u00c9t\u00e9"})
-    prompts.push_back(engine.encode(prompt(question)));
-  return common_prefix(prompts);
-}
-
-/// What all tasks have: a mode, and how it generates and scores.
-class ModelTask : public Task {
- public:
-  /// `prefix` is what prompts begin with.
-  ModelTask(Engine& engine, const TaskSettings& settings, std::vector<TokenId> prefix = {})
-      : engine_(engine),
-        settings_(settings),
-        prefix_(std::move(prefix)),
-        score_(score_options(settings.scoring, settings.scoring.columns.front(), engine.checkpoint())) {
-    const Index blocks = engine.checkpoint().config.layers;
-    score_.info_layer = activation_trace::detail::resolve_info_layer(score_.info_layer, blocks);
-    if (score_.info_layer == blocks) score_.final_norm.reset();  // which h_N has passed
-    score_.recording = Recording::always;                        // the detector's signal, in every mode
-    score_.prefix = &prefix_;
-    score_.validate();
-    generation_ = generation_options(score_);
-    generation_.repetition_penalty = settings.repetition_penalty;
-    generation_.max_new_tokens = settings.max_new_tokens;
-    generation_.eos = engine.end_tokens();
-    generation_.stop = {std::string(kNextQuestion)};
-  }
-
-  [[nodiscard]] Json options() const override {
-    const ScoreOptions& o = score_;
-    Json j{{"decoding_mode", name(o.mode)},
-           {"decoding_strategy", name(o.strategy)},
-           {"alpha", decimal(o.alpha)},
-           {"info_layer", *o.info_layer},
-           {"final_norm", o.final_norm.has_value()},
-           {"candidate_layers", o.candidate_layers},
-           {"mature_layer", number_or_null(o.mature_layer)},
-           {"divergence", o.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
-           {"relative_top", decimal(o.relative_top)},
-           {"min_tokens_to_keep", o.min_tokens_to_keep},
-           {"context_span", {o.span.begin, o.span.end}},
-           {"batch_size", o.prefill_piece}};
-    if (settings_.traits.scores)
-      j.update({{"context", o.context == ScoreContext::whole ? "whole" : "prompt"},
-                {"filter", o.filter == ScoreFilter::on ? "on" : "off"},
-                {"single_entropy", o.single_entropy == SingleEntropy::reference ? "reference" : "negated"},
-                {"relative_top_value", decimal(o.relative_top_value)},
-                {"post_softmax", o.post_softmax == DolaOutput::log_probs ? "on" : "off"}});
-    if (settings_.traits.generates)
-      j.update({{"max_new_tokens", generation_.max_new_tokens},
-                {"repetition_penalty", decimal(generation_.repetition_penalty)},
-                {"stop", generation_.stop}});
-    return j;
-  }
-
- protected:
-  /// A text that was generated, and of its tokens what decoding saw.
-  struct Answer {
-    GenerationResult result;
-    std::vector<double> log_probs;
-    std::vector<double> entropies;
-    std::size_t prompt_tokens;
-
-    void add_to(Json& record) const {
-      record.update({{"tokens", result.ids},
-                     {"log_probs", log_probs},
-                     {"entropies", entropies},
-                     {"finish", name(result.reason)}});
-    }
-  };
-
-  [[nodiscard]] Engine& engine() const { return engine_; }
-  [[nodiscard]] const TaskSettings& settings() const { return settings_; }
-
-  [[nodiscard]] Index generated_positions(const std::string& prompt) const {
-    return static_cast<Index>(engine_.encode(prompt).size()) + generation_.max_new_tokens;
-  }
-  [[nodiscard]] Index scored_positions(const std::string& prompt, const Texts& true_answers,
-                                       const Texts& false_answers) const {
-    std::size_t longest = 0;
-    for (const std::string& answer : truthfulqa_continuations(true_answers, false_answers))
-      longest = std::max(longest, engine_.encode(prompt + answer).size());
-    return static_cast<Index>(longest);
-  }
-
-  /// Continues the prompts of `samples` and calls finish(sample, answer) for each that ends.
-  template <class PromptOf, class Finish>
-  void generate(std::span<const Index> samples, const PromptOf& prompt_of, const Finish& finish,
-                const std::stop_token& stop) {
-    std::vector<std::vector<TokenId>> prompts;
-    for (const Index sample : samples) prompts.push_back(engine_.encode(prompt_of(sample)));
-    std::vector<Answer> answers(samples.size());
-    const auto at = [](Index i) { return static_cast<std::size_t>(i); };
-    const GenerationCallbacks callbacks{
-        .on_token =
-            [&](const GeneratedToken& token) {
-              Answer& answer = answers[at(token.sequence)];
-              answer.log_probs.push_back(static_cast<double>(token.record->chosen.log_prob));
-              answer.entropies.push_back(static_cast<double>(token.record->chosen.entropy));
-              return Continue::yes;
-            },
-        .on_finish =
-            [&](Index i, const GenerationResult& result) {
-              if (result.reason == FinishReason::cancelled) return;
-              Answer& answer = answers[at(i)];
-              answer.result = result;
-              answer.prompt_tokens = prompts[at(i)].size();
-              finish(samples[at(i)], answer);
-            },
-        .stop = stop};
-    engine_.generate(prompts, generation_, callbacks);
-  }
-
-  /// What multiple choice has to say of a question; none if a stop was asked for before all answers were scored.
-  [[nodiscard]] std::optional<Json> choose(const std::string& prompt, const Texts& true_answers,
-                                           const Texts& false_answers, Index best, const std::stop_token& stop) {
-    const Texts continuations = truthfulqa_continuations(true_answers, false_answers);
-    const std::vector<ContinuationScore> scores = engine_.score(prompt, continuations, score_, {.stop = stop});
-    if (scores.size() != continuations.size()) return std::nullopt;
-
-    Json record{{"best", best}, {"true", Json::array()}, {"false", Json::array()}};
-    std::array<std::vector<double>, 2> sums;
-    for (std::size_t i = 0; i < scores.size(); ++i) {
-      const bool is_true = i < true_answers.size();
-      const ContinuationScore& s = scores[i];
-      Json answer{{"text", is_true ? true_answers[i] : false_answers[i - true_answers.size()]},
-                  {"score", s.score},
-                  {"log_probs", s.log_probs},
-                  {"entropies", s.entropies}};
-      if (!s.layers.empty()) answer["layers"] = s.layers;
-      record[is_true ? "true" : "false"].push_back(std::move(answer));
-      sums[is_true ? 0 : 1].push_back(s.score);
-    }
-    const MultipleChoiceMetrics metrics = multiple_choice(sums[0], sums[1], best);
-    record.update({{"mc1", metrics.mc1},
-                   {"mc2", metrics.mc2},
-                   {"mc3", metrics.mc3},
-                   {"max_true", metrics.max_true},
-                   {"max_false", metrics.max_false}});
-    return record;
-  }
-
- private:
-  Engine& engine_;
-  const TaskSettings settings_;
-  PrefixCache prefix_;
-  ScoreOptions score_;
-  GenerationOptions generation_;
-};
 
 /// TriviaQA, HotpotQA and Natural Questions.
 class KnowledgeQa : public ModelTask {
@@ -245,12 +78,13 @@ class KnowledgeQa : public ModelTask {
         samples, [&](Index sample) { return prompt(sample); }, finish, stop);
   }
 
- private:
+ protected:
   [[nodiscard]] const QaQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
   [[nodiscard]] std::string prompt(Index sample) const {
     return knowledge_qa_prompt(at(sample).question, settings().prompt_style);
   }
 
+ private:
   std::vector<QaQuestion> questions_;
 };
 
@@ -276,9 +110,10 @@ class TruthfulQaChoice : public ModelTask {
     }
   }
 
- private:
+ protected:
   [[nodiscard]] const TruthfulQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
 
+ private:
   std::vector<TruthfulQuestion> questions_;
 };
 
@@ -316,6 +151,127 @@ class TruthfulQaGeneration : public ModelTask {
   [[nodiscard]] const TruthfulQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
 
   std::vector<TruthfulQuestion> questions_;
+};
+
+/// The points of a sweep, and what records and manifest say of them.
+class Grid {
+ public:
+  Grid(const GridSettings& settings, Index blocks) : alphas_(settings.alphas) {
+    std::vector<Index> layers;
+    if (settings.layers)
+      layers = *settings.layers;
+    else  // every second one of the upper half, as published
+      for (Index layer = blocks; layer >= blocks / 2; layer -= 2) layers.insert(layers.begin(), layer);
+    layers_ = resolve_layers(layers, blocks);
+    for (const double alpha : alphas_)
+      for (const Index layer : layers_) points_.push_back({static_cast<float>(alpha), layer});
+  }
+
+  [[nodiscard]] const std::vector<Index>& layers() const { return layers_; }
+  [[nodiscard]] const std::vector<GridPoint>& points() const { return points_; }  ///< [alphas][layers]
+
+  /// [alphas][layers] of what value(point) says.
+  template <class Value>
+  [[nodiscard]] Json rows(const Value& value) const {
+    Json rows = Json::array();
+    for (std::size_t point = 0; point < points_.size(); ++point) {
+      if (point % layers_.size() == 0) rows.push_back(Json::array());
+      rows.back().push_back(value(point));
+    }
+    return rows;
+  }
+
+  /// The options of a task with the grid in place of one point.
+  [[nodiscard]] Json options(Json of_task) const {
+    of_task.erase("alpha");
+    of_task.erase("info_layer");
+    of_task.update({{"alphas", alphas_}, {"info_layers", layers_}});
+    return of_task;
+  }
+
+ private:
+  std::vector<double> alphas_;
+  std::vector<Index> layers_;
+  std::vector<GridPoint> points_;
+};
+
+class KnowledgeQaSweep : public KnowledgeQa {
+ public:
+  KnowledgeQaSweep(Engine& engine, const TaskSettings& settings, std::vector<QaQuestion> questions)
+      : KnowledgeQa(engine, settings, std::move(questions)), grid_(*settings.grid, engine.checkpoint().config.layers) {}
+
+  [[nodiscard]] Json options() const override { return grid_.options(KnowledgeQa::options()); }
+
+  void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
+    for (const Index sample : samples) {
+      const std::vector<GenerationResult> results =
+          engine().generate_grid(engine().encode(prompt(sample)), grid_.points(), generation(), {.stop = stop});
+      Texts answers;
+      std::vector<AnswerMetrics> metrics;
+      for (const GenerationResult& result : results) {
+        if (result.reason == FinishReason::cancelled) return;
+        answers.push_back(knowledge_qa_answer(result.text));
+        metrics.push_back(compare_answer(answers.back(), at(sample).gold));
+      }
+      emit(sample, {{"question", at(sample).question},
+                    {"answers", grid_.rows([&](std::size_t i) { return answers[i]; })},
+                    {"em", grid_.rows([&](std::size_t i) { return metrics[i].exact_match ? 1.0 : 0.0; })},
+                    {"strict_em", grid_.rows([&](std::size_t i) { return metrics[i].strict_exact_match ? 1.0 : 0.0; })},
+                    {"f1", grid_.rows([&](std::size_t i) { return metrics[i].f1; })}});
+    }
+  }
+
+ private:
+  Grid grid_;
+};
+
+/// Scores are linear in alpha, so one pass gives them all.
+class TruthfulQaChoiceSweep : public TruthfulQaChoice {
+ public:
+  TruthfulQaChoiceSweep(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
+      : TruthfulQaChoice(engine, settings, std::move(questions)),
+        grid_(*settings.grid, engine.checkpoint().config.layers) {}
+
+  [[nodiscard]] Json options() const override { return grid_.options(TruthfulQaChoice::options()); }
+
+  void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
+    const auto sum = [](const std::vector<double>& x) { return std::accumulate(x.begin(), x.end(), 0.0); };
+    for (const Index sample : samples) {
+      const TruthfulQuestion& q = at(sample);
+      const Texts continuations = truthfulqa_continuations(q.correct, q.incorrect);
+      const std::vector<LayerEntropies> answers = engine().layer_entropies(truthfulqa_prompt(q.question), continuations,
+                                                                           grid_.layers(), scoring(), {.stop = stop});
+      if (answers.size() != continuations.size()) return;
+
+      Json record{{"question", q.question}, {"best", q.best}, {"true", Json::array()}, {"false", Json::array()}};
+      for (std::size_t i = 0; i < answers.size(); ++i) {
+        const bool correct = i < q.correct.size();
+        Json entropies = Json::array();
+        for (const std::vector<double>& of_layer : answers[i].entropies) entropies.push_back(sum(of_layer));
+        record[correct ? "true" : "false"].push_back(
+            {{"text", correct ? q.correct[i] : q.incorrect[i - q.correct.size()]},
+             {"log_prob", sum(answers[i].log_probs)},
+             {"entropies", std::move(entropies)}});
+      }
+      std::vector<MultipleChoiceMetrics> metrics;
+      for (std::size_t point = 0; point < grid_.points().size(); ++point) {
+        const double alpha = static_cast<double>(grid_.points()[point].alpha);
+        const std::size_t layer = point % grid_.layers().size();
+        std::array<std::vector<double>, 2> scores;
+        for (std::size_t i = 0; i < answers.size(); ++i)
+          scores[i < q.correct.size() ? 0 : 1].push_back(sum(answers[i].log_probs) -
+                                                         alpha * sum(answers[i].entropies[layer]));
+        metrics.push_back(multiple_choice(scores[0], scores[1], q.best));
+      }
+      record["mc1"] = grid_.rows([&](std::size_t i) { return metrics[i].mc1; });
+      record["mc2"] = grid_.rows([&](std::size_t i) { return metrics[i].mc2; });
+      record["mc3"] = grid_.rows([&](std::size_t i) { return metrics[i].mc3; });
+      emit(sample, std::move(record));
+    }
+  }
+
+ private:
+  Grid grid_;
 };
 
 /// The text without white space in front: a continuation gets one space.
@@ -420,6 +376,12 @@ MakeTask task_on(const TaskSettings& settings, Data data) {
   return [settings, data = std::move(data)](Engine& engine) { return std::make_unique<T>(engine, settings, data); };
 }
 
+/// One point, or the grid.
+template <class Single, class Sweep, class Data>
+MakeTask task_or_sweep_on(const TaskSettings& settings, Data data) {
+  return settings.grid ? task_on<Sweep>(settings, std::move(data)) : task_on<Single>(settings, std::move(data));
+}
+
 }  // namespace
 
 std::span<const TaskTraits> all_tasks() { return kTasks; }
@@ -434,11 +396,16 @@ std::filesystem::path data_file(const TaskSettings& settings) {
 
 MakeTask read_task(const TaskSettings& settings) {
   const std::filesystem::path path = data_file(settings);
+  const auto qa = [&](std::vector<QaQuestion> questions) {
+    return task_or_sweep_on<KnowledgeQa, KnowledgeQaSweep>(settings, std::move(questions));
+  };
+  if (settings.grid && !sweeps(settings.traits)) throw Error(std::string(settings.traits.name) + ": has no sweep");
   switch (settings.traits.kind) {
-    case TaskKind::triviaqa: return task_on<KnowledgeQa>(settings, read_triviaqa(path));
-    case TaskKind::hotpotqa: return task_on<KnowledgeQa>(settings, read_hotpotqa(path));
-    case TaskKind::nq: return task_on<KnowledgeQa>(settings, read_nq_open(path));
-    case TaskKind::truthfulqa_mc: return task_on<TruthfulQaChoice>(settings, read_truthfulqa(path));
+    case TaskKind::triviaqa: return qa(read_triviaqa(path));
+    case TaskKind::hotpotqa: return qa(read_hotpotqa(path));
+    case TaskKind::nq: return qa(read_nq_open(path));
+    case TaskKind::truthfulqa_mc:
+      return task_or_sweep_on<TruthfulQaChoice, TruthfulQaChoiceSweep>(settings, read_truthfulqa(path));
     case TaskKind::truthfulqa_gen: return task_on<TruthfulQaGeneration>(settings, read_truthfulqa(path));
     case TaskKind::factor: return task_on<Factor>(settings, read_factor(path));
     case TaskKind::known_facts: return task_on<KnownFacts>(settings, read_known_facts(path));

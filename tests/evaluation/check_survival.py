@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs tasks of `evaluate` as one process; killed at random moments and resumed; as four shards, merged; and as four
-ranks. All must leave the same files, byte for byte.
+"""Runs tasks and sweeps of `evaluate` as one process; killed at random moments and resumed; as four shards, merged; and as four
+ranks. All must leave the same files, byte for byte; shards and ranks that are not of the same run must be refused.
 
     python3 check_survival.py EVALUATE MODEL [--data FOLDER] [--tasks nq,truthfulqa-mc] [--limit 12] [--kills 50]
                               [--ways kills,shards,ranks] [--mpirun mpirun] [--option=--info_layer=24]...
@@ -10,6 +10,7 @@ Without --data the questions are our own. Nothing but Python is needed, and mpir
 """
 
 import argparse
+import json
 import pathlib
 import random
 import shutil
@@ -61,6 +62,11 @@ def killed(program, task, folder, seconds, kills, moment):
     return finished + 1, after
 
 
+def refuse(done, *words):
+    if done.returncode == 0 or not all(word in done.stderr for word in words):
+        raise SystemExit(f"{' '.join(done.args)}\nended with {done.returncode} and not with {words}: {done.stderr}")
+
+
 EXPECTED = {}
 
 
@@ -69,7 +75,7 @@ def main():
     parser.add_argument("evaluate")
     parser.add_argument("model")
     parser.add_argument("--data")
-    parser.add_argument("--tasks", default="nq,truthfulqa-mc,known-facts")
+    parser.add_argument("--tasks", default="nq,truthfulqa-mc,known-facts,sweep nq,sweep truthfulqa-mc")
     parser.add_argument("--limit", default="12")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--ways", default="kills,shards,ranks")
@@ -106,13 +112,21 @@ def main():
                 shards = [folder / f"shard{i}.jsonl" for i in range(1, 5)]
                 for i, shard in enumerate(shards, 1):
                     must(program.run(task, shard, "--shard", f"{i}/4"))
-                must(program.call([program.path, "merge", str(folder / "merged.jsonl"), *map(str, reversed(shards))]))
+                merge = [program.path, "merge", str(folder / "merged.jsonl"), *map(str, reversed(shards))]
+                must(program.call(merge))
                 compare(EXPECTED[task], folder / "merged.jsonl", f"{task}, four shards")
+                manifest = pathlib.Path(f"{shards[1]}.manifest.json")
+                changed = json.loads(manifest.read_text()) | {"isa": "another"}
+                manifest.write_text(json.dumps(changed))
+                refuse(program.call(merge), str(shards[1]), "its 'isa' is \"another\"")
                 print(f"{task}: four shards merged, all files as those of one process", flush=True)
             if "ranks" in ways:
-                ranks = [mpirun, "--oversubscribe", "-n", "4"]
-                must(program.run(task, folder / "ranks.jsonl", before=ranks))
+                ranks = [mpirun, "--oversubscribe", "-n"]
+                must(program.run(task, folder / "ranks.jsonl", before=[*ranks, "4"]))
                 compare(EXPECTED[task], folder / "ranks.jsonl", f"{task}, four ranks")
+                command = lambda *more: ["1", *program.command(task, folder / "unlike.jsonl", *more)]
+                unlike = program.call([*ranks, *command(), ":", "-n", *command("--context-span", "1:5")])
+                refuse(unlike, "rank 1: its 'options/context_span' is [1,5], and [0,", "of rank 0")
                 print(f"{task}: four MPI ranks, all files as those of one process", flush=True)
             for path in folder.glob("*.jsonl*"):
                 if path.name != "NQ-open.dev.jsonl":

@@ -95,6 +95,7 @@ def check_files(task, data, output, model):
     require([r["sample"] for r in records] == list(range(manifest["data"]["samples"])), task, "samples")
     require(manifest["task"] == task and manifest["format"] == 1, task, manifest)
     require(manifest["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest(), task, "hash of", data)
+    require(manifest["isa"] == this_machine(), task, "isa of", manifest)
     require(manifest["model"]["sha256"] == hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest(), task, "hash")
     for record in records:
         question, true, false = (QUESTIONS * 2)[record["sample"]]
@@ -148,6 +149,39 @@ def check_texts(generate, model, folder, records, mode, options):
             require(close(line["log_prob"], p, 1e-4) and close(line["entropy"], e, 1e-4), mode, line, p, e)
 
 
+def this_machine():
+    """The widest instruction set that there are kernels for, by what Linux says of the processor."""
+    flags = set()
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            flags.update(line.split(":")[1].split())
+    if not {"avx2", "fma", "f16c"} <= flags:
+        return "portable"
+    return "avx512" if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags else "avx2"
+
+
+def check_other_models(evaluate, model, folder, answers):
+    """A chat and judgements go on with the same model only: a file of the same name is none."""
+    (folder / "questions.jsonl").write_text('{"question_id": 1, "text": "Why?"}\n{"question_id": 2, "text": "How?"}\n')
+    (folder / "other").mkdir()
+    other = folder / "other" / pathlib.Path(model).name
+    content = bytearray(pathlib.Path(model).read_bytes())
+    content[-5] ^= 1
+    other.write_bytes(content)
+    chat = lambda path: [evaluate, "chat", "-q", "-m", str(path), "--model-id", "vicuna", "-n", "3", "--question-file",
+                         str(folder / "questions.jsonl"), "--answer-file", str(folder / "answers.jsonl")]
+    judge = lambda path: [evaluate, "judge", str(answers), "-q", "--truth-model", str(path)]
+    digest = hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()
+    for command, log, key in ((chat, folder / "answers.jsonl.log", "model"), (judge, f"{answers}.judgements.jsonl", "truth")):
+        done = Program.call(command(model))
+        require(done.returncode == 0, key, done.stderr)
+        manifest = json.loads(pathlib.Path(f"{log}.manifest.json").read_text())
+        require(manifest[key]["sha256"] == digest, log, manifest)
+        require({**manifest, **manifest[key]}["isa"] == this_machine(), log, manifest)
+        done = Program.call(command(other))
+        require(done.returncode == 1 and f"cannot be resumed, '{key}/sha256'" in done.stderr, key, done.stderr)
+
+
 def check_bad_input(program, folder):
     output = folder / "bad.jsonl"
     good = {"truthfulqa-mc": "TruthfulQA.csv", "nq": "NQ-open.dev.jsonl", "known-facts": "known_1000.json"}
@@ -174,6 +208,7 @@ def check_bad_input(program, folder):
     refuses(1, ["bad_data", "no questions"], "truthfulqa-mc", content=header)
     refuses(1, ["bad_data"], "truthfulqa-mc", content=b"")
     refuses(1, ["bad_data", "line 2"], "nq", content=b'{"question": "a", "answer": ["b"]}\n{"question": "a"\n')
+    refuses(1, ["bad_data", "line 1", "question", "empty"], "nq", content=b'{"question": "", "answer": ["b"]}\n')
     refuses(1, ["bad_data", "line 1", "question"], "nq", content=b'{"query": "a", "answer": ["b"]}\n')
     refuses(1, ["bad_data", "line 1", "UTF-8"], "nq", content=b'{"question": "\xff", "answer": ["b"]}\n')
     refuses(1, ["bad_data", "record 0", "attribute"], "known-facts", content=b'[{"prompt": "a", "subject": "a"}]')
@@ -209,6 +244,13 @@ def check_bad_input(program, folder):
     done = program.run("nq", output, "--resume", "--limit", "2")
     require(done.returncode == 0 and files_of(output) == files, "resuming a finished run", done.stderr)
 
+    manifest = pathlib.Path(f"{output}.manifest.json")
+    before = manifest.read_text()
+    manifest.write_text(json.dumps(json.loads(before) | {"isa": "another"}))
+    done = program.run("nq", output, "--resume", "--limit", "2")
+    require(done.returncode == 1 and "'isa' was \"another\"" in done.stderr, "on another machine:", done.stderr)
+    manifest.write_text(before)
+
     # No room: what is finished stays, and is not computed again.
     full = folder / "full.jsonl"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
@@ -240,6 +282,7 @@ def main():
                     check_scores(score, model, folder, records, mode, options, task)
                 if task == "nq":
                     check_texts(generate, model, folder, records, mode, options)
+        check_other_models(evaluate, model, folder, folder / f"truthfulqa-gen_{mode}.jsonl")
         check_bad_input(Program(evaluate, model, folder), folder)
     print("every task in every mode, and all bad input: as expected")
 

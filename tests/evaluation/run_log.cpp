@@ -121,6 +121,14 @@ TEST_CASE("what cannot be resumed says why") {
   CHECK(complaint([&] {
           RunLog(path, {{"model", "m"}, {"alpha", 0.5}, {"options", {{"limit", 3}}}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'options' was nothing and is now {\"limit\":3}");
+  const Json grid{{"options", {{"alphas", {0, 1}}, {"layer", 3}}}};
+  RunLog(folder / "grid", grid);
+  CHECK(complaint([&] {
+          RunLog(folder / "grid", {{"options", {{"alphas", {0, 1, 2}}, {"layer", 4}}}}, RunStart::resume);
+        }) == (folder / "grid").string() + ": cannot be resumed, 'options/alphas' was [0,1] and is now [0,1,2]");
+  CHECK(complaint([&] {
+          RunLog(folder / "grid", {{"options", {{"alphas", {0, 1}}}}}, RunStart::resume);
+        }) == (folder / "grid").string() + ": cannot be resumed, 'options/layer' was 3 and is now nothing");
   std::filesystem::remove(path + ".manifest.json");
   CHECK(complaint([&] { run(path, RunStart::resume); }) ==
         path + ".manifest.json: is missing, so it is not known what the samples beside it are of");

@@ -35,8 +35,9 @@ class Program:
         self.path, self.model, self.data, self.options = path, model, data, list(options)
 
     def command(self, task, output, *more):
+        """Of a task, or of a sweep as "sweep TASK"."""
         fixed = ["-m", self.model, "--data-path", str(self.data), "--output-path", str(output), "--quiet"]
-        return [self.path, task, *fixed, *self.options, *more]
+        return [self.path, *task.split(), *fixed, *self.options, *more]
 
     def run(self, task, output, *more, before=(), **how):
         return self.call([*before, *self.command(task, output, *more)], **how)

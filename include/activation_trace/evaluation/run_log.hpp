@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -28,6 +29,16 @@ enum class RunStart {
   fresh,   ///< refuses to touch the files of an earlier run
   resume,  ///< continues one with the same manifest, or begins if there is none
 };
+
+/// A value that two manifests do not share.
+struct ManifestChange {
+  std::string key;     ///< of nested objects all, "options/alpha"
+  std::string before;  ///< as JSON, or "nothing"
+  std::string now;     ///< the same
+};
+
+/// The first of them; none if the manifests are equal.
+[[nodiscard]] std::optional<ManifestChange> manifest_change(const nlohmann::json& before, const nlohmann::json& now);
 
 /// The samples in a file that RunLog wrote, each without "sample". Throws FormatError for a missing file and a damaged
 /// line, which it names.
@@ -159,19 +170,31 @@ inline void RunLog::finish() {
   if (error) detail::fail_file(beside(".part"), "cannot be removed", error.value());
 }
 
+inline std::optional<ManifestChange> manifest_change(const nlohmann::json& before, const nlohmann::json& now) {
+  if (before == now) return std::nullopt;
+  if (!before.is_object() || !now.is_object()) return ManifestChange{"", before.dump(), now.dump()};
+  nlohmann::json all = before;
+  all.update(now);
+  for (const auto& [key, unused] : all.items()) {
+    const auto value = [&, name = key](const nlohmann::json& object) {
+      return object.contains(name) ? object[name].dump() : std::string("nothing");
+    };
+    if (!before.contains(key) || !now.contains(key)) return ManifestChange{key, value(before), value(now)};
+    if (std::optional<ManifestChange> change = manifest_change(before[key], now[key])) {
+      change->key = key + (change->key.empty() ? "" : '/' + change->key);
+      return change;
+    }
+  }
+  return std::nullopt;
+}
+
 inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const {
   const MappedFile file = MappedFile::open(beside(".manifest.json"), FileAccess::read);
   const nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
-  const nlohmann::json now = manifest;
-  if (before == now) return;
   if (!before.is_object()) throw FormatError(file.name(), "expected an object");
-  const nlohmann::json change = nlohmann::json::diff(before, now).front();
-  const auto key = change["path"].get<std::string>();
-  const auto value = [at = nlohmann::json::json_pointer(key)](const nlohmann::json& object) {
-    return object.contains(at) ? object.at(at).dump() : std::string("nothing");
-  };
-  throw ArgumentError(path_.string() + ": cannot be resumed, '" + key.substr(1) + "' was " + value(before) +
-                      " and is now " + value(now));
+  if (const std::optional<ManifestChange> change = manifest_change(before, manifest))
+    throw ArgumentError(path_.string() + ": cannot be resumed, '" + change->key + "' was " + change->before +
+                        " and is now " + change->now);
 }
 
 inline void RunLog::load(const std::filesystem::path& path) {
