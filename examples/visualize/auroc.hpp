@@ -103,7 +103,7 @@ struct JudgedAnswers {
 /// AUROC by layer of low entropy for right answers, beside that of their mean log-probability.
 [[nodiscard]] inline LineChart auroc_chart(const JudgedAnswers& answers, const std::vector<Index>& layers,
                                            Index info_layer, const ResamplingOptions& resampling) {
-  LineChart chart{.title = "Right against wrong answers by sharpness: AUROC with 95 % bootstrap intervals",
+  LineChart chart{.title = "AUROC of right against wrong answers, 95 % bootstrap intervals",
                   .x_axis = "layer",
                   .y_axis = "AUROC of low entropy = right",
                   .x = {},
