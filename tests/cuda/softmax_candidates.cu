@@ -17,7 +17,8 @@ TEST_CASE_TEMPLATE("candidates get the entropy of their rows", T, float, Half, B
                                   {64, 1024, 64},
                                   {130, 200, 65},
                                   {77, 577, 5},
-                                  {500, 64, 300}}) {
+                                  {500, 64, 300},
+                                  {2050, 24, 400}}) {  // more groups than the grid has blocks for
     const Index v = 400;
     Problem<T> problem = normal_problem<T>(t, d, v, 3.0f);
     std::vector<TokenId> ids;

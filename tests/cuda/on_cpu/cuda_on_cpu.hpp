@@ -6,9 +6,9 @@
 // Included before everything else of a program (-include), with this folder before include/, so that the three headers
 // that hold what a CPU cannot do (ptx.cuh, launch.cuh, graph.cuh), and the sm_90a kernel, are taken from here.
 //
-// Blocks run one after the other. The threads of a block are fibers that run in turn between barriers, so that a
-// result that depends on what lies between two barriers of other threads differs from run to run of a GPU but not here:
-// this finds wrong arithmetic, wrong indices, missing and divergent barriers, not races.
+// Blocks run one after the other, the threads of a block as fibers: a warp goes on until all of it waits for the block,
+// then another. This finds wrong arithmetic, wrong indices, divergent barriers and most missing ones; it does not find
+// what only threads that really run side by side do to each other.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <ucontext.h>
@@ -118,7 +118,7 @@ class Block {
     if (_setjmp(from) == 0) _longjmp(to, 1);
   }
 
-  void begin(Thread& t) {
+  void begin_fiber(Thread& t) {
     t.stack = std::make_unique<std::byte[]>(stack_bytes);
     ucontext_t context{};
     getcontext(&context);
@@ -139,33 +139,32 @@ class Block {
       threads_[i].done = false;
       threads_[i].exchanges = 0;
     }
-    while (run_ready() || release()) {
-    }
+    // Warp by warp as far as each can go, in an order that changes: what one writes before another has read it shows.
+    do {
+      const std::size_t warps = slots_.size();
+      order_ = order_ * 1664525u + 1013904223u;
+      for (std::size_t i = 0; i < warps; ++i) run_warp((i + (order_ >> 16)) % warps);
+    } while (release(0, count_, Waiting::block));
     for (std::size_t i = 0; i < count_; ++i)
       if (!threads_[i].done) throw std::logic_error("a barrier that not every thread reaches");
   }
 
-  bool run_ready() {
-    bool any = false;
-    for (std::size_t i = 0; i < count_; ++i) {
-      Thread& t = threads_[i];
-      if (t.done || t.waiting != Waiting::not_at_all) continue;
-      any = true;
-      running_ = i;
-      threadIdx = {static_cast<unsigned>(i), 0, 0};
-      if (t.stack)
-        change(scheduler_, t.jump);
-      else
-        begin(t);
-    }
-    return any;
-  }
-
-  bool release() {
-    bool any = false;
-    for (std::size_t first = 0; first < count_; first += 32)
-      any |= release(first, std::min(first + 32, count_), Waiting::warp);
-    return any || release(0, count_, Waiting::block);
+  /// Until all threads of the warp are done or wait for the block.
+  void run_warp(std::size_t warp) {
+    const std::size_t begin = 32 * warp;
+    const std::size_t end = std::min(begin + 32, count_);
+    do {
+      for (std::size_t i = begin; i < end; ++i) {
+        Thread& t = threads_[i];
+        if (t.done || t.waiting != Waiting::not_at_all) continue;
+        running_ = i;
+        threadIdx = {static_cast<unsigned>(i), 0, 0};
+        if (t.stack)
+          change(scheduler_, t.jump);
+        else
+          begin_fiber(t);
+      }
+    } while (release(begin, end, Waiting::warp));
   }
 
   bool release(std::size_t begin, std::size_t end, Waiting kind) {
@@ -188,6 +187,7 @@ class Block {
   const std::function<void()>* body_ = nullptr;
   std::size_t count_ = 0;
   std::size_t running_ = 0;
+  unsigned order_ = 1;
   std::jmp_buf scheduler_;
   std::deque<Thread> threads_;
   std::vector<std::array<Slots, 2>> slots_;  // [warp]: of this and of the previous exchange
