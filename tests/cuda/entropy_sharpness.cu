@@ -13,6 +13,8 @@ constexpr float sharpness_tolerance = 1e-5f;
 
 namespace {
 
+// Half is left to the tests of the kernels: three types of all of them take nvcc two minutes and a half.
+
 /// One batch on the device beside one processor on the host per sequence, of the same rounded numbers.
 template <class T>
 struct Both {
@@ -110,7 +112,7 @@ struct Both {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a batch of ragged contexts is one host processor per row, sequences end and begin", T, float, Half,
+TEST_CASE_TEMPLATE("a batch of ragged contexts is one host processor per row, sequences end and begin", T, float,
                    BFloat16) {
   for (const Index d : {24, 19}) {  // rows of 16-byte multiples, and others
     Both<T> both(3, 300, d, {.alpha = 0.8f}, 1.3f);
@@ -130,7 +132,7 @@ TEST_CASE_TEMPLATE("a batch of ragged contexts is one host processor per row, se
   }
 }
 
-TEST_CASE_TEMPLATE("a growing context: only what is known is added to", T, float, Half, BFloat16) {
+TEST_CASE_TEMPLATE("a growing context: only what is known is added to", T, float, BFloat16) {
   for (const Index d : {32, 21}) {
     Both<T> both(2, 130, d);
     both.observe(0, 40);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "problem.cuh"
 
@@ -89,7 +90,8 @@ TEST_CASE("the error is below 1e-4 nats for logits of N(0, 1)" * doctest::test_s
 TEST_CASE_TEMPLATE("special values stay with their item", T, float, Half, BFloat16) {
   const Index t = 150, d = 64, v = 140;
   const float infinity = std::numeric_limits<float>::infinity();
-  // Column 0 of hidden is 1 everywhere: w[v][0] shifts all logits of an item. Column 1 marks two positions.
+  // Column 0 of hidden is 1 everywhere: w[v][0] shifts all logits of an item. Column 1 marks two positions, column 3
+  // rises, column 4 marks one.
   std::vector<T> hidden = normal_vector<T>(t * d, 0.5f, 1);
   std::vector<T> w = normal_vector<T>(v * d, 0.5f, 2);
   const auto h = [&](Index i, Index k) -> T& { return hidden[static_cast<std::size_t>(i * d + k)]; };
@@ -97,6 +99,8 @@ TEST_CASE_TEMPLATE("special values stay with their item", T, float, Half, BFloat
   for (Index i = 0; i < t; ++i) {
     h(i, 0) = T(1.0f);
     h(i, 1) = T(i == 3 || i == 140 ? 1.0f : 0.0f);
+    h(i, 3) = T(static_cast<float>(i) / 64.0f);
+    h(i, 4) = T(i == 77 ? 1.0f : 0.0f);
   }
   for (Index i = 0; i < v; ++i) weight(i, 1) = T(0.0f);
   weight(5, 0) = T(100.0f);
@@ -108,6 +112,15 @@ TEST_CASE_TEMPLATE("special values stay with their item", T, float, Half, BFloat
   weight(10, 0) = T(-infinity);  // nothing but -inf: NaN
   weight(11, 5) = T(std::numeric_limits<float>::quiet_NaN());
   weight(12, 0) = T(infinity);
+  for (Index i = 13; i < 19; ++i)
+    for (Index k = 0; k < d; ++k) weight(i, k) = T(0.0f);
+  weight(13, 3) = T(8.0f);                                        // ascending: each position is the largest so far
+  weight(14, 3) = T(-8.0f);                                       // descending
+  weight(15, 0) = T(std::is_same_v<T, Half> ? 6e-8f : 1e-40f);    // subnormal, all equal
+  weight(16, 0) = T(std::is_same_v<T, Half> ? 65504.0f : 3e38f);  // the largest there is, all equal
+  weight(17, 4) = T(100.0f);                                      // one spike
+  weight(18, 0) = T(1e4f);                                        // far up
+  weight(18, 3) = T(8.0f);
   Problem<T> problem(t, d, v, hidden, w);
   for (const SoftmaxKernel kernel : all_kernels) {
     const auto entropies = problem.entropy(kernel);
@@ -116,6 +129,9 @@ TEST_CASE_TEMPLATE("special values stay with their item", T, float, Half, BFloat
     CHECK(worst_error(problem, *entropies, v) <= 1);
     CHECK((*entropies)[8] == doctest::Approx(std::log(150.0)).epsilon(1e-6));
     CHECK((*entropies)[9] == doctest::Approx(std::log(2.0)).epsilon(1e-6));
+    for (const std::size_t i : {15u, 16u}) CHECK((*entropies)[i] == doctest::Approx(std::log(150.0)).epsilon(1e-6));
+    CHECK((*entropies)[13] == doctest::Approx((*entropies)[14]).epsilon(1e-5));
+    CHECK((*entropies)[17] < 1e-6f);
     for (const std::size_t i : {10u, 11u, 12u}) CHECK(std::isnan((*entropies)[i]));
   }
 
