@@ -1,17 +1,22 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The device kernels beside cublasLt's matrix product alone, of the same operands in the same run.
-//   bench_cuda_entropy [ROUNDS]
-// Not Google Benchmark: it measures one thing after the other, and a card at its power limit makes what comes
-// later 15 % slower (2720 and 3190 us for the same product, H100). Here every round runs each candidate once.
+// The device kernels beside cublasLt's matrix product alone, of the same operands in the same run, and what a decoding
+// step costs beside the model. Google Benchmark with times from events; the table comes last.
+//   bench_cuda_entropy [--benchmark_filter=512x4096 ...]
+// One measurement after the other would not be fair: a card at its power limit makes what comes later 15 % slower (2720
+// and 3190 us for the same product, H100). So 15 repetitions of everything are interleaved at random, and medians
+// count.
+#include <benchmark/benchmark.h>
 #include <cublasLt.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -120,182 +125,260 @@ class Gemm {
   cublasLtMatmulAlgo_t algorithm_{};
 };
 
-struct Entry {
-  std::string name;
-  std::function<void(Index set)> run;
-  cudaGraphExec_t graph = nullptr;
-  std::vector<float> hot{}, cold{};
-};
-
-float median(std::vector<float> x) {
-  std::sort(x.begin(), x.end());
-  return x[x.size() / 2];
-}
-
 struct Shape {
   Index t, d, v;
+
+  [[nodiscard]] std::string name() const {
+    return std::to_string(t) + "x" + std::to_string(d) + "x" + std::to_string(v);
+  }
+  [[nodiscard]] double flops() const {
+    return 2.0 * static_cast<double>(t) * static_cast<double>(d) * static_cast<double>(v);
+  }
 };
 
-void measure(const Shape& shape, int rounds, Buffer<float4, Cuda>& cache_filler) {
-  const auto [t, d, v] = shape;
-  cuda::Stream stream;
-  // Several sets of operands in turn, so that none is in the L2 cache from its last use.
-  const Index sets = std::max<Index>(1, std::min<Index>(4, 1500000000 / (2 * v * d)));
-  std::vector<Buffer<BFloat16, Cuda>> h, w;
-  const float scale = std::sqrt(1.0f / std::sqrt(static_cast<float>(d)));  // logits are about N(0, 1)
-  for (Index i = 0; i < sets; ++i) {
-    const auto fill = [&](Buffer<BFloat16, Cuda>& x, std::uint64_t seed) {
-      fill_normal<<<1024, 256, 0, stream.get()>>>(x.data(), static_cast<std::size_t>(x.size()), scale, seed);
-    };
-    fill(h.emplace_back(t * d), static_cast<std::uint64_t>(2 * i + 1));
-    fill(w.emplace_back(v * d), static_cast<std::uint64_t>(2 * i + 2));
-  }
-  const auto at = [](auto& buffers, Index i) -> auto& { return buffers[static_cast<std::size_t>(i)]; };
-  Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v));
-  Buffer<float, Cuda> entropy(v);
-
-  std::vector<Entry> entries;
-  Gemm gemm16(stream, t, d, v, h[0].data(), w[0].data(), CUDA_R_16BF);
-  Gemm gemm32(stream, t, d, v, h[0].data(), w[0].data(), CUDA_R_32F);
-  entries.push_back({"cublasLt GEMM, bf16 out", [&](Index i) { gemm16.run(at(h, i).data(), at(w, i).data()); }});
-  entries.push_back({"cublasLt GEMM, f32 out", [&](Index i) { gemm32.run(at(h, i).data(), at(w, i).data()); }});
-  const auto add = [&](const char* name, cuda::SoftmaxKernel kernel) {
-    entries.push_back({name, [&, kernel](Index i) {
-                         cuda::softmax_entropy(stream, at(h, i).matrix(t, d), at(w, i).matrix(v, d), entropy.view(),
-                                               workspace.view(), {.kernel = kernel});
-                       }});
-  };
-  add("softmax_entropy", cuda::SoftmaxKernel::automatic);
-  add("softmax_entropy, mma", cuda::SoftmaxKernel::mma);
-
-  constexpr Index most = 1024;
-  std::vector<TokenId> host_ids;
-  for (Index i = 0; i < most; ++i) host_ids.push_back(static_cast<TokenId>((i * 7919 + 13) % v));
-  Buffer<TokenId, Cuda> ids(most);
-  cuda::copy(stream, VectorView<const TokenId>(host_ids), ids.view());
-  Buffer<SoftmaxState, Cuda> states(most), candidate_workspace(cuda::candidate_workspace_size(t, most));
-  if (t == 512)
-    for (const Index k : {1, 4, 16, 64, 256, 1024})
-      entries.push_back({std::to_string(k) + " candidates", [&, k](Index i) {
-                           cuda::softmax_states(stream, at(h, i).matrix(t, d), at(w, i).matrix(v, d),
-                                                {ids.view().slice(0, 0, k)}, states.view().slice(0, 0, k),
-                                                candidate_workspace.view());
-                         }});
-
-  const double flops = 2.0 * static_cast<double>(t) * static_cast<double>(d) * static_cast<double>(v);
-  const int repeats = std::clamp(static_cast<int>(1.2e12 / flops), 1, 20);
-  for (Entry& entry : entries) {
-    entry.run(0);
-    cudaGraph_t graph = nullptr;
-    cuda::check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    for (int i = 0; i < repeats; ++i) entry.run(i % sets);
-    cuda::check(cudaStreamEndCapture(stream.get(), &graph), "cudaStreamEndCapture");
-    cuda::check(cudaGraphInstantiate(&entry.graph, graph, 0), "cudaGraphInstantiate");
-    cudaGraphDestroy(graph);
-  }
-  cuda::Event start, stop;
-  const auto time = [&](auto&& work) {
-    start.record(stream);
-    work();
-    stop.record(stream);
-    stop.synchronize();
-    return 1e3f * stop.milliseconds_since(start);
-  };
-  for (int round = -2; round < rounds; ++round)  // two to warm up
-    for (Entry& entry : entries) {
-      const float hot = time([&] { cuda::check(cudaGraphLaunch(entry.graph, stream.get()), "cudaGraphLaunch"); });
-      touch<<<1024, 256, 0, stream.get()>>>(cache_filler.data(), static_cast<std::size_t>(cache_filler.size()));
-      const float cold = time([&] { entry.run((round + 2) % sets); });
-      if (round < 0) continue;
-      entry.hot.push_back(hot / static_cast<float>(repeats));
-      entry.cold.push_back(cold);
-    }
-  cuda::check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-
-  const float gemm = std::min(median(entries[0].hot), median(entries[1].hot));
-  std::printf("T %td, d %td, V %td; extra memory %.1f MB\n", t, d, v,
-              static_cast<double>(cuda::softmax_workspace_size(t, v)) * sizeof(SoftmaxState) * 1e-6);
-  for (Entry& entry : entries) {
-    const float hot = median(entry.hot);
-    std::printf("  %-24s %8.1f us   cold %8.1f us", entry.name.c_str(), static_cast<double>(hot),
-                static_cast<double>(median(entry.cold)));
-    if (entry.name.find("candidates") == std::string::npos)
-      std::printf("   %6.1f TFLOP/s   %5.1f %% of the GEMM", flops / static_cast<double>(hot) * 1e-6,
-                  100.0 * static_cast<double>(gemm / hot));
-    std::printf("\n");
-    cudaGraphExecDestroy(entry.graph);
-  }
-  std::fflush(stdout);
+void fill(cuda::StreamView stream, Buffer<BFloat16, Cuda>& x, float scale, Index seed) {
+  fill_normal<<<1024, 256, 0, stream.get()>>>(x.data(), static_cast<std::size_t>(x.size()), scale,
+                                              static_cast<std::uint64_t>(seed));
 }
 
-/// What a decoding step costs beside the model, in a graph. The row of logits is copied first, because a step leaves
-/// scores in its place; that copy alone is measured beside it.
-void measure_steps(Index t, Index d, Index v, int rounds) {
-  constexpr Index layers = 8, sequences = 8;
-  constexpr int repeats = 50;
-  cuda::Stream stream;
-  const float scale = std::sqrt(1.0f / std::sqrt(static_cast<float>(d)));
-  Buffer<BFloat16, Cuda> h(t * d), w(v * d), states((layers + 1) * d);
-  std::uint64_t seed = 1;
-  for (Buffer<BFloat16, Cuda>* x : {&h, &w, &states})
-    fill_normal<<<1024, 256, 0, stream.get()>>>(x->data(), static_cast<std::size_t>(x->size()), scale, ++seed);
-  std::vector<float> host;  // about 20 tokens pass the filter
-  for (Index i = 0; i < sequences * v; ++i)
-    host.push_back(static_cast<float>((i * 7919 + 13) % 1009) / 1009.0f * 4.0f + (i % v % (v / 20) == 7 ? 8.0f : 0.0f));
-  Buffer<float, Cuda> logits(sequences * v), row(sequences * v), layer_logits((layers + 1) * v);
-  cuda::copy(stream, VectorView<const float>(host), logits.view());
+/// For logits of about N(0, 1).
+float scale_of(Index d) { return std::sqrt(1.0f / std::sqrt(static_cast<float>(d))); }
 
-  const auto make = [&](Index count) {
-    EntropySharpnessBatch<Cuda> batch(stream, {.vocab = v, .hidden = d, .positions = t, .sequences = count});
-    for (Index b = 0; b < count; ++b) batch.observe_context(b, h.matrix(t, d), std::as_const(w).matrix(v, d));
-    return batch;
-  };
-  EntropySharpnessBatch<Cuda> one = make(1), many = make(sequences);
-  std::vector<Index> numbers;
-  for (Index j = 0; j < layers; ++j) numbers.push_back(2 * j);
-  cuda::DolaProcessor dola(stream, v, numbers);
-  const auto copy_row = [&](Index count) {
-    cuda::copy(stream, std::as_const(logits).view().slice(0, 0, count * v), row.view().slice(0, 0, count * v));
-  };
-  const auto early = layer_logits.matrix(layers + 1, v);
-  struct Step {
-    const char* name;
-    std::function<void()> run;
-    std::vector<float> times{};
-  };
-  std::vector<Step> steps{
-      {"copy of a row", [&] { copy_row(1); }},
-      {"copy + step, memo warm", [&] { copy_row(1), one.process(row.matrix(1, v)); }},
-      {"copy of 8 rows", [&] { copy_row(sequences); }},
-      {"copy + step of 8 sequences", [&] { copy_row(sequences), many.process(row.matrix(sequences, v)); }},
-      {"LM head of 9 states",
-       [&] { cuda::lm_head_logits(stream, states.matrix(layers + 1, d), w.matrix(v, d), early); }},
-      {"copy + DoLa of 8 layers",
-       [&] { copy_row(1), dola.observe_layers(early.slice(0, 0, layers)), dola.process(row.view().slice(0, 0, v)); }}};
-  for (Step& step : steps) step.run();  // fills the memo
-  std::vector<cuda::Graph> graphs;
-  for (Step& step : steps)
-    graphs.emplace_back(stream, [&](cuda::StreamView) {
-      for (int i = 0; i < repeats; ++i) step.run();
+/// Some work on a stream, alone or several times in a graph.
+class Entry {
+ public:
+  Entry(cuda::StreamView stream, int repeats, std::function<void(int)> work)
+      : stream_(stream), repeats_(repeats), work_(std::move(work)) {
+    for (int i = 0; i < 3; ++i) work_(i);
+    graph_.emplace(stream_, [&](cuda::StreamView) {
+      for (int i = 0; i < repeats_; ++i) work_(i);
     });
-  cuda::Event start, stop;
-  for (int round = -2; round < rounds; ++round)
-    for (std::size_t i = 0; i < steps.size(); ++i) {
-      start.record(stream);
-      graphs[i].launch(stream);
-      stop.record(stream);
-      stop.synchronize();
-      if (round >= 0) steps[i].times.push_back(1e3f * stop.milliseconds_since(start) / repeats);
+    graph_->launch(stream_);
+    stream_.synchronize();
+  }
+
+  /// Seconds of one of several in a graph.
+  [[nodiscard]] double hot() {
+    return time([&] { graph_->launch(stream_); }) / repeats_;
+  }
+  /// Seconds of one that finds nothing in the L2 cache.
+  [[nodiscard]] double cold(Buffer<float4, Cuda>& cache_filler) {
+    touch<<<1024, 256, 0, stream_.get()>>>(cache_filler.data(), static_cast<std::size_t>(cache_filler.size()));
+    return time([&] { work_(round_++); });
+  }
+
+ private:
+  template <class Work>
+  double time(const Work& work) {
+    start_.record(stream_);
+    work();
+    stop_.record(stream_);
+    stop_.synchronize();
+    return 1e-3 * static_cast<double>(stop_.milliseconds_since(start_));
+  }
+
+  cuda::StreamView stream_;
+  int repeats_;
+  std::function<void(int)> work_;
+  std::optional<cuda::Graph> graph_;
+  cuda::Event start_, stop_;
+  int round_ = 0;
+};
+
+/// Operands of one shape, and the kernels on them.
+class Kernels {
+ public:
+  explicit Kernels(const Shape& shape)
+      : shape_(shape),
+        // Several sets of operands in turn, so that none is in the L2 cache from its last use.
+        sets_(static_cast<int>(std::clamp<Index>(1500000000 / (2 * shape.v * shape.d), 1, 4))),
+        repeats_(std::clamp(static_cast<int>(1.2e12 / shape.flops()), 1, 20)),
+        workspace_(cuda::softmax_workspace_size(shape.t, shape.v)),
+        entropy_(shape.v),
+        ids_(most_),
+        states_(most_),
+        candidate_workspace_(cuda::candidate_workspace_size(shape.t, most_)) {
+    for (int i = 0; i < sets_; ++i) {
+      fill(stream_, h_.emplace_back(shape.t * shape.d), scale_of(shape.d), 2 * i + 1);
+      fill(stream_, w_.emplace_back(shape.v * shape.d), scale_of(shape.d), 2 * i + 2);
     }
-  std::printf("steps in a graph, T %td, d %td, V %td; %zu survivors\n", t, d, v, one.record(0).kept.size());
-  for (const Step& step : steps) std::printf("  %-27s %8.1f us\n", step.name, static_cast<double>(median(step.times)));
-  std::fflush(stdout);
-}
+    std::vector<TokenId> ids;
+    for (Index i = 0; i < most_; ++i) ids.push_back(static_cast<TokenId>((i * 7919 + 13) % shape.v));
+    cuda::copy(stream_, VectorView<const TokenId>(ids), ids_.view());
+    stream_.synchronize();
+  }
+
+  [[nodiscard]] std::unique_ptr<Entry> gemm(cudaDataType_t out) {
+    std::unique_ptr<Gemm>& gemm = out == CUDA_R_32F ? gemm32_ : gemm16_;
+    gemm = std::make_unique<Gemm>(stream_, shape_.t, shape_.d, shape_.v, h_[0].data(), w_[0].data(), out);
+    return entry([this, &gemm](int i) { gemm->run(h_[set(i)].data(), w_[set(i)].data()); });
+  }
+  [[nodiscard]] std::unique_ptr<Entry> entropy(cuda::SoftmaxKernel kernel) {
+    return entry([this, kernel](int i) {
+      cuda::softmax_entropy(stream_, h(i), w(i), entropy_.view(), workspace_.view(), {.kernel = kernel});
+    });
+  }
+  [[nodiscard]] std::unique_ptr<Entry> candidates(Index k) {
+    return entry([this, k](int i) {
+      cuda::softmax_states(stream_, h(i), w(i), {std::as_const(ids_).view().slice(0, 0, k)},
+                           states_.view().slice(0, 0, k), candidate_workspace_.view());
+    });
+  }
+
+ private:
+  static constexpr Index most_ = 1024;
+
+  [[nodiscard]] std::unique_ptr<Entry> entry(std::function<void(int)> work) {
+    return std::make_unique<Entry>(stream_, repeats_, std::move(work));
+  }
+  [[nodiscard]] std::size_t set(int i) const { return static_cast<std::size_t>(i % sets_); }
+  [[nodiscard]] MatrixView<BFloat16, Cuda> h(int i) { return h_[set(i)].matrix(shape_.t, shape_.d); }
+  [[nodiscard]] MatrixView<const BFloat16, Cuda> w(int i) {
+    return std::as_const(w_[set(i)]).matrix(shape_.v, shape_.d);
+  }
+
+  Shape shape_;
+  int sets_, repeats_;
+  cuda::Stream stream_;
+  std::vector<Buffer<BFloat16, Cuda>> h_, w_;
+  std::unique_ptr<Gemm> gemm16_, gemm32_;
+  Buffer<SoftmaxState, Cuda> workspace_;
+  Buffer<float, Cuda> entropy_;
+  Buffer<TokenId, Cuda> ids_;
+  Buffer<SoftmaxState, Cuda> states_, candidate_workspace_;
+};
+
+/// What a decoding step costs beside the model. The row of logits is copied first, because a step leaves scores in its
+/// place; that copy alone is measured beside it.
+class Steps {
+ public:
+  explicit Steps(const Shape& shape)
+      : shape_(shape),
+        h_(shape.t * shape.d),
+        w_(shape.v * shape.d),
+        layer_states_((layers_ + 1) * shape.d),
+        logits_(sequences_ * shape.v),
+        rows_(sequences_ * shape.v),
+        layer_logits_((layers_ + 1) * shape.v),
+        one_(batch(1)),
+        many_(batch(sequences_)),
+        dola_(stream_, shape.v, {0, 2, 4, 6, 8, 10, 12, 14}) {
+    Index seed = 0;
+    for (Buffer<BFloat16, Cuda>* x : {&h_, &w_, &layer_states_}) fill(stream_, *x, scale_of(shape.d), ++seed);
+    std::vector<float> logits;  // 20 tokens of each row pass the filter
+    for (Index i = 0; i < sequences_ * shape.v; ++i)
+      logits.push_back(static_cast<float>((i * 7919 + 13) % 1009) / 1009.0f +
+                       (i % shape.v % (shape.v / 20) == 7 ? 8.0f : 0.0f));
+    cuda::copy(stream_, VectorView<const float>(logits), logits_.view());
+    for (EntropySharpnessBatch<Cuda>* b : {&one_, &many_})
+      for (Index i = 0; i < b->size(); ++i)
+        b->observe_context(i, h_.matrix(shape.t, shape.d), std::as_const(w_).matrix(shape.v, shape.d));
+    stream_.synchronize();
+  }
+
+  [[nodiscard]] std::unique_ptr<Entry> copy(Index count) {
+    return entry([this, count](int) { copy_rows(count); });
+  }
+  [[nodiscard]] std::unique_ptr<Entry> sharpness(Index count) {
+    return entry([this, count](int) {
+      copy_rows(count);
+      (count == 1 ? one_ : many_).process(rows_.matrix(count, shape_.v));
+    });
+  }
+  [[nodiscard]] std::unique_ptr<Entry> lm_head() {
+    return entry([this](int) {
+      cuda::lm_head_logits(stream_, layer_states_.matrix(layers_ + 1, shape_.d),
+                           std::as_const(w_).matrix(shape_.v, shape_.d), layer_logits_.matrix(layers_ + 1, shape_.v));
+    });
+  }
+  [[nodiscard]] std::unique_ptr<Entry> dola() {
+    return entry([this](int) {
+      copy_rows(1);
+      dola_.observe_layers(std::as_const(layer_logits_).matrix(layers_, shape_.v));
+      dola_.process(rows_.view().slice(0, 0, shape_.v));
+    });
+  }
+  static constexpr Index sequences() { return sequences_; }
+
+ private:
+  static constexpr Index layers_ = 8, sequences_ = 8;
+  static constexpr int repeats_ = 50;
+
+  [[nodiscard]] EntropySharpnessBatch<Cuda> batch(Index count) {
+    return {stream_, {.vocab = shape_.v, .hidden = shape_.d, .positions = shape_.t, .sequences = count}};
+  }
+  [[nodiscard]] std::unique_ptr<Entry> entry(std::function<void(int)> work) {
+    return std::make_unique<Entry>(stream_, repeats_, std::move(work));
+  }
+  void copy_rows(Index count) {
+    cuda::copy(stream_, std::as_const(logits_).view().slice(0, 0, count * shape_.v),
+               rows_.view().slice(0, 0, count * shape_.v));
+  }
+
+  Shape shape_;
+  cuda::Stream stream_;
+  Buffer<BFloat16, Cuda> h_, w_, layer_states_;
+  Buffer<float, Cuda> logits_, rows_, layer_logits_;
+  EntropySharpnessBatch<Cuda> one_, many_;
+  cuda::DolaProcessor dola_;
+};
+
+/// Keeps medians, and prints them as a table in the end: share of the faster product's speed beside each.
+class Table : public benchmark::BenchmarkReporter {
+ public:
+  void add(const Shape& shape, const std::string& entry) { rows_.push_back({shape, entry}); }
+
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.error_occurred) std::printf("%s: %s\n", run.benchmark_name().c_str(), run.error_message.c_str());
+      if (run.run_type == Run::RT_Aggregate && run.aggregate_name == "median")
+        medians_[run.run_name.str()] = run.GetAdjustedRealTime();
+    }
+  }
+  void Finalize() override {
+    std::string shape;
+    double gemm = 0;
+    for (const Row& row : rows_) {
+      const double hot = median(row, "hot");
+      const double cold = median(row, "cold");
+      if (hot == 0) continue;  // filtered out
+      if (row.shape.name() != shape) {
+        shape = row.shape.name();
+        gemm = 0;
+        std::printf(
+            "T x d x V %s; extra memory %.1f MB\n", shape.c_str(),
+            static_cast<double>(cuda::softmax_workspace_size(row.shape.t, row.shape.v)) * sizeof(SoftmaxState) * 1e-6);
+      }
+      std::printf("  %-22s %8.1f us", row.entry.c_str(), hot);
+      if (cold != 0) std::printf("   cold %8.1f us", cold);
+      if (row.entry.starts_with("gemm")) gemm = gemm == 0 ? hot : std::min(gemm, hot);
+      if (row.entry.starts_with("gemm") || row.entry.starts_with("softmax"))
+        std::printf("   %6.1f TFLOP/s", row.shape.flops() / hot * 1e-6);
+      if (gemm != 0 && row.entry.starts_with("softmax")) std::printf("   %5.1f %% of the GEMM", 100 * gemm / hot);
+      std::printf("\n");
+    }
+  }
+
+ private:
+  struct Row {
+    Shape shape;
+    std::string entry;
+  };
+  [[nodiscard]] double median(const Row& row, const char* kind) const {
+    // The rest of a run's name says how often and by what clock.
+    const std::string name = row.shape.name() + "/" + row.entry + "/" + kind + "/";
+    const auto found = medians_.lower_bound(name);
+    return found != medians_.end() && found->first.starts_with(name) ? found->second : 0;
+  }
+
+  std::vector<Row> rows_;
+  std::map<std::string, double> medians_;  // us
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::printf("skipped: no CUDA device\n");
@@ -303,16 +386,75 @@ int main(int argc, char** argv) {
   }
   cudaDeviceProp device{};
   cuda::check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
-  std::printf("%s, %d multiprocessors, %d MB of L2; medians of %d rounds, hot: in a graph\n", device.name,
-              device.multiProcessorCount, device.l2CacheSize >> 20, rounds);
+  std::printf("%s, %d multiprocessors, %d MB of L2; medians, hot: in a graph\n", device.name,
+              device.multiProcessorCount, device.l2CacheSize >> 20);
+
+  std::vector<std::string> words{argv[0], "--benchmark_repetitions=15", "--benchmark_enable_random_interleaving=true"};
+  words.insert(words.end(), argv + 1, argv + argc);  // what is given counts, it comes last
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
+
   Buffer<float4, Cuda> cache_filler(Index{10} << 20);  // 160 MB, three times the L2 of an H100
   cuda::check(cudaMemset(cache_filler.data(), 0, static_cast<std::size_t>(cache_filler.size()) * sizeof(float4)),
               "cudaMemset");
+  Table table;
+  std::map<std::string, std::unique_ptr<Kernels>> kernels;
+  std::map<std::string, std::unique_ptr<Steps>> steps;
+  std::map<std::string, std::unique_ptr<Entry>> entries;
+
+  // Memory is made when a benchmark first runs, so that a filter saves it. One iteration a repetition.
+  enum class Times { hot, hot_and_cold };
+  const auto add = [&](const Shape& shape, const std::string& name, Times times,
+                       std::function<std::unique_ptr<Entry>()> make) {
+    const std::string full = shape.name() + "/" + name;
+    table.add(shape, name);
+    const auto bench = [&](const char* kind, auto measure) {
+      benchmark::RegisterBenchmark((full + "/" + kind).c_str(),
+                                   [=, &entries](benchmark::State& state) {
+                                     std::unique_ptr<Entry>& entry = entries[full];
+                                     if (!entry) entry = make();
+                                     for (auto _ : state) state.SetIterationTime(measure(*entry));
+                                   })
+          ->UseManualTime()
+          ->Iterations(1)
+          ->Unit(benchmark::kMicrosecond);
+    };
+    bench("hot", [](Entry& entry) { return entry.hot(); });
+    if (times == Times::hot_and_cold) bench("cold", [&cache_filler](Entry& entry) { return entry.cold(cache_filler); });
+  };
+  const auto kernels_of = [&](const Shape& shape) -> Kernels& {
+    std::unique_ptr<Kernels>& found = kernels[shape.name()];
+    if (!found) found = std::make_unique<Kernels>(shape);
+    return *found;
+  };
+  const auto steps_of = [&](const Shape& shape) -> Steps& {
+    std::unique_ptr<Steps>& found = steps[shape.name()];
+    if (!found) found = std::make_unique<Steps>(shape);
+    return *found;
+  };
+  using cuda::SoftmaxKernel;
   for (const Shape& shape :
        {Shape{512, 4096, 32000}, Shape{2048, 4096, 128256}, Shape{4096, 8192, 32000}, Shape{512, 576, 49152},
-        Shape{64, 4096, 32000}, Shape{128, 4096, 128256}, Shape{300, 4096, 32000}, Shape{2048, 576, 49152}})
-    measure(shape, rounds, cache_filler);
-  measure_steps(512, 4096, 32000, rounds);
-  measure_steps(512, 576, 49152, rounds);
-  measure_steps(512, 4096, 128256, rounds);
+        Shape{64, 4096, 32000}, Shape{128, 4096, 128256}, Shape{300, 4096, 32000}, Shape{2048, 576, 49152}}) {
+    constexpr Times both = Times::hot_and_cold;
+    add(shape, "gemm_bf16_out", both, [=] { return kernels_of(shape).gemm(CUDA_R_16BF); });
+    add(shape, "gemm_f32_out", both, [=] { return kernels_of(shape).gemm(CUDA_R_32F); });
+    add(shape, "softmax_entropy", both, [=] { return kernels_of(shape).entropy(SoftmaxKernel::automatic); });
+    add(shape, "softmax_entropy_mma", both, [=] { return kernels_of(shape).entropy(SoftmaxKernel::mma); });
+    if (shape.t == 512)
+      for (const Index k : {1, 4, 16, 64, 256, 1024})
+        add(shape, std::to_string(k) + "_candidates", both, [=] { return kernels_of(shape).candidates(k); });
+  }
+  for (const Shape& shape : {Shape{512, 4096, 32000}, Shape{512, 576, 49152}, Shape{512, 4096, 128256}}) {
+    add(shape, "copy_1_row", Times::hot, [=] { return steps_of(shape).copy(1); });
+    add(shape, "copy_and_step", Times::hot, [=] { return steps_of(shape).sharpness(1); });
+    add(shape, "copy_8_rows", Times::hot, [=] { return steps_of(shape).copy(Steps::sequences()); });
+    add(shape, "copy_and_step_of_8", Times::hot, [=] { return steps_of(shape).sharpness(Steps::sequences()); });
+    add(shape, "lm_head_of_9_states", Times::hot, [=] { return steps_of(shape).lm_head(); });
+    add(shape, "copy_and_dola_of_8", Times::hot, [=] { return steps_of(shape).dola(); });
+  }
+  benchmark::RunSpecifiedBenchmarks(&table);
 }

@@ -27,12 +27,15 @@ if [ "$mode" != --run ]; then
   for p in "${programs[@]}"; do
     cp "$(find "$dir/tree" -name "$p" -type f | head -1)" "$dir/"
   done
+  # Debian has Google Benchmark as a shared library only.
+  cp "$(ldd "$dir/bench_cuda_entropy" | awk '/libbenchmark/ { print $3 }')" "$dir/"
   [ "$mode" = --build ] && exit 0
 fi
 
+export LD_LIBRARY_PATH="$dir:${LD_LIBRARY_PATH:-}"
 if ! ldd "$dir/bench_cuda_entropy" | grep -q 'libcublasLt.*=> /'; then
   library=$(find / -name 'libcublasLt.so.1[23]*' -not -path '/proc/*' 2>/dev/null | head -1)
-  export LD_LIBRARY_PATH="$(dirname "$library"):${LD_LIBRARY_PATH:-}"
+  export LD_LIBRARY_PATH="$LD_LIBRARY_PATH:$(dirname "$library")"
 fi
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader
 
@@ -64,5 +67,5 @@ if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/de
 else
   echo "No PyTorch with CUDA here: the published method is not measured beside."
 fi
-"$dir/bench_cuda_entropy" "${ROUNDS:-15}"
+"$dir/bench_cuda_entropy" --benchmark_repetitions="${ROUNDS:-15}"
 step done
