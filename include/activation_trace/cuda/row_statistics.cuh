@@ -63,7 +63,6 @@ template <int threads>
 __global__ void __launch_bounds__(threads)
     row_statistics_kernel(Rows rows, float log_relative_top, SoftmaxState* partials, unsigned* tickets,
                           RowStatistics* statistics, int* counters, int zeroed) {
-  ptx::wait_for_previous();
   ptx::launch_dependents();
   __shared__ SoftmaxState parts[threads / 32];
   const Index row = blockIdx.y;
@@ -155,10 +154,10 @@ struct RowStatisticsMemory {
 inline void row_statistics(StreamView stream, const Rows& rows, Index count, const RelativeTopOptions& filter,
                            RowStatisticsMemory& memory, Index first = 0, int* counters = nullptr, int zeroed = 0) {
   const Index row_parts = row_blocks(rows.n);
-  launch_dependent(stream, "row_statistics_kernel", {blocks(row_parts, count), row_threads},
-                   row_statistics_kernel<row_threads>, rows, std::log(filter.relative_top),
-                   memory.partials.data() + first * row_parts, memory.tickets.data() + first,
-                   memory.statistics.data() + first, counters, zeroed);
+  // Not dependent: what is ahead in the stream is the caller's, a copy perhaps.
+  launch(stream, "row_statistics_kernel", {blocks(row_parts, count), row_threads}, row_statistics_kernel<row_threads>,
+         rows, std::log(filter.relative_top), memory.partials.data() + first * row_parts, memory.tickets.data() + first,
+         memory.statistics.data() + first, counters, zeroed);
   if (filter.min_tokens_to_keep > 1 && filter.relative_top != 0)
     launch_dependent(stream, "keep_at_least_kernel", {blocks(1, count), 1024}, keep_at_least_kernel<1024>, rows,
                      filter.min_tokens_to_keep, memory.statistics.data() + first);

@@ -100,7 +100,6 @@ template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
 __global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes hidden, RowBytes w, CandidateList list,
                                                                         CandidateBatch batch, SoftmaxState* partials) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  ptx::wait_for_previous();
   ptx::launch_dependents();
   constexpr int tile_v = 16 * v_tiles;
   constexpr int tile_t = 8 * t_tiles;
@@ -224,8 +223,8 @@ void launch_candidates(StreamView stream, const RowBytes& hidden, const RowBytes
   const Index groups = (list.size + 16 * v_tiles - 1) / (16 * v_tiles);
   // Enough blocks for any device, and no more: those that find nothing to do are not free either.
   const Index in_grid = min(groups, max(Index{4}, 512 / splits));
-  launch_dependent(stream, "softmax_candidates_kernel", {blocks(splits, in_grid, sequences), 32 * warps},
-                   softmax_candidates_kernel<T, access, v_tiles, t_tiles, warps>, hidden, w, list, batch, partials);
+  launch(stream, "softmax_candidates_kernel", {blocks(splits, in_grid, sequences), 32 * warps},
+         softmax_candidates_kernel<T, access, v_tiles, t_tiles, warps>, hidden, w, list, batch, partials);
   launch_dependent(stream, "join_candidates_kernel", {blocks(min((list.size + 3) / 4, Index{256}), 1, sequences), 128},
                    join_candidates_kernel<4>, partials, hidden, 8 * t_tiles, list, batch, w.rows, states);
 }
