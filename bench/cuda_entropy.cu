@@ -272,7 +272,7 @@ class Steps {
     cuda::copy(stream_, VectorView<const float>(logits), logits_.view());
     for (EntropySharpnessBatch<Cuda>* b : {&one_, &many_})
       for (Index i = 0; i < b->size(); ++i)
-        b->observe_context(i, h_.matrix(shape.t, shape.d), std::as_const(w_).matrix(shape.v, shape.d));
+        (*b)[i].observe_context(h_.matrix(shape.t, shape.d), std::as_const(w_).matrix(shape.v, shape.d));
     stream_.synchronize();
   }
 

@@ -46,7 +46,7 @@ class DeviceProcessor {
     return entropy_;
   }
   [[nodiscard]] SoftmaxState state(TokenId id) { return processor_->state(id); }
-  [[nodiscard]] Index context_size() const { return processor_->context_size(); }
+  [[nodiscard]] Index context_size() { return processor_->context_size(); }
   void reset() {
     processor_->reset();
     record_ = {};

@@ -54,7 +54,7 @@ struct Both {
   void observe(Index b, Index positions) {
     const Matrix hidden = rounded(random_matrix(random, positions, d, 1));
     const Buffer<T, Cuda> device = upload(hidden);
-    batch.observe_context(b, device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
+    batch[b].observe_context(device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
     stream.synchronize();
     hosts[static_cast<std::size_t>(b)].observe_context(hidden.view(), lm_head.view());
   }
@@ -78,7 +78,7 @@ struct Both {
         const float got = scores[static_cast<std::size_t>(b * vocab) + v];
         CHECK((got == row[v] || std::abs(got - row[v]) <= 2e-5f * (1 + std::abs(row[v]))));
       }
-      const SharpnessRecord record = batch.record(b);
+      const SharpnessRecord record = batch[b].record();
       CHECK(record.kept.size() == kept);
       CHECK(choices[at].kept == static_cast<int>(kept));
       CHECK(choices[at].invalid == 0);
@@ -120,10 +120,10 @@ TEST_CASE_TEMPLATE("a batch of ragged contexts is one host processor per row, se
     both.observe(1, 90);
     both.observe(2, 33);
     for (int i = 0; i < 3; ++i) both.step();
-    both.batch.reset(1);
+    both.batch[1].reset();
     both.hosts[1].reset();
     both.penalties[1].reset();
-    CHECK(both.batch.context_size(1) == 0);
+    CHECK(both.batch[1].context_size() == 0);
     both.upload_logits(2);
     CHECK_THROWS_WITH_AS(both.batch.process(both.logits.matrix(3, 300)),
                          "no context: sequence 1 has observed no position within the span", StateError);
@@ -143,14 +143,14 @@ TEST_CASE_TEMPLATE("a growing context: only what is known is added to", T, float
       both.observe(1, i == 2 ? 70 : 2);
     }
     // Once all are known the full kernel appends.
-    const std::vector<float> before = test::to_host(both.batch.entropy(0));
+    const std::vector<float> before = test::to_host(both.batch[0].entropy());
     CHECK(std::abs(before[7] - both.hosts[0].entropy()[7]) <= 2e-5f);
     both.observe(0, 3);
     both.step();
-    const std::vector<float> after = test::to_host(both.batch.entropy(0));
+    const std::vector<float> after = test::to_host(both.batch[0].entropy());
     const std::span<const float> host = both.hosts[0].entropy();
     for (std::size_t v = 0; v < host.size(); ++v) CHECK(std::abs(after[v] - host[v]) <= 2e-5f);
-    CHECK(std::abs(both.batch.state(1, 12).entropy() - both.hosts[1].state(12).entropy()) <= 2e-5f);
+    CHECK(std::abs(both.batch[1].state(12).entropy() - both.hosts[1].state(12).entropy()) <= 2e-5f);
   }
 }
 
@@ -226,24 +226,24 @@ TEST_CASE("a bad row has no choice and does not touch the others") {
   poisoned[7] = std::numeric_limits<float>::quiet_NaN();
   cuda::copy(both.stream, VectorView<const float>(poisoned), both.logits.view());
   both.batch.process(both.logits.matrix(2, 40));
-  CHECK_THROWS_AS((void)both.batch.record(0), ArgumentError);
+  CHECK_THROWS_AS((void)both.batch[0].record(), ArgumentError);
   CHECK(test::to_host(both.batch.choices())[0].best == -1);
   CHECK(test::to_host(both.logits)[3] == good[3]);
   std::vector<float> second(good.begin() + 40, good.end());
-  CHECK(both.batch.record(1).best == both.hosts[1].process(second).best);
+  CHECK(both.batch[1].record().best == both.hosts[1].process(second).best);
 
   const Buffer<TokenId, Cuda> ids = test::to_device(std::vector<TokenId>{1, 40});
   Buffer<float, Cuda> listed = test::to_device(std::vector<float>{0, 0, 0, 0});
   both.batch.process(ids.view(), listed.matrix(2, 2));
-  CHECK_THROWS_AS((void)both.batch.record(0), ArgumentError);
+  CHECK_THROWS_AS((void)both.batch[0].record(), ArgumentError);
 
   Both<float> overflowing(1, 2, 1);
   overflowing.device_lm_head = test::to_device(std::vector<float>{3e38f, 1});
   const Buffer<float, Cuda> hidden = test::to_device(std::vector<float>{3e38f, 1});
-  overflowing.batch.observe_context(0, hidden.matrix(2, 1), std::as_const(overflowing.device_lm_head).matrix(2, 1));
+  overflowing.batch[0].observe_context(hidden.matrix(2, 1), std::as_const(overflowing.device_lm_head).matrix(2, 1));
   overflowing.upload_logits(0.01f);
   overflowing.batch.process(overflowing.logits.matrix(1, 2));
-  CHECK_THROWS_AS((void)overflowing.batch.record(0), ArgumentError);
+  CHECK_THROWS_AS((void)overflowing.batch[0].record(), ArgumentError);
 }
 
 TEST_CASE("what cannot be on the device is refused by name") {
@@ -267,20 +267,20 @@ TEST_CASE("what cannot be on the device is refused by name") {
   EntropySharpnessBatch<Cuda> batch(stream, shape);
   Buffer<float, Cuda> numbers = test::to_device(std::vector<float>(400, 0.5f));
   Buffer<Half, Cuda> halves = test::to_device(std::vector<Half>(400));
-  CHECK_THROWS_WITH_AS(batch.observe_context(2, numbers.matrix(3, 8), numbers.matrix(40, 8)),
+  CHECK_THROWS_WITH_AS(batch[2].observe_context(numbers.matrix(3, 8), numbers.matrix(40, 8)),
                        "sequence 2 is not in a batch of 2", ArgumentError);
-  CHECK_THROWS_AS(batch.observe_context(0, halves.matrix(3, 8), halves.matrix(40, 8)), ArgumentError);
-  CHECK_THROWS_AS(batch.observe_context(0, numbers.matrix(3, 8), numbers.matrix(39, 8)), ShapeError);
-  CHECK_THROWS_AS(batch.observe_context(0, numbers.matrix(3, 7), numbers.matrix(40, 8)), ShapeError);
-  CHECK_THROWS_WITH_AS(batch.observe_context(0, numbers.matrix(5, 8), numbers.matrix(40, 8)),
+  CHECK_THROWS_AS(batch[0].observe_context(halves.matrix(3, 8), halves.matrix(40, 8)), ArgumentError);
+  CHECK_THROWS_AS(batch[0].observe_context(numbers.matrix(3, 8), numbers.matrix(39, 8)), ShapeError);
+  CHECK_THROWS_AS(batch[0].observe_context(numbers.matrix(3, 7), numbers.matrix(40, 8)), ShapeError);
+  CHECK_THROWS_WITH_AS(batch[0].observe_context(numbers.matrix(5, 8), numbers.matrix(40, 8)),
                        "hidden: 5 positions, the processor was made for 4", ShapeError);
-  CHECK_THROWS_AS((void)batch.entropy(0), StateError);
-  CHECK_THROWS_AS((void)batch.state(0, 1), StateError);
-  batch.observe_context(0, numbers.matrix(3, 8), numbers.matrix(40, 8));
+  CHECK_THROWS_AS((void)batch[0].entropy(), StateError);
+  CHECK_THROWS_AS((void)batch[0].state(1), StateError);
+  batch[0].observe_context(numbers.matrix(3, 8), numbers.matrix(40, 8));
   CHECK_THROWS_AS(
-      batch.observe_context(1, numbers.matrix(3, 8), MatrixView<const float, Cuda>(numbers.data() + 8, {40, 8})),
+      batch[1].observe_context(numbers.matrix(3, 8), MatrixView<const float, Cuda>(numbers.data() + 8, {40, 8})),
       ArgumentError);
-  CHECK_THROWS_AS((void)batch.state(0, 40), ArgumentError);
+  CHECK_THROWS_AS((void)batch[0].state(40), ArgumentError);
   CHECK_THROWS_AS(batch.process(numbers.matrix(3, 40)), ShapeError);
   CHECK_THROWS_AS(batch.process(numbers.matrix(2, 39)), ShapeError);
   CHECK_THROWS_AS(batch.process(numbers.matrix(2, 40)), StateError);

@@ -36,7 +36,7 @@ struct SharpnessShape {
 /// the host, on somebody's stream and without ever waiting for the device.
 ///
 ///     EntropySharpnessBatch<Cuda> batch(stream, {.vocab = V, .hidden = d, .positions = 2048, .sequences = B});
-///     batch.observe_context(b, hidden, lm_head);  // [T, d], [V, d] on the device, for each prompt
+///     batch[b].observe_context(hidden, lm_head);  // [T, d], [V, d] on the device, for each prompt
 ///     batch.process(logits);                      // [B, V], in place, at every step
 ///     batch.choices();                            // [B]: the best token of each, on the device
 ///
@@ -56,13 +56,50 @@ class EntropySharpnessBatch<Cuda> {
 
   [[nodiscard]] Index size() const noexcept { return shape_.sequences; }
 
-  /// Appends hidden[T, d] to the context of sequence b, as EntropySharpnessProcessor::observe_context on the host:
-  /// copied, `lm_head`[V, d] is kept as a view. Values that are not finite are not looked for: they make the choice of
-  /// a step that meets them invalid. Throws ShapeError, also when there is no room; ArgumentError for another type or
-  /// LM head.
-  template <class T>
-  void observe_context(Index b, MatrixView<T, Cuda> hidden,
-                       std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head);
+  /// What concerns one sequence: its processor, as on the host. Does not own, and must not outlive the batch.
+  class Sequence {
+   public:
+    /// Appends hidden[T, d] to the context, as EntropySharpnessProcessor::observe_context on the host: copied;
+    /// `lm_head`[V, d] is kept as a view. Values that are not finite are not looked for: they make the choice of a step
+    /// that meets them invalid. Throws ShapeError, also when there is no room; ArgumentError for another type or LM
+    /// head.
+    template <class T>
+    void observe_context(MatrixView<T, Cuda> hidden,
+                         std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head) {
+      batch_->observe_context(b_, hidden, lm_head);
+    }
+
+    /// What the last process() chose, on the host, survivors by id; scores include the penalty. Waits for the stream.
+    /// Throws ArgumentError if the choice is invalid.
+    [[nodiscard]] SharpnessRecord record() const { return batch_->record(b_); }
+
+    /// The entropies of all V tokens, in nats, on the device until the next call for any sequence. Not for graphs:
+    /// allocates at the first call. Throws StateError before a context.
+    [[nodiscard]] VectorView<const float, Cuda> entropy() { return batch_->entropy(b_); }
+
+    /// The mergeable triple of token `id`, on the host. Waits for the stream. Throws as entropy(), and ArgumentError
+    /// outside the vocabulary.
+    [[nodiscard]] SoftmaxState state(TokenId id) { return batch_->state(b_, id); }
+
+    /// Positions that count so far, T.
+    [[nodiscard]] Index context_size() const { return batch_->context(b_).positions; }
+
+    /// Forgets the context and the observed tokens, for the next prompt.
+    void reset() { batch_->reset(b_); }
+
+   private:
+    friend class EntropySharpnessBatch;
+    Sequence(EntropySharpnessBatch& batch, Index b) : batch_(&batch), b_(b) {}
+
+    EntropySharpnessBatch* batch_;
+    Index b_;
+  };
+
+  /// Sequence b. Throws ArgumentError for another b.
+  [[nodiscard]] Sequence operator[](Index b) {
+    static_cast<void>(context(b));
+    return {*this, b};
+  }
 
   /// Adds ids[B, n] to the tokens that the repetition penalty is for, row b to sequence b. -1 is no token.
   void observe_tokens(MatrixView<const TokenId, Cuda> ids);
@@ -83,24 +120,7 @@ class EntropySharpnessBatch<Cuda> {
   /// What the last process() chose, [B], on the device.
   [[nodiscard]] VectorView<const cuda::SharpnessChoice, Cuda> choices() const { return choices_.view(); }
 
-  /// The same for sequence b on the host, survivors by id; scores include the penalty. Waits for the stream. Throws
-  /// ArgumentError if the choice is invalid.
-  [[nodiscard]] SharpnessRecord record(Index b) const;
-
-  /// The entropies of all V tokens of sequence b, in nats, on the device until the next call. Not for graphs: allocates
-  /// at the first call. Throws StateError before a context.
-  [[nodiscard]] VectorView<const float, Cuda> entropy(Index b);
-
-  /// The mergeable triple of token `id` in the context of sequence b, on the host. Waits for the stream. Throws as
-  /// entropy(), and ArgumentError outside the vocabulary.
-  [[nodiscard]] SoftmaxState state(Index b, TokenId id);
-
-  /// Positions that count so far in the context of sequence b, T.
-  [[nodiscard]] Index context_size(Index b) const { return context(b).positions; }
   [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return options_; }
-
-  /// Forgets the context and the observed tokens of sequence b, for its next prompt.
-  void reset(Index b);
 
  private:
   struct Context {
@@ -126,6 +146,13 @@ class EntropySharpnessBatch<Cuda> {
   [[nodiscard]] static Index gathered_size(const cuda::SharpnessShape& shape) {
     return std::max((shape.positions + 7) / 8 * shape.candidates, shape.vocab);
   }
+  template <class T>
+  void observe_context(Index b, MatrixView<T, Cuda> hidden,
+                       std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head);
+  [[nodiscard]] SharpnessRecord record(Index b) const;
+  [[nodiscard]] VectorView<const float, Cuda> entropy(Index b);
+  [[nodiscard]] SoftmaxState state(Index b, TokenId id);
+  void reset(Index b);
   [[nodiscard]] const Context& context(Index b) const;
   [[nodiscard]] Context& context(Index b) { return const_cast<Context&>(std::as_const(*this).context(b)); }
   [[nodiscard]] VectorView<SoftmaxState, Cuda> states(Index b) {
@@ -192,7 +219,7 @@ class EntropySharpnessProcessor<Cuda> {
   template <class T>
   void observe_context(MatrixView<T, Cuda> hidden,
                        std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head) {
-    batch_.observe_context(0, hidden, lm_head);
+    batch_[0].observe_context(hidden, lm_head);
   }
   void observe_tokens(VectorView<const TokenId, Cuda> ids) {
     batch_.observe_tokens({ids.data(), {1, ids.size()}, {ids.size(), ids.stride(0)}});
@@ -205,12 +232,12 @@ class EntropySharpnessProcessor<Cuda> {
 
   /// What the last process() chose, [1], on the device.
   [[nodiscard]] VectorView<const cuda::SharpnessChoice, Cuda> choice() const { return batch_.choices(); }
-  [[nodiscard]] SharpnessRecord record() const { return batch_.record(0); }
-  [[nodiscard]] VectorView<const float, Cuda> entropy() { return batch_.entropy(0); }
-  [[nodiscard]] SoftmaxState state(TokenId id) { return batch_.state(0, id); }
-  [[nodiscard]] Index context_size() const { return batch_.context_size(0); }
+  [[nodiscard]] SharpnessRecord record() { return batch_[0].record(); }
+  [[nodiscard]] VectorView<const float, Cuda> entropy() { return batch_[0].entropy(); }
+  [[nodiscard]] SoftmaxState state(TokenId id) { return batch_[0].state(id); }
+  [[nodiscard]] Index context_size() { return batch_[0].context_size(); }
   [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return batch_.options(); }
-  void reset() { batch_.reset(0); }
+  void reset() { batch_[0].reset(); }
 
  private:
   static MatrixView<float, Cuda> one_row(const VectorView<float, Cuda>& logits) {
@@ -491,7 +518,6 @@ void EntropySharpnessBatch<Cuda>::find_missing(EntropySharpnessBatch& batch, con
 }
 
 inline SharpnessRecord EntropySharpnessBatch<Cuda>::record(Index b) const {
-  static_cast<void>(context(b));
   cuda::SharpnessChoice choice{};
   cuda::copy(stream_, choices_.view().slice(0, b, b + 1), VectorView<cuda::SharpnessChoice>(&choice, {1}));
   stream_.synchronize();
