@@ -7,6 +7,7 @@
 #include "activation_trace/cuda/contrastive.cuh"
 #include "activation_trace/cuda/dola.cuh"
 #include "activation_trace/cuda/entropy_sharpness.cuh"
+#include "activation_trace/cuda/entropy_sharpness_batch.cuh"
 #include "activation_trace/cuda/error.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/lm_head_logits.cuh"

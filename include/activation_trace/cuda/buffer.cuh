@@ -68,6 +68,13 @@ requires(!std::is_const_v<T>) void copy(StreamView stream, TensorView<T, Rank, F
   copy(stream, TensorView<const T, Rank, From>(from), to);
 }
 
+/// Sets every byte of contiguous device memory to `value`, in the order of `stream`: 0, or 0xff for ids of -1.
+template <class T>
+void set_bytes(StreamView stream, VectorView<T, Cuda> target, int value) {
+  check(cudaMemsetAsync(target.data(), value, static_cast<std::size_t>(target.size()) * sizeof(T), stream.get()),
+        "cudaMemsetAsync");
+}
+
 }  // namespace cuda
 }  // namespace v0
 }  // namespace activation_trace

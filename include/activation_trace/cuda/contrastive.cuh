@@ -80,12 +80,11 @@ __global__ void __launch_bounds__(threads) contrastive_kernel(Rows amateur, cons
 }  // namespace detail
 
 inline ContrastiveProcessor::ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options)
-    : stream_(stream), options_(options), statistics_(stream, 2, std::max<Index>(vocab, 0)), invalid_(1) {
-  if (vocab < 1) throw ArgumentError("vocab: expected at least 1, got " + std::to_string(vocab));
+    : stream_(stream), options_(options), statistics_(stream, 2, detail::checked_vocab(vocab)), invalid_(1) {
   v0::detail::check_contrastive(options);
   const RelativeTopFilter checks_filter(
       {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
-  check(cudaMemsetAsync(invalid_.data(), 0, sizeof(int), stream_.get()), "cudaMemsetAsync");
+  set_bytes(stream_, invalid_.view(), 0);
 }
 
 inline void ContrastiveProcessor::observe_amateur(VectorView<const float, Cuda> logits) {

@@ -223,19 +223,18 @@ inline DolaProcessor::DolaProcessor(StreamView stream, Index vocab, std::vector<
     : stream_(stream),
       layers_(std::move(layers)),
       options_(options),
-      statistics_(stream, std::max<Index>(count() + 2, 0), std::max<Index>(vocab, 0)),
+      statistics_(stream, count() + 2, detail::checked_vocab(vocab)),
       partials_(count() * detail::row_blocks(vocab)),
       entries_(count() * detail::row_blocks(vocab)),
       tickets_(count()),
       divergences_(count()),
       choice_(1),
       histogram_(count()),
-      differences_(options.output == DolaOutput::log_probs ? std::max<Index>(vocab, 0) : 0) {
-  if (vocab < 1) throw ArgumentError("vocab: expected at least 1, got " + std::to_string(vocab));
+      differences_(options.output == DolaOutput::log_probs ? vocab : 0) {
   v0::detail::check_dola(layers_, options);
   const RelativeTopFilter checks_filter(
       {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
-  check(cudaMemsetAsync(tickets_.data(), 0, layers_.size() * sizeof(unsigned), stream_.get()), "cudaMemsetAsync");
+  set_bytes(stream_, tickets_.view(), 0);
   reset();
 }
 
@@ -310,8 +309,8 @@ inline std::vector<Index> DolaProcessor::histogram() const {
 
 inline void DolaProcessor::reset() {
   early_ = {};
-  check(cudaMemsetAsync(choice_.data(), 0xff, sizeof(DolaChoice), stream_.get()), "cudaMemsetAsync");  // -1
-  check(cudaMemsetAsync(histogram_.data(), 0, layers_.size() * sizeof(int), stream_.get()), "cudaMemsetAsync");
+  set_bytes(stream_, choice_.view(), 0xff);  // a layer of -1
+  set_bytes(stream_, histogram_.view(), 0);
 }
 
 }  // namespace cuda

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "activation_trace/config.hpp"
+#include "activation_trace/cuda/grid.cuh"
 #include "activation_trace/cuda/stream.cuh"
 
 namespace activation_trace {
@@ -30,16 +30,6 @@ template <class Kernel>
     return false;
   }
   return attributes.sharedSizeBytes != 0;
-}
-
-struct Grid {
-  dim3 blocks;
-  int threads;  ///< per block
-  int dynamic_shared_bytes = 0;
-};
-
-[[nodiscard]] inline dim3 blocks(Index x, Index y = 1, Index z = 1) {
-  return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
 }
 
 /// Starts `kernel` in the order of `stream`, with the first `attribute_count` of `attribute`. Throws CudaError, named

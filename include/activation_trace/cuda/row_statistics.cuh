@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/launch.cuh"
@@ -136,12 +137,17 @@ __global__ void __launch_bounds__(threads) keep_at_least_kernel(Rows rows, Index
   if (value < out.lowest) out.lowest = value;
 }
 
+/// What rows are made for. Throws ArgumentError below 1.
+[[nodiscard]] inline Index checked_vocab(Index vocab) {
+  if (vocab < 1) throw ArgumentError("vocab: expected at least 1, got " + std::to_string(vocab));
+  return vocab;
+}
+
 /// Memory of the statistics of up to `rows` rows of at most n entries.
 struct RowStatisticsMemory {
   RowStatisticsMemory(StreamView stream, Index rows, Index n)
       : partials(rows * row_blocks(n)), tickets(rows), statistics(rows) {
-    check(cudaMemsetAsync(tickets.data(), 0, static_cast<std::size_t>(rows) * sizeof(unsigned), stream.get()),
-          "cudaMemsetAsync");
+    set_bytes(stream, tickets.view(), 0);
   }
 
   Buffer<SoftmaxState, Cuda> partials;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "activation_trace/config.hpp"
+#include "activation_trace/cuda/grid.cuh"
 #include "activation_trace/cuda/stream.cuh"
 
 // cuda/launch.cuh for a CPU.
@@ -15,16 +15,6 @@ namespace cuda::detail {
 template <class Kernel>
 [[nodiscard]] bool compiled_for_device(Kernel*) {
   return true;
-}
-
-struct Grid {
-  dim3 blocks;
-  int threads;
-  int dynamic_shared_bytes = 0;
-};
-
-[[nodiscard]] inline dim3 blocks(Index x, Index y = 1, Index z = 1) {
-  return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
 }
 
 template <class... Parameters>
