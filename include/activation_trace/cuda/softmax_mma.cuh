@@ -37,13 +37,8 @@ struct RowBytes {
         stride_bytes(m.stride(0) * static_cast<Index>(sizeof(T))) {}
 };
 
-/// c[16 x 8] += a b^T over 32 bytes of k: 16 halves at once, or 8 floats.
-inline __device__ void multiply(BFloat16, float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  ptx::multiply(BFloat16{}, c, a, b);
-}
-inline __device__ void multiply(Half, float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  ptx::multiply(Half{}, c, a, b);
-}
+/// c[16 x 8] += a b^T over 32 bytes of k: 16 halves at once, or, below, 8 floats.
+using ptx::multiply;
 /// A float as head + tail of 11 bits each. What is not finite has no tail, and meets only heads: its product
 /// with the tail 0 of a number like 1 would be NaN.
 struct SplitFloat {

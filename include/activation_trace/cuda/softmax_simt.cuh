@@ -13,7 +13,7 @@ namespace cuda::detail {
 
 inline __device__ float widen(float x) { return x; }
 inline __device__ float widen(BFloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
-inline __device__ float widen(Half x) { return ptx::widen(x); }
+using ptx::widen;
 
 /// A matrix of any strides, as kernels take it.
 template <class T>
