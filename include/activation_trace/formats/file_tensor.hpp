@@ -21,11 +21,10 @@ static_assert(std::endian::native == std::endian::little, "model files are littl
 
 namespace detail {
 
-/// Text from a file, fit for a one-line message: in quotes, unprintable bytes escaped, cut at 80.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 80;
+/// Text fit for a one-line message: unprintable bytes escaped, cut behind `longest` bytes, which "..." then says.
+[[nodiscard]] inline std::string escaped(std::string_view text, std::size_t longest) {
   constexpr std::string_view digits = "0123456789abcdef";
-  std::string result = "'";
+  std::string result;
   for (const char c : text.substr(0, longest)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte >= 0x7f)
@@ -33,7 +32,13 @@ namespace detail {
     else
       result.push_back(c);
   }
-  return result + (text.size() > longest ? "'..." : "'");
+  return result + (text.size() > longest ? "..." : "");
+}
+
+/// Text from a file in a message: as escaped(), in quotes, cut at 80.
+[[nodiscard]] inline std::string printable(std::string_view text) {
+  constexpr std::size_t longest = 80;
+  return '\'' + escaped(text.substr(0, longest), longest) + (text.size() > longest ? "'..." : "'");
 }
 
 /// a * b, or nothing if it overflows.

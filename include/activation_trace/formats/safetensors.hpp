@@ -109,7 +109,7 @@ inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
                           std::to_string(longest_header) + " are allowed");
   const std::string_view header = detail::text_of(bytes.subspan(length_bytes, static_cast<std::size_t>(length)));
   if (!header.starts_with('{')) throw FormatError(name_, length_bytes, "the header does not begin with '{'");
-  const nlohmann::json json = detail::parse_json(header, name_, length_bytes);
+  const nlohmann::json json = detail::parse_json(header, name_, {.origin = length_bytes});
 
   data_start_ = length_bytes + length;
   const auto data = bytes.subspan(static_cast<std::size_t>(data_start_));

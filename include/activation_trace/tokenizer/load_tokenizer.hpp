@@ -12,9 +12,9 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/formats/gguf.hpp"
+#include "activation_trace/formats/json_part.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/tokenizer/folder_settings.hpp"
-#include "activation_trace/tokenizer/json_part.hpp"
 #include "activation_trace/tokenizer/tokenizer_gguf.hpp"
 #include "activation_trace/tokenizer/tokenizer_json.hpp"
 #include "activation_trace/tokenizer/tokenizer_model.hpp"

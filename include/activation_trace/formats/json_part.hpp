@@ -35,12 +35,19 @@ class JsonPart {
   }
 
   /// A member; null if the object has none.
-  [[nodiscard]] JsonPart operator[](const char* key) const {
+  [[nodiscard]] JsonPart operator[](const std::string& key) const {
     static const nlohmann::json null;
     if (!value_->is_object()) fail("is not an object");
     const auto found = value_->find(key);
-    return {found == value_->end() ? null : *found, path_.empty() ? key : path_ + '.' + key, *file_};
+    return {found == value_->end() ? null : *found, (path_.empty() ? "" : path_ + '.') + escaped(key, 80), *file_};
   }
+  /// An element, which there must be.
+  [[nodiscard]] JsonPart at(std::size_t i) const {
+    if (!value_->is_array()) fail("is not an array");
+    if (i >= value_->size()) fail("has no element " + std::to_string(i));
+    return (*this)[i];
+  }
+  /// An element of an array that is known to have it.
   [[nodiscard]] JsonPart operator[](std::size_t i) const {
     return {(*value_)[i], path_ + '[' + std::to_string(i) + ']', *file_};
   }
@@ -55,6 +62,10 @@ class JsonPart {
   [[nodiscard]] const std::string& text() const {
     if (!value_->is_string()) fail(is_null() ? "is missing" : "is not a string");
     return value_->get_ref<const std::string&>();
+  }
+  [[nodiscard]] double number() const {
+    if (!value_->is_number()) fail(is_null() ? "is missing" : "is not a number");
+    return value_->get<double>();
   }
   [[nodiscard]] bool flag(bool otherwise) const {
     if (is_null()) return otherwise;
