@@ -1,0 +1,262 @@
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny models of random weights to be mutated, the same on every machine: GGUF files of several types of weights, and
+Hugging Face folders. Their vocabularies are those of the tokenizer's tests.
+
+    python3 seeds.py CORPUS     writes the smallest of them, with which libFuzzer's targets gguf_tokenizer and forward begin
+"""
+
+import json
+import pathlib
+import random
+import struct
+import sys
+
+from gguf_file import ARRAY, BLOCKS, BOOL, STRING, Array, Entry, Gguf, Tensor
+from protobuf import fields_of
+
+VOCABULARIES = pathlib.Path(__file__).resolve().parents[2] / "tokenizer/golden/vocabularies"
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+# Where the blocks of a quantised type have their scales, and values that keep weights small.
+SCALES = {2: {0: 0.015}, 3: {0: 0.02, 2: -0.15}, 6: {0: 0.007}, 7: {0: 0.01, 2: -0.15}, 8: {0: 0.001}, 10: {80: 0.002, 82: 0.004},
+          11: {108: 0.0003}, 12: {0: 0.0005, 2: 0.002}, 13: {0: 0.0003, 2: 0.002}, 14: {208: 0.0001}}
+
+
+def floats(kind, values):
+    """As F32, F16 or BF16, by GGUF's numbers."""
+    if kind == 30:
+        return b"".join(struct.pack("<f", value)[2:] for value in values)
+    return struct.pack(f"<{len(values)}{'f' if kind == 0 else 'e'}", *values)
+
+
+def weights(rng, kind, count):
+    if kind not in SCALES:
+        return floats(kind, [rng.gauss(0, 0.08) for _ in range(count)])
+    elements, size = BLOCKS[kind]
+    blocks = []
+    for _ in range(count // elements):
+        block = bytearray(rng.randbytes(size))
+        for place, scale in SCALES[kind].items():
+            block[place : place + 2] = struct.pack("<e", scale)
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def norm(rng, count):
+    return [1 + rng.gauss(0, 0.1) for _ in range(count)]
+
+
+def read_bpe(name):
+    """Tokens, types and merges of a tokenizer.json as GGUF has them."""
+    file = json.loads((VOCABULARIES / f"{name}.json").read_text(encoding="utf-8"))
+    tokens = {number: text for text, number in file["model"]["vocab"].items()}
+    types = dict.fromkeys(tokens, 1)
+    for added in file["added_tokens"]:
+        tokens[added["id"]] = added["content"]
+        types[added["id"]] = 3 if added["special"] else 4
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in file["model"]["merges"]]
+    order = range(len(tokens))
+    return [tokens[i].encode() for i in order], [types[i] for i in order], [merge.encode() for merge in merges]
+
+
+def read_pieces():
+    """Tokens, scores and types of a tokenizer.model."""
+    tokens, scores, types = [], [], []
+    for number, _, piece in fields_of((VOCABULARIES / "spm.model").read_bytes()):
+        if number != 1:
+            continue
+        parts = {field: value for field, _, value in fields_of(piece)}
+        tokens.append(parts[1])
+        scores.append(struct.unpack("<f", parts[2])[0])
+        types.append(parts.get(3, 1))
+    return tokens, scores, types
+
+
+def tokenizer_entries(name):
+    def entry(key, kind, value):
+        return Entry(b"tokenizer." + key, kind, value)
+
+    if name == "spm":
+        tokens, scores, types = read_pieces()
+        return [entry(b"ggml.model", STRING, b"llama"), entry(b"ggml.tokens", ARRAY, Array(STRING, tokens)),
+                entry(b"ggml.scores", ARRAY, Array(6, scores)), entry(b"ggml.token_type", ARRAY, Array(5, types)),
+                entry(b"ggml.bos_token_id", 4, 1), entry(b"ggml.eos_token_id", 4, 2), entry(b"ggml.unknown_token_id", 4, 0),
+                entry(b"ggml.add_bos_token", BOOL, 1), entry(b"ggml.add_space_prefix", BOOL, 1)]
+    tokens, types, merges = read_bpe(name)
+    pre = {"gpt2": b"gpt-2", "smollm": b"smollm", "llama_bpe": b"llama-bpe"}[name]
+    return [entry(b"ggml.model", STRING, b"gpt2"), entry(b"ggml.pre", STRING, pre),
+            entry(b"ggml.tokens", ARRAY, Array(STRING, tokens)), entry(b"ggml.token_type", ARRAY, Array(5, types)),
+            entry(b"ggml.merges", ARRAY, Array(STRING, merges)), entry(b"ggml.bos_token_id", 4, tokens.index(b"<|begin_of_text|>")),
+            entry(b"ggml.eos_token_id", 4, tokens.index(b"<|im_end|>")), entry(b"ggml.add_bos_token", BOOL, 0),
+            entry(b"chat_template", STRING, CHATML.encode())]
+
+
+def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False):
+    """`shape` is hidden, ffn, heads, kv_heads, head_dim, layers; the kinds are of the matrices. Without a tokenizer there are
+    six tokens."""
+    hidden, ffn, heads, kv_heads, head_dim, layers = shape
+    entries = tokenizer_entries(tokenizer) if tokenizer else [Entry(b"tokenizer.ggml.model", STRING, b"no_vocab")]
+    vocab = next((len(e.value.items) for e in entries if e.key.endswith(b"tokens")), 6)
+    gguf = Gguf([Entry(b"general.architecture", STRING, b"llama"), Entry(b"general.name", STRING, b"tiny random LLaMA")])
+    for key, value in {"block_count": layers, "context_length": 2048, "embedding_length": hidden, "feed_forward_length": ffn,
+                       "attention.head_count": heads, "attention.head_count_kv": kv_heads, "vocab_size": vocab,
+                       "rope.dimension_count": head_dim, "attention.key_length": head_dim,
+                       "attention.value_length": head_dim}.items():
+        gguf.put(b"llama." + key.encode(), 4, value)
+    gguf.put(b"llama.rope.freq_base", 6, 10000.0)
+    gguf.put(b"llama.attention.layer_norm_rms_epsilon", 6, 1e-5)
+    gguf.entries += entries
+
+    def matrix(name, columns, rows, kind=kind):
+        gguf.tensors.append(Tensor(name.encode(), [columns, rows], kind, weights(rng, kind, columns * rows)))
+
+    def vector(name, values):
+        gguf.tensors.append(Tensor(name.encode(), [len(values)], 0, floats(0, values)))
+
+    matrix("token_embd.weight", hidden, vocab, embedding_kind)
+    for layer in range(layers):
+        block = f"blk.{layer}."
+        vector(block + "attn_norm.weight", norm(rng, hidden))
+        matrix(block + "attn_q.weight", hidden, heads * head_dim)
+        matrix(block + "attn_k.weight", hidden, kv_heads * head_dim)
+        matrix(block + "attn_v.weight", hidden, kv_heads * head_dim)
+        matrix(block + "attn_output.weight", heads * head_dim, hidden)
+        vector(block + "ffn_norm.weight", norm(rng, hidden))
+        matrix(block + "ffn_gate.weight", hidden, ffn)
+        matrix(block + "ffn_up.weight", hidden, ffn)
+        matrix(block + "ffn_down.weight", ffn, hidden)
+    vector("output_norm.weight", norm(rng, hidden))
+    if not tied:
+        matrix("output.weight", hidden, vocab, embedding_kind)
+    if divisors:
+        vector("rope_freqs.weight", [1 + i / 10 for i in range(head_dim // 2)])
+    return gguf
+
+
+def gguf_seeds():
+    """By name. Two layers each, so that every option of the programs fits all of them."""
+    rng = random.Random("gguf")
+    return {"smollm": tiny_gguf(rng, "smollm", 3, 8, (64, 96, 4, 2, 16, 2), tied=True),
+            "spm": tiny_gguf(rng, "spm", 1, 30, (32, 48, 2, 1, 16, 2), tied=False),
+            "gpt2": tiny_gguf(rng, "gpt2", 2, 0, (32, 64, 2, 2, 16, 2), tied=True),
+            "llama_bpe": tiny_gguf(rng, "llama_bpe", 12, 14, (256, 256, 4, 2, 64, 2), tied=False, divisors=True)}
+
+
+def vocabulary_size(name, data):
+    if name.endswith(".model"):
+        return sum(number == 1 for number, _, _ in fields_of(data))
+    file = json.loads(data)
+    return 1 + max([*file["model"]["vocab"].values(), *(added["id"] for added in file["added_tokens"])])
+
+
+def safetensors(header, data, length=None):
+    """The file. `header` is the JSON as bytes or what becomes it, `length` what the file says of it if it is not the truth."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", (len(text) if length is None else length) % 2**64) + text + data
+
+
+def tensors_of(rng, vocab, kind, tied):
+    """Name, shape and bytes of each."""
+    hidden, ffn, heads, kv_heads, head_dim, layers = 16, 32, 2, 1, 8, 2
+    shapes = {"model.embed_tokens.weight": [vocab, hidden]}
+    for layer in range(layers):
+        parts = {"input_layernorm": [hidden], "self_attn.q_proj": [heads * head_dim, hidden],
+                 "self_attn.k_proj": [kv_heads * head_dim, hidden], "self_attn.v_proj": [kv_heads * head_dim, hidden],
+                 "self_attn.o_proj": [hidden, heads * head_dim], "post_attention_layernorm": [hidden],
+                 "mlp.gate_proj": [ffn, hidden], "mlp.up_proj": [ffn, hidden], "mlp.down_proj": [hidden, ffn]}
+        shapes |= {f"model.layers.{layer}.{part}.weight": shape for part, shape in parts.items()}
+    shapes["model.norm.weight"] = [hidden]
+    if not tied:
+        shapes["lm_head.weight"] = [vocab, hidden]
+    number = {"F32": 0, "F16": 1, "BF16": 30}[kind]
+    return [(name, shape, floats(number, norm(rng, shape[0])) if len(shape) == 1 else weights(rng, number, shape[0] * shape[1]))
+            for name, shape in shapes.items()]
+
+
+def safetensors_files(tensors, kind, shards):
+    files, places = {}, {}
+    for shard in range(shards):
+        name = "model.safetensors" if shards == 1 else f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        header, data = {"__metadata__": {"format": "pt"}}, b""
+        for tensor, shape, content in tensors[shard * len(tensors) // shards : (shard + 1) * len(tensors) // shards]:
+            header[tensor] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+            data += content
+            places[tensor] = name
+        files[name] = safetensors(header, data)
+    if shards > 1:
+        files["model.safetensors.index.json"] = json.dumps({"metadata": {"total_size": 1}, "weight_map": places}).encode()
+    return files
+
+
+def tiny_folder(rng, vocabulary, kind, scaling, tied, shards):
+    """Files by name."""
+    tokenizer = (VOCABULARIES / vocabulary).read_bytes()
+    vocab = vocabulary_size(vocabulary, tokenizer)
+    is_model = vocabulary.endswith(".model")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
+              "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": vocab,
+              "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": scaling, "max_position_embeddings": 2048,
+              "hidden_act": "silu", "tie_word_embeddings": tied, "bos_token_id": 1, "eos_token_id": [2], "attention_bias": False,
+              "mlp_bias": False, "torch_dtype": "float32"}
+    begin, end = ("<|begin_of_text|>", "<|im_end|>") if vocab == 811 else ("<s>", "</s>")
+    names = {"bos_token": begin, "eos_token": end, "add_bos_token": False, "chat_template": CHATML}
+    files = {"config.json": json.dumps(config).encode(), "tokenizer.model" if is_model else "tokenizer.json": tokenizer,
+             "generation_config.json": b'{"bos_token_id": 1, "eos_token_id": [2, 3]}'}
+    if is_model:  # a folder of before October 2023, with two tokens more than its tokenizer.model has
+        config["vocab_size"] = vocab + 2
+        files["config.json"] = json.dumps(config).encode()
+        files["added_tokens.json"] = json.dumps({"<|im_start|>": vocab, "<|im_end|>": vocab + 1}).encode()
+        names["eos_token"] = "<|im_end|>"
+    files["tokenizer_config.json"] = json.dumps(names).encode()
+    return files | safetensors_files(tensors_of(rng, config["vocab_size"], kind, tied), kind, shards)
+
+
+def folder_seeds():
+    """By name, each a dictionary of files."""
+    rng = random.Random("folders")
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 32}
+    linear = {"type": "linear", "factor": 2.0}
+    return {"gpt2": tiny_folder(rng, "gpt2.json", "F32", None, tied=True, shards=1),
+            "smollm": tiny_folder(rng, "smollm.json", "BF16", linear, tied=True, shards=2),
+            "llama_bpe": tiny_folder(rng, "llama_bpe.json", "BF16", llama3, tied=False, shards=1),
+            "llama2_prepend": tiny_folder(rng, "llama2_prepend.json", "F16", None, tied=False, shards=2),
+            "llama2_metaspace": tiny_folder(rng, "llama2_metaspace.json", "F32", None, tied=False, shards=1),
+            "spm": tiny_folder(rng, "spm.model", "F16", None, tied=False, shards=1)}
+
+
+def few_tokens(name):
+    """The entries of a tokenizer of some dozen tokens."""
+    entries = tokenizer_entries(name)
+    arrays = {e.key.removeprefix(b"tokenizer.ggml."): e.value for e in entries if e.kind == ARRAY}
+    tokens = arrays[b"tokens"].items
+    letters = {*map(chr, range(ord("a"), ord("z") + 1)), "\u0120", "\u2581"}
+    wanted = [b"<unk>", b"<s>", b"</s>", b"<|im_end|>", b"<|begin_of_text|>", b"<tool>", b"<0x0A>", b"<0xC3>"]
+    texts = [token.decode("utf-8", "replace") for token in tokens]
+    kept = [i for i, token in enumerate(tokens) if token in wanted or texts[i] in letters]
+    kept += [i for i, text in enumerate(texts) if 1 < len(text) < 4 and letters.issuperset(text)][:24]
+    left = {tokens[i] for i in kept}
+    for key, array in arrays.items():
+        array.items = [array.items[i] for i in kept] if key != b"merges" else [
+            merge for merge in array.items if {*merge.split(b" "), merge.replace(b" ", b"")} <= left]
+    for entry in entries:
+        if entry.key.endswith(b"_token_id"):
+            entry.value = next((i for i, number in enumerate(kept) if number == entry.value), 0)
+    return entries
+
+
+def write_corpus(root):
+    rng = random.Random("corpus")
+    for folder in ("gguf_tokenizer", "forward"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("spm", "gpt2", "smollm", "llama_bpe"):
+        (root / "gguf_tokenizer" / f"{name}.gguf").write_bytes(Gguf(few_tokens(name)).encode())
+    for name, kind, shape in (("f32", 0, (4, 4, 2, 1, 2, 1)), ("f16", 1, (4, 4, 1, 1, 4, 2)), ("bf16", 30, (4, 8, 2, 2, 2, 1)),
+                              ("q4_0", 2, (32, 32, 1, 1, 32, 1)), ("q4_1", 3, (32, 32, 1, 1, 32, 1)), ("q8_0", 8, (32, 32, 1, 1, 32, 1))):
+        gguf = tiny_gguf(rng, None, kind, kind, shape, tied=kind in (1, 2, 8), divisors=kind == 30)
+        (root / "forward" / f"{name}.gguf").write_bytes(gguf.encode())
+
+
+if __name__ == "__main__":
+    write_corpus(pathlib.Path(sys.argv[1]))
