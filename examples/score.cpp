@@ -55,6 +55,7 @@ nlohmann::ordered_json as_json(const std::string& mode, const std::string& answe
                               {"ids", score.ids}, {"pieces", pieces}, {"log_probs", score.log_probs}};
   if (!score.entropies.empty()) line["entropies"] = score.entropies;
   if (!score.layers.empty()) line["layers"] = score.layers;
+  if (!score.moved_space.empty()) line["moved_space"] = score.moved_space;
   return line;
 }
 
@@ -101,6 +102,10 @@ int run(int argc, char** argv) {
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     columns.push_back(std::move(scores));
   }
+  if (!columns.empty() && !columns[0][0].moved_space.empty())
+    std::fputs(
+        "score: the white space that ends the prompt is part of the answers' first tokens and scored with them\n",
+        stderr);
   if (!columns.empty()) print_table(settings, columns);
   return 0;
 }

@@ -172,6 +172,7 @@ class ModelTask : public Task {
     if (scores.size() != continuations.size()) return std::nullopt;
 
     Json record{{"best", best}, {"true", Json::array()}, {"false", Json::array()}};
+    if (!scores[0].moved_space.empty()) record["moved_space"] = scores[0].moved_space;
     std::array<std::vector<double>, 2> sums;
     for (std::size_t i = 0; i < scores.size(); ++i) {
       const bool is_true = i < true_answers.size();

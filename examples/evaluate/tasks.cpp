@@ -244,6 +244,7 @@ class TruthfulQaChoiceSweep : public TruthfulQaChoice {
       if (answers.size() != continuations.size()) return;
 
       Json record{{"question", q.question}, {"best", q.best}, {"true", Json::array()}, {"false", Json::array()}};
+      if (!answers[0].moved_space.empty()) record["moved_space"] = answers[0].moved_space;
       for (std::size_t i = 0; i < answers.size(); ++i) {
         const bool correct = i < q.correct.size();
         Json entropies = Json::array();

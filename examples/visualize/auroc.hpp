@@ -179,13 +179,15 @@ struct JudgedAnswers {
         layer_entropies_of_text(model, tokenizer, question.prompt, question.answers, layers, options);
     for (std::size_t k = 0; k < scored.size(); ++k) {
       answers.add(scored[k], k < question.right, static_cast<Index>(done));
-      if (file)
-        file->write({{"question", done},
-                     {"answer", question.answers[k]},
-                     {"right", k < question.right},
-                     {"log_probs", scored[k].log_probs},
-                     {"layers", layers},
-                     {"entropies", scored[k].entropies}});
+      if (!file) continue;
+      nlohmann::ordered_json line{{"question", done},
+                                  {"answer", question.answers[k]},
+                                  {"right", k < question.right},
+                                  {"log_probs", scored[k].log_probs},
+                                  {"layers", layers},
+                                  {"entropies", scored[k].entropies}};
+      if (!scored[k].moved_space.empty()) line["moved_space"] = scored[k].moved_space;
+      file->write(line);
     }
     progress.bar("questions", static_cast<Index>(done + 1), static_cast<Index>(count));
   }

@@ -66,10 +66,11 @@ struct EncodedAnswers {
 /// adds no token.
 [[nodiscard]] inline EncodedAnswers encode_answers(const Tokenizer& tokenizer, const std::string& prompt,
                                                    const std::vector<std::string>& answers) {
-  auto [sequences, length] = detail::encode_sequences(tokenizer, prompt, answers);
+  const detail::DividedText text = detail::divide_text(tokenizer, prompt, answers);
+  const Index length = text.prompt_length;
   EncodedAnswers result;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const std::vector<TokenId>& ids = sequences[i];
+  for (std::size_t i = 0; i < text.sequences.size(); ++i) {
+    const std::vector<TokenId>& ids = text.sequences[i];
     if (static_cast<Index>(ids.size()) <= length) throw UsageError("'" + answers[i] + "' adds no token to the prompt");
     if (i == 0) result.prompt.assign(ids.begin(), ids.begin() + length);
     result.answers.emplace_back(ids.begin() + length, ids.end());

@@ -156,6 +156,27 @@ TEST_CASE_FIXTURE(ScoreFixture, "Threads, batches and mapping change nothing tha
         plain);
 }
 
+TEST_CASE_FIXTURE(ScoreFixture, "White space at the prompt's end goes to the answers whose first token takes it") {
+  const std::string trace = (folder / "trace.jsonl").string();
+  const auto run_with = [&](const char* prompt, const char* first, const char* second) {
+    const Finished result = with_model({"-p", prompt, "-a", first, "-a", second, "--trace", trace});
+    REQUIRE(result.code == 0);
+    CHECK((result.err.find("the white space that ends the prompt") != std::string::npos) ==
+          std::string(prompt).ends_with(' '));
+    return test::json_lines(test::read_text(trace));
+  };
+  const std::vector<nlohmann::json> found = run_with("What is ", "the cat.", "x");
+  const std::vector<nlohmann::json> wanted = run_with("What is", " the cat.", " x");
+  REQUIRE(found.size() == wanted.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CHECK(found[i]["moved_space"] == " ");
+    CHECK_FALSE(wanted[i].contains("moved_space"));
+    CHECK(found[i]["ids"] == wanted[i]["ids"]);
+    CHECK(found[i]["score"] == wanted[i]["score"]);
+  }
+  fails(with_model({"-p", "What is h", "-a", "e"}), 1, {"continuation 0", "one token"});
+}
+
 TEST_CASE_FIXTURE(ScoreFixture, "User errors of score") {
   CHECK(run({"--help"}).code == 0);
   const auto refuses = [&](std::vector<std::string> arguments, const std::vector<std::string>& names) {

@@ -493,25 +493,34 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
 
 namespace {
 
-/// A token per character, but "ab" is one: the end of a prompt can grow together with a continuation.
+/// A token per character, but "ab" is one, and so is a space with the letter behind it: the end of a prompt can grow
+/// together with a continuation.
 struct PairTokenizer {
   struct Settings {
     bool add_eos = false;
   };
   Settings ends;
+  bool bos = true;
 
   [[nodiscard]] const Settings& settings() const { return ends; }
   [[nodiscard]] Ids encode_prompt(std::string_view text) const {
-    Ids ids{1};
+    Ids ids;
+    if (bos) ids.push_back(1);
     for (std::size_t i = 0; i < text.size(); ++i) {
       const bool pair = text.substr(i, 2) == "ab";
-      ids.push_back(pair ? 100 : text[i] - 'a' + 10);
-      i += pair;
+      const bool word = text[i] == ' ' && i + 1 < text.size() && text[i + 1] != ' ';
+      if (word)
+        ids.push_back(text[i + 1] - 'a' + 50);
+      else
+        ids.push_back(pair ? 100 : text[i] == ' ' ? 3 : text[i] - 'a' + 10);
+      i += pair || word;
     }
     if (ends.add_eos) ids.push_back(2);
     return ids;
   }
 };
+
+using Texts = std::vector<std::string>;
 
 }  // namespace
 
@@ -519,24 +528,75 @@ TEST_CASE("Text is tokenised together with its prompt") {
   ThreadPool pool(1);
   Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
   const ScoreOptions options = runs().at("activation");
+  const auto direct = [&](const Ids& before, const Ids& answer) {
+    return score(llama, before, std::vector<Ids>{answer}, options)[0];
+  };
   for (const bool add_eos : {false, true}) {
     const PairTokenizer tokenizer{{add_eos}};
-    // "dca" has four tokens with the first; with "bcd" behind it so have d, c, ab.
-    const std::vector<ContinuationScore> scores =
-        score_text(llama, tokenizer, "dca", std::vector<std::string>{"bcd", "cd", "bab"}, options);
-    REQUIRE(scores.size() == 3);
+    const std::vector<ContinuationScore> scores = score_text(llama, tokenizer, "dca", Texts{"cd", " d"}, options);
+    REQUIRE(scores.size() == 2);
     CHECK(scores[0].ids == Ids{12, 13});
-    CHECK(scores[1].ids == Ids{12, 13});
-    CHECK(scores[2].ids == Ids{100});
-    const auto direct = [&](const Ids& before, const Ids& answer) {
-      return score(llama, before, std::vector<Ids>{answer}, options)[0];
-    };
-    check_close(scores[0], direct({1, 13, 12, 100}, {12, 13}), 1e-5);
-    check_close(scores[1], direct({1, 13, 12, 10}, {12, 13}), 1e-5);
-    check_close(scores[2], direct({1, 13, 12, 100}, {100}), 1e-5);
-    CHECK_THROWS_WITH_AS(score_text(llama, tokenizer, "dca", std::vector<std::string>{"cd", "b"}, options),
+    CHECK(scores[1].ids == Ids{53});
+    CHECK(scores[0].moved_space.empty());
+    check_close(scores[0], direct({1, 13, 12, 10}, {12, 13}), 1e-5);
+    check_close(scores[1], direct({1, 13, 12, 10}, {53}), 1e-5);
+    CHECK_THROWS_WITH_AS(score_text(llama, tokenizer, "dca", Texts{"cd", ""}, options),
                          "continuation 1: it adds no token to the prompt", ArgumentError);
   }
+}
+
+TEST_CASE("White space that a prompt's end shares with an answer's first token counts as the answers'") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  const ScoreOptions options = runs().at("activation");
+  for (const bool add_eos : {false, true}) {
+    const PairTokenizer tokenizer{{add_eos}};
+    // Alone "dc  " is d, c, space, space; the second answer leaves them, the first takes one. Both are asked for both.
+    const Texts texts{"bcd", "  d"};
+    const std::vector<ContinuationScore> scores = score_text(llama, tokenizer, "dc  ", texts, options);
+    REQUIRE(scores.size() == 2);
+    CHECK(scores[0].ids == Ids{3, 51, 12, 13});
+    CHECK(scores[1].ids == Ids{3, 3, 3, 53});
+    const std::vector<ContinuationScore> wanted = score_text(llama, tokenizer, "dc", Texts{"  bcd", "    d"}, options);
+    for (std::size_t i = 0; i < 2; ++i) {
+      CHECK(scores[i].moved_space == "  ");
+      CHECK(wanted[i].moved_space.empty());
+      CHECK(scores[i].score == wanted[i].score);
+    }
+    const ScoreOptions entropies = runs().at("activation");
+    const auto layers = layer_entropies_of_text(llama, tokenizer, "dc  ", texts, std::vector<Index>{2}, entropies);
+    CHECK(layers[0].ids == Ids{3, 51, 12, 13});
+    CHECK(layers[0].moved_space == "  ");
+    // Nothing merges: the space stays the prompt's, as published.
+    const ContinuationScore stays = score_text(llama, tokenizer, "dc ", Texts{"  d"}, options)[0];
+    CHECK(stays.ids == Ids{3, 53});
+    CHECK(stays.moved_space.empty());
+  }
+}
+
+TEST_CASE("Any other token over the border of prompt and answer is refused") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  const ScoreOptions options = runs().at("activation");
+  const auto refuses = [&](const PairTokenizer& tokenizer, const char* before, const Texts& texts, const char* start) {
+    CAPTURE(before);
+    try {
+      static_cast<void>(score_text(llama, tokenizer, before, texts, options));
+      FAIL("nothing was thrown");
+    } catch (const ArgumentError& e) {
+      CHECK(std::string(e.what()).starts_with(start));
+    }
+  };
+  refuses({}, "dca", {"cd", "b"}, "continuation 1: its beginning and the prompt's end become one token");
+  refuses({}, "dca", {"bcd"}, "continuation 0: its beginning and the prompt's end become one token");
+  refuses({.ends = {}, .bos = false}, " ", {"d"}, "prompt: it is nothing but white space");
+}
+
+TEST_CASE("White space is Unicode's") {
+  CHECK(detail::without_trailing_space("a b \t\n\u00a0\u3000") == "a b");
+  CHECK(detail::without_trailing_space(" \xe3\x80") == " \xe3\x80");  // a part of a character is none
+  CHECK(detail::without_trailing_space(" \u2028").empty());
+  CHECK(detail::without_trailing_space("").empty());
 }
 
 TEST_CASE("Progress and an end on request") {

@@ -21,6 +21,7 @@ struct LayerEntropies {
   std::vector<TokenId> ids;                    ///< [A]
   std::vector<double> log_probs;               ///< [A], as ContinuationScore::log_probs
   std::vector<std::vector<double>> entropies;  ///< [L][A], in nats
+  std::string moved_space = {};                ///< as ContinuationScore::moved_space
 };
 
 /// What score_sequences() computes at one info layer after the other, at all of `layers` in one forward pass: the
@@ -77,8 +78,11 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
                                                     std::span<const std::string> continuations,
                                                     std::span<const Index> layers, const ScoreOptions& options,
                                                     const ScoreCallbacks& callbacks) {
-  const auto [sequences, prompt_length] = detail::encode_sequences(tokenizer, prompt, continuations);
-  return layer_entropies(model, sequences, prompt_length, layers, options, callbacks);
+  const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
+  std::vector<LayerEntropies> result =
+      layer_entropies(model, text.sequences, text.prompt_length, layers, options, callbacks);
+  for (LayerEntropies& answer : result) answer.moved_space = text.moved_space;
+  return result;
 }
 
 }  // namespace v0

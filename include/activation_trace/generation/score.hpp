@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <cstddef>
 #include <numeric>
 #include <span>
@@ -14,6 +13,7 @@
 
 #include "activation_trace/generation/answer_entropies.hpp"
 #include "activation_trace/generation/answer_log_probs.hpp"
+#include "activation_trace/generation/divide_text.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/score_options.hpp"
@@ -22,12 +22,6 @@
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// What score_text() asks of a tokenizer: Tokenizer is one.
-template <class T>
-concept PromptTokenizer = requires(const T& tokenizer, std::string_view text) {
-  { tokenizer.encode_prompt(text) } -> std::convertible_to<std::vector<TokenId>>;
-};
 
 /// How well each of `continuations` continues `prompt`, by any mode of ALGORITHMS.md 2. Sums in double.
 ///
@@ -55,7 +49,12 @@ std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std
                                                const ScoreCallbacks& callbacks = {});
 
 /// The same for text, as the published code does it: `prompt` and continuation are tokenised together, and what
-/// follows as many tokens as the prompt alone has is the answer. A continuation usually begins with a space.
+/// follows the prompt's tokens is the answer. A continuation usually begins with a space.
+///
+/// Where the prompt's tokens are not what the whole begins with, the white space that ends the prompt counts as the
+/// answers', of all of them, as in lm-evaluation-harness; results name it in `moved_space`. (The published code cuts
+/// at the prompt's length then: of "is " and "Paris", whose whole ends in the token " Paris", it scores nothing.)
+/// Throws ArgumentError if that does not help, beside what score() throws.
 template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options = {},
@@ -278,21 +277,6 @@ LayerObserver Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates
   return observer;
 }
 
-/// The sequences of a prompt with each continuation, and the number of their ids that are the prompt's.
-template <PromptTokenizer Tokens>
-std::pair<std::vector<std::vector<TokenId>>, Index> encode_sequences(const Tokens& tokenizer, std::string_view prompt,
-                                                                     std::span<const std::string> continuations) {
-  const auto encode = [&](std::string_view text) {
-    std::vector<TokenId> ids = tokenizer.encode_prompt(text);
-    if constexpr (requires { tokenizer.settings().add_eos; })
-      if (tokenizer.settings().add_eos) ids.pop_back();  // a prompt does not end here
-    return ids;
-  };
-  std::vector<std::vector<TokenId>> sequences;
-  for (const std::string& continuation : continuations) sequences.push_back(encode(std::string(prompt) + continuation));
-  return {std::move(sequences), static_cast<Index>(encode(prompt).size())};
-}
-
 }  // namespace detail
 
 template <LanguageModel Model>
@@ -332,8 +316,11 @@ template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options,
                                           const ScoreCallbacks& callbacks) {
-  const auto [sequences, prompt_length] = detail::encode_sequences(tokenizer, prompt, continuations);
-  return score_sequences(model, sequences, prompt_length, options, callbacks);
+  const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
+  std::vector<ContinuationScore> scores =
+      score_sequences(model, text.sequences, text.prompt_length, options, callbacks);
+  for (ContinuationScore& score : scores) score.moved_space = text.moved_space;
+  return scores;
 }
 
 }  // namespace v0

@@ -72,6 +72,8 @@ struct ContinuationScore {
   std::vector<double> log_probs;
   std::vector<double> entropies;  ///< in nats; empty unless the mode or `recording` asks for them
   std::vector<Index> layers;      ///< the premature layer of each position, 0..N; empty without candidate layers
+  /// White space from the prompt's end that score_text() counts as the answer's first, see there; usually empty.
+  std::string moved_space = {};
 };
 
 struct ScoreCallbacks {
