@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <random>
 #include <sstream>
 #include <string>
@@ -208,4 +209,30 @@ TEST_CASE("a temperature divides, and nothing else") {
   CHECK(scores == std::vector<float>{2, -6, 0, -kInfinity, 14});
   for (const float bad : {0.0f, -1.0f, kNaN, kInfinity}) CHECK_THROWS_AS(Temperature{bad}, ArgumentError);
   CHECK_THROWS_AS(Temperature(2).process(std::vector<TokenId>{1}, scores), ShapeError);
+}
+
+TEST_CASE("every positive temperature gives the probabilities of the exact quotients") {
+  const float most = std::numeric_limits<float>::max();
+  const std::vector<std::vector<float>> rows{
+      {18, 17.5f, -30, 18, -kInfinity, 3},
+      {-18, -17.5f, -30, -kInfinity},                // all below 0: quotients overflow downwards
+      {20, std::nextafter(20.0f, 0.0f), 19},         // neighbours
+      {most, -most, 0, std::nextafter(most, 0.0f)},  // a difference that no float holds
+      {0, -0.0f, -std::numeric_limits<float>::denorm_min()},
+      {5}};
+  for (const float temperature : {std::numeric_limits<float>::denorm_min(), 1e-38f, 1e-30f, 1e-6f, 0.004f, 0.02f, 0.5f,
+                                  0.999f, 1.0f, 1.5f, 1e30f, most})
+    for (const std::vector<float>& row : rows) {
+      CAPTURE(temperature);
+      CAPTURE(row[0]);
+      std::vector<float> scores = row;
+      Temperature(temperature).process(scores);
+      const double best = static_cast<double>(*std::max_element(row.begin(), row.end()));
+      const double largest = static_cast<double>(*std::max_element(scores.begin(), scores.end()));
+      REQUIRE(std::isfinite(largest));
+      for (std::size_t v = 0; v < row.size(); ++v) {
+        const double exact = std::exp((static_cast<double>(row[v]) - best) / static_cast<double>(temperature));
+        CHECK(std::exp(static_cast<double>(scores[v]) - largest) == doctest::Approx(exact).epsilon(2e-4));
+      }
+    }
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -12,6 +13,10 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// Divides every score by a temperature: below 1 sharpens, above 1 flattens. -inf stays -inf. NaN stays NaN.
+///
+/// Where the largest quotient would leave the floats, or come so near to their end that its rounding would blur what
+/// tells the scores apart, the largest score is subtracted first: the best token then has 0, and probabilities are
+/// those of the exact quotients for every temperature.
 class Temperature {
  public:
   /// Throws ArgumentError unless temperature is positive and finite. For temperature 0 take the largest score instead.
@@ -22,6 +27,16 @@ class Temperature {
 
   void process(std::span<float> scores) const {
     if (temperature_ == 1) return;
+    const float largest = largest_of(scores);
+    if (std::isfinite(largest) && std::abs(largest / temperature_) > blurred) {
+      for (float& x : scores) {  // in double, which holds every such difference and quotient
+        const double quotient =
+            (static_cast<double>(x) - static_cast<double>(largest)) / static_cast<double>(temperature_);
+        x = quotient < std::numeric_limits<float>::lowest() ? -std::numeric_limits<float>::infinity()
+                                                            : static_cast<float>(quotient);
+      }
+      return;
+    }
     for (float& x : scores) x /= temperature_;
   }
 
@@ -32,6 +47,15 @@ class Temperature {
   }
 
  private:
+  // From here on neighbouring floats are 2^-13 apart or more, and probabilities would be wrong by such a share.
+  static constexpr float blurred = 1024;
+
+  static float largest_of(std::span<const float> scores) {
+    float largest = -std::numeric_limits<float>::infinity();
+    for (const float x : scores) largest = x > largest ? x : largest;
+    return largest;
+  }
+
   float temperature_;
 };
 
