@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Builds, tests, sanitises and measures the CUDA kernels on a machine with a GPU, in under eight minutes. The
-# table of measurements comes last.
+# Builds, tests, sanitises and measures the CUDA kernels on a machine with a GPU, in under eight minutes. What fails, or
+# takes longer than LIMIT seconds (default 120), does not end the run: the verdict comes last, and is the exit status.
 #   bench/gpu.sh               configures and builds in build/cuda-gpu, then runs
 #   bench/gpu.sh --build DIR   only builds, into DIR: on a machine with nvcc and the packages but without a GPU
 #   bench/gpu.sh --run DIR     only runs what lies in DIR: on a machine with a GPU and nothing else
@@ -20,9 +20,9 @@ programs=("${tests[@]}" bench_cuda_entropy cuda_entropy embed_device_rows)
 if [ "$mode" != --run ]; then
   step build
   # cudart is linked statically, so that the programs run where the toolkit is not installed; cublasLt is found at
-  # run time. Other architectures: ARCHITECTURES="80;100".
+  # run time. Other architectures than our own (cmake/activation_trace_cuda.cmake): ARCHITECTURES="80;100".
   cmake --preset cuda -B "$dir/tree" -DCMAKE_CUDA_RUNTIME_LIBRARY=Static \
-    -DCMAKE_CUDA_ARCHITECTURES="${ARCHITECTURES:-80;90a-real}" >/dev/null
+    ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES="$ARCHITECTURES"} >/dev/null
   cmake --build "$dir/tree" --target "${programs[@]}"
   for p in "${programs[@]}"; do
     cp "$(find "$dir/tree" -name "$p" -type f | head -1)" "$dir/"
@@ -32,40 +32,69 @@ if [ "$mode" != --run ]; then
   [ "$mode" = --build ] && exit 0
 fi
 
+# From here on nothing but the end ends the script.
+set +e
+passed=0
+failed=()
+# run LINES PROGRAM [ARGUMENT...]: shows the last LINES of its output, 40 if it fails, and counts it.
+run() {
+  local lines=$1 output code
+  shift
+  output=$(timeout --kill-after=10 "${LIMIT:-120}" "$@" 2>&1)
+  code=$?
+  if [ "$code" = 0 ]; then
+    passed=$((passed + 1))
+  else
+    lines=40
+    case $code in
+      77) why="skipped: it found no device" ;;
+      124 | 137) why="not done after ${LIMIT:-120} s" ;;
+      *) why="exit status $code" ;;
+    esac
+    failed+=("${*/#$dir\//}: $why")
+  fi
+  tail -n "$lines" <<<"$output"
+  [ "$code" = 0 ] || echo "FAILED: ${failed[-1]}"
+}
+
 export LD_LIBRARY_PATH="$dir:${LD_LIBRARY_PATH:-}"
-if ! ldd "$dir/bench_cuda_entropy" | grep -q 'libcublasLt.*=> /'; then
+if ldd "$dir/bench_cuda_entropy" 2>/dev/null | grep -q 'libcublasLt.*not found'; then
   library=$(find / -name 'libcublasLt.so.1[23]*' -not -path '/proc/*' 2>/dev/null | head -1)
   export LD_LIBRARY_PATH="$LD_LIBRARY_PATH:$(dirname "$library")"
 fi
-nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader
+run 8 nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader
 
 step tests
 for p in "${tests[@]}"; do
-  "$dir/$p" | tail -n 4
+  run 4 "$dir/$p"
 done
 
 step examples
-"$dir/cuda_entropy"
-"$dir/embed_device_rows"
+run 20 "$dir/cuda_entropy"
+run 20 "$dir/embed_device_rows"
 
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do
     step "$tool"
     # A reduced set: every kernel, every type, few sizes.
-    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_entropy" -tc="*pieces*" | tail -n 2
-    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_softmax_candidates" | tail -n 2
-    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_entropy_sharpness" \
-      -tc="*ragged*,*growing*,*more new tokens*,*recorded*" | tail -n 2
-    compute-sanitizer --error-exitcode 1 --tool "$tool" "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*" |
-      tail -n 2
+    sanitize() { run 2 compute-sanitizer --error-exitcode 1 --tool "$tool" "$@"; }
+    sanitize "$dir/test_cuda_softmax_entropy" -tc="*pieces*"
+    sanitize "$dir/test_cuda_softmax_candidates"
+    sanitize "$dir/test_cuda_entropy_sharpness" -tc="*ragged*,*growing*,*more new tokens*,*recorded*,*more than once*"
+    sanitize "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*"
   done
 fi
 
 step measurements
+LIMIT=${MEASURE_LIMIT:-300}
 if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  python3 bench/compare_torch.py "${ROUNDS:-15}"
+  run 1000 python3 bench/compare_torch.py "${ROUNDS:-15}"
 else
   echo "No PyTorch with CUDA here: the published method is not measured beside."
 fi
-"$dir/bench_cuda_entropy" --benchmark_repetitions="${ROUNDS:-15}"
-step done
+run 1000 "$dir/bench_cuda_entropy" --benchmark_repetitions="${ROUNDS:-15}"
+
+step verdict
+for f in "${failed[@]}"; do echo "FAILED: $f"; done
+echo "$passed passed, ${#failed[@]} failed"
+[ "${#failed[@]}" = 0 ]

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+"""bench/gpu.sh --run with stubs for its programs: whatever fails, all of them run, and the verdict comes last."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "bench" / "gpu.sh"
+PROGRAMS = [
+    "nvidia-smi", "test_cuda_softmax_entropy", "test_cuda_softmax_candidates", "test_cuda_entropy_sharpness",
+    "test_cuda_contrast", "test_cuda_softmax_thrust", "test_cuda_link_cpp_first", "test_cuda_link_cu_first",
+    "cuda_entropy", "embed_device_rows"
+] + 16 * ["compute-sanitizer"] + ["bench_cuda_entropy"]
+
+
+class GpuScript(unittest.TestCase):
+
+    def run_script(self, bodies):
+        """Runs the script where program `name` does bodies[name]; its status, lines, and what was started in order."""
+        with tempfile.TemporaryDirectory() as folder:
+            log = pathlib.Path(folder, "log")
+            log.touch()
+            for name in [*PROGRAMS, "python3"]:  # and no PyTorch
+                stub = pathlib.Path(folder, name)
+                body = bodies.get(name, "exit 1" if name == "python3" else f"echo output of {name}")
+                note = "" if name == "python3" else f"echo {name} >> {log}"
+                stub.write_text(f"#!/bin/bash\n{note}\n{body}\n", encoding="utf-8")
+                stub.chmod(0o755)
+            environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "LIMIT": "2", "MEASURE_LIMIT": "2"}
+            result = subprocess.run(["bash", SCRIPT, "--run", folder], env=environment, capture_output=True, text=True,
+                                    timeout=120, check=False)
+            return result.returncode, result.stdout.splitlines(), log.read_text(encoding="utf-8").split()
+
+    def test_all_pass(self):
+        status, lines, started = self.run_script({})
+        self.assertEqual(started, PROGRAMS)
+        self.assertEqual(status, 0)
+        self.assertEqual(lines[-1], f"{len(PROGRAMS)} passed, 0 failed")
+        self.assertIn("output of bench_cuda_entropy", lines)
+
+    def test_failures_do_not_end_the_run(self):
+        status, lines, started = self.run_script({
+            "nvidia-smi": "exit 9",
+            "test_cuda_softmax_entropy": "echo the reason; exit 1",
+            "test_cuda_contrast": "kill -SEGV $$",
+            "test_cuda_softmax_thrust": "exec sleep 60",
+            "cuda_entropy": "exit 77",
+            "bench_cuda_entropy": "echo the table; exit 3",
+        })
+        self.assertEqual(started, PROGRAMS)
+        self.assertEqual(status, 1)
+        self.assertIn("the reason", lines)
+        self.assertIn("the table", lines)
+        self.assertEqual(lines[-7:], [
+            "FAILED: nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv,noheader: "
+            "exit status 9",
+            "FAILED: test_cuda_softmax_entropy: exit status 1",
+            "FAILED: test_cuda_contrast: exit status 139",
+            "FAILED: test_cuda_softmax_thrust: not done after 2 s",
+            "FAILED: cuda_entropy: skipped: it found no device",
+            "FAILED: bench_cuda_entropy --benchmark_repetitions=15: exit status 3",
+            f"{len(PROGRAMS) - 6} passed, 6 failed",
+        ])
+
+    def test_programs_that_are_missing_have_failed(self):
+        status, lines, _ = self.run_script({"embed_device_rows": 'rm "$(dirname "$0")/bench_cuda_entropy"'})
+        self.assertEqual(status, 1)
+        self.assertEqual(lines[-1], f"{len(PROGRAMS) - 1} passed, 1 failed")
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
