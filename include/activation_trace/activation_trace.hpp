@@ -18,6 +18,7 @@
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/formats/llama_config.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/formats/output_file.hpp"
 #include "activation_trace/formats/safetensors.hpp"
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/argmax.hpp"

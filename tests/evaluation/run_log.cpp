@@ -144,7 +144,7 @@ TEST_CASE("what cannot be written says why, and the rest is kept") {
   const test::TemporaryFolder folder;
   const std::string nowhere = folder / "no/such/folder/run";
   CHECK(complaint([&] { run(nowhere, RunStart::fresh); }) ==
-        nowhere + ".manifest.json.new: cannot be written: No such file or directory");
+        nowhere + ".manifest.json: cannot be written: No such file or directory");
   RunLog log(folder / "run", manifest);
   log.append(3, Json::object());
   CHECK_THROWS_AS(log.append(3, Json::object()), ArgumentError);
@@ -155,7 +155,54 @@ TEST_CASE("what cannot be written says why, and the rest is kept") {
   // As on a full disk: part of a line is written.
   const FileSizeLimit limit(20);
   const std::string problem = complaint([&] { log.append(4, {{"answer", "longer than that"}}); });
-  CHECK(problem == (folder / "run.part").string() + ": cannot be written; the samples before are kept: File too large");
+  CHECK(problem == (folder / "run.part").string() + ": cannot be written: File too large");
   CHECK(read(folder / "run.part").starts_with("{\"sample\":3}\n"));
   CHECK(RunLog(folder / "run", manifest, RunStart::resume).size() == 1);
+}
+
+TEST_CASE("records have to pass the run's check, from files and from append") {
+  const test::TemporaryFolder folder;
+  const std::string path = (folder / "run").string();
+  const RecordCheck check = [](Index sample, const Json& record) {
+    if (!record.contains("score") || record["score"] != sample) throw Error("field 'score' is wrong");
+  };
+  {
+    RunLog log(path, manifest, RunStart::fresh, check);
+    log.append(0, {{"score", 0}});
+    CHECK_THROWS_WITH_AS(log.append(1, {{"score", 7}}), "field 'score' is wrong", Error);
+    CHECK_THROWS_AS(log.append({{2, Json{{"score", 2}}}, {3, Json{{"score", 7}}}}), Error);
+    CHECK(log.size() == 1);  // of several none
+    log.append({{2, Json{{"score", 2}}}, {1, Json{{"score", 1}}}});
+    CHECK(log.size() == 3);
+    CHECK(read(path + ".part") ==
+          "{\"sample\":0,\"score\":0}\n{\"sample\":1,\"score\":1}\n{\"sample\":2,\"score\":2}\n");
+  }
+  CHECK(RunLog(path, manifest, RunStart::resume, check).size() == 3);
+  test::write_file(path + ".part", std::string_view("{\"sample\":0,\"score\":0}\n{\"sample\":1,\"score\":2}\n"));
+  const std::string problem = path + ".part: line 2: sample 1: field 'score' is wrong";
+  CHECK(complaint([&] { RunLog(path, manifest, RunStart::resume, check); }) == problem);
+  CHECK(complaint([&] { static_cast<void>(read_run_records(path + ".part", check)); }) == problem);
+}
+
+TEST_CASE("files that were planted as links are not written to") {
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "victim", std::string_view("not ours"));
+  const std::string path = (folder / "run").string();
+  for (const char* suffix : {"", ".part", ".manifest.json"}) {
+    for (const char* target : {"victim", "nothing"}) {
+      std::filesystem::create_symlink(folder / target, path + suffix);
+      CHECK(complaint([&] { run(path, RunStart::fresh); }) ==
+            path + ": an earlier run is there; resume it, or name another output path");
+      CHECK(complaint([&] { run(path, RunStart::resume); }) != "accepted");
+      std::filesystem::remove(path + suffix);
+    }
+  }
+  test::write_file(path + ".manifest.json", manifest.dump());
+  std::filesystem::create_symlink(folder / "nothing", path + ".part");
+  CHECK(complaint([&] { run(path, RunStart::resume); }) != "accepted");
+  CHECK_FALSE(std::filesystem::exists(folder / "nothing"));
+  std::filesystem::remove(path + ".part");
+  std::filesystem::create_symlink(folder / "victim", path + ".manifest.json.new");
+  run(path, RunStart::resume);
+  CHECK(read(folder / "victim") == "not ours");
 }

@@ -51,6 +51,14 @@ TEST_CASE("what is no readable file is named in one line") {
   CHECK(message(".") == ": is a folder, not a file");
   test::write_file(folder / "empty", "");
   CHECK(message("empty") == ": is empty");
+  test::write_file(folder / "pointer",
+                   std::string_view("version https://git-lfs.github.com/spec/v1\n"
+                                    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+                                    "size 12345\n"));
+  CHECK(message("pointer") ==
+        ": is a Git LFS pointer, not the file itself: get that by `git lfs pull` where it was cloned");
+  test::write_file(folder / "about", "version https://git-lfs.github.com/spec/v1" + std::string(2000, '.'));
+  CHECK(message("about") == "no error");  // longer than any pointer
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK(message("pipe") == ": is not a regular file");  // and does not wait for a writer
 }

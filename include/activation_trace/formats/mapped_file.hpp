@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,7 +34,8 @@ enum class FileAccess {
 /// The bytes of a file for reading (POSIX). Moves, does not copy; the bytes stay where they are when it moves.
 class MappedFile {
  public:
-  /// Throws FormatError if there is no such file, or it is a folder, not a regular file, empty or unreadable.
+  /// Throws FormatError if there is no such file, or it is a folder, not a regular file, empty, unreadable, too large
+  /// to be read, or the pointer that Git LFS leaves in its place.
   static MappedFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
   MappedFile(MappedFile&& other) noexcept
@@ -63,6 +65,8 @@ class MappedFile {
  private:
   explicit MappedFile(std::string name) : name_(std::move(name)) {}
 
+  void read_all(int descriptor, std::size_t size);
+  void check_content() const;
   void unmap() noexcept {
     if (!mapping_.empty()) ::munmap(const_cast<std::byte*>(mapping_.data()), mapping_.size());
   }
@@ -82,8 +86,8 @@ namespace detail {
 class DescriptorGuard {
  public:
   explicit DescriptorGuard(int descriptor) noexcept : descriptor_(descriptor) {}
-  DescriptorGuard(const DescriptorGuard&) = delete;
-  DescriptorGuard& operator=(const DescriptorGuard&) = delete;
+  DescriptorGuard(DescriptorGuard&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  DescriptorGuard& operator=(DescriptorGuard&&) = delete;
   ~DescriptorGuard() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
@@ -110,22 +114,37 @@ inline MappedFile MappedFile::open(const std::filesystem::path& path, FileAccess
     throw FormatError(file.name_, "is larger than the address space");
   const auto size = static_cast<std::size_t>(status.st_size);
 
-  if (access == FileAccess::map) {
-    void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
-    if (memory != MAP_FAILED) {
-      file.mapping_ = {static_cast<const std::byte*>(memory), size};
-      return file;
-    }
+  void* memory =
+      access == FileAccess::map ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0) : MAP_FAILED;
+  if (memory != MAP_FAILED)
+    file.mapping_ = {static_cast<const std::byte*>(memory), size};
+  else
+    file.read_all(descriptor.get(), size);
+  file.check_content();
+  return file;
+}
+
+inline void MappedFile::read_all(int descriptor, std::size_t size) {
+  try {
+    copy_ = Buffer<std::byte>(static_cast<Index>(size));
+  } catch (const std::bad_alloc&) {
+    throw FormatError(name_, "is too large to be read into memory: " + std::to_string(size) + " bytes");
   }
-  file.copy_ = Buffer<std::byte>(static_cast<Index>(size));
   for (std::size_t done = 0; done < size;) {
-    const ::ssize_t n = ::read(descriptor.get(), file.copy_.data() + done, size - done);
+    const ::ssize_t n = ::read(descriptor, copy_.data() + done, size - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw system_problem();
-    if (n == 0) throw FormatError(file.name_, done, "the file shrank from " + std::to_string(size) + " bytes");
+    if (n < 0) throw FormatError(name_, std::generic_category().message(errno));
+    if (n == 0) throw FormatError(name_, done, "the file shrank from " + std::to_string(size) + " bytes");
     done += static_cast<std::size_t>(n);
   }
-  return file;
+}
+
+inline void MappedFile::check_content() const {
+  constexpr std::size_t longest_pointer = 1024;  // by its specification
+  if (bytes().size() < longest_pointer &&
+      detail::text_of(bytes()).starts_with("version https://git-lfs.github.com/spec/"))
+    throw FormatError(name_,
+                      "is a Git LFS pointer, not the file itself: get that by `git lfs pull` where it was cloned");
 }
 
 }  // namespace v0
