@@ -4,6 +4,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <vector>
+
 #include "model/trace.hpp"
 #include "support/each_isa.hpp"
 #include "support/reference_llama.hpp"
@@ -172,4 +179,119 @@ TEST_CASE("what cannot be computed is named") {
   CHECK_THROWS_WITH_AS(model.forward(four, observer), "LayerObserver: layers are given, but on_states is empty",
                        ArgumentError);
   CHECK(model.position() == 4);
+}
+
+TEST_CASE("an observer reads, and cannot change the model that calls it") {
+  const TinyLlama tiny;
+  ThreadPool pool(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .sequences = 2}, pool);
+  const std::vector<TokenId> ids = some_ids(6, tiny.config().vocab);
+  const std::span<const float> first = model.forward(ids);
+  const std::vector<float> expected(first.begin(), first.end());
+  model.rewind(0);
+  std::vector<float> logits(static_cast<std::size_t>(tiny.config().vocab));
+  const std::vector<Index> top{-1};
+  const std::vector<std::function<void()>> calls{
+      [&] { model.forward(ids); },
+      [&] { model.forward(ids, {}, 1); },  // of another sequence: the memory in between is shared
+      [&] { model.fill(ids, {}, 1); },
+      [&] { model.early_exit(ids, top, as_matrix(std::span(logits), 1, tiny.config().vocab)); },
+      [&] { model.rewind(0); },
+      [&] { model.copy_sequence(0, 1); }};
+  for (const auto& call : calls) {
+    LayerObserver observer;
+    observer.layers = {1};
+    observer.on_states = [&](Index, Index, MatrixView<const float>) {
+      CHECK(model.position() == 0);
+      CHECK(model.ids().empty());
+      CHECK_THROWS_WITH_AS(call(), "Llama: a pass is under way, which an observer must not change", StateError);
+    };
+    const std::span<const float> seen = model.forward(ids, observer);
+    CHECK(std::ranges::equal(seen, expected));
+    model.rewind(0);
+    // And what escapes from the observer leaves the model as it was.
+    observer.on_states = [&](Index, Index, MatrixView<const float>) { call(); };
+    CHECK_THROWS_AS(model.forward(ids, observer), StateError);
+    CHECK(model.position() == 0);
+  }
+  CHECK(std::ranges::equal(model.forward(ids), expected));
+}
+
+TEST_CASE("weights that are not finite are the model's fault, and the layer says where") {
+  TinyLlama tiny;
+  ThreadPool pool(1);
+  LlamaConfig config = tiny.config();
+  config.source = "damaged.gguf";
+  const std::vector<TokenId> ids = some_ids(6, config.vocab);
+  const float bad = std::numeric_limits<float>::quiet_NaN();
+  const auto complaint = [&](const LlamaWeights& weights, const LayerObserver& observer = {}) -> std::string {
+    Llama model(config, weights, {.max_context = 32}, pool);
+    try {
+      model.forward(ids, observer);
+    } catch (const Error& e) {
+      CHECK(model.position() == 0);
+      return e.what();
+    }
+    return "accepted";
+  };
+  const auto says = [](const std::string& text, std::initializer_list<const char*> parts) {
+    CAPTURE(text);
+    for (const char* part : parts) CHECK(text.find(part) != std::string::npos);
+  };
+  LlamaWeights weights = tiny.weights();
+  weights.layers[1].ffn_norm[3] = bad;
+  says(complaint(weights), {"damaged.gguf: h_2 at position 5 is ", "nan", "weights are damaged"});
+  weights = tiny.weights();
+  weights.layers[0].attention_norm[0] = std::numeric_limits<float>::infinity();
+  says(complaint(weights), {"damaged.gguf: h_1 at position "});
+
+  // The row of one token, which the prompt may have or not.
+  const auto width = static_cast<std::size_t>(config.hidden);
+  std::vector<float> rows(static_cast<std::size_t>(config.vocab) * width);
+  for (Index v = 0; v < config.vocab; ++v)
+    tiny.weights().embedding.decode_row(v, std::span(rows).subspan(static_cast<std::size_t>(v) * width, width));
+  const std::vector<float> whole = rows;
+  const auto damage = [&](TokenId token) {
+    rows = whole;
+    rows[static_cast<std::size_t>(token) * width] = bad;
+    weights = tiny.weights();
+    weights.embedding = {DType::f32, reinterpret_cast<const std::byte*>(rows.data()), config.vocab, config.hidden};
+    weights.lm_head = weights.embedding;
+  };
+  damage(ids[2]);
+  LayerObserver observer;
+  observer.layers = {0};
+  int shown = 0;
+  observer.on_states = [&](Index, Index, MatrixView<const float>) { ++shown; };
+  says(complaint(weights, observer), {"damaged.gguf: h_0 at position 2 is "});
+  CHECK(shown == 0);
+  says(complaint(weights), {"damaged.gguf: h_1 at position 5 is "});
+  TokenId unused = 0;
+  while (std::ranges::find(ids, unused) != ids.end()) ++unused;
+  damage(unused);
+  says(complaint(weights), {("damaged.gguf: the logit of token " + std::to_string(unused) + " is ").c_str(), "nan"});
+}
+
+TEST_CASE("a context beyond all memory is refused, not taken") {
+  const TinyLlama tiny;
+  ThreadPool pool(1);
+  LlamaConfig config = tiny.config();
+  for (const Index context : {Index{1} << 62, Index{1} << 58, Index{1} << 45}) {
+    config.max_context = context;
+    try {
+      const Llama model(config, tiny.weights(), {.max_context = context, .max_batch = context, .sequences = 3}, pool);
+      FAIL("accepted");
+    } catch (const Error& e) {
+      CHECK(std::string(e.what()).find(std::to_string(context)) != std::string::npos);
+    }
+  }
+  config.max_context = (Index{1} << 62) + 1;
+  CHECK_THROWS_WITH_AS(config.validate(), "LlamaConfig: max_context must be at most 2^62, got 4611686018427387905",
+                       ArgumentError);
+
+  // KV cache: 2 blocks x keys and values x kv_heads * head_dim x 4 bytes per position; everything else is small.
+  const double bytes = llama_memory(tiny.config(), {.max_context = 1000, .max_batch = 1, .sequences = 7});
+  const double cache = 7.0 * 1000 * 2 * 2 * static_cast<double>(tiny.config().kv_heads * tiny.config().head_dim) * 4;
+  CHECK(bytes > cache);
+  CHECK(bytes < 1.2 * cache);
 }

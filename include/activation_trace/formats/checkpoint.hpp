@@ -166,6 +166,7 @@ inline Checkpoint load_gguf_llama(GgufFile file) {
   checkpoint.gguf = std::move(file);
   const GgufFile& gguf = *checkpoint.gguf;
   checkpoint.config = read_llama_config(gguf);
+  checkpoint.config.source = gguf.name();
   const std::span<const GgufFile> files(&gguf, 1);
   TensorCollector<std::span<const GgufFile>> tensors(files, gguf.name());
   if (tensors.contains("rope_freqs.weight"))
@@ -181,6 +182,7 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
   const MappedFile config_file = MappedFile::open(folder / "config.json", FileAccess::read);
   const HuggingFaceConfig parsed = parse_config_json(text_of(config_file.bytes()), config_file.name());
   checkpoint.config = parsed.config;
+  checkpoint.config.source = folder.string();
   std::error_code ignored;
   if (const auto path = folder / "generation_config.json"; std::filesystem::exists(path, ignored)) {
     const MappedFile file = MappedFile::open(path, FileAccess::read);

@@ -42,6 +42,7 @@ struct LlamaConfig {
   /// Ids that the file's settings name as ends. A tokenizer may know more by their names (Tokenizer::end_tokens):
   /// SmolLM2's GGUF names 2, <|im_end|>, and its vocabulary has 0, <|endoftext|>. Generation wants both.
   std::vector<TokenId> eos;
+  std::string source;  ///< what this was read from, for messages, or empty
 
   /// Throws ArgumentError naming the first field that no LLaMA can have.
   void validate() const;
@@ -59,6 +60,9 @@ inline void LlamaConfig::validate() const {
   require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= (1 << 16), "head_dim must be even and in 2..65536");
   require(vocab > 0 && vocab <= (1 << 26), "vocab must be in 1..2^26");
   require(max_context > 0, "max_context must be positive");
+  // So that a sum of two is one.
+  require(max_context <= Index{1} << 62,
+          ("max_context must be at most 2^62, got " + std::to_string(max_context)).c_str());
   require(rms_norm_eps > 0 && rms_norm_eps < 1, "rms_norm_eps must be in (0, 1)");
   require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
   require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <new>
 #include <span>
 #include <string>
 #include <utility>
@@ -27,11 +29,15 @@ struct LlamaOptions {
   Index sequences = 1;      ///< sequences with a KV cache of their own
 };
 
+/// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
+[[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
+
 /// A LLaMA's forward pass over one sequence or several, in float (ALGORITHMS.md 0.1 and 0.2).
 ///
 /// Tokens are appended: the keys and values of all earlier positions stay in the sequence's cache, so a prompt may
 /// arrive in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory
-/// is allocated by the constructor. Not thread-safe.
+/// is allocated by the constructor. Not thread-safe, and not to be changed from its own observer: StateError.
+/// Weights that lead to hidden states or logits that are not finite make the calls throw Error, naming the layer.
 ///
 /// Results are the same bit for bit for any number of threads, for any cut of the tokens into batches of four or more,
 /// and for several sequences in one call and in a call each, if the call is not longer than max_batch. Fewer than four
@@ -40,7 +46,8 @@ struct LlamaOptions {
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must the pool. Throws ArgumentError for an
-  /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit.
+  /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit, and
+  /// Error if there is no memory for the options.
   Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
@@ -88,6 +95,21 @@ class Llama {
  private:
   static constexpr Index max_sequences = 1024;
 
+  /// While it lives, a pass is under way. Throws StateError if one is already.
+  class Pass {
+   public:
+    explicit Pass(Llama& model) : model_(model) {
+      model.check_idle();
+      model.passing_ = true;
+    }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+    ~Pass() { model_.passing_ = false; }
+
+   private:
+    Llama& model_;
+  };
+
   static detail::LlamaBlocks make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
                                          ThreadPool& pool);
   static void check(const LlamaOptions& options, const LlamaConfig& config);
@@ -97,6 +119,11 @@ class Llama {
   [[nodiscard]] KvCache& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
   [[nodiscard]] std::size_t checked(Index sequence) const;
   void check(std::span<const LlamaPiece> pieces) const;
+  void check_idle() const {
+    if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
+  }
+  /// Throws Error if a row of h_layer, or of logits for layer -1, holds NaN or an infinity.
+  void check_finite(std::span<const float> row, Index layer, Index position) const;
 
   /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
   /// exit_states_. The caches count the new positions only after advance().
@@ -116,7 +143,20 @@ class Llama {
   Buffer<float> logits_;                   // [sequences, V]
   Buffer<float> exit_states_;              // [sequences * (N + 1), d]
   std::vector<Index> exits_;               // layers whose last state the current call returns logits of
+  bool passing_ = false;
 };
+
+inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
+  const auto number = [](Index x) { return static_cast<double>(x); };
+  const double keys = number(c.kv_heads) * number(c.head_dim);
+  const double queries = number(c.heads) * number(c.head_dim);
+  const double sequences = number(o.sequences);
+  const double context = number(o.max_context);
+  const double rows = std::min(number(o.max_batch), context * sequences);
+  return sizeof(float) * (sequences * context * (2 * number(c.layers) * keys + 1) + context * number(c.head_dim) +
+                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
+                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
+}
 
 inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool)
     : blocks_(make_blocks(std::move(config), std::move(weights), options, pool)),
@@ -133,7 +173,15 @@ inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights w
   config.validate();
   weights.validate(config);
   check(options, config);
-  return {std::move(config), std::move(weights), options.max_context, max_rows(options), options.sequences, pool};
+  const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
+                              std::to_string(options.max_context) + " positions take " +
+                              std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
+                              " MiB, which cannot be had; lower LlamaOptions::max_context";
+  try {
+    return {std::move(config), std::move(weights), options.max_context, max_rows(options), options.sequences, pool};
+  } catch (const std::bad_alloc&) {
+    throw Error(problem);
+  }
 }
 
 inline void Llama::check(const LlamaOptions& options, const LlamaConfig& config) {
@@ -145,6 +193,9 @@ inline void Llama::check(const LlamaOptions& options, const LlamaConfig& config)
   if (options.sequences < 1 || options.sequences > max_sequences)
     throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
                         std::to_string(options.sequences));
+  if (llama_memory(config, options) > 0x1p60)  // below, no extent overflows
+    throw ArgumentError("LlamaOptions: max_context " + std::to_string(options.max_context) + " of " +
+                        std::to_string(options.sequences) + " sequences takes more memory than can be addressed");
 }
 
 inline std::size_t Llama::checked(Index sequence) const {
@@ -155,11 +206,13 @@ inline std::size_t Llama::checked(Index sequence) const {
 }
 
 inline void Llama::rewind(Index position, Index sequence) {
+  check_idle();
   cache(sequence).rewind(position);
   ids_[checked(sequence)].resize(static_cast<std::size_t>(position));
 }
 
 inline void Llama::copy_sequence(Index from, Index to, Index begin) {
+  check_idle();
   KvCache& source = cache(from);
   KvCache& target = cache(to);
   const Index end = source.size();
@@ -199,6 +252,7 @@ inline void Llama::early_exit(std::span<const TokenId> ids, std::span<const Inde
 }
 
 inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces) {
+  const Pass pass(*this);
   const auto count = static_cast<Index>(pieces.size());
   exits_.assign(1, config().layers);
   run(pieces);
@@ -209,6 +263,7 @@ inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces
 }
 
 inline void Llama::fill(std::span<const LlamaPiece> pieces) {
+  const Pass pass(*this);
   exits_.clear();
   run(pieces);
   advance(pieces);
@@ -216,6 +271,7 @@ inline void Llama::fill(std::span<const LlamaPiece> pieces) {
 
 inline void Llama::early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers,
                               TensorView<float, 3> logits) {
+  const Pass pass(*this);
   const auto exits = static_cast<Index>(layers.size());
   const auto count = static_cast<Index>(pieces.size());
   if (exits > config().layers + 1)
@@ -284,6 +340,19 @@ inline void Llama::run(std::span<const LlamaPiece> pieces) {
 inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
   const MatmulTarget target{weights().lm_head, logits};
   matmul_by_row(pool(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
+  for (Index row = 0; row < rows; ++row) check_finite(logits.row(row).span(), -1, -1);
+}
+
+inline void Llama::check_finite(std::span<const float> row, Index layer, Index position) const {
+  const auto is_bad = [](float x) { return x - x != 0; };
+  int bad = 0;  // counted first: a loop without branches
+  for (const float x : row) bad += is_bad(x);
+  if (bad == 0) return;
+  const auto place = std::ranges::find_if(row, is_bad);
+  throw Error((config().source.empty() ? "Llama" : config().source) + ": " +
+              (layer < 0 ? "the logit of token " + std::to_string(place - row.begin())
+                         : "h_" + std::to_string(layer) + " at position " + std::to_string(position)) +
+              " is " + std::to_string(*place) + ": the model's weights are damaged, or too large for float");
 }
 
 inline void Llama::advance(std::span<const LlamaPiece> pieces) {
@@ -309,14 +378,19 @@ inline Index Llama::needed_rows(const detail::LlamaRun& run) const {
 
 inline void Llama::show(Index layer, MatrixView<const float> states) {
   const auto exits = static_cast<Index>(exits_.size());
+  const auto check = [&](const detail::LlamaRun& run, Index row) {
+    check_finite(states.row(run.row + row).span(), layer, run.position + row);
+  };
   for (const detail::LlamaRun& run : batch_.runs()) {
+    if (run.rows > 0) check(run, run.rows - 1);  // to which every position before it leads
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
         std::ranges::copy(states.row(run.row + run.rows - 1).span(),
                           exit_states_.data() + (run.piece * exits + i) * config().hidden);
-    if (run.shows(layer, config().layers))
-      run.observer->on_states(layer, run.position + run.observed_begin(),
-                              states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));
+    if (!run.shows(layer, config().layers)) continue;
+    for (Index row = run.observed_begin(); row < run.observed_end(); ++row) check(run, row);
+    run.observer->on_states(layer, run.position + run.observed_begin(),
+                            states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));
   }
 }
 

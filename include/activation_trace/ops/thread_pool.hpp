@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -31,7 +32,7 @@ inline namespace v0 {
 class ThreadPool {
  public:
   /// Throws ArgumentError for fewer than 1 or more than 1024 threads or an instruction set that this
-  /// processor lacks.
+  /// processor lacks, Error if the system starts no more threads.
   explicit ThreadPool(int threads = 1, Isa isa = best_isa());
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -99,9 +100,11 @@ inline ThreadPool::ThreadPool(int threads, Isa isa) : isa_(isa) {
   try {
     for (int worker = 1; worker < threads; ++worker)
       workers_[static_cast<std::size_t>(worker)].thread = std::thread([this, worker] { serve(worker); });
-  } catch (...) {  // the system has no more threads: end those that run
-    stop();
-    throw;
+  } catch (const std::system_error& e) {
+    const auto started = std::ranges::count_if(workers_, [](const Worker& w) { return w.thread.joinable(); });
+    stop();  // end those that run
+    throw Error("ThreadPool: of " + std::to_string(threads) + " threads the system starts no more than " +
+                std::to_string(1 + started) + " (" + e.code().message() + "); ask for fewer, -t in the programs");
   }
 }
 
