@@ -174,6 +174,22 @@ TEST_CASE("DoLa from hidden states to scores in one graph, as on the host") {
 
 TEST_CASE("rows longer than the device's processors were made for are refused") {
   const cuda::Stream stream;
+  // Also those of as many blocks: 4096 entries have no more than 3000, and 131072 no fewer than any number.
+  for (const auto& [vocab, entries] : {std::array<Index, 2>{3000, 3001}, {3000, 4096}, {131072, 131073}}) {
+    CAPTURE(vocab);
+    Buffer<float, Cuda> rows = test::to_device(std::vector<float>(static_cast<std::size_t>(2 * entries)));
+    const VectorView<float, Cuda> row = rows.view().slice(0, entries, 2 * entries);
+    const std::string expected = "logits: " + std::to_string(entries) + " are more than the " + std::to_string(vocab) +
+                                 " that the processor was made for";
+    for (const DolaOutput output : {DolaOutput::log_probs, DolaOutput::difference}) {
+      cuda::DolaProcessor dola(stream, vocab, {1}, {.output = output});
+      dola.observe_layers(std::as_const(rows).matrix(1, entries));
+      CHECK_THROWS_WITH_AS(dola.process(row), expected.c_str(), ShapeError);
+    }
+    cuda::ContrastiveProcessor contrastive(stream, vocab);
+    contrastive.observe_amateur(std::as_const(rows).view().slice(0, 0, entries));
+    CHECK_THROWS_WITH_AS(contrastive.process(row), expected.c_str(), ShapeError);
+  }
   Buffer<float, Cuda> numbers = test::to_device(std::vector<float>(40000));
   cuda::DolaProcessor dola(stream, 100, {1});
   dola.observe_layers(std::as_const(numbers).matrix(1, 20000));

@@ -46,6 +46,7 @@ class ContrastiveProcessor {
  private:
   StreamView stream_;
   ContrastiveOptions options_;
+  Index vocab_;
   VectorView<const float, Cuda> amateur_;
   detail::RowStatisticsMemory statistics_;  // expert, amateur
   Buffer<int, Cuda> invalid_;               // [1]
@@ -80,7 +81,11 @@ __global__ void __launch_bounds__(threads) contrastive_kernel(Rows amateur, cons
 }  // namespace detail
 
 inline ContrastiveProcessor::ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options)
-    : stream_(stream), options_(options), statistics_(stream, 2, detail::checked_vocab(vocab)), invalid_(1) {
+    : stream_(stream),
+      options_(options),
+      vocab_(detail::checked_vocab(vocab)),
+      statistics_(stream, 2, vocab),
+      invalid_(1) {
   v0::detail::check_contrastive(options);
   const RelativeTopFilter checks_filter(
       {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
@@ -98,8 +103,7 @@ inline void ContrastiveProcessor::process(VectorView<float, Cuda> expert) {
   if (amateur_.empty()) throw StateError("no amateur: observe_amateur was not called for this step");
   v0::detail::check_extent("logits: as many as the amateur has", expert.size(), amateur_.size());
   v0::detail::check_extent("logits: stride", expert.size() > 1 ? expert.stride(0) : 1, 1);
-  if (2 * row_blocks(expert.size()) > statistics_.partials.size())
-    throw ShapeError("logits: " + std::to_string(expert.size()) + " are more than the processor was made for");
+  check_row(expert.size(), vocab_);
   Rows amateur(std::exchange(amateur_, {}));
   amateur.mask = expert.data();
   row_statistics(stream_, Rows(VectorView<const float, Cuda>(expert)), 1,

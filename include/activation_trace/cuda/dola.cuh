@@ -67,6 +67,7 @@ class DolaProcessor {
   StreamView stream_;
   std::vector<Index> layers_;
   DolaOptions options_;
+  Index vocab_;
   MatrixView<const float, Cuda> early_;
   detail::RowStatisticsMemory statistics_;  // mature, the layers, the differences
   Buffer<double, Cuda> partials_;           // [C, row_blocks(V)]: a block's sum
@@ -223,7 +224,8 @@ inline DolaProcessor::DolaProcessor(StreamView stream, Index vocab, std::vector<
     : stream_(stream),
       layers_(std::move(layers)),
       options_(options),
-      statistics_(stream, count() + 2, detail::checked_vocab(vocab)),
+      vocab_(detail::checked_vocab(vocab)),
+      statistics_(stream, count() + 2, vocab),
       partials_(count() * detail::row_blocks(vocab)),
       entries_(count() * detail::row_blocks(vocab)),
       tickets_(count()),
@@ -249,8 +251,7 @@ inline void DolaProcessor::process(VectorView<float, Cuda> mature) {
   using namespace detail;
   if (early_.extent(0) == 0) throw StateError("no layers: observe_layers was not called for this step");
   v0::detail::check_extent("logits: as many as each layer has", mature.size(), early_.extent(1));
-  if (row_blocks(mature.size()) * count() > partials_.size())
-    throw ShapeError("logits: " + std::to_string(mature.size()) + " are more than the processor was made for");
+  check_row(mature.size(), vocab_);
   v0::detail::check_extent("logits: stride", mature.size() > 1 ? mature.stride(0) : 1, 1);
   const MatrixView<const float, Cuda> early = std::exchange(early_, {});
   if (mature.empty()) return;

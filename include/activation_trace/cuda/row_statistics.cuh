@@ -143,6 +143,13 @@ __global__ void __launch_bounds__(threads) keep_at_least_kernel(Rows rows, Index
   return vocab;
 }
 
+/// Throws ShapeError for a row of more entries than there is memory for: blocks of a row say nothing about that.
+inline void check_row(Index entries, Index vocab) {
+  if (entries > vocab)
+    throw ShapeError("logits: " + std::to_string(entries) + " are more than the " + std::to_string(vocab) +
+                     " that the processor was made for");
+}
+
 /// Memory of the statistics of up to `rows` rows of at most n entries.
 struct RowStatisticsMemory {
   RowStatisticsMemory(StreamView stream, Index rows, Index n)
