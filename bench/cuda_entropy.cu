@@ -88,7 +88,7 @@ class Gemm {
     for (int i = 0; i < count; ++i) {
       algorithm_ = found[i].algo;
       run(h, w);
-      cuda::Event start, stop;
+      cuda::Event start(stream_), stop(stream_);
       start.record(stream_);
       for (int k = 0; k < 5; ++k) run(h, w);
       stop.record(stream_);
@@ -148,7 +148,7 @@ float scale_of(Index d) { return std::sqrt(1.0f / std::sqrt(static_cast<float>(d
 class Entry {
  public:
   Entry(cuda::StreamView stream, int repeats, std::function<void(int)> work)
-      : stream_(stream), repeats_(repeats), work_(std::move(work)) {
+      : stream_(stream), repeats_(repeats), work_(std::move(work)), start_(stream), stop_(stream) {
     for (int i = 0; i < 3; ++i) work_(i);
     graph_.emplace(stream_, [&](cuda::StreamView) {
       for (int i = 0; i < repeats_; ++i) work_(i);
@@ -400,6 +400,7 @@ int main(int argc, char** argv) {
   Buffer<float4, Cuda> cache_filler(Index{10} << 20);  // 160 MB, three times the L2 of an H100
   cuda::check(cudaMemset(cache_filler.data(), 0, static_cast<std::size_t>(cache_filler.size()) * sizeof(float4)),
               "cudaMemset");
+  cuda::StreamView{}.synchronize();  // the streams of the measurements have no order with the default one
   Table table;
   std::map<std::string, std::unique_ptr<Kernels>> kernels;
   std::map<std::string, std::unique_ptr<Steps>> steps;

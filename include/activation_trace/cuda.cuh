@@ -5,6 +5,7 @@
 // Everything for nvcc. Host translation units include activation_trace.hpp and never see this.
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/contrastive.cuh"
+#include "activation_trace/cuda/device.cuh"
 #include "activation_trace/cuda/dola.cuh"
 #include "activation_trace/cuda/entropy_sharpness.cuh"
 #include "activation_trace/cuda/entropy_sharpness_batch.cuh"

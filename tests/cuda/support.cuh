@@ -10,18 +10,21 @@
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/tensor/half.hpp"
 
-// Test data, transfers, and the double-precision oracle of the device kernels.
+// Test data, transfers, and the double-precision oracle of the device kernels. What is tested works on streams that
+// have no order with the default one: a transfer is done when it returns, and begins when all that was queued is done.
 namespace activation_trace::test {
 
 template <class T>
 [[nodiscard]] Buffer<T, Cuda> to_device(const std::vector<T>& host) {
   Buffer<T, Cuda> buffer(static_cast<Index>(host.size()));
   cuda::copy(cuda::StreamView{}, VectorView<const T>(host), buffer.view());
+  cuda::StreamView{}.synchronize();
   return buffer;
 }
 
 template <class T>
 [[nodiscard]] std::vector<T> to_host(VectorView<const T, Cuda> view) {
+  cuda::check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   std::vector<T> host(static_cast<std::size_t>(view.size()));
   cuda::copy(cuda::StreamView{}, view, VectorView<T>(host));
   cuda::StreamView{}.synchronize();

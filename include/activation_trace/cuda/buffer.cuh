@@ -13,7 +13,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Memory of the current device. Allocation synchronises the device: buffers are made before the token loop.
+/// Memory of the current device (cuda::DeviceGuard). Allocation synchronises the device: buffers are made before the
+/// token loop.
 template <>
 struct Allocator<Cuda> {
   static void* allocate(std::size_t bytes) {
@@ -46,6 +47,7 @@ template <class T, class From, class To>
 void copy(StreamView stream, TensorView<const T, 2, From> from, TensorView<T, 2, To> to) {
   detail::check_copy(from, to);
   if (from.empty()) return;
+  const DeviceGuard guard(stream.device());
   const auto bytes = [](Index elements) { return static_cast<std::size_t>(elements) * sizeof(T); };
   const auto pitch = [&](const auto& view) { return bytes(view.extent(0) > 1 ? view.stride(0) : view.extent(1)); };
   check(cudaMemcpy2DAsync(to.data(), pitch(to), from.data(), pitch(from), bytes(from.extent(1)),
@@ -57,6 +59,7 @@ template <class T, class From, class To>
 void copy(StreamView stream, TensorView<const T, 1, From> from, TensorView<T, 1, To> to) {
   detail::check_copy(from, to);
   if (from.empty()) return;
+  const DeviceGuard guard(stream.device());
   check(cudaMemcpyAsync(to.data(), from.data(), static_cast<std::size_t>(from.size()) * sizeof(T), cudaMemcpyDefault,
                         stream.get()),
         "cudaMemcpyAsync");
@@ -71,6 +74,7 @@ requires(!std::is_const_v<T>) void copy(StreamView stream, TensorView<T, Rank, F
 /// Sets every byte of contiguous device memory to `value`, in the order of `stream`: 0, or 0xff for ids of -1.
 template <class T>
 void set_bytes(StreamView stream, VectorView<T, Cuda> target, int value) {
+  const DeviceGuard guard(stream.device());
   check(cudaMemsetAsync(target.data(), value, static_cast<std::size_t>(target.size()) * sizeof(T), stream.get()),
         "cudaMemsetAsync");
 }

@@ -24,7 +24,8 @@ class ContrastiveProcessor {
  public:
   /// For rows of at most `vocab` entries. Works in the order of `stream`, which must outlive the processor. Throws as
   /// the host's, ArgumentError for vocab < 1, CudaError.
-  ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options = {});
+  ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options = {})
+      : ContrastiveProcessor(DeviceGuard(stream.device()), stream, vocab, options) {}
 
   /// The amateur's contiguous logits[V] at this step: a view, read by the next process() and then forgotten.
   void observe_amateur(VectorView<const float, Cuda> logits);
@@ -44,6 +45,8 @@ class ContrastiveProcessor {
   void reset() { amateur_ = {}; }
 
  private:
+  ContrastiveProcessor(const DeviceGuard&, StreamView stream, Index vocab, ContrastiveOptions options);
+
   StreamView stream_;
   ContrastiveOptions options_;
   Index vocab_;
@@ -80,7 +83,8 @@ __global__ void __launch_bounds__(threads) contrastive_kernel(Rows amateur, cons
 
 }  // namespace detail
 
-inline ContrastiveProcessor::ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options)
+inline ContrastiveProcessor::ContrastiveProcessor(const DeviceGuard&, StreamView stream, Index vocab,
+                                                  ContrastiveOptions options)
     : stream_(stream),
       options_(options),
       vocab_(detail::checked_vocab(vocab)),

@@ -34,7 +34,8 @@ class DolaProcessor {
  public:
   /// For rows of at most `vocab` entries. Works in the order of `stream`, which must outlive the processor. Throws as
   /// the host's, ArgumentError for vocab < 1, CudaError.
-  DolaProcessor(StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options = {});
+  DolaProcessor(StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options = {})
+      : DolaProcessor(DeviceGuard(stream.device()), stream, vocab, std::move(layers), options) {}
 
   /// logits[C, V] of the layers at this step, rows contiguous: a view, read by the next process() and then forgotten.
   /// Throws ShapeError for another C.
@@ -62,6 +63,7 @@ class DolaProcessor {
   void reset();
 
  private:
+  DolaProcessor(const DeviceGuard&, StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options);
   [[nodiscard]] Index count() const { return static_cast<Index>(layers_.size()); }
 
   StreamView stream_;
@@ -220,7 +222,8 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace detail
 
-inline DolaProcessor::DolaProcessor(StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options)
+inline DolaProcessor::DolaProcessor(const DeviceGuard&, StreamView stream, Index vocab, std::vector<Index> layers,
+                                    DolaOptions options)
     : stream_(stream),
       layers_(std::move(layers)),
       options_(options),

@@ -53,7 +53,8 @@ class EntropySharpnessBatch<Cuda> {
   /// Works in the order of `stream`, which must outlive the batch. Throws ArgumentError for an extent below 1, a dtype
   /// that is none of the three, and as the processor on the host does; CudaError.
   EntropySharpnessBatch(cuda::StreamView stream, const cuda::SharpnessShape& shape,
-                        EntropySharpnessOptions options = {});
+                        EntropySharpnessOptions options = {})
+      : EntropySharpnessBatch(cuda::DeviceGuard(stream.device()), stream, shape, std::move(options)) {}
 
   [[nodiscard]] Index size() const noexcept { return shape_.sequences; }
 
@@ -142,6 +143,8 @@ class EntropySharpnessBatch<Cuda> {
     return &operations;
   }
 
+  EntropySharpnessBatch(const cuda::DeviceGuard&, cuda::StreamView stream, const cuda::SharpnessShape& shape,
+                        EntropySharpnessOptions options);
   static const cuda::SharpnessShape& checked(const cuda::SharpnessShape& shape, const EntropySharpnessOptions& options);
   /// Elements of `gathered_` per sequence: 8 positions and a token each, but at least one for every token.
   [[nodiscard]] static Index gathered_size(const cuda::SharpnessShape& shape) {
@@ -231,7 +234,8 @@ inline const cuda::SharpnessShape& EntropySharpnessBatch<Cuda>::checked(const cu
   return shape;
 }
 
-inline EntropySharpnessBatch<Cuda>::EntropySharpnessBatch(cuda::StreamView stream, const cuda::SharpnessShape& shape,
+inline EntropySharpnessBatch<Cuda>::EntropySharpnessBatch(const cuda::DeviceGuard&, cuda::StreamView stream,
+                                                          const cuda::SharpnessShape& shape,
                                                           EntropySharpnessOptions options)
     : stream_(stream),
       shape_(checked(shape, options)),
@@ -307,7 +311,7 @@ void EntropySharpnessBatch<Cuda>::observe_context(
     throw ShapeError("observe_context: the columns of hidden and lm_head must be contiguous");
   if (lm_head_ != nullptr && (lm_head_ != w.data() || lm_head_stride_ != w.stride(0)))
     throw ArgumentError("lm_head: not the one that the batch began with; call reset() first");
-  if (!compiled_for_device(&softmax_candidates_kernel<Value, RowAccess::chunks, 1, 1, 16>))
+  if (!compiled_for_device(stream_, &softmax_candidates_kernel<Value, RowAccess::chunks, 1, 1, 16>))
     throw ArgumentError("EntropySharpnessProcessor<Cuda> needs a device and code for sm_80");
 
   const Index rows = hidden_states.extent(0);
@@ -366,6 +370,7 @@ void EntropySharpnessBatch<Cuda>::join_new_positions(Index b, Index begin, Index
 }
 
 inline void EntropySharpnessBatch<Cuda>::make_workspace() {
+  const cuda::DeviceGuard guard(stream_.device());
   if (workspace_.size() == 0)
     workspace_ = Buffer<SoftmaxState, Cuda>(cuda::softmax_workspace_size(shape_.positions, shape_.vocab));
 }
@@ -487,6 +492,7 @@ inline SharpnessRecord EntropySharpnessBatch<Cuda>::record(Index b) const {
 inline VectorView<const float, Cuda> EntropySharpnessBatch<Cuda>::entropy(Index b) {
   if (context(b).positions == 0) throw StateError("no context: observe_context was not called for this sequence");
   complete(b);
+  const cuda::DeviceGuard guard(stream_.device());
   if (entropy_.size() == 0) entropy_ = Buffer<float, Cuda>(shape_.vocab);
   cuda::entropy(stream_, states(b), entropy_.view());
   return std::as_const(entropy_).view();

@@ -15,10 +15,12 @@ namespace cuda {
 /// kernel. It names the memory that the recorded calls were given, and must not outlive it.
 class Graph {
  public:
-  /// Records what `work(stream)` queues on `stream`, which must not be the legacy default stream, without running it.
-  /// Work that allocates or synchronises cannot be recorded. Throws CudaError, and what `work` throws.
+  /// Records what `work(stream)` queues on `stream`, which must not be the legacy default stream, without running it;
+  /// the stream's device is current meanwhile. Work that allocates or synchronises cannot be recorded. Throws
+  /// CudaError, and what `work` throws.
   template <class Work>
   Graph(StreamView stream, Work&& work) {
+    const DeviceGuard guard(stream.device());
     check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     cudaGraph_t recorded = nullptr;
     try {
@@ -38,7 +40,10 @@ class Graph {
   }
 
   /// Starts the work in the order of `stream`, any stream of the same device.
-  void launch(StreamView stream) const { check(cudaGraphLaunch(executable_.get(), stream.get()), "cudaGraphLaunch"); }
+  void launch(StreamView stream) const {
+    const DeviceGuard guard(stream.device());
+    check(cudaGraphLaunch(executable_.get(), stream.get()), "cudaGraphLaunch");
+  }
 
  private:
   struct Destroy {

@@ -9,9 +9,8 @@
 #include "activation_trace/tensor/half.hpp"
 
 // Thin wrappers of the instructions that the CUDA headers do not offer, for sm_80 and later (those of sm_90a are in
-// hopper.cuh), and of the memory that a launch adds to a block. Together with launch.cuh and graph.cuh this is all that
-// kernels need beyond C++ and CUDA's own functions: tests/cuda/on_cpu has the same three headers for a machine without
-// a GPU.
+// hopper.cuh), and of the memory that a launch adds to a block. This is all that kernels need beyond C++ and CUDA's own
+// functions: tests/cuda/on_cpu has the same header for a machine without a GPU.
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::ptx {
@@ -88,6 +87,9 @@ template <int pending>
 __device__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
+
+/// cudaFuncAttributes::ptxVersion from which the two functions below are more than nothing.
+constexpr int first_that_waits = 90;
 
 /// Lets the next kernel of the stream start its way to the multiprocessors before this one is done.
 inline __device__ void launch_dependents() {

@@ -256,7 +256,8 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
                      std::to_string(workspace.size()));
   if (size > Index{1} << 20) throw ShapeError("softmax: more than 2^20 candidates");
   if (size == 0 || hidden.extent(0) == 0 || w.extent(0) == 0) return;
-  if (!detail::compiled_for_device(&detail::softmax_candidates_kernel<Value, detail::RowAccess::chunks, 1, 1, 16>))
+  if (!detail::compiled_for_device(stream,
+                                   &detail::softmax_candidates_kernel<Value, detail::RowAccess::chunks, 1, 1, 16>))
     throw ArgumentError("softmax: candidates need a device and code for sm_80");
   const MatrixView<const Value, Cuda> rows = hidden;
   const detail::CandidateList list{candidates.ids.data(), candidates.count, size};

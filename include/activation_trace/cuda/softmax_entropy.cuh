@@ -143,18 +143,18 @@ void softmax(StreamView stream, const MatrixView<const T, Cuda>& hidden, const M
   constexpr bool sixteen_bits = sizeof(T) == 2;
   if constexpr (sixteen_bits) {
     const bool usable = aligned && fits_tensor_map(hidden) && fits_tensor_map(w) &&
-                        compiled_for_device(&softmax_wgmma_kernel<T, WgmmaTuning<64, 1, 8, 1>>);
+                        compiled_for_device(stream, &softmax_wgmma_kernel<T, WgmmaTuning<64, 1, 8, 1>>);
     if (kernel == SoftmaxKernel::wgmma && !usable)
       throw ArgumentError("softmax: the wgmma kernel needs a device and code for sm_90a and rows of 16-byte multiples");
     if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::wgmma)) {
-      run_wgmma(stream, device_attribute(cudaDevAttrMultiProcessorCount), hidden, w, workspace.data(), out);
+      run_wgmma(stream, device_attribute(stream, cudaDevAttrMultiProcessorCount), hidden, w, workspace.data(), out);
       return;
     }
   } else if (kernel == SoftmaxKernel::wgmma) {
     throw ArgumentError("softmax: the wgmma kernel takes f16 and bf16 only");
   }
 
-  const bool usable = aligned && compiled_for_device(&softmax_mma_kernel<T, MmaTuning>);
+  const bool usable = aligned && compiled_for_device(stream, &softmax_mma_kernel<T, MmaTuning>);
   if (kernel == SoftmaxKernel::mma && !usable)
     throw ArgumentError("softmax: the mma kernel needs a device and code for sm_80 and rows of 16-byte multiples");
   if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::mma)) {

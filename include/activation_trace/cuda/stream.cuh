@@ -5,59 +5,96 @@
 #include <memory>
 #include <type_traits>
 
-#include "activation_trace/cuda/error.cuh"
+#include "activation_trace/cuda/device.cuh"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda {
 
 /// Somebody's stream, not owned: the first argument of everything that runs on a device. Implicit from
-/// cudaStream_t, so that an engine's own stream is passed as it is. The default is the legacy default stream.
+/// cudaStream_t, so that an engine's own stream is passed as it is. The default is the legacy default stream of the
+/// device that is current then. Work on it is the stream's device's, whichever is current.
 class StreamView {
  public:
-  StreamView() noexcept = default;
-  StreamView(cudaStream_t stream) noexcept : stream_(stream) {}  // NOLINT(google-explicit-constructor): see above
+  StreamView() : StreamView(cudaStream_t{}) {}
+  /// Throws CudaError for what is no stream. Before CUDA 12.8 the stream must be one of the current device.
+  StreamView(cudaStream_t stream)  // NOLINT(google-explicit-constructor): see above
+      : stream_(stream), device_(device_of(stream)) {}
 
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
+  [[nodiscard]] int device() const noexcept { return device_; }
 
   /// Blocks the host until the work queued so far is done. Throws CudaError, also for failures of that work.
-  void synchronize() const { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-/// Owns a stream that does not synchronise with the legacy default stream.
-class Stream {
- public:
-  Stream() {
-    cudaStream_t stream = nullptr;
-    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    stream_.reset(stream);
+  void synchronize() const {
+    const DeviceGuard guard(device_);
+    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
-  operator StreamView() const noexcept { return {stream_.get()}; }  // NOLINT(google-explicit-constructor)
-  [[nodiscard]] cudaStream_t get() const noexcept { return stream_.get(); }
-  void synchronize() const { StreamView(*this).synchronize(); }
+  /// Whether work is recorded for a graph now, and not done.
+  [[nodiscard]] bool recording() const {
+    const DeviceGuard guard(device_);
+    cudaStreamCaptureStatus status{};
+    check(cudaStreamIsCapturing(stream_, &status), "cudaStreamIsCapturing");
+    return status != cudaStreamCaptureStatusNone;
+  }
 
  private:
+  static int device_of([[maybe_unused]] cudaStream_t stream) {
+    int device = 0;
+#if CUDART_VERSION >= 12080
+    const cudaError_t code = cudaStreamGetDevice(stream, &device);
+    if (code != cudaErrorCallRequiresNewerDriver) {
+      check(code, "cudaStreamGetDevice");
+      return device;
+    }
+    cudaGetLastError();
+#endif
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
+  }
+
+  cudaStream_t stream_;
+  int device_;
+};
+
+/// Owns a stream of the device that is current when it is made. It does not synchronise with the legacy default stream.
+class Stream {
+ public:
+  Stream() : stream_(create()), view_(stream_.get()) {}
+
+  operator StreamView() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
+  [[nodiscard]] cudaStream_t get() const noexcept { return stream_.get(); }
+  void synchronize() const { view_.synchronize(); }
+
+ private:
+  static cudaStream_t create() {
+    cudaStream_t stream = nullptr;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    return stream;
+  }
   struct Destroy {
     void operator()(cudaStream_t stream) const noexcept { cudaStreamDestroy(stream); }
   };
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, Destroy> stream_;
+  StreamView view_;
 };
 
 /// Owns an event. Events time work and order streams.
 class Event {
  public:
-  Event() {
+  /// For streams of the device of `stream`.
+  explicit Event(StreamView stream) {
+    const DeviceGuard guard(stream.device());
     cudaEvent_t event = nullptr;
     check(cudaEventCreate(&event), "cudaEventCreate");
     event_.reset(event);
   }
 
   [[nodiscard]] cudaEvent_t get() const noexcept { return event_.get(); }
-  void record(StreamView stream) { check(cudaEventRecord(event_.get(), stream.get()), "cudaEventRecord"); }
+  void record(StreamView stream) {
+    const DeviceGuard guard(stream.device());
+    check(cudaEventRecord(event_.get(), stream.get()), "cudaEventRecord");
+  }
   void synchronize() const { check(cudaEventSynchronize(event_.get()), "cudaEventSynchronize"); }
 
   /// Milliseconds from `start` to this event, both recorded and reached.

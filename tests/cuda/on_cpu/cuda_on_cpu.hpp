@@ -3,8 +3,8 @@
 #pragma once
 
 // The device kernels on a machine without a GPU: what they use of CUDA's language, for an ordinary C++ compiler.
-// Included before everything else of a program (-include), with this folder before include/, so that the three headers
-// that hold what a CPU cannot do (ptx.cuh, launch.cuh, graph.cuh), and the sm_90a kernel, are taken from here.
+// Included before everything else of a program (-include), with this folder before include/, so that the header that
+// holds what a CPU cannot do (ptx.cuh), and the sm_90a kernel, are taken from here. CUDA's runtime is in runtime.hpp.
 //
 // Blocks run one after the other, the threads of a block as fibers: a warp goes on until all of it waits for the block,
 // then another. This finds wrong arithmetic, wrong indices, divergent barriers and most missing ones; it does not find
@@ -25,9 +25,12 @@
 #include <functional>
 #include <memory>
 #include <stdexcept>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "runtime.hpp"
 
 #undef __global__
 #undef __device__
@@ -58,8 +61,12 @@ class Block {
     return block;
   }
 
-  /// Runs `body` once per thread of every block.
-  void run_grid(const dim3& blocks, int threads, int shared_bytes, const std::function<void()>& body) {
+  /// Runs `body` once per thread of every block. A `dependent` grid is one that may begin before the work ahead of it
+  /// is done: every thread must wait for that (wait_for_previous), which only `can_wait` code can.
+  void run_grid(const dim3& blocks, int threads, int shared_bytes, bool dependent, bool can_wait,
+                const std::function<void()>& body) {
+    dependent_ = dependent;
+    can_wait_ = can_wait;
     shared_.assign(static_cast<std::size_t>(shared_bytes), std::byte{0xff});
     gridDim = blocks;
     blockDim = dim3(static_cast<unsigned>(threads));
@@ -73,6 +80,8 @@ class Block {
 
   /// Until every thread of the block that has not returned is here.
   void wait_for_block() { wait(Waiting::block); }
+
+  void wait_for_previous() { threads_[running_].waited = can_wait_; }
 
   /// What each lane of this warp gave: 32 values, valid until the next exchange but one.
   template <class T>
@@ -99,6 +108,7 @@ class Block {
     std::jmp_buf jump;
     Waiting waiting = Waiting::not_at_all;
     bool done = false;
+    bool waited = false;
     std::size_t exchanges = 0;
   };
 
@@ -137,6 +147,7 @@ class Block {
     for (std::size_t i = 0; i < count_; ++i) {
       threads_[i].waiting = Waiting::not_at_all;
       threads_[i].done = false;
+      threads_[i].waited = false;
       threads_[i].exchanges = 0;
     }
     // Warp by warp as far as each can go, in an order that changes: what one writes before another has read it shows.
@@ -145,8 +156,11 @@ class Block {
       order_ = order_ * 1664525u + 1013904223u;
       for (std::size_t i = 0; i < warps; ++i) run_warp((i + (order_ >> 16)) % warps);
     } while (release(0, count_, Waiting::block));
-    for (std::size_t i = 0; i < count_; ++i)
+    for (std::size_t i = 0; i < count_; ++i) {
       if (!threads_[i].done) throw std::logic_error("a barrier that not every thread reaches");
+      if (dependent_ && !threads_[i].waited)
+        throw std::logic_error("a dependent launch of code that does not wait for the work ahead of it");
+    }
   }
 
   /// Until all threads of the warp are done or wait for the block.
@@ -185,6 +199,8 @@ class Block {
   }
 
   const std::function<void()>* body_ = nullptr;
+  bool dependent_ = false;
+  bool can_wait_ = false;
   std::size_t count_ = 0;
   std::size_t running_ = 0;
   unsigned order_ = 1;
@@ -195,6 +211,22 @@ class Block {
 };
 
 }  // namespace cuda_on_cpu
+
+// What nvcc's own header has as templates.
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               const Arguments&... arguments) {
+  const std::tuple<std::remove_cv_t<Parameters>...> copies(arguments...);  // as a launch does
+  return cuda_on_cpu::start(*config, [kernel, copies] { std::apply(kernel, copies); });
+}
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+  return cuda_on_cpu::describe(*attributes);
+}
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
 
 inline void __syncthreads() { cuda_on_cpu::Block::current().wait_for_block(); }
 inline void __syncwarp() { cuda_on_cpu::Block::current().exchange(0); }

@@ -1,55 +1,351 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
+#include "runtime.hpp"
 
-// The part of CUDA's runtime that the library calls, for a CPU: device memory is memory, and everything is done at
-// once.
-#include <cuda_runtime_api.h>
+#include "cuda_on_cpu.hpp"
 
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+// The part of CUDA's runtime that the library calls. Device memory is memory.
+
+using Work = std::function<void()>;
+
+struct CUgraph_st {
+  int device;
+  std::vector<Work> work = {};
+  bool valid = true;
+};
+struct CUgraphExec_st {
+  int device;
+  std::vector<Work> work;
+};
+struct CUstream_st {
+  int device;
+  std::deque<Work> queue = {};
+  std::unique_ptr<CUgraph_st> recording = {};
+};
+struct CUevent_st {
+  int device;
+  CUstream_st* stream = nullptr;
+};
+
+namespace {
+
+struct Memory {
+  std::size_t bytes;
+  int device;
+};
+
+int current_device = 0;
+std::array<CUstream_st, cuda_on_cpu::devices.size()> default_streams{{{.device = 0}, {.device = 1}}};
+std::set<CUstream_st*> made_streams;
+std::map<std::byte*, Memory> memory_of_devices;
+
+bool is_device(int device) { return device >= 0 && device < static_cast<int>(cuda_on_cpu::devices.size()); }
+
+cuda_on_cpu::Device& properties(int device) { return cuda_on_cpu::devices[static_cast<std::size_t>(device)]; }
+
+CUstream_st* find(cudaStream_t stream) {
+  if (stream == nullptr) return &default_streams[static_cast<std::size_t>(current_device)];
+  return made_streams.contains(stream) ? stream : nullptr;
+}
+
+/// The stream for what must be on the current device; null if it is another's, or none.
+CUstream_st* find_here(cudaStream_t stream) {
+  CUstream_st* const found = find(stream);
+  return found != nullptr && found->device == current_device ? found : nullptr;
+}
+
+void add(CUstream_st& stream, Work work) {
+  if (stream.recording)
+    stream.recording->work.push_back(std::move(work));
+  else
+    stream.queue.push_back(std::move(work));
+}
+
+void finish(CUstream_st& stream) {
+  while (!stream.queue.empty()) {
+    const Work work = std::move(stream.queue.front());
+    stream.queue.pop_front();
+    work();
+  }
+}
+
+void finish_device(int device) {
+  finish(default_streams[static_cast<std::size_t>(device)]);
+  for (CUstream_st* const stream : made_streams)
+    if (stream->device == device) finish(*stream);
+}
+
+/// What may wait for the device spoils all that is being recorded.
+bool spoils_recording() {
+  bool any = false;
+  for (CUstream_st* const stream : made_streams)
+    if (stream->recording) {
+      stream->recording->valid = false;
+      any = true;
+    }
+  return any;
+}
+
+enum class Place { host, device, outside };
+
+/// Where `rows` of `bytes` lie. `outside`: they begin in device memory, and do not end in it.
+Place place_of(const void* pointer, std::size_t pitch, std::size_t bytes, std::size_t rows) {
+  auto* const first = const_cast<std::byte*>(static_cast<const std::byte*>(pointer));
+  auto found = memory_of_devices.upper_bound(first);
+  if (found == memory_of_devices.begin()) return Place::host;
+  --found;
+  const std::byte* const end = found->first + found->second.bytes;
+  if (first >= end) return Place::host;
+  return first + (rows - 1) * pitch + bytes <= end ? Place::device : Place::outside;
+}
+
+struct Rows {
+  std::byte* data;
+  std::size_t pitch;
+};
+void copy_rows(const Rows& to, const Rows& from, std::size_t bytes, std::size_t rows) {
+  for (std::size_t i = 0; i < rows; ++i) std::memmove(to.data + i * to.pitch, from.data + i * from.pitch, bytes);
+}
+
+}  // namespace
+
+namespace cuda_on_cpu {
+
+cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  const dim3 blocks = config.gridDim;
+  const auto threads = static_cast<int>(config.blockDim.x);
+  if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0 || blocks.x > 0x7fffffffu || blocks.y > 0xffffu ||
+      blocks.z > 0xffffu || threads <= 0 || threads > 1024)
+    return cudaErrorInvalidConfiguration;
+  CUstream_st* const found = find_here(config.stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  Device& device = properties(found->device);
+  bool dependent = false;
+  for (unsigned i = 0; i < config.numAttrs; ++i)
+    if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      dependent = config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+  if (dependent) ++device.dependent_launches;
+  const bool can_wait = device.ptx_version >= 90;
+  add(*found, [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes), body = std::move(thread)] {
+    Block::current().run_grid(blocks, threads, shared_bytes, dependent, can_wait, body);
+  });
+  return cudaSuccess;
+}
+
+cudaError_t describe(cudaFuncAttributes& attributes) {
+  attributes = {};
+  attributes.sharedSizeBytes = 1;
+  attributes.ptxVersion = properties(current_device).ptx_version;
+  attributes.binaryVersion = 10 * properties(current_device).major;
+  return cudaSuccess;
+}
+
+}  // namespace cuda_on_cpu
 
 extern "C" {
 
+cudaError_t CUDARTAPI cudaGetDeviceCount(int* count) {
+  *count = static_cast<int>(cuda_on_cpu::devices.size());
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGetDevice(int* device) {
+  *device = current_device;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaSetDevice(int device) {
+  if (!is_device(device)) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (!is_device(device)) return cudaErrorInvalidDevice;
+  if (attribute == cudaDevAttrComputeCapabilityMajor)
+    *value = properties(device).major;
+  else if (attribute == cudaDevAttrMultiProcessorCount)
+    *value = 4;
+  else
+    return cudaErrorInvalidValue;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaDeviceSynchronize() {
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  finish_device(current_device);
+  return cudaSuccess;
+}
+
 cudaError_t CUDARTAPI cudaMalloc(void** memory, std::size_t bytes) {
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
   *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);  // NaN, and indices of -1: uninitialised memory that is used shows
+  memory_of_devices[static_cast<std::byte*>(*memory)] = {bytes, current_device};
+  properties(current_device).bytes += bytes;
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaFree(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  const auto found = memory_of_devices.find(static_cast<std::byte*>(memory));
+  if (found == memory_of_devices.end()) return cudaErrorInvalidValue;
+  const Memory freed = found->second;
+  finish_device(freed.device);
+  memory_of_devices.erase(found);
+  properties(freed.device).bytes -= freed.bytes;
   std::free(memory);
   return cudaSuccess;
 }
-cudaError_t CUDARTAPI cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  std::memmove(to, from, bytes);
+
+cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                                        std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  CUstream_st* const found = find(stream);  // copies may be on a stream of another device
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  if (width == 0 || height == 0) return cudaSuccess;
+  const Place source = place_of(from, from_pitch, width, height);
+  const Place target = place_of(to, to_pitch, width, height);
+  if (source == Place::outside || target == Place::outside) return cudaErrorInvalidValue;
+  const Rows rows{const_cast<std::byte*>(static_cast<const std::byte*>(from)), from_pitch};
+  const Rows place{static_cast<std::byte*>(to), to_pitch};
+  if (source == Place::device && target == Place::device) {
+    add(*found, [=] { copy_rows(place, rows, width, height); });
+    return cudaSuccess;
+  }
+  // A device takes these while it records, and finds at launch what lies in the host's memory then, or does not.
+  if (found->recording) {
+    found->recording->valid = false;
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  if (source == Place::host) {  // out of it before the call returns, in its place when the stream comes to that
+    ++properties(found->device).pageable_copies;
+    const auto staged = std::make_shared<std::vector<std::byte>>(width * height);
+    copy_rows({staged->data(), width}, rows, width, height);
+    add(*found, [=] { copy_rows(place, {staged->data(), width}, width, height); });
+  } else {
+    add(*found, [=] { copy_rows(place, rows, width, height); });
+    finish(*found);
+  }
   return cudaSuccess;
 }
-cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                                        std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t) {
-  for (std::size_t i = 0; i < height; ++i)
-    std::memmove(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
+cudaError_t CUDARTAPI cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                                      cudaStream_t stream) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+}
+cudaError_t CUDARTAPI cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
+  CUstream_st* const found = find_here(stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  if (bytes == 0) return cudaSuccess;
+  if (place_of(memory, bytes, bytes, 1) != Place::device) return cudaErrorInvalidValue;
+  add(*found, [=] { std::memset(memory, value, bytes); });
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaMemset(void* memory, int value, std::size_t bytes) {
-  std::memset(memory, value, bytes);
+  return cudaMemsetAsync(memory, value, bytes, nullptr);
+}
+
+cudaError_t CUDARTAPI cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  if (flags != cudaStreamNonBlocking) return cudaErrorNotSupported;
+  *stream = new CUstream_st{.device = current_device};
+  made_streams.insert(*stream);
   return cudaSuccess;
 }
-cudaError_t CUDARTAPI cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
-  return cudaMemset(memory, value, bytes);
-}
-cudaError_t CUDARTAPI cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
+cudaError_t CUDARTAPI cudaStreamDestroy(cudaStream_t stream) {
+  if (made_streams.erase(stream) == 0) return cudaErrorInvalidResourceHandle;
+  // Its work is done all the same, but not now.
+  std::deque<Work>& later = default_streams[static_cast<std::size_t>(stream->device)].queue;
+  for (Work& work : stream->queue) later.push_back(std::move(work));
+  delete stream;
   return cudaSuccess;
 }
-cudaError_t CUDARTAPI cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t stream) {
+  CUstream_st* const found = find(stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  finish(*found);
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaStreamGetDevice(cudaStream_t stream, int* device) {
+  CUstream_st* const found = find(stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  *device = found->device;
+  return cudaSuccess;
+}
+
+cudaError_t CUDARTAPI cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  CUstream_st* const found = find(stream);
+  if (stream == nullptr || found == nullptr) return cudaErrorStreamCaptureUnsupported;
+  if (found->recording) return cudaErrorIllegalState;
+  found->recording = std::make_unique<CUgraph_st>(CUgraph_st{.device = found->device});
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  CUstream_st* const found = find(stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  *status = !found->recording         ? cudaStreamCaptureStatusNone
+            : found->recording->valid ? cudaStreamCaptureStatusActive
+                                      : cudaStreamCaptureStatusInvalidated;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  CUstream_st* const found = find(stream);
+  if (found == nullptr || !found->recording) return cudaErrorIllegalState;
+  const std::unique_ptr<CUgraph_st> recorded = std::exchange(found->recording, nullptr);
+  if (!recorded->valid) return cudaErrorStreamCaptureInvalidated;
+  *graph = new CUgraph_st(std::move(*recorded));
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = new CUgraphExec_st{graph->device, graph->work};
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  CUstream_st* const found = find_here(stream);
+  if (found == nullptr || found->device != executable->device) return cudaErrorInvalidResourceHandle;
+  for (const Work& work : executable->work) add(*found, work);
+  return cudaSuccess;
+}
+
+cudaError_t CUDARTAPI cudaEventCreate(cudaEvent_t* event) {
+  *event = new CUevent_st{.device = current_device};
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  CUstream_st* const found = find_here(stream);
+  if (found == nullptr || found->device != event->device) return cudaErrorInvalidResourceHandle;
+  event->stream = found;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) {
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  if (event->stream != nullptr) finish(*event->stream);
+  return cudaSuccess;
+}
+
 cudaError_t CUDARTAPI cudaGetLastError() { return cudaSuccess; }
-cudaError_t CUDARTAPI cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
-}
 const char* CUDARTAPI cudaGetErrorName(cudaError_t code) {
-  return code == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "some CUDA error";
+  return code == cudaErrorInvalidValue            ? "cudaErrorInvalidValue"
+         : code == cudaErrorInvalidResourceHandle ? "cudaErrorInvalidResourceHandle"
+                                                  : "some CUDA error";
 }
 const char* CUDARTAPI cudaGetErrorString(cudaError_t) { return "on the CPU"; }
 

@@ -77,8 +77,9 @@ inline void copy_async(std::uint32_t target, const void* source, int bytes) {
 inline void commit_copies() {}
 template <int pending>
 void wait_copies() {}
+constexpr int first_that_waits = 90;
 inline void launch_dependents() {}
-inline void wait_for_previous() {}
+inline void wait_for_previous() { cuda_on_cpu::Block::current().wait_for_previous(); }
 
 }  // namespace cuda::ptx
 }  // namespace v0

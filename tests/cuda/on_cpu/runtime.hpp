@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstddef>
+#include <functional>
+
+// CUDA's runtime for a CPU, as late and as strict as its documentation allows (CUDA C++ Programming Guide,
+// "Asynchronous Concurrent Execution" and "Multi-Device System"). What a program may not rely on does not happen:
+//  - the work of a stream is done when somebody waits for that stream, and not before: a synchronisation, a copy to
+//    pageable memory, cudaFree. Streams have no order among each other: all but the default stream do not block.
+//  - recorded work is done when its graph is launched and that stream is waited for. What may wait cannot be recorded.
+//  - a kernel, an event, a graph or a memset on a stream whose device is not the current one is an error.
+namespace cuda_on_cpu {
+
+/// What a device is, and what has been done on it since the program began.
+struct Device {
+  int major;                   ///< compute capability
+  int ptx_version;             ///< of what the kernels' code for it was made of
+  std::size_t bytes = 0;       ///< of memory in use
+  int pageable_copies = 0;     ///< from the host's pageable memory: they may wait for the device
+  int dependent_launches = 0;  ///< programmatic ones
+};
+
+/// A device like an H100, and one that runs what was compiled for sm_80.
+inline std::array<Device, 2> devices{{{.major = 9, .ptx_version = 90}, {.major = 12, .ptx_version = 80}}};
+
+cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread);
+cudaError_t describe(cudaFuncAttributes& attributes);
+
+}  // namespace cuda_on_cpu

@@ -1,0 +1,172 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "activation_trace/cuda/contrastive.cuh"
+#include "activation_trace/cuda/dola.cuh"
+#include "activation_trace/cuda/entropy_sharpness.cuh"
+#include "activation_trace/cuda/graph.cuh"
+#include "activation_trace/cuda/lm_head_logits.cuh"
+#include "activation_trace/processors/entropy_sharpness.hpp"
+#include "on_cpu/runtime.hpp"
+#include "support.cuh"
+
+// What shows only on a machine that is as late and as strict as CUDA allows, and has two devices: see
+// on_cpu/runtime.hpp.
+using namespace activation_trace;
+using namespace activation_trace::test;
+using cuda_on_cpu::devices;
+
+namespace {
+
+void forgets_to_wait() {}
+void waits() { cuda::ptx::wait_for_previous(); }
+
+struct CurrentDevice {
+  explicit CurrentDevice(int device) { cudaSetDevice(device); }
+  ~CurrentDevice() { cudaSetDevice(0); }
+};
+
+[[nodiscard]] int current_device() {
+  int device = -1;
+  cudaGetDevice(&device);
+  return device;
+}
+
+}  // namespace
+
+TEST_CASE("the work of a stream is done when somebody waits for that stream, and not before") {
+  const cuda::Stream stream, other;
+  Buffer<int, Cuda> a = to_device(std::vector<int>{1});
+  const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
+  cuda::copy(stream, b.view(), a.view());
+  CHECK(*a.data() == 1);
+  other.synchronize();
+  cuda::StreamView{}.synchronize();
+  CHECK(*a.data() == 1);
+  // What the tests' helper did: a copy on the default stream does not wait for another.
+  int seen = 0;
+  cuda::copy(cuda::StreamView{}, std::as_const(a).view(), VectorView<int>(&seen, {1}));
+  CHECK(seen == 1);
+  stream.synchronize();
+  CHECK(*a.data() == 2);
+
+  const std::vector<int> three{3};
+  cuda::copy(stream, VectorView<const int>(three), a.view());  // out of pageable memory, and on its way
+  CHECK(*a.data() == 2);
+  CHECK(to_host(a)[0] == 3);
+}
+
+TEST_CASE("recorded work is done when its graph was launched, and what waits cannot be recorded") {
+  const cuda::Stream stream;
+  Buffer<int, Cuda> a = to_device(std::vector<int>{1});
+  const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
+  const cuda::Graph graph(stream, [&](cuda::StreamView queue) { cuda::copy(queue, b.view(), a.view()); });
+  stream.synchronize();
+  CHECK(to_host(a)[0] == 1);
+  graph.launch(stream);
+  CHECK(*a.data() == 1);
+  stream.synchronize();
+  CHECK(*a.data() == 2);
+  CHECK_THROWS_AS(cuda::Graph(stream, [](cuda::StreamView queue) { queue.synchronize(); }), CudaError);
+  CHECK_THROWS_AS(cuda::Graph(stream, [](cuda::StreamView) { const Buffer<int, Cuda> memory(3); }), CudaError);
+}
+
+TEST_CASE("a kernel is launched as a dependent one where its code waits, whatever the device could do") {
+  using cuda::detail::blocks;
+  using cuda::detail::launch_dependent;
+  for (const int device : {0, 1}) {
+    CAPTURE(device);
+    const CurrentDevice current(device);
+    const cuda::Stream stream;
+    const int before = devices[static_cast<std::size_t>(device)].dependent_launches;
+    launch_dependent(stream, "waits", {blocks(1), 1}, &waits);
+    CHECK_NOTHROW(stream.synchronize());
+    CHECK(devices[static_cast<std::size_t>(device)].dependent_launches - before == (device == 0 ? 1 : 0));
+  }
+  // And the machine notices: this one would read what the kernel ahead of it has not written yet.
+  const cuda::Stream stream;
+  launch_dependent(stream, "forgets_to_wait", {blocks(1), 1}, &forgets_to_wait);
+  CHECK_THROWS_AS(stream.synchronize(), std::logic_error);
+}
+
+TEST_CASE("what is on a stream is on its device, whichever device is current") {
+  const Index vocab = 90, d = 16, positions = 20;
+  const std::vector<float> host_hidden = normal_vector<float>(positions * d, 1, 1);
+  const std::vector<float> host_head = normal_vector<float>(vocab * d, 1, 2);
+  const std::vector<float> host_logits = normal_vector<float>(3 * vocab, 2, 3);
+  for (const int device : {0, 1})
+    for (const bool default_stream : {false, true}) {
+      CAPTURE(device);
+      CAPTURE(default_stream);
+      const CurrentDevice restored(device);
+      const cuda::Stream own;
+      const cuda::StreamView stream = default_stream ? cuda::StreamView{} : cuda::StreamView(own);
+      const Buffer<float, Cuda> hidden = to_device(host_hidden);
+      const Buffer<float, Cuda> head = to_device(host_head);
+      Buffer<float, Cuda> rows = to_device(host_logits);
+      Buffer<float, Cuda> entropies(vocab), layers(2 * vocab);
+      Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(positions, vocab));
+      Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(2));
+      Buffer<SoftmaxState, Cuda> candidate_workspace(cuda::candidate_workspace_size(positions, 2));
+      const Buffer<TokenId, Cuda> ids = to_device(std::vector<TokenId>{5, 7});
+      std::vector<float> row = {host_logits.begin(), host_logits.begin() + vocab};
+      EntropySharpnessProcessor<> host;
+      host.observe_context(as_matrix(std::span<const float>(host_hidden), positions, d),
+                           as_matrix(std::span<const float>(host_head), vocab, d));
+      host.process(row);
+
+      const int other = 1 - device;
+      cudaSetDevice(other);
+      const std::size_t memory_of_other = devices[static_cast<std::size_t>(other)].bytes;
+      EntropySharpnessProcessor<Cuda> processor(
+          stream, {.vocab = vocab, .hidden = d, .positions = 40, .dtype = DType::f32, .candidates = 20});
+      processor.observe_context(hidden.matrix(positions, d), head.matrix(vocab, d));
+      processor.process(rows.view().slice(0, 0, vocab));
+      CHECK(processor.record().best == host.record().best);
+      std::vector<float> scores(static_cast<std::size_t>(vocab));
+      cuda::copy(stream, rows.view().slice(0, 0, vocab), VectorView<float>(scores));
+      stream.synchronize();
+      for (std::size_t v = 0; v < row.size(); ++v)
+        CHECK((scores[v] == row[v] || std::abs(scores[v] - row[v]) <= 2e-5f * (1 + std::abs(row[v]))));
+      CHECK(std::abs(processor.state(3).entropy() - host.state(3).entropy()) <= 2e-5f);
+      (void)processor.entropy();
+      if (!default_stream) {
+        const cuda::Graph graph(stream, [&](cuda::StreamView) {
+          CHECK(current_device() == device);
+          processor.process(rows.view().slice(0, 0, vocab));
+        });
+        graph.launch(stream);
+      }
+      processor.reset();
+
+      cuda::softmax_entropy(stream, hidden.matrix(positions, d), head.matrix(vocab, d), entropies.view(),
+                            workspace.view());
+      cuda::softmax_states(stream, hidden.matrix(positions, d), head.matrix(vocab, d),
+                           cuda::Candidates{ids.view(), nullptr}, states.view(), candidate_workspace.view());
+      cuda::lm_head_logits(stream, hidden.matrix(2, d), head.matrix(vocab, d), layers.matrix(2, vocab));
+      cuda::DolaProcessor dola(stream, vocab, {1, 2}, {.output = DolaOutput::log_probs});
+      dola.observe_layers(std::as_const(layers).matrix(2, vocab));
+      dola.process(rows.view().slice(0, vocab, 2 * vocab));
+      CHECK(dola.layer() >= 1);
+      dola.reset();
+      cuda::ContrastiveProcessor contrastive(stream, vocab);
+      contrastive.observe_amateur(std::as_const(layers).view().slice(0, 0, vocab));
+      contrastive.process(rows.view().slice(0, 2 * vocab, 3 * vocab));
+      CHECK_NOTHROW(contrastive.check_step());
+      cuda::Event event(stream);
+      event.record(stream);
+      event.synchronize();
+      SoftmaxState state;
+      cuda::copy(stream, std::as_const(states).view().slice(0, 1, 2), VectorView<SoftmaxState>(&state, {1}));
+      stream.synchronize();
+      CHECK(std::abs(state.entropy() - host.state(7).entropy()) <= 5e-5f);
+
+      CHECK(devices[static_cast<std::size_t>(other)].bytes == memory_of_other);
+      CHECK(current_device() == other);
+    }
+}
