@@ -204,6 +204,64 @@ TEST_CASE("a recorded step gives what the step gives, again and again") {
   }
 }
 
+TEST_CASE("a list that names a token more than once gives what it gives on the host") {
+  for (const Index candidates : {2, 1024}) {  // more new tokens than there is room for, and fewer
+    Both<float> both(2, 600, 8, {.alpha = 0.7f, .relative_top = 0.001f}, 1, candidates);
+    both.observe(0, 6);
+    both.observe(1, 11);
+    // Within a warp, and in different blocks.
+    std::vector<TokenId> ids{7, 9, 7, 11, 7};
+    for (TokenId id = 20; id < 550; ++id) ids.push_back(id % 3 == 0 ? 9 : id);
+    const auto n = static_cast<Index>(ids.size());
+    const Buffer<TokenId, Cuda> device_ids = test::to_device(ids);
+    for (int round = 0; round < 3; ++round) {
+      const Matrix rows = random_matrix(both.random, 2, n, 1);
+      Buffer<float, Cuda> logits = Both<float>::upload(rows);
+      both.batch.process(device_ids.view(), logits.matrix(2, n));
+      const std::vector<float> got = test::to_host(logits);
+      for (Index b = 0; b < 2; ++b) {
+        const auto first = rows.data.begin() + b * n;
+        std::vector<float> row(first, first + n);
+        both.hosts[static_cast<std::size_t>(b)].process(ids, row);
+        for (Index i = 0; i < n; ++i) {
+          const float expected = row[static_cast<std::size_t>(i)];
+          const float x = got[static_cast<std::size_t>(b * n + i)];
+          CHECK((x == expected || std::abs(x - expected) <= 2e-5f * (1 + std::abs(expected))));
+        }
+        const SharpnessRecord record = both.batch[b].record();
+        CHECK(record.best == both.hosts[static_cast<std::size_t>(b)].record().best);
+        CHECK(record.kept.size() == both.hosts[static_cast<std::size_t>(b)].record().kept.size());
+        CHECK(std::abs(both.batch[b].state(7).entropy() - both.hosts[static_cast<std::size_t>(b)].state(7).entropy()) <=
+              2e-5f);
+      }
+      both.observe(0, 2);  // and what is added later is added once
+      both.observe(1, 1);
+    }
+  }
+}
+
+TEST_CASE("a token named twice whose products are all -inf is looked at again when the context grows") {
+  Both<float> both(1, 3, 1, {.relative_top = 0.1f});
+  both.device_lm_head = test::to_device(std::vector<float>{-0x1p127f, 0.25f, 0.5f});
+  const auto observe = [&](const std::vector<float>& hidden) {
+    const Buffer<float, Cuda> rows = test::to_device(hidden);
+    both.batch[0].observe_context(rows.matrix(2, 1), std::as_const(both.device_lm_head).matrix(3, 1));
+    both.stream.synchronize();
+  };
+  const Buffer<TokenId, Cuda> ids = test::to_device(std::vector<TokenId>{0, 1, 0});
+  const auto step = [&] {
+    Buffer<float, Cuda> logits = test::to_device(std::vector<float>{1, 1, 1});
+    both.batch.process(ids.view(), logits.matrix(1, 3));
+    return both.batch[0].record();
+  };
+  observe({0x1p127f, 0x1p126f});
+  CHECK_THROWS_AS((void)step(), ArgumentError);
+  observe({0x1p-126f, 0x1p-125f});
+  const SharpnessRecord record = step();
+  REQUIRE(record.kept.size() == 3);
+  CHECK(std::abs(record.kept[0].entropy - test::entropy_oracle({-2, -4})) <= 1e-6);
+}
+
 TEST_CASE("the penalty is for observed tokens, and passes over what is none") {
   Both<float> both(2, 40, 8, {}, 1.5f);
   both.observe(0, 6);

@@ -482,8 +482,9 @@ inline SharpnessRecord EntropySharpnessBatch<Cuda>::record(Index b) const {
   cuda::copy(stream_, kept_.view().slice(0, first, first + static_cast<Index>(record.kept.size())),
              VectorView<SharpnessCandidate>(record.kept));
   stream_.synchronize();
-  std::sort(record.kept.begin(), record.kept.end(),
-            [](const SharpnessCandidate& x, const SharpnessCandidate& y) { return x.id < y.id; });
+  std::sort(record.kept.begin(), record.kept.end(), [](const SharpnessCandidate& x, const SharpnessCandidate& y) {
+    return x.id != y.id ? x.id < y.id : x.log_prob > y.log_prob;  // a list may name a token twice
+  });
   record.most_probable = choice.most_probable;
   record.best = choice.best;
   return record;

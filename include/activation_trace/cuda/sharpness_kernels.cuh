@@ -40,6 +40,11 @@ struct SharpnessRows {
     if (input == SharpnessInput::scores) return x > -INFINITY;
     return x >= row.lowest && row.log_prob(x) >= -1000.0f;
   }
+  /// Whether nobody in this launch has claimed the empty state of token `id` before: a list may name it twice, and its
+  /// state is to be made once. A claim is a weighted sum without a sum, and ends when the state is made.
+  __device__ bool claims(SoftmaxState& empty) const {
+    return ids == nullptr || atomicExch(&empty.weighted, 1.0f) == 0.0f;
+  }
   __device__ float log_prob(float x, const RowStatistics& row) const {
     return input == SharpnessInput::scores ? x : row.log_prob(x);
   }
@@ -127,7 +132,11 @@ __global__ void __launch_bounds__(threads) list_missing_kernel(SharpnessRows row
     TokenId id = 0;
     if (wanted) {
       id = rows.id(i);
-      wanted = id >= 0 && id < rows.vocab && memory.states[b * rows.vocab + id].empty();
+      wanted = id >= 0 && id < rows.vocab;
+      if (wanted) {
+        SoftmaxState& state = memory.states[b * rows.vocab + id];
+        wanted = state.empty() && rows.claims(state);
+      }
     }
     append(wanted, id, memory.missing + b * rows.vocab, &memory.counters[b].missing);
   }
