@@ -204,6 +204,41 @@ TEST_CASE("a recorded step gives what the step gives, again and again") {
   }
 }
 
+TEST_CASE("without a filter a step may be recorded before the first, and does not make the entropies again") {
+  Both<float> both(2, 70, 24, {.alpha = 0.1f, .relative_top = 0});
+  both.observe(0, 20);
+  both.observe(1, 5);
+  const cuda::Graph graph(both.stream, [&](cuda::StreamView) { both.batch.process(both.logits.matrix(2, 70)); });
+  both.step();  // before the graph's first launch
+  for (int i = 0; i < 2; ++i) {
+    both.upload_logits(2);
+    graph.launch(both.stream);
+    both.check();
+  }
+  both.observe(0, 3);
+  both.observe(1, 40);
+  both.step();
+}
+
+TEST_CASE("what concerns a context is refused while a graph is recorded, and works after that") {
+  Both<float> both(1, 70, 24);
+  both.observe(0, 20);
+  const Buffer<float, Cuda> hidden = Both<float>::upload(random_matrix(both.random, 3, 24, 1));
+  const auto recorded = [&](auto work) { const cuda::Graph graph(both.stream, [&](cuda::StreamView) { work(); }); };
+  CHECK_THROWS_WITH_AS(recorded([&] {
+                         both.batch[0].observe_context(hidden.matrix(3, 24),
+                                                       std::as_const(both.device_lm_head).matrix(70, 24));
+                       }),
+                       "observe_context: it cannot be recorded in a graph, call it before; process() can", StateError);
+  CHECK_THROWS_AS(recorded([&] { (void)both.batch[0].entropy(); }), StateError);
+  CHECK_THROWS_AS(recorded([&] { (void)both.batch[0].state(3); }), StateError);
+  CHECK_THROWS_AS(recorded([&] { (void)both.batch[0].record(); }), StateError);
+  CHECK_THROWS_AS(recorded([&] { both.batch[0].reset(); }), StateError);
+  CHECK(both.batch[0].context_size() == 20);
+  both.observe(0, 2);
+  both.step();
+}
+
 TEST_CASE("a list that names a token more than once gives what it gives on the host") {
   for (const Index candidates : {2, 1024}) {  // more new tokens than there is room for, and fewer
     Both<float> both(2, 600, 8, {.alpha = 0.7f, .relative_top = 0.001f}, 1, candidates);

@@ -94,6 +94,24 @@ TEST_CASE("a kernel is launched as a dependent one where its code waits, whateve
   CHECK_THROWS_AS(stream.synchronize(), std::logic_error);
 }
 
+TEST_CASE("a context that grows and its steps copy nothing from pageable memory") {
+  const Index vocab = 90, d = 16;
+  const cuda::Stream stream;
+  const Buffer<float, Cuda> lm_head = to_device(normal_vector<float>(vocab * d, 1, 1));
+  const Buffer<float, Cuda> hidden = to_device(normal_vector<float>(20 * d, 1, 2));
+  Buffer<float, Cuda> logits = to_device(normal_vector<float>(vocab, 1, 3));
+  EntropySharpnessProcessor<Cuda> processor(
+      stream, {.vocab = vocab, .hidden = d, .positions = 60, .dtype = DType::f32, .candidates = 20});
+  const int before = devices[0].pageable_copies;
+  for (int step = 0; step < 3; ++step) {
+    processor.observe_context(hidden.matrix(20, d), lm_head.matrix(vocab, d));
+    processor.process(logits.view());
+    processor.observe_choice();
+  }
+  CHECK(devices[0].pageable_copies == before);
+  CHECK(processor.context_size() == 60);
+}
+
 TEST_CASE("what is on a stream is on its device, whichever device is current") {
   const Index vocab = 90, d = 16, positions = 20;
   const std::vector<float> host_hidden = normal_vector<float>(positions * d, 1, 1);

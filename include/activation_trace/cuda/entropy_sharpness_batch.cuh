@@ -41,8 +41,9 @@ struct SharpnessShape {
 ///     batch.process(logits);                      // [B, V], in place, at every step
 ///     batch.choices();                            // [B]: the best token of each, on the device
 ///
-/// Lazy as on the host: only rows of the LM head whose tokens survive the filter and are new are read. process()
-/// allocates nothing and can be recorded in a cuda::Graph, which stays valid until a context grows or is reset.
+/// Lazy as on the host: only rows of the LM head whose tokens survive the filter and are new are read; without a
+/// filter, all when the context is observed. process() allocates nothing and can be recorded in a cuda::Graph, which
+/// stays valid until a context grows or is reset. What concerns a context cannot be recorded: StateError.
 ///
 /// All memory is made by the constructor: B T d elements for the hidden states, B V (12 states + 16 survivors + 5)
 /// bytes, and 12 bytes per gathered token and 8 positions. Entropies are those of hidden states and LM head as stored,
@@ -180,6 +181,9 @@ class EntropySharpnessBatch<Cuda> {
   template <class T>
   static void complete(EntropySharpnessBatch& batch, Index b);
   void complete(Index b);
+  /// Throws StateError while a graph is recorded: what the host knows of the device would be wrong.
+  void require_eager(const char* call) const;
+  void require_context(Index b, const char* call) const;
   void clear_states(Index b);
   void make_workspace();
   void step(const MatrixView<float, Cuda>& logits, const TokenId* ids);
@@ -285,7 +289,18 @@ inline void EntropySharpnessBatch<Cuda>::clear_states(Index b) {
          clear_states_kernel<row_threads>, states(b).data(), shape_.vocab);
 }
 
+inline void EntropySharpnessBatch<Cuda>::require_eager(const char* call) const {
+  if (stream_.recording())
+    throw StateError(std::string(call) + ": it cannot be recorded in a graph, call it before; process() can");
+}
+
+inline void EntropySharpnessBatch<Cuda>::require_context(Index b, const char* call) const {
+  require_eager(call);
+  if (context(b).positions == 0) throw StateError("no context: observe_context was not called for this sequence");
+}
+
 inline void EntropySharpnessBatch<Cuda>::reset(Index b) {
+  require_eager("reset");
   Context& c = context(b);
   c = {};
   clear_states(b);
@@ -301,6 +316,7 @@ void EntropySharpnessBatch<Cuda>::observe_context(
   using Value = std::remove_const_t<T>;
   using namespace cuda::detail;
   Context& c = context(b);
+  require_eager("observe_context");
   if (dtype_of<Value> != shape_.dtype)
     throw ArgumentError("hidden: its type is not the dtype that the processor was made for");
   if (w.extent(0) != shape_.vocab || w.extent(1) != shape_.hidden)
@@ -336,8 +352,11 @@ void EntropySharpnessBatch<Cuda>::observe_context(
   }
   c.observed += rows;
   c.positions = positions;
-  const int count = static_cast<int>(positions);
-  cuda::copy(stream_, VectorView<const int>(&count, {1}), positions_.view().slice(0, b, b + 1));
+  launch(stream_, "store_kernel", {blocks(1), 1}, store_kernel<int>, positions_.data() + b,
+         static_cast<int>(positions));
+  // Without a filter every step asks for all entropies. They are made here and not by the first step, which may be one
+  // that is recorded: its graph would make them again at every launch, and nobody before that.
+  if (positions > 0 && options_.relative_top == 0 && options_.input == SharpnessInput::logits) complete(b);
 }
 
 // Positions that come after a state was asked for are added to it, and to no other: each product is made once at most.
@@ -423,8 +442,6 @@ inline void EntropySharpnessBatch<Cuda>::step(const MatrixView<float, Cuda>& log
   for (Index b = 0; b < size(); ++b)
     if (context(b).positions == 0)
       throw StateError("no context: sequence " + std::to_string(b) + " has observed no position within the span");
-  if (options_.relative_top == 0 && options_.input == SharpnessInput::logits)
-    for (Index b = 0; b < size(); ++b) complete(b);
 
   const SharpnessRows rows{logits.data(), logits.extent(1), logits.stride(0),          ids,
                            shape_.vocab,  options_.alpha,   shape_.repetition_penalty, options_.input};
@@ -468,6 +485,7 @@ void EntropySharpnessBatch<Cuda>::find_missing(EntropySharpnessBatch& batch, con
 }
 
 inline SharpnessRecord EntropySharpnessBatch<Cuda>::record(Index b) const {
+  require_eager("record");
   cuda::SharpnessChoice choice{};
   cuda::copy(stream_, choices_.view().slice(0, b, b + 1), VectorView<cuda::SharpnessChoice>(&choice, {1}));
   stream_.synchronize();
@@ -491,7 +509,7 @@ inline SharpnessRecord EntropySharpnessBatch<Cuda>::record(Index b) const {
 }
 
 inline VectorView<const float, Cuda> EntropySharpnessBatch<Cuda>::entropy(Index b) {
-  if (context(b).positions == 0) throw StateError("no context: observe_context was not called for this sequence");
+  require_context(b, "entropy");
   complete(b);
   const cuda::DeviceGuard guard(stream_.device());
   if (entropy_.size() == 0) entropy_ = Buffer<float, Cuda>(shape_.vocab);
@@ -500,7 +518,7 @@ inline VectorView<const float, Cuda> EntropySharpnessBatch<Cuda>::entropy(Index 
 }
 
 inline SoftmaxState EntropySharpnessBatch<Cuda>::state(Index b, TokenId id) {
-  if (context(b).positions == 0) throw StateError("no context: observe_context was not called for this sequence");
+  require_context(b, "state");
   if (id < 0 || id >= shape_.vocab)
     throw ArgumentError("token id " + std::to_string(id) + " is not in the vocabulary of " +
                         std::to_string(shape_.vocab));

@@ -234,6 +234,12 @@ __global__ void __launch_bounds__(threads)
     if (const TokenId id = ids[b * stride + i]; id >= 0 && id < vocab) seen[b * vocab + id] = 1;
 }
 
+/// One number as an argument: a copy from the host's stack is one from pageable memory, for which CUDA may wait.
+template <class T>
+__global__ void __launch_bounds__(1) store_kernel(T* place, T value) {
+  *place = value;
+}
+
 template <int threads>
 __global__ void __launch_bounds__(threads) clear_states_kernel(SoftmaxState* states, Index count) {
   for (Index i = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; i < count;
