@@ -229,6 +229,20 @@ TEST_CASE("rows may be strided, and what cannot be used says so") {
                   ShapeError);
 }
 
+TEST_CASE("more blocks than a grid has are refused by name") {
+  float number = 0;  // nothing is read
+  SoftmaxState state;
+  const auto refused = [&](Index positions, Index vocabulary) {
+    const MatrixView<const float, Cuda> hidden(&number, {positions, 1}), w(&number, {vocabulary, 1});
+    CHECK_THROWS_WITH_AS(
+        cuda::softmax_entropy(cuda::StreamView{}, hidden, w, VectorView<float, Cuda>(&number, {vocabulary}),
+                              VectorView<SoftmaxState, Cuda>(&state, {Index{1} << 50})),
+        doctest::Contains("are more than a grid of blocks"), ShapeError);
+  };
+  refused(Index{1} << 26, 1);
+  refused(Index{1} << 25, Index{1} << 18);
+}
+
 TEST_CASE("no positions, no items") {
   Buffer<BFloat16, Cuda> w(3 * 8);
   Buffer<float, Cuda> result(3);

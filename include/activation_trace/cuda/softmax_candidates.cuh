@@ -180,7 +180,8 @@ __global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes
       for (int t = 0; t < tile_t && t0 + t < rows; ++t) state.push(sums[0][threadIdx.x][t]);
       partials[blockIdx.z * batch.partials + static_cast<Index>(blockIdx.x) * list.size + candidate] = state;
     }
-    // No barrier here: sums[0] is read by the first warp and next written by it, the others by theirs.
+    // No barrier of the block here: sums[0] is read by the first warp and next written by it, the others by theirs.
+    __syncwarp();
     static_assert(tile_v <= 32);
   }
 #endif

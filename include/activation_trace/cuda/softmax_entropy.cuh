@@ -123,6 +123,11 @@ void check_product(const MatrixView<T, Cuda>& hidden, const MatrixView<W, Cuda>&
                      std::to_string(w.extent(1)));
   if (hidden.extent(0) > limit || w.extent(0) > limit || hidden.extent(1) > limit)
     throw ShapeError("softmax: an extent is above 2^30");
+  // Blocks are counted in 32 bits, those of the plain kernel along the positions in 16; the smallest tiles are 64 x 64.
+  const Index t_tiles = (hidden.extent(0) + 63) / 64;
+  if (hidden.extent(0) > Index{65535} * simt_split || t_tiles * ((w.extent(0) + 63) / 64) >= Index{1} << 31)
+    throw ShapeError("softmax: " + std::to_string(hidden.extent(0)) + " positions of " + std::to_string(w.extent(0)) +
+                     " items are more than a grid of blocks: call softmax_states for fewer at a time");
 }
 
 template <class T>

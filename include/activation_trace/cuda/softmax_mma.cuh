@@ -18,7 +18,7 @@ namespace cuda {
 struct MmaTuning {
   static constexpr int tile_v = 128;
   static constexpr int tile_t = 128;
-  static constexpr int stages = 3;  ///< tiles of 128 bytes of d in flight; 96 KiB fit every sm_80 to sm_120
+  static constexpr int stages = 3;  ///< tiles of 128 bytes of d in flight
   static constexpr int stage_bytes = (tile_v + tile_t) * 128;
 };
 
@@ -89,6 +89,8 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
   static_assert(warp_v == 32 && warp_t % 16 == 0);
   // Static, so that the host can tell this body from the empty one of older architectures by its size.
   __shared__ SoftmaxState parts[warps_t][Tuning::tile_v];
+  static_assert(sizeof(parts) + Tuning::stages * Tuning::stage_bytes <= 99 << 10,
+                "what a block has on sm_86 to sm_120");
   const std::uint32_t base = ptx::shared_address(ptx::dynamic_shared());
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
