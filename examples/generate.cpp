@@ -83,13 +83,12 @@ class Session {
     bool newline = true;
     const GenerationResult result = run(settings_.generation, [&](const GeneratedToken& token) {
       const bool shade = color_ && token.record != nullptr && !token.text.empty();
-      const std::string text =
-          shade ? shaded(token.text, sharpness(token.record->chosen.entropy, positions())) : std::string(token.text);
-      print(text);
+      const std::string text = shown(token.text);
+      print(shade ? shaded(text, sharpness(token.record->chosen.entropy, positions())) : text);
       if (!token.text.empty()) newline = token.text.back() == '\n';
     });
     // What was held back when Ctrl-C came was not part of any token's text.
-    print(result.text.substr(std::min(shown_, result.text.size())));
+    print(shown(result.text.substr(std::min(shown_, result.text.size()))));
     if (!newline) print("\n");
     report(settings_.generation, result);
   }
@@ -109,7 +108,8 @@ class Session {
     table.finish();
     std::string label = mode + ": ";
     label.resize(std::max<std::size_t>(label.size(), 12), ' ');
-    print("\ngreedy:" + std::string(label.size() - 7, ' ') + greedy.text + "\n" + label + other.text + "\n");
+    print("\ngreedy:" + std::string(label.size() - 7, ' ') + shown(greedy.text) + "\n" + label + shown(other.text) +
+          "\n");
     report(baseline, greedy);
     report(settings_.generation, other);
   }

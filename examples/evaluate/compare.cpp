@@ -131,7 +131,7 @@ void add_compare_command(CLI::App& app, Command& command) {
     command = [settings] {
       const Json comparison = compare(read_run(settings->a), read_run(settings->b));
       if (settings->json)
-        std::printf("%s\n", activation_trace::detail::json_text(comparison, 2).c_str());
+        std::printf("%s\n", shown(activation_trace::detail::json_text(comparison, 2)).c_str());
       else
         print(comparison);
       flush_output();

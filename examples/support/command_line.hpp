@@ -25,6 +25,7 @@
 
 #include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/text/visible.hpp"
 #include "activation_trace/version.hpp"
 
 // What the command lines of the programs here have in common.
@@ -206,16 +207,21 @@ inline void add_version(CLI::App& app) {
   return std::nullopt;
 }
 
+/// What an error says, in one line: it may hold names of files, or texts from them.
+[[nodiscard]] inline std::string one_line(const std::exception& e) {
+  return activation_trace::detail::escaped(e.what(), 2000);
+}
+
 /// main() of the command `name`: what run() throws becomes a line on standard error and an exit code, 2 for a command
 /// line that makes no sense and 1 for anything else.
 [[nodiscard]] inline int guarded(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const UsageError& e) {
-    std::fprintf(stderr, "%s: %s (--help lists the options)\n", name, e.what());
+    std::fprintf(stderr, "%s: %s (--help lists the options)\n", name, one_line(e).c_str());
     return 2;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s: %s\n", name, e.what());
+    std::fprintf(stderr, "%s: %s\n", name, one_line(e).c_str());
     return 1;
   }
 }

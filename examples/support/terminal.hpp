@@ -20,6 +20,12 @@ namespace activation_trace::examples {
 
 [[nodiscard]] inline bool is_terminal(std::FILE* stream) { return isatty(fileno(stream)) == 1; }
 
+/// Text from a model or a file as it goes to standard output: what a terminal would obey or hide is made visible there;
+/// files and pipes get the bytes.
+[[nodiscard]] inline std::string shown(std::string_view text) {
+  return is_terminal(stdout) ? visible_lines(text) : std::string(text);
+}
+
 /// Terminals that the user wants plain say so by NO_COLOR (no-color.org) or are dumb.
 [[nodiscard]] inline bool wants_color(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
@@ -57,7 +63,7 @@ class Progress {
 
   void note(const std::string& what) {
     if (!shown_) return;
-    std::fprintf(stderr, "\r\x1b[K%s", what.c_str());
+    std::fprintf(stderr, "\r\x1b[K%s", visible(what).c_str());
     drawn_ = true;
   }
 

@@ -34,9 +34,11 @@ inline std::string read_text(const std::filesystem::path& path) {
 /// One run of a program, its output in files of `folder`.
 class Program {
  public:
+  /// Standard output goes to the file `output`, which may be a device, or to one of `folder`.
   Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments,
-          const std::vector<std::string>& environment = {}, const std::string& program = ACTIVATION_TRACE_GENERATE)
-      : out_(folder / "stdout"), err_(folder / "stderr") {
+          const std::vector<std::string>& environment = {}, const std::string& program = ACTIVATION_TRACE_GENERATE,
+          const std::string& output = {})
+      : out_(output.empty() ? folder / "stdout" : std::filesystem::path(output)), err_(folder / "stderr") {
     std::vector<std::string> words{program};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables = environment;
@@ -89,7 +91,7 @@ class Program {
     if (pid_ > 0 && waitpid(pid_, &status, options) == pid_) {
       pid_ = 0;
       code = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-      out = read_text(out_);
+      if (std::filesystem::is_regular_file(out_)) out = read_text(out_);
       err = read_text(err_);
     }
     return pid_ == 0;

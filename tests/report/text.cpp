@@ -13,18 +13,6 @@
 
 using namespace activation_trace;
 
-TEST_CASE("Nothing is hidden") {
-  CHECK(visible(" a\\n\n\t\r") == " a\\n\\n\\t\\r");
-  CHECK(visible(std::string("\0\x1b\x7f", 3)) == "\\x00\\x1b\\x7f");
-  CHECK(visible("\xe2\x82|\xff|\xc0\x80") == "\\xe2\\x82|\\xff|\\xc0\\x80");
-  CHECK(visible("\u202ex\u200d\ufeff\u2028\uffff") == "\\u{202e}x\\u{200d}\\u{feff}\\u{2028}\\u{ffff}");
-  CHECK(visible("\u6f22e\u0301 \U0001f600", Spaces::marked) == "\u6f22e\u0301\u2423\U0001f600");
-  CHECK(escape_markup("<a b=\"'&\">") == "&lt;a b=&quot;&#39;&amp;&quot;&gt;");
-  for (int lead = 0; lead < 256; ++lead)
-    for (const int next : {0x00, 0x41, 0x80, 0xa0, 0xbf, 0xff})
-      CHECK(is_valid_utf8(visible(std::string{static_cast<char>(lead), static_cast<char>(next)})));
-}
-
 TEST_CASE("Columns on a terminal are those of the C library") {
   CHECK(display_width("ab") == 2);
   CHECK(display_width("\u6f22\u5b57") == 4);
@@ -54,6 +42,8 @@ TEST_CASE("Columns on a terminal are those of the C library") {
   CHECK(compared > 60000);
   CHECK(different < compared / 200);
 }
+
+TEST_CASE("Markup is escaped") { CHECK(escape_markup("<a b=\"'&\">") == "&lt;a b=&quot;&#39;&amp;&quot;&gt;"); }
 
 TEST_CASE("Cells have exactly their width") {
   CHECK(printable_cell("ab", 4) == "ab  ");

@@ -18,9 +18,6 @@ inline namespace v0 {
 /// Ill-formed UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string lower_case(std::string_view text);
 
-/// Appends the character as UTF-8.
-void append_utf8(std::string& text, char32_t code_point);
-
 namespace detail {
 
 /// Every step-th code point of [first, last] has its lower case at this distance.
@@ -63,15 +60,6 @@ inline std::string lower_case(std::string_view text) {
     after_letter = character_class(c.code_point) == CharacterClass::letter;
   }
   return result;
-}
-
-inline void append_utf8(std::string& text, char32_t c) {
-  const auto byte = [&](char32_t bits) { text += static_cast<char>(static_cast<unsigned char>(bits)); };
-  const auto tail = [&](int shift) { byte(0x80 | (c >> shift & 0x3f)); };
-  if (c < 0x80) return byte(c);
-  if (c < 0x800) return byte(0xc0 | c >> 6), tail(0);
-  if (c < 0x10000) return byte(0xe0 | c >> 12), tail(6), tail(0);
-  return byte(0xf0 | c >> 18), tail(12), tail(6), tail(0);
 }
 
 }  // namespace v0

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "activation_trace/tensor/stored_matrix.hpp"
+#include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -20,26 +21,6 @@ inline namespace v0 {
 static_assert(std::endian::native == std::endian::little, "model files are little-endian and are read in place");
 
 namespace detail {
-
-/// Text fit for a one-line message: unprintable bytes escaped, cut behind `longest` bytes, which "..." then says.
-[[nodiscard]] inline std::string escaped(std::string_view text, std::size_t longest) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string result;
-  for (const char c : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7f)
-      result.append("\\x").append(1, digits[byte >> 4]).append(1, digits[byte & 15]);
-    else
-      result.push_back(c);
-  }
-  return result + (text.size() > longest ? "..." : "");
-}
-
-/// Text from a file in a message: as escaped(), in quotes, cut at 80.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 80;
-  return '\'' + escaped(text.substr(0, longest), longest) + (text.size() > longest ? "'..." : "'");
-}
 
 /// a * b, or nothing if it overflows.
 [[nodiscard]] constexpr std::optional<std::uint64_t> checked_multiply(std::uint64_t a, std::uint64_t b) noexcept {

@@ -8,17 +8,10 @@
 #include <string>
 #include <string_view>
 
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// How visible() shows spaces: as they are, or as U+2423, a low bracket.
-enum class Spaces { plain, marked };
-
-/// `bytes` as one line of well-formed UTF-8 in which nothing is hidden: \n, \t, \r, other control and format characters
-/// as \x1b or \u{202e}, bytes that are no UTF-8 as \xff. What is printable stays as it is, a backslash too.
-[[nodiscard]] std::string visible(std::string_view bytes, Spaces spaces = Spaces::plain);
 
 /// Columns that visible text takes on a terminal: two for ideographs, full-width forms and emoji, none for combining
 /// accents.
@@ -40,36 +33,7 @@ namespace detail {
 
 #include "activation_trace/report/display_width_table.inl"
 
-inline std::string format_code(const char* format, unsigned code) {
-  char text[16];
-  std::snprintf(text, sizeof text, format, code);
-  return text;
-}
-
 }  // namespace detail
-
-inline std::string visible(std::string_view bytes, Spaces spaces) {
-  std::string result;
-  for (std::size_t i = 0; i < bytes.size();) {
-    const DecodedCharacter c = decode_character(bytes, i);
-    if (c.status != DecodedCharacter::Status::valid) {
-      for (std::size_t k = 0; k < c.length; ++k)
-        result += detail::format_code("\\x%02x", static_cast<unsigned char>(bytes[i + k]));
-    } else if (c.code_point == '\n' || c.code_point == '\t' || c.code_point == '\r') {
-      result += c.code_point == '\n' ? "\\n" : c.code_point == '\t' ? "\\t" : "\\r";
-    } else if (c.code_point < 0x20 || c.code_point == 0x7f) {
-      result += detail::format_code("\\x%02x", c.code_point);
-    } else if (detail::contains(detail::invisible_ranges, c.code_point)) {
-      result += detail::format_code("\\u{%x}", c.code_point);
-    } else if (c.code_point == ' ' && spaces == Spaces::marked) {
-      result += "\u2423";
-    } else {
-      result.append(bytes, i, c.length);
-    }
-    i += c.length;
-  }
-  return result;
-}
 
 inline std::size_t display_width(std::string_view text) {
   std::size_t columns = 0;
