@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <iomanip>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
 #include <sstream>
@@ -15,6 +18,8 @@
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/detection.hpp"
 #include "activation_trace/evaluation/grouped_auroc.hpp"
+#include "activation_trace/evaluation/histogram.hpp"
+#include "activation_trace/evaluation/lower_case.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
 
@@ -71,6 +76,64 @@ TEST_CASE("lower case of ill-formed text") {
                    "A\xc3") ==
         "\xef\xbf\xbd"
         "a\xef\xbf\xbd");
+}
+
+TEST_CASE("lower case is Python's, of every character, alone and about a capital sigma, and of random texts") {
+  std::ifstream file = golden("lower_case.json");
+  const nlohmann::json python = nlohmann::json::parse(file);
+  REQUIRE(python["blocks"].size() == 0x110);
+  for (char32_t block = 0; block < 0x110; ++block) {
+    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (char32_t c = block << 12; c < (block + 1) << 12; ++c) {
+      if (c >= 0xd800 && c < 0xe000) continue;
+      std::string character;
+      append_utf8(character, c);
+      for (const std::string& form : {character, "a" + character + "\u03a3" + character + "b",
+                                      character + "\u03a3" + character, "a\u03a3" + character})
+        for (const char byte : lower_case(form)) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+    }
+    std::ostringstream digits;
+    digits << std::hex << std::setfill('0') << std::setw(16) << hash;
+    CAPTURE(block);
+    CHECK(digits.str() == python["blocks"][block].get<std::string>());
+  }
+  for (const nlohmann::json& pair : python["texts"]) {
+    CAPTURE(pair[0]);
+    CHECK(lower_case(pair[0].get<std::string>()) == pair[1].get<std::string>());
+  }
+}
+
+TEST_CASE("histograms of scores are numpy's") {
+  std::ifstream cases = golden("detection.txt");
+  std::ifstream histograms = golden("histogram.txt");
+  std::string name, values, labels, results, same_name, ends, right, wrong;
+  int compared = 0;
+  while (std::getline(cases, name)) {
+    for (std::string* line : {&values, &labels, &results}) REQUIRE(std::getline(cases, *line));
+    for (std::string* line : {&same_name, &ends, &right, &wrong}) REQUIRE(std::getline(histograms, *line));
+    REQUIRE(name == same_name);
+    CAPTURE(name);
+    std::vector<char> is_right;
+    for (const double label : numbers(labels)) is_right.push_back(label == 1);
+    const ScoreHistogram histogram = score_histogram(numbers(values), is_right);
+    CHECK(histogram.low == numbers(ends)[0]);
+    CHECK(histogram.width == numbers(ends)[1]);
+    CHECK(std::vector<double>(histogram.right.begin(), histogram.right.end()) == numbers(right));
+    CHECK(std::vector<double>(histogram.wrong.begin(), histogram.wrong.end()) == numbers(wrong));
+    ++compared;
+  }
+  CHECK(compared == 4);
+  const std::vector<double> scores{0, 1, 2, 3, 4};
+  const ScoreHistogram four = score_histogram(scores, std::vector<char>{1, 0, 1, 0, 1}, 4);
+  CHECK(four.right == std::vector<Index>{1, 0, 1, 1});
+  CHECK(four.wrong == std::vector<Index>{0, 1, 0, 1});
+  CHECK(four.middle(1) == 1.5);
+  CHECK_THROWS_AS(static_cast<void>(score_histogram({}, {})), ArgumentError);
+  CHECK_THROWS_AS(static_cast<void>(score_histogram(scores, std::vector<char>{1})), ArgumentError);
+  const std::vector<double> far{-1.7e308, 1.7e308};
+  CHECK_THROWS_AS(static_cast<void>(score_histogram(far, std::vector<char>{1, 0})), ArgumentError);
+  const std::vector<double> none{std::nan(""), 1};
+  CHECK_THROWS_AS(static_cast<void>(score_histogram(none, std::vector<char>{1, 0})), ArgumentError);
 }
 
 TEST_CASE("multiple choice by hand") {

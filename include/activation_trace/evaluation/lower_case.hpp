@@ -8,14 +8,14 @@
 #include <string>
 #include <string_view>
 
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/utf8.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
 /// `text` in lower case as Python's str.lower() has it, because the published metrics are defined by it. A capital
-/// sigma becomes a final one after a letter and before none (Python also looks through apostrophes and the like).
-/// Ill-formed UTF-8 becomes U+FFFD.
+/// sigma becomes a final one after a letter that has case and before none, apostrophes, accents and the like looked
+/// through (Unicode's Final_Sigma). Ill-formed UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string lower_case(std::string_view text);
 
 namespace detail {
@@ -42,22 +42,26 @@ struct LowerCaseRun {
 }  // namespace detail
 
 inline std::string lower_case(std::string_view text) {
-  const auto letter_at = [&](std::size_t i) {
-    return i < text.size() && character_class(decode_character(text, i).code_point) == CharacterClass::letter;
+  const auto before_cased = [&](std::size_t i) {
+    for (; i < text.size(); i += decode_character(text, i).length)
+      if (const char32_t c = decode_character(text, i).code_point; !detail::contains(detail::ignored_by_case_ranges, c))
+        return detail::contains(detail::cased_ranges, c);
+    return false;
   };
   std::string result;
   result.reserve(text.size());
-  bool after_letter = false;
+  bool after_cased = false;
   for (std::size_t i = 0; i < text.size();) {
     const DecodedCharacter c = decode_character(text, i);
     i += c.length;
     if (c.code_point == U'\u03A3')
-      append_utf8(result, after_letter && !letter_at(i) ? U'\u03C2' : U'\u03C3');
+      append_utf8(result, after_cased && !before_cased(i) ? U'\u03C2' : U'\u03C3');
     else if (c.code_point == U'\u0130')
       result += "i\u0307";
     else
       append_utf8(result, detail::lower_case(c.code_point));
-    after_letter = character_class(c.code_point) == CharacterClass::letter;
+    if (!detail::contains(detail::ignored_by_case_ranges, c.code_point))
+      after_cased = detail::contains(detail::cased_ranges, c.code_point);
   }
   return result;
 }
