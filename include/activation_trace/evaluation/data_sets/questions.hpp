@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/evaluation/answer_metrics.hpp"
+#include "activation_trace/evaluation/csv.hpp"
+#include "activation_trace/evaluation/data_sets/python_list.hpp"
+#include "activation_trace/evaluation/data_sets/records.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// A question with every answer that counts as right.
+struct QaQuestion {
+  std::string id;  ///< the data set's own, or the record's number from 0
+  std::string question;
+  std::vector<std::string> gold;
+  /// How many of `gold`, the first, are TriviaQA's own list of aliases; the others are normalised here.
+  std::size_t aliases = static_cast<std::size_t>(-1);
+};
+
+/// TriviaQA: Hugging Face's records (answer.normalized_aliases and the normalised normalized_value, and HumanAnswers
+/// where there are, ALGORITHMS.md 7.1), its authors' own ({"Data": [...]} with NormalizedAliases), {question, answers:
+/// [...]}, or lines of question, TAB or comma, Python list of aliases.
+[[nodiscard]] std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path);
+
+/// NQ-open: records {question, answer: [...]} or {question, answers: [...]}, or DPR's lines of question, TAB or comma,
+/// Python list of answers.
+[[nodiscard]] std::vector<QaQuestion> read_nq_open(const std::filesystem::path& path);
+
+/// HotpotQA: records {question, answer}, or {question, answers: [...]}.
+[[nodiscard]] std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path);
+
+namespace detail {
+
+/// Lines of a question and a Python list, separated by TABs if the first line has one, else by commas.
+[[nodiscard]] inline std::vector<QaQuestion> read_questions_and_lists(std::string_view text, const std::string& file) {
+  const char separator = text.substr(0, text.find('\n')).find('\t') != std::string_view::npos ? '\t' : ',';
+  std::vector<QaQuestion> questions;
+  for (const CsvRow& row : parse_csv(text, file, separator)) {
+    const auto fail = [&](const std::string& problem) { fail_row(file, row, problem); };
+    if (row.fields.size() != 2)
+      fail("expected a question, a TAB and a list of answers, found " + std::to_string(row.fields.size()) + " fields");
+    auto gold = PythonList::parse(row.fields[1]);
+    if (!gold) fail("the answers are not a Python list of strings");
+    if (is_blank(row.fields[0])) fail("the question is empty");
+    if (!has_answer(*gold)) fail("there is no answer");
+    questions.push_back({std::to_string(questions.size()), row.fields[0], std::move(*gold)});
+  }
+  if (questions.empty()) throw FormatError(file, "holds no records");
+  return questions;
+}
+
+/// Calls `use(record)` for each record, or reads lines of a question and a list.
+template <class Read>
+std::vector<QaQuestion> read_questions(const std::filesystem::path& path, const Read& read) {
+  const MappedFile file = MappedFile::open(path);
+  const std::string_view text = text_of_data(file);
+  if (!is_blank(text) && !holds_json(text)) return read_questions_and_lists(text, file.name());
+  std::vector<QaQuestion> questions;
+  for_each_record(text, file.name(), [&](const DataRecord& record) { questions.push_back(read(record)); });
+  return questions;
+}
+
+/// The list "answer" or "answers".
+[[nodiscard]] inline std::vector<std::string> listed_answers(const DataRecord& record) {
+  const char* key = record.either("answer", "answers");
+  std::vector<std::string> gold = record.texts(key);
+  if (!has_answer(gold)) record.fail("there is no '" + std::string(key) + "'");
+  return gold;
+}
+
+/// Fills in TriviaQA's aliases, value and what people answered, in the spelling of Hugging Face or of its authors.
+inline void add_normalized_answers(QaQuestion& q, const DataRecord& record) {
+  const char* key = record.either("answer", "Answer");
+  const DataRecord::Json& answer = record.member(key);
+  if (!answer.is_object()) record.fail("expected '" + std::string(key) + "' to be an object");
+  q.gold = record.texts(answer, answer.contains("NormalizedAliases") ? "NormalizedAliases" : "normalized_aliases");
+  q.aliases = q.gold.size();
+  for (const char* name : {"normalized_value", "NormalizedValue"})
+    if (const auto value = answer.find(name); value != answer.end() && value->is_string())
+      q.gold.push_back(normalize_answer(value->get<std::string>()));
+  for (const std::string& human : record.texts(answer, "HumanAnswers")) q.gold.push_back(normalize_answer(human));
+  if (q.gold.empty()) record.fail("there is no answer");
+}
+
+}  // namespace detail
+
+inline std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path) {
+  return detail::read_questions(path, [](const detail::DataRecord& record) {
+    QaQuestion q{record.text_or_number(record.either("question_id", "QuestionId")),
+                 record.filled_text(record.either("question", "Question")),
+                 {}};
+    if (!record.has("answer") && record.has("answers"))
+      q.gold = detail::listed_answers(record);
+    else
+      detail::add_normalized_answers(q, record);
+    return q;
+  });
+}
+
+inline std::vector<QaQuestion> read_nq_open(const std::filesystem::path& path) {
+  return detail::read_questions(path, [](const detail::DataRecord& record) {
+    return QaQuestion{std::to_string(record.number()), record.filled_text("question"), detail::listed_answers(record)};
+  });
+}
+
+inline std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path) {
+  std::vector<QaQuestion> questions;
+  detail::for_each_record(path, [&](const detail::DataRecord& record) {
+    const bool listed = !record.has("answer") && record.has("answers");
+    questions.push_back({record.text_or_number(record.either("id", "_id")), record.filled_text("question"),
+                         listed ? detail::listed_answers(record) : std::vector{record.filled_text("answer")}});
+  });
+  return questions;
+}
+
+}  // namespace v0
+}  // namespace activation_trace
