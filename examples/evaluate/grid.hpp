@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/csv.hpp"
 #include "evaluate/summary.hpp"
 
 // What a sweep's records say, in numbers.
@@ -65,13 +66,17 @@ inline constexpr std::string_view kSweep = "sweep ";
 
 /// A line for each point and metric.
 [[nodiscard]] inline std::string grid_csv(const nlohmann::ordered_json& grid) {
-  std::string csv = "metric,alpha,layer,value\r\n";
+  CsvWriter csv;
+  csv.line({"metric", "alpha", "layer", "value"});
+  const auto number = [](const nlohmann::ordered_json& x) -> CsvWriter::Cell {
+    if (x.is_number()) return x.get<double>();
+    return x.dump();
+  };
   for (const auto& [metric, rows] : grid["metrics"].items())
     for (std::size_t a = 0; a < rows.size(); ++a)
       for (std::size_t k = 0; k < rows[a].size(); ++k)
-        csv +=
-            metric + ',' + grid["alphas"][a].dump() + ',' + grid["layers"][k].dump() + ',' + rows[a][k].dump() + "\r\n";
-  return csv;
+        csv.line({metric, number(grid["alphas"][a]), number(grid["layers"][k]), number(rows[a][k])});
+  return csv.take();
 }
 
 /// A table for each metric.

@@ -11,12 +11,15 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/grouped_auroc.hpp"
+#include "activation_trace/evaluation/histogram.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/model/llama.hpp"
@@ -51,17 +54,26 @@ struct JudgedQuestion {
   std::size_t right = 0;  ///< how many
 };
 
-/// TruthfulQA's CSV, or those known facts of which a false attribute is known. Throws FormatError, UsageError for
+/// Whether JSON records have TruthfulQA's answers: by the fields that the first of them names.
+[[nodiscard]] inline bool has_truthful_answers(const std::string& path) {
+  const MappedFile file = MappedFile::open(path);
+  const std::string_view begin = detail::text_of(file.bytes()).substr(0, 1 << 16);
+  return begin.find("\"mc1_targets\"") != std::string_view::npos ||
+         begin.find("\"best_answer\"") != std::string_view::npos;
+}
+
+/// TruthfulQA's questions, or those known facts of which a false attribute is known. Throws FormatError, UsageError for
 /// another kind of file.
 [[nodiscard]] inline std::vector<JudgedQuestion> read_judged_questions(const std::string& path) {
   std::vector<JudgedQuestion> questions;
   const std::string extension = std::filesystem::path(path).extension().string();
-  if (extension == ".csv") {
+  const bool is_json = extension == ".json" || extension == ".jsonl";
+  if (extension == ".csv" || (is_json && has_truthful_answers(path))) {
     for (const TruthfulQuestion& q : read_truthfulqa(path)) {
       questions.push_back(
           {truthfulqa_prompt(q.question), truthfulqa_continuations(q.correct, q.incorrect), q.correct.size()});
     }
-  } else if (extension == ".json" || extension == ".jsonl") {
+  } else if (is_json) {
     const std::vector<KnownFact> facts = read_known_facts(path);
     for (Index i = 0; i < static_cast<Index>(facts.size()); ++i) {
       const KnownFact& fact = facts[static_cast<std::size_t>(i)];
@@ -71,7 +83,7 @@ struct JudgedQuestion {
             {fact.prompt, truthfulqa_continuations(std::span(&fact.attribute, 1), std::span(&*other, 1)), 1});
     }
   } else {
-    throw UsageError("--data-path: expected TruthfulQA's .csv or known facts' .json, got " + path);
+    throw UsageError("--data-path: expected TruthfulQA's .csv or .json, or known facts' .json, got " + path);
   }
   return questions;
 }
@@ -133,6 +145,24 @@ struct JudgedAnswers {
   chart.curves.push_back({.name = "mean log-probability",
                           .y = std::vector<double>(order.size(), log_probs.auroc),
                           .band = std::vector<Interval>(order.size(), log_probs.interval)});
+  return chart;
+}
+
+/// The scores of right and of wrong answers in 20 bins, as the published plot_auroc_scores has them.
+[[nodiscard]] inline LineChart histogram_chart(const std::string& title, const std::string& score,
+                                               std::span<const double> values, std::span<const char> right) {
+  const ScoreHistogram histogram = score_histogram(values, right);
+  LineChart chart{.title = title,
+                  .x_axis = score,
+                  .y_axis = "answers",
+                  .x = {},
+                  .curves = {{.name = "right", .y = {}}, {.name = "wrong", .y = {}}},
+                  .bin_width = histogram.width};
+  for (std::size_t bin = 0; bin < histogram.right.size(); ++bin) {
+    chart.x.push_back(histogram.middle(bin));
+    chart.curves[0].y.push_back(static_cast<double>(histogram.right[bin]));
+    chart.curves[1].y.push_back(static_cast<double>(histogram.wrong[bin]));
+  }
   return chart;
 }
 
@@ -207,6 +237,16 @@ struct JudgedAnswers {
   fact("intervals", format_number(100 * s.resampling.confidence) + " % percentile bootstrap over questions, " +
                         std::to_string(s.resampling.resamples) + " resamples");
   report.pictures.push_back(auroc_chart(answers, layers, info_layer, s.resampling));
+  // Of the layer that is marked, or, if that is not tried, of the last one that is.
+  const auto tried = std::ranges::find(layers, info_layer);
+  const std::size_t shown_layer =
+      tried != layers.end() ? static_cast<std::size_t>(tried - layers.begin()) : layers.size() - 1;
+  report.pictures.push_back(
+      histogram_chart("Entropy of right and wrong answers",
+                      "entropy at layer " + std::to_string(layers[shown_layer]) + ", mean of tokens",
+                      answers.mean_entropies[shown_layer], answers.right));
+  report.pictures.push_back(histogram_chart("Log-probability of right and wrong answers", "mean log-probability",
+                                            answers.mean_log_probs, answers.right));
   return report;
 }
 

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/formats/json.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "evaluate/command.hpp"
@@ -28,8 +29,7 @@ namespace activation_trace::examples {
   const auto fail = [&](const std::string& problem) {
     throw FormatError(path, problem + ": expected a grid of alpha and layers, as evaluate sweep writes it");
   };
-  const auto json = nlohmann::ordered_json::parse(detail::text_of(file.bytes()), nullptr, false);
-  if (json.is_discarded()) fail("it is no JSON");
+  const auto json = detail::parse_json<nlohmann::ordered_json>(detail::text_of(file.bytes()), path);
   const auto list = [&](const nlohmann::ordered_json& object, const std::string& key) -> const nlohmann::ordered_json& {
     if (!object.is_object() || !object.contains(key)) fail("there is no '" + key + "'");
     return object[key];
@@ -55,19 +55,21 @@ namespace activation_trace::examples {
     HeatMapView view{.name = name, .meaning = "mean over the questions, one scale of colours", .panels = {{}}};
     view.low = std::numeric_limits<double>::infinity();
     view.high = -view.low;
-    if (!rows.is_array() || rows.size() != alphas.size()) fail("'" + name + "' has not a row for each alpha");
+    if (!rows.is_array() || rows.size() != alphas.size())
+      fail(detail::printable(name) + " has not a row for each alpha");
     for (const nlohmann::ordered_json& row : rows) {
       if (!row.is_array() || row.size() != layers.size())
-        fail("a row of '" + name + "' has not a value for each layer");
+        fail("a row of " + detail::printable(name) + " has not a value for each layer");
       for (const nlohmann::ordered_json& value : row) {
-        if (!value.is_number() && !value.is_null()) fail("'" + name + "' holds something other than numbers");
+        if (!value.is_number() && !value.is_null())
+          fail(detail::printable(name) + " holds something other than numbers");
         const double x = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
         view.panels[0].push_back(x);
         if (!std::isnan(x)) view.low = std::min(view.low, x), view.high = std::max(view.high, x);
       }
     }
-    if (!(view.low <= view.high)) fail("'" + name + "' holds no number");
-    if (view.low == view.high) view.high = view.low + 1;
+    if (!(view.low <= view.high)) fail(detail::printable(name) + " holds no number");
+    if (view.low == view.high) view.high = view.low + std::max(1.0, std::abs(view.low) * 1e-6);
     report.pictures.emplace_back(HeatMap{.title = name + " by alpha and layer",
                                          .row_axis = "alpha",
                                          .column_axis = "layer",

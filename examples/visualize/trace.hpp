@@ -9,11 +9,12 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "activation_trace/formats/json_part.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "evaluate/command.hpp"
@@ -21,91 +22,67 @@
 
 namespace activation_trace::examples {
 
-/// A line of a file that `generate --trace` wrote.
-class TraceLine {
- public:
-  TraceLine(std::string_view text, std::string place) : place_(std::move(place)) {
-    object_ = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
-    if (object_.is_discarded() || !object_.is_object()) fail("expected a JSON object");
+/// A token that could have been chosen, of a line that `generate --trace` wrote. What is not finite is null in JSON.
+[[nodiscard]] inline TraceCandidate trace_candidate(const detail::JsonPart& c) {
+  const auto number = [&](const char* key) {
+    return c.value().contains(key) && c[key].is_null() ? std::numeric_limits<double>::quiet_NaN() : c[key].number();
+  };
+  return {c["id"].id(), c["piece"].text(), number("log_prob"), number("entropy"), number("score")};
+}
+
+[[nodiscard]] inline TraceStep trace_step(const detail::JsonPart& line) {
+  TraceStep step{.chosen = trace_candidate(line), .kept = {}};
+  if (line["kept"].is_null()) line["kept"].fail("is missing");
+  for (const detail::JsonPart& c : line["kept"].elements()) step.kept.push_back(trace_candidate(c));
+  std::ranges::stable_sort(step.kept, [](const TraceCandidate& a, const TraceCandidate& b) {
+    return a.score > b.score || (!std::isnan(a.score) && std::isnan(b.score));
+  });
+  if (line["changed"].is_null()) line["changed"].fail("is missing");
+  if (line["changed"].flag(false)) {
+    const TokenId id = line["without_entropy"].id();
+    for (const TraceCandidate& c : step.kept)
+      if (c.id == id) step.instead = c.token;
   }
+  step.alert = line["alert"].flag(false);
+  return step;
+}
 
-  [[nodiscard]] std::string mode() const { return text(object_, "mode"); }
-
-  [[nodiscard]] TraceStep step() const {
-    TraceStep step{.chosen = candidate(object_), .kept = {}};
-    const nlohmann::json& kept = member(object_, "kept");
-    if (!kept.is_array()) fail("expected 'kept' to be a list");
-    for (const nlohmann::json& c : kept) step.kept.push_back(candidate(c));
-    std::ranges::stable_sort(step.kept, [](const TraceCandidate& a, const TraceCandidate& b) {
-      return a.score > b.score || (!std::isnan(a.score) && std::isnan(b.score));
-    });
-    const nlohmann::json& changed = member(object_, "changed");
-    if (!changed.is_boolean()) fail("expected 'changed' to be true or false");
-    if (changed.get<bool>()) {
-      const double id = number(object_, "without_entropy");
-      for (const TraceCandidate& c : step.kept)
-        if (c.id == static_cast<TokenId>(id)) step.instead = c.token;
-    }
-    if (const auto alert = object_.find("alert"); alert != object_.end() && alert->is_boolean())
-      step.alert = alert->get<bool>();
-    return step;
-  }
-
- private:
-  [[noreturn]] void fail(const std::string& problem) const {
-    throw FormatError(place_, problem + ", as generate --trace writes it");
-  }
-
-  [[nodiscard]] const nlohmann::json& member(const nlohmann::json& object, const char* key) const {
-    const auto found = object.is_object() ? object.find(key) : object.end();
-    if (!object.is_object() || found == object.end()) fail("there is no '" + std::string(key) + "'");
-    return *found;
-  }
-
-  /// What is not finite is null in JSON.
-  [[nodiscard]] double number(const nlohmann::json& object, const char* key) const {
-    const nlohmann::json& value = member(object, key);
-    if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
-    if (!value.is_number()) fail("expected '" + std::string(key) + "' to be a number");
-    return value.get<double>();
-  }
-
-  [[nodiscard]] std::string text(const nlohmann::json& object, const char* key) const {
-    const nlohmann::json& value = member(object, key);
-    if (!value.is_string()) fail("expected '" + std::string(key) + "' to be a text");
-    return value.get<std::string>();
-  }
-
-  [[nodiscard]] TraceCandidate candidate(const nlohmann::json& object) const {
-    return {static_cast<TokenId>(number(object, "id")), text(object, "piece"), number(object, "log_prob"),
-            number(object, "entropy"), number(object, "score")};
-  }
-
-  nlohmann::json object_;
-  std::string place_;
-};
-
-/// The steps of a trace file, a picture per mode. Throws FormatError naming the line.
+/// The steps of a trace file, a picture per mode. Throws FormatError naming the line; a file of more than a picture
+/// can show is refused, so that memory stays in bounds.
 [[nodiscard]] inline Report trace_report(const std::string& path) {
+  constexpr std::size_t most_bytes_of_line = std::size_t{64} << 20;  // a vocabulary of 256,000 candidates has 32 MB
+  constexpr std::size_t most_candidates = 1'000'000;
+  constexpr std::size_t most_modes = 64;
   const MappedFile file = MappedFile::open(path);
   const std::string_view text = detail::text_of(file.bytes());
   Report report{.title = "How each token was chosen",
                 .facts = {{"trace", std::filesystem::path(path).filename().string()}},
                 .pictures = {}};
   std::vector<std::string> modes;
+  std::size_t candidates = 0;
   std::size_t number = 1;
   for (std::size_t begin = 0; begin < text.size(); ++number) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const TraceLine line(text.substr(begin, end - begin), path + ":" + std::to_string(number));
+    const std::string place = path + ":" + std::to_string(number);
+    const auto fail = [&](const std::string& problem) {
+      throw FormatError(place, problem + "; give the lines of interest only (head, sed)");
+    };
+    if (end - begin > most_bytes_of_line) fail("a line of more than 64 MiB");
+    const auto object = detail::parse_json(text.substr(begin, end - begin), place, {.origin = begin});
     begin = end + 1;
-    const std::string mode = line.mode();
+    const detail::JsonPart line(object, "", place);
+    const std::string& mode = line["mode"].text();
     auto found = std::ranges::find(modes, mode);
     if (found == modes.end()) {
+      if (modes.size() == most_modes) fail("more than " + std::to_string(most_modes) + " modes");
       report.pictures.emplace_back(Trace{.title = "Mode " + mode, .steps = {}});
       modes.push_back(mode);
       found = modes.end() - 1;
     }
-    std::get<Trace>(report.pictures[static_cast<std::size_t>(found - modes.begin())]).steps.push_back(line.step());
+    TraceStep step = trace_step(line);
+    candidates += 1 + step.kept.size();
+    if (candidates > most_candidates) fail("more than " + std::to_string(most_candidates) + " candidates");
+    std::get<Trace>(report.pictures[static_cast<std::size_t>(found - modes.begin())]).steps.push_back(std::move(step));
   }
   return report;
 }

@@ -4,6 +4,7 @@
 // examples/visualize as its users run it, on a tiny random LLaMA.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -114,10 +115,34 @@ TEST_CASE_FIXTURE(VisualizeFixture, "A trace of generate, and what is wrong with
   };
   const std::string line = test::read_text(path("t.jsonl")).substr(0, test::read_text(path("t.jsonl")).find('\n') + 1);
   wrong("", {"wrong.jsonl", "is empty"});
-  wrong("\n", {"wrong.jsonl:1", "expected a JSON object"});
-  wrong(line + "{\n", {"wrong.jsonl:2", "expected a JSON object"});
-  wrong("{\"mode\": 3}\n", {"wrong.jsonl:1", "'mode'"});
-  wrong("{\"mode\": \"x\", \"id\": 1}\n", {"wrong.jsonl:1", "'piece'"});
+  wrong("\n", {"wrong.jsonl:1", "is not JSON"});
+  wrong("1\n", {"wrong.jsonl:1", "is not an object"});
+  wrong(line + "{\n", {"wrong.jsonl:2", "is not JSON"});
+  wrong("{\"mode\": 3}\n", {"wrong.jsonl:1: mode is not a string"});
+  wrong("{\"mode\": \"x\", \"id\": 1}\n", {"wrong.jsonl:1: piece is missing"});
+  // A number becomes a token id only if it is one.
+  const auto step = [](const std::string& id, const std::string& instead, const std::string& of_kept) {
+    return R"({"mode":"m","id":)" + id + R"(,"piece":"x","log_prob":0,"entropy":null,"score":0,"changed":true,)" +
+           R"("without_entropy":)" + instead + R"(,"kept":[{"id":)" + of_kept +
+           R"(,"piece":"\u001b[31m=1","log_prob":0,"entropy":1e300,"score":0}]})";
+  };
+  for (const char* id : {"1e39", "-1", "1e300", "0.5", "2147483648", "null", "\"1\"", "true"}) {
+    wrong(step(id, "1", "1"), {"wrong.jsonl:1: id is "});
+    wrong(step("1", id, "1"), {"wrong.jsonl:1: without_entropy is "});
+    wrong(step("1", "1", id), {"wrong.jsonl:1: kept[0].id is "});
+  }
+  wrong(line + std::string(100000, '[') + "\n", {"wrong.jsonl:2", "nested more than"});
+  wrong("{\"mode\": " + std::string(5000, '[') + "\n", {"nested more than"});
+  std::string modes;
+  for (int i = 0; i < 65; ++i)
+    modes += R"({"id":1,"piece":"x","log_prob":0,"entropy":0,"score":0,"changed":false,"kept":[],"mode":"m)" +
+             std::to_string(i) + "\"}\n";
+  wrong(modes, {"wrong.jsonl:65", "more than 64 modes"});
+  // Nothing of it commands the terminal or a spreadsheet.
+  test::write_file(path("e.jsonl"), step("1", "1", "1") + "\n");
+  CHECK(run({"trace", path("e.jsonl")}).out.find('\x1b') == std::string::npos);
+  REQUIRE(run({"trace", path("e.jsonl"), "-o", path("e.csv")}).code == 0);
+  CHECK(test::read_text(path("e.csv")).find(",\x1b[31m=1,") != std::string::npos);
   fails(run({"trace", path("none.jsonl")}), 1, {"none.jsonl"});
 }
 
@@ -132,7 +157,18 @@ TEST_CASE_FIXTURE(VisualizeFixture, "A grid, and what is wrong with one that is 
   CHECK(heat["rows"] == json{"0", "0.5"});
   CHECK(heat["columns"] == json{"1", "2", "3"});
   CHECK(heat["views"][0]["values"] == json::parse("[[[1, 2, 3], [4, 5, null]]]"));
-  fails(grid("x"), 1, {"g.json", "no JSON"});
+  fails(grid("x"), 1, {"g.json", "is not JSON"});
+  fails(grid(std::string(100000, '[')), 1, {"g.json", "nested more than"});
+  CHECK(run({"grid", path("none.json")}).code == 1);
+  // A name of a metric is foreign text; colours from one end of the doubles to the other are colours.
+  REQUIRE(grid(R"({"alphas": [0], "layers": [1, 2, 3], "metrics": {"=\u001b]0;x": [[-1.7e308, 0, 1.7e308]]}})").code ==
+          0);
+  for (const char* name : {"g.html", "g.svg", "g.csv"})
+    CHECK(run({"grid", path("g.json"), "-o", path(name)}).code == 0);
+  CHECK(run({"grid", path("g.json")}).out.find('\x1b') == std::string::npos);
+  CHECK(test::read_text(path("g.html")).find('\x1b') == std::string::npos);
+  CHECK(test::read_text(path("g.csv")).find("'=\x1b]0;x by alpha and layer,'=") != std::string::npos);
+  fails(grid(R"({"alphas": [0], "layers": [1], "metrics": {"\u009b": [[null]]}})"), 1, {"'\\u{9b}' holds no number"});
   fails(grid(R"({"alphas": [0]})"), 1, {"g.json", "'layers'"});
   fails(grid(R"({"alphas": [0], "layers": [1], "metrics": {"mc1": [[1, 2]]}})"), 1, {"a row of 'mc1'"});
   fails(grid(R"({"alphas": [0], "layers": ["a"], "metrics": {}})"), 1, {"'layers'", "numbers"});
@@ -171,6 +207,46 @@ TEST_CASE_FIXTURE(VisualizeFixture, "AUROC by layer is that of the answers' numb
     CHECK(chart["curves"][1]["y"][k].get<double>() == doctest::Approx(detection_metrics(first, right).auroc));
     CHECK(chart["curves"][0]["low"][k].get<double>() <= chart["curves"][0]["y"][k].get<double>());
   }
+  // The histograms hold every answer once, at the scores that the answers' file has.
+  const json report = json::parse(test::read_text(path("auroc.json")));
+  REQUIRE(report["pictures"].size() == 3);
+  for (const std::size_t p : {std::size_t{1}, std::size_t{2}}) {
+    const json& histogram = report["pictures"][p];
+    CHECK(histogram["x"].size() == 20);
+    double low = 1e9;
+    double high = -1e9;
+    double counts[2] = {0, 0};
+    for (const json& answer : answers) {
+      double sum = 0;
+      // The marked layer is 80 % of two: the last.
+      const json& values = p == 1 ? answer["entropies"][2] : answer["log_probs"];
+      for (const json& x : values) sum += x.get<double>();
+      sum /= static_cast<double>(values.size());
+      low = std::min(low, sum);
+      high = std::max(high, sum);
+      ++counts[answer["right"].get<bool>() ? 0 : 1];
+    }
+    const double width = histogram["bin_width"].get<double>();
+    CHECK(width == doctest::Approx((high - low) / 20));
+    CHECK(histogram["x"][0].get<double>() == doctest::Approx(low + width / 2));
+    for (std::size_t c = 0; c < 2; ++c) {
+      double sum = 0;
+      for (const json& y : histogram["curves"][c]["y"]) sum += y.get<double>();
+      CHECK(sum == counts[c]);
+    }
+  }
+  for (const char* name : {"a.html", "a.svg", "a.csv"})
+    CHECK(run({"auroc", "-m", path("wide.gguf"), "--data-path", path("q.csv"), "--resamples", "5", "--layers", "0",
+               "-q", "-o", path(name)})
+              .code == 0);
+  CHECK(test::read_text(path("a.csv")).find("Entropy of right and wrong answers,answers,right,,0,") !=
+        std::string::npos);
+  test::write_file(path("q.json"),
+                   R"([{"question": "Who?", "mc1_targets": {"he.": 1, "x.": 0}}, {"question": "Why?", "mc1_targets":
+    {"so.": 1, "no.": 0}}])");
+  CHECK(
+      run({"auroc", "-m", path("wide.gguf"), "--data-path", path("q.json"), "--resamples", "5", "--layers", "0", "-q"})
+          .out.find("answers: 2 right, 2 wrong") != std::string::npos);
   test::write_file(path("facts.json"), R"([{"prompt": "A is", "subject": "A", "attribute": "he", "relation_id": "P1"},
     {"prompt": "B is", "subject": "B", "attribute": "it", "relation_id": "P1"}])");
   CHECK(run({"auroc", "-m", model, "--data-path", path("facts.json"), "--limit", "1", "-q"}).code == 0);

@@ -13,7 +13,7 @@
 namespace activation_trace::test {
 
 /// Tokens that break what does not escape them: markup, quotes, ends of scripts and CDATA, controls, a bidirectional
-/// override, bytes that are no UTF-8, wide, combining and long ones.
+/// override, formulas of spreadsheets, bytes that are no UTF-8, wide, combining and long ones.
 inline const std::vector<std::string>& nasty_tokens() {
   static const std::vector<std::string> tokens{"<|im_start|>",
                                                "</script><script>document.title='owned'</script>",
@@ -29,7 +29,10 @@ inline const std::vector<std::string>& nasty_tokens() {
                                                "\ufffe",
                                                " Boston",
                                                "a,b;\"c\"",
-                                               "long-long-long-long-long-token"};
+                                               "long-long-long-long-long-token",
+                                               "=HYPERLINK(\"http://x\",\"y\")",
+                                               "-1+1",
+                                               "\uff20x"};
   return tokens;
 }
 

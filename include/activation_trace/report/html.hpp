@@ -93,7 +93,7 @@ inline std::string html_picture(const HeatMap& map, std::size_t number) {
     result += "<div class=\"views\" role=\"radiogroup\" aria-label=\"view\">\n";
     for (std::size_t v = 0; v < map.views.size(); ++v)
       result += "<label><input type=\"radio\" name=\"v" + std::to_string(number) + "\" value=\"" + std::to_string(v) +
-                "\"" + (v == 0 ? " checked" : "") + "> " + escape_markup(map.views[v].name) + "</label>\n";
+                "\"" + (v == 0 ? " checked" : "") + "> " + escape_markup(visible(map.views[v].name)) + "</label>\n";
     result += "</div>\n";
   }
   for (std::size_t v = 0; v < map.views.size(); ++v)

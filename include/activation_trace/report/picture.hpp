@@ -15,6 +15,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
+#include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -74,6 +75,8 @@ struct LineChart {
   std::string mark = {};  ///< what is said of it
   std::optional<double> reference_y = {};
   std::string reference = {};  ///< what is said of it
+  /// Of histograms: x are the middles of bins this wide, y what falls into them.
+  std::optional<double> bin_width = {};
 
   /// Throws ShapeError or ArgumentError naming what does not fit.
   void validate() const;
@@ -113,7 +116,8 @@ struct Report {
 
 inline double HeatMapView::place(double value) const {
   if (std::isnan(value)) return value;
-  if (scale == ColorScale::linear) return std::clamp((value - low) / (high - low), 0.0, 1.0);
+  if (scale == ColorScale::linear)
+    return std::clamp((value / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0);  // high - low may overflow
   return std::clamp(std::log(std::max(value, low) / low) / std::log(high / low), 0.0, 1.0);
 }
 
@@ -144,7 +148,7 @@ inline void check_count(const std::string& what, std::size_t found, std::size_t 
 }  // namespace detail
 
 inline void HeatMap::validate() const {
-  const std::string name = "heat map '" + title + "'";
+  const std::string name = "heat map " + detail::printable(title);
   if (rows.empty() || columns.empty() || panels.empty() || views.empty())
     throw ArgumentError(name + ": it needs rows, columns, panels and views");
   if (marked_row && (*marked_row < 0 || *marked_row >= static_cast<Index>(rows.size())))
@@ -152,21 +156,23 @@ inline void HeatMap::validate() const {
   for (const HeatMapView& view : views) {
     if (!(view.low < view.high) || !std::isfinite(view.low) || !std::isfinite(view.high) ||
         (view.scale == ColorScale::logarithmic && view.low <= 0))
-      throw ArgumentError(name + ", view '" + view.name + "': no scale goes from " + std::to_string(view.low) + " to " +
-                          std::to_string(view.high));
-    detail::check_count(name + ", panels of view '" + view.name + "'", view.panels.size(), panels.size());
+      throw ArgumentError(name + ", view " + detail::printable(view.name) + ": no scale goes from " +
+                          std::to_string(view.low) + " to " + std::to_string(view.high));
+    detail::check_count(name + ", panels of view " + detail::printable(view.name), view.panels.size(), panels.size());
     for (const std::vector<double>& panel : view.panels)
-      detail::check_count(name + ", view '" + view.name + "'", panel.size(), rows.size() * columns.size());
+      detail::check_count(name + ", view " + detail::printable(view.name), panel.size(), rows.size() * columns.size());
   }
 }
 
 inline void LineChart::validate() const {
-  const std::string name = "chart '" + title + "'";
+  const std::string name = "chart " + detail::printable(title);
   if (x.empty() || curves.empty()) throw ArgumentError(name + ": it needs points and curves");
   if (!std::is_sorted(x.begin(), x.end())) throw ArgumentError(name + ": x is not ascending");
+  if (bin_width && !(*bin_width > 0)) throw ArgumentError(name + ": bins must have a width");
   for (const Curve& curve : curves) {
-    detail::check_count(name + ", curve '" + curve.name + "'", curve.y.size(), x.size());
-    if (!curve.band.empty()) detail::check_count(name + ", band of '" + curve.name + "'", curve.band.size(), x.size());
+    detail::check_count(name + ", curve " + detail::printable(curve.name), curve.y.size(), x.size());
+    if (!curve.band.empty())
+      detail::check_count(name + ", band of " + detail::printable(curve.name), curve.band.size(), x.size());
   }
 }
 

@@ -63,10 +63,15 @@ class ChartLayout {
       for (const Interval& band : curve.band) include(band.low), include(band.high);
     }
     if (chart.reference_y) include(*chart.reference_y);
+    if (chart.bin_width) include(0);
     if (!(low <= high)) low = 0, high = 1;
     y_axis = Axis::around(low, high, 6);
-    x_axis = {chart.x.front(), std::max(chart.x.back(), chart.x.front() + 1e-9), 1};
-    x_axis.step = std::max(1.0, Axis::around(x_axis.low, x_axis.high, 16).step);
+    if (chart.bin_width) {
+      x_axis = Axis::around(chart.x.front() - *chart.bin_width / 2, chart.x.back() + *chart.bin_width / 2, 10);
+    } else {
+      x_axis = {chart.x.front(), std::max(chart.x.back(), chart.x.front() + 1e-9), 1};
+      x_axis.step = std::max(1.0, Axis::around(x_axis.low, x_axis.high, 16).step);
+    }
   }
 
   Axis x_axis{};
@@ -116,6 +121,19 @@ inline std::string svg_axes(const LineChart& chart, const ChartLayout& at) {
   return result;
 }
 
+/// A histogram's outline and its area.
+inline std::string svg_bins(const LineChart& chart, const Curve& curve, std::size_t number, const ChartLayout& at) {
+  const double half = *chart.bin_width / 2;
+  std::string path = "M" + px(at.x(chart.x.front() - half)) + " " + px(at.y(0));
+  for (std::size_t i = 0; i < chart.x.size(); ++i)
+    path += "V" + px(at.y(std::isnan(curve.y[i]) ? 0 : curve.y[i])) + "H" + px(at.x(chart.x[i] + half));
+  path += "V" + px(at.y(0));
+  const std::string color = "var(--c" + std::to_string(number % 4) + ")";
+  return "<path class=\"band\" style=\"fill:" + color + "\" d=\"" + path +
+         "z\"/>\n<path class=\"curve\" style=\"stroke:" + color + "\" stroke-dasharray=\"" +
+         (number % 2 == 0 ? "" : "7 3") + "\" d=\"" + path + "\"/>\n";
+}
+
 /// The parts of a curve between missing values, as SVG paths and shapes.
 inline std::string svg_curve(const LineChart& chart, const Curve& curve, std::size_t number, const ChartLayout& at) {
   static constexpr const char* dashes[] = {"", "7 3", "2 3", "9 3 2 3"};
@@ -161,7 +179,7 @@ inline std::string svg_chart(const LineChart& chart, double width, double height
   double x = ChartLayout::left;
   for (std::size_t i = 0; i < chart.curves.size(); ++i) {
     const Curve& curve = chart.curves[i];
-    result += svg_curve(chart, curve, i, at);
+    result += chart.bin_width ? svg_bins(chart, curve, i, at) : svg_curve(chart, curve, i, at);
     const std::string name = visible(curve.name);
     const std::string color = "var(--c" + std::to_string(i % 4) + ")";
     result += "<path class=\"curve\" style=\"stroke:" + color + "\" d=\"M" + px(x) + " 10h22\"/>\n" +

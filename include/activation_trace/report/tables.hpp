@@ -4,15 +4,14 @@
 
 #include <cmath>
 #include <cstddef>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
+#include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/report/picture.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/utf8.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -24,8 +23,8 @@ inline namespace v0 {
 
 /// The same, a line per number: picture,view,series,row,column_number,column,value,low,high. A heat map's series are
 /// its panels; of a chart's curves row is empty, column is x, and low and high are the band; of a trace the view is
-/// log_prob, entropy or score, the series is "chosen" or "kept", and row is the step. Quoted as in RFC 4180, lines end
-/// in CR LF. Throws as validate().
+/// log_prob, entropy or score, the series is "chosen" or "kept", and row is the step. Written as CsvWriter does. Throws
+/// as validate().
 [[nodiscard]] std::string to_csv(const Report& report);
 
 namespace detail {
@@ -45,8 +44,8 @@ inline std::vector<std::string> json_texts(const std::vector<std::string>& texts
 inline nlohmann::ordered_json picture_json(const HeatMap& map) {
   nlohmann::ordered_json json{{"kind", "heat_map"},
                               {"title", replace_ill_formed(map.title)},
-                              {"row_axis", map.row_axis},
-                              {"column_axis", map.column_axis},
+                              {"row_axis", replace_ill_formed(map.row_axis)},
+                              {"column_axis", replace_ill_formed(map.column_axis)},
                               {"rows", json_texts(map.rows)},
                               {"columns", json_texts(map.columns)},
                               {"first_column", map.first_column},
@@ -61,7 +60,7 @@ inline nlohmann::ordered_json picture_json(const HeatMap& map) {
         rows.push_back(json_numbers({row, row + static_cast<std::ptrdiff_t>(map.columns.size())}));
       panels.push_back(std::move(rows));
     }
-    json["views"].push_back({{"name", view.name},
+    json["views"].push_back({{"name", replace_ill_formed(view.name)},
                              {"meaning", view.meaning},
                              {"scale", view.scale == ColorScale::linear ? "linear" : "logarithmic"},
                              {"low", view.low},
@@ -72,9 +71,13 @@ inline nlohmann::ordered_json picture_json(const HeatMap& map) {
 }
 
 inline nlohmann::ordered_json picture_json(const LineChart& chart) {
-  nlohmann::ordered_json json{{"kind", "line_chart"},       {"title", replace_ill_formed(chart.title)},
-                              {"x_axis", chart.x_axis},     {"y_axis", chart.y_axis},
-                              {"x", json_numbers(chart.x)}, {"curves", nlohmann::ordered_json::array()}};
+  nlohmann::ordered_json json{{"kind", "line_chart"},
+                              {"title", replace_ill_formed(chart.title)},
+                              {"x_axis", replace_ill_formed(chart.x_axis)},
+                              {"y_axis", replace_ill_formed(chart.y_axis)},
+                              {"x", json_numbers(chart.x)},
+                              {"curves", nlohmann::ordered_json::array()}};
+  if (chart.bin_width) json["bin_width"] = *chart.bin_width;
   if (chart.marked_x) json["marked_x"] = *chart.marked_x;
   if (chart.reference_y) json["reference_y"] = *chart.reference_y;
   for (const Curve& curve : chart.curves) {
@@ -114,61 +117,30 @@ inline nlohmann::ordered_json picture_json(const Trace& trace) {
   return json;
 }
 
-/// Lines of CSV.
-class CsvLines {
- public:
-  CsvLines() { line({"picture", "view", "series", "row", "column_number", "column", "value", "low", "high"}); }
-
-  void line(const std::vector<std::string>& cells) {
-    for (std::size_t i = 0; i < cells.size(); ++i) text_ += (i == 0 ? "" : ",") + quoted(replace_ill_formed(cells[i]));
-    text_ += "\r\n";
-  }
-
-  /// As many digits as tell every double from the next; empty for what is not a number.
-  static std::string number(double x) {
-    if (!std::isfinite(x)) return {};
-    char digits[40];
-    std::snprintf(digits, sizeof digits, "%.17g", x);
-    return digits;
-  }
-
-  [[nodiscard]] std::string take() { return std::move(text_); }
-
- private:
-  static std::string quoted(const std::string& cell) {
-    if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-    std::string result = "\"";
-    for (const char c : cell) result += c == '"' ? std::string("\"\"") : std::string(1, c);
-    return result + '"';
-  }
-
-  std::string text_;
-};
-
-inline void csv_lines(const HeatMap& map, CsvLines& csv) {
+inline void csv_lines(const HeatMap& map, CsvWriter& csv) {
   for (std::size_t v = 0; v < map.views.size(); ++v)
     for (std::size_t p = 0; p < map.panels.size(); ++p)
       for (std::size_t r = 0; r < map.rows.size(); ++r)
         for (std::size_t c = 0; c < map.columns.size(); ++c)
-          csv.line({map.title, map.views[v].name, map.panels[p], map.rows[r],
-                    std::to_string(map.first_column + static_cast<Index>(c)), map.columns[c],
-                    CsvLines::number(map.value(v, p, r, c)), "", ""});
+          csv.line({map.title, map.views[v].name, map.panels[p], map.rows[r], map.first_column + static_cast<Index>(c),
+                    map.columns[c], map.value(v, p, r, c), "", ""});
 }
 
-inline void csv_lines(const LineChart& chart, CsvLines& csv) {
+inline void csv_lines(const LineChart& chart, CsvWriter& csv) {
   for (const Curve& curve : chart.curves)
     for (std::size_t i = 0; i < chart.x.size(); ++i)
-      csv.line({chart.title, chart.y_axis, curve.name, "", std::to_string(i), CsvLines::number(chart.x[i]),
-                CsvLines::number(curve.y[i]), curve.band.empty() ? "" : CsvLines::number(curve.band[i].low),
-                curve.band.empty() ? "" : CsvLines::number(curve.band[i].high)});
+      if (curve.band.empty())
+        csv.line({chart.title, chart.y_axis, curve.name, "", static_cast<Index>(i), chart.x[i], curve.y[i], "", ""});
+      else
+        csv.line({chart.title, chart.y_axis, curve.name, "", static_cast<Index>(i), chart.x[i], curve.y[i],
+                  curve.band[i].low, curve.band[i].high});
 }
 
-inline void csv_lines(const Trace& trace, CsvLines& csv) {
+inline void csv_lines(const Trace& trace, CsvWriter& csv) {
   for (std::size_t s = 0; s < trace.steps.size(); ++s) {
     const auto candidate = [&](const char* series, std::size_t number, const TraceCandidate& c) {
       const auto value = [&](const char* view, double x) {
-        csv.line({trace.title, view, series, std::to_string(s), std::to_string(number), c.token, CsvLines::number(x),
-                  "", ""});
+        csv.line({trace.title, view, series, static_cast<Index>(s), static_cast<Index>(number), c.token, x, "", ""});
       };
       value("log_prob", c.log_prob);
       value("entropy", c.entropy);
@@ -194,7 +166,8 @@ inline nlohmann::ordered_json to_json(const Report& report) {
 
 inline std::string to_csv(const Report& report) {
   report.validate();
-  detail::CsvLines csv;
+  CsvWriter csv;
+  csv.line({"picture", "view", "series", "row", "column_number", "column", "value", "low", "high"});
   for (const Picture& picture : report.pictures) std::visit([&](const auto& p) { detail::csv_lines(p, csv); }, picture);
   return csv.take();
 }

@@ -103,8 +103,8 @@ inline std::string terminal_text(const HeatMap& map, const TerminalOptions& opti
     const HeatMapView& view = map.views[v];
     std::string scale;
     for (int i = 0; i < 20; ++i) scale += on_color(" ", i / 19.0, options.colors);
-    result += "\n" + view.name + ": " + view.meaning + "\n" + format_number(view.low, 3) + " " + scale + " " +
-              format_number(view.high, 3) + "; across: " + map.row_axis + "\n";
+    result += "\n" + visible(view.name) + ": " + visible(view.meaning) + "\n" + format_number(view.low, 3) + " " +
+              scale + " " + format_number(view.high, 3) + "; across: " + visible(map.row_axis) + "\n";
     for (std::size_t p = 0; p < map.panels.size(); p += at.together)
       result += terminal_lines(map, options, v, p, std::min(p + at.together, map.panels.size()), at);
   }
