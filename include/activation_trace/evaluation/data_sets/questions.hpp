@@ -30,7 +30,8 @@ struct QaQuestion {
 };
 
 /// TriviaQA: Hugging Face's records (answer.normalized_aliases and the normalised normalized_value, and HumanAnswers
-/// where there are, ALGORITHMS.md 7.1), its authors' own ({"Data": [...]} with NormalizedAliases), {question, answers:
+/// where there are, evaluation/README.md 2.1), its authors' own ({"Data": [...]} with NormalizedAliases), {question,
+/// answers:
 /// [...]}, or lines of question, TAB or comma, Python list of aliases.
 [[nodiscard]] std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path);
 

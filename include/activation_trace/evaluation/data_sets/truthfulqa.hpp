@@ -30,7 +30,7 @@ struct TruthfulQuestion {
 };
 
 /// TruthfulQA's CSV with the columns Question, Best Answer, Correct Answers and Incorrect Answers, the lists split at
-/// ';' (ALGORITHMS.md 6.2); records with mc1_targets and mc2_targets, either {answer: 0 or 1} as in its authors'
+/// ';' (evaluation/README.md 1.2); records with mc1_targets and mc2_targets, either {answer: 0 or 1} as in its authors'
 /// mc_task.json or {choices, labels} as Hugging Face has them, mc1's right answer being the best one; or records
 /// {question, best_answer, correct_answers, incorrect_answers}. A best answer that is missing from its list joins it.
 [[nodiscard]] std::vector<TruthfulQuestion> read_truthfulqa(const std::filesystem::path& path);
