@@ -4,10 +4,11 @@
 # Makes activation_trace::cuda, for .cu files that include activation_trace/cuda.cuh. Used by our own build
 # and, after installation, by find_package(activation_trace COMPONENTS cuda).
 
-# The tensor-core kernels are for sm_80 and later, and for sm_90a by its own instructions; plain 90 has no wgmma.
+# The tensor-core kernels are for sm_80 and later, and for sm_90a by its own instructions; plain 90 has no wgmma. Later
+# devices compile the PTX of 90, which has programmatic dependent launches, at the first start: that of 80 has none.
 # A user's project chooses its own architectures.
 if(PROJECT_IS_TOP_LEVEL AND PROJECT_NAME STREQUAL activation_trace AND NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit 12.4 REQUIRED)

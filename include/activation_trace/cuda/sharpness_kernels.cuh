@@ -40,8 +40,8 @@ struct SharpnessRows {
     if (input == SharpnessInput::scores) return x > -INFINITY;
     return x >= row.lowest && row.log_prob(x) >= -1000.0f;
   }
-  /// Whether nobody in this launch has claimed the empty state of token `id` before: a list may name it twice, and its
-  /// state is to be made once. A claim is a weighted sum without a sum, and ends when the state is made.
+  /// Whether nobody in this launch has claimed this empty state before: a list may name a token twice, and its state is
+  /// to be made once. A claim is a weighted sum without a sum, and ends when the state is made.
   __device__ bool claims(SoftmaxState& empty) const {
     return ids == nullptr || atomicExch(&empty.weighted, 1.0f) == 0.0f;
   }
