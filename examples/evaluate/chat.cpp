@@ -57,7 +57,7 @@ std::vector<ChatQuestion> read_questions(const std::string& path) {
 GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
   const ScoreColumn column{std::string(name(s.mode)), s.mode};
   const ScoreOptions o = score_options(s.scoring, column, engine.checkpoint());
-  GenerationOptions generation = generation_options(o);
+  GenerationOptions generation = generation_options(s.scoring, o);
   generation.repetition_penalty = s.repetition_penalty;
   generation.max_new_tokens = s.max_new_tokens;
   generation.eos = engine.end_tokens();
@@ -81,6 +81,7 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
         {"candidate_layers", g.candidate_layers},
         {"mature_layer", g.mature_layer ? Json(*g.mature_layer) : Json()},
         {"divergence", g.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
+        {"activation_dola_base", name(g.activation_dola_base)},
         {"relative_top", g.relative_top},
         {"min_tokens_to_keep", g.min_tokens_to_keep},
         {"repetition_penalty", g.repetition_penalty},
@@ -205,6 +206,7 @@ void add_chat_command(CLI::App& app, Command& command) {
   sub->callback([s, sub, &command] {
     command = [s, sub] {
       detail::read_weighing_options(*sub, s->raw, s->scoring);
+      detail::require_candidate_layers(s->raw, s->scoring);
       if (s->mode == DecodingMode::dola_static && !s->scoring.premature_layer)
         throw UsageError("--decoding_mode dola_static: needs --premature_layer");
       return chat(*s);

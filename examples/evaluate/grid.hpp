@@ -36,7 +36,7 @@ inline constexpr std::string_view kSweep = "sweep ";
   const std::size_t columns = options["info_layers"].size();
   nlohmann::ordered_json result{{"task", task},
                                 {"samples", records.size()},
-                                {"mode", "activation"},
+                                {"mode", options.value("decoding_mode", "activation")},
                                 {"alphas", options["alphas"]},
                                 {"layers", options["info_layers"]},
                                 {"metrics", nlohmann::ordered_json::object()}};
@@ -82,12 +82,12 @@ inline constexpr std::string_view kSweep = "sweep ";
 /// A table for each metric.
 inline void print_grid(std::FILE* file, const nlohmann::ordered_json& grid) {
   for (const auto& [metric, rows] : grid["metrics"].items()) {
-    std::fprintf(file, "%-10s", (metric + ", %").c_str());
+    std::fprintf(file, "%-16s", (metric + ", %").c_str());
     for (const nlohmann::ordered_json& layer : grid["layers"])
       std::fprintf(file, " %7s", ("h_" + layer.dump()).c_str());
     std::fprintf(file, "\n");
     for (std::size_t a = 0; a < rows.size(); ++a) {
-      std::fprintf(file, "%10s", ("alpha " + grid["alphas"][a].dump()).c_str());
+      std::fprintf(file, "%16s", ("alpha " + grid["alphas"][a].dump()).c_str());
       for (const nlohmann::ordered_json& x : rows[a]) std::fprintf(file, " %7.2f", x.get<double>());
       std::fprintf(file, "\n");
     }

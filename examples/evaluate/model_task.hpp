@@ -70,7 +70,7 @@ class ModelTask : public Task {
     }
     score_.prefix = &prefix_;
     score_.validate();
-    generation_ = generation_options(score_);
+    generation_ = generation_options(settings.scoring, score_);
     generation_.repetition_penalty = settings.repetition_penalty;
     generation_.max_new_tokens = settings.max_new_tokens;
     generation_.eos = engine.end_tokens();
@@ -86,6 +86,7 @@ class ModelTask : public Task {
            {"final_norm", o.final_norm.has_value()},
            {"candidate_layers", o.candidate_layers},
            {"mature_layer", number_or_null(o.mature_layer)},
+           {"early_exit_layers", early_exit_layers()},
            {"divergence", o.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
            {"relative_top", decimal(o.relative_top)},
            {"min_tokens_to_keep", o.min_tokens_to_keep},
@@ -95,10 +96,12 @@ class ModelTask : public Task {
       j.update({{"context", o.context == ScoreContext::whole ? "whole" : "prompt"},
                 {"filter", o.filter == ScoreFilter::on ? "on" : "off"},
                 {"single_entropy", o.single_entropy == SingleEntropy::reference ? "reference" : "negated"},
+                {"scoring_dola_base", name(o.activation_dola_base)},
                 {"relative_top_value", decimal(o.relative_top_value)},
                 {"post_softmax", o.post_softmax == DolaOutput::log_probs ? "on" : "off"}});
     if (settings_.traits.generates)
-      j.update({{"max_new_tokens", generation_.max_new_tokens},
+      j.update({{"activation_dola_base", name(generation_.activation_dola_base)},
+                {"max_new_tokens", generation_.max_new_tokens},
                 {"repetition_penalty", decimal(generation_.repetition_penalty)},
                 {"stop", generation_.stop}});
     return j;
@@ -110,13 +113,14 @@ class ModelTask : public Task {
     GenerationResult result;
     std::vector<double> log_probs;
     std::vector<double> entropies;
+    std::vector<double> scores;  ///< what they were chosen by, penalties included
+    std::vector<Index> layers;   ///< DoLa's, 0..N; empty in other modes
     std::size_t prompt_tokens;
 
     void add_to(Json& record) const {
-      record.update({{"tokens", result.ids},
-                     {"log_probs", log_probs},
-                     {"entropies", entropies},
-                     {"finish", name(result.reason)}});
+      record.update({{"tokens", result.ids}, {"log_probs", log_probs}, {"entropies", entropies}, {"scores", scores}});
+      if (!layers.empty()) record["layers"] = layers;
+      record["finish"] = name(result.reason);
     }
   };
 
@@ -150,6 +154,8 @@ class ModelTask : public Task {
               Answer& answer = answers[at(token.sequence)];
               answer.log_probs.push_back(static_cast<double>(token.record->chosen.log_prob));
               answer.entropies.push_back(static_cast<double>(token.record->chosen.entropy));
+              answer.scores.push_back(static_cast<double>(token.record->chosen.score));
+              if (token.record->layer >= 0) answer.layers.push_back(token.record->layer);
               return Continue::yes;
             },
         .on_finish =
@@ -188,6 +194,7 @@ class ModelTask : public Task {
     const MultipleChoiceMetrics metrics = multiple_choice(sums[0], sums[1], best);
     record.update({{"mc1", metrics.mc1},
                    {"mc2", metrics.mc2},
+                   {"mc2_reference", metrics.mc2_reference},
                    {"mc3", metrics.mc3},
                    {"max_true", metrics.max_true},
                    {"max_false", metrics.max_false}});
@@ -195,6 +202,14 @@ class ModelTask : public Task {
   }
 
  private:
+  /// As typed, or what it stands for.
+  [[nodiscard]] std::vector<Index> early_exit_layers() const {
+    if (!settings_.scoring.bucket || score_.candidate_layers.empty()) return settings_.early_exit_layers;
+    std::vector<Index> layers = score_.candidate_layers;
+    layers.push_back(score_.mature_layer.value_or(-1));
+    return layers;
+  }
+
   Engine& engine_;
   const TaskSettings settings_;
   PrefixCache prefix_;

@@ -4,9 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "evaluate/published_flags.hpp"
 #include "evaluate/ranks.hpp"
 #include "evaluate/run.hpp"
 #include "evaluate/task.hpp"
@@ -21,33 +24,79 @@ struct RunCommandLine {
   TaskSettings task;
   RunSettings run;
   std::string shard;
-  std::string gpus;
-  std::string gpu_memory;
+  std::string parallel;                ///< a number of texts; given and empty: the published scripts' flag
+  Index total_shard = 8;               ///< of the same
+  std::optional<Index> shard_id;       ///< the same, from 0
+  std::vector<std::string> published;  ///< what is to be said of their flags
   bool resume = false;
   bool debug = false;
 };
+
+/// The folder that a file is to lie in, if it is missing.
+inline void make_folder_of(const std::string& file) {
+  const std::filesystem::path folder = std::filesystem::path(file).parent_path();
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error) throw Error(folder.string() + ": the folder cannot be made: " + error.message());
+}
 
 /// `data` and `beside` are what --help says of the data set, and of the files beside the output's.
 inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ranks, const std::string& data,
                             const std::string& beside) {
   add_model_options(app, line.task.scoring.model);
   line.task.scoring.model.threads = ranks.threads();
-  app.add_option("--data-path,--data_path", line.task.data_path, data)->required();
-  app.add_option("--output-path,--output_path", line.run.output_path, "JSON lines, one per sample; beside it " + beside)
+  CLI::Option* data_path = app.add_option("--data-path,--data_path", line.task.data_path, data);
+  if (line.task.traits.folder != nullptr) line.task.data_path = line.task.traits.folder;
+  line.task.data_path.empty() ? data_path->required() : data_path->capture_default_str();
+  app.add_option("--output-path,--output_path", line.run.output_path,
+                 "JSON lines, one per sample; its folder is made; beside it " + beside)
       ->required();
   app.add_flag("--resume", line.resume, "go on with the run that is there");
   app.add_option("--limit", line.task.limit, "only so many samples, the first")->check(whole_number<Index>(1));
   app.add_flag("--debug", line.debug, "--limit 20");
   app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
-  app.add_option("--parallel,-j", line.run.parallel, "texts at once")
+  app.add_option("--parallel,-j", line.parallel,
+                 "texts at once (default: " + std::to_string(line.run.parallel) +
+                     "); without a number, as published, one shard, of --total-shard that with --shard-id")
+      ->expected(0, 1)
+      ->type_name("[N]");
+  app.add_option("--total-shard,--total_shard", line.total_shard, "of --parallel without a number")
       ->capture_default_str()
-      ->check(whole_number<Index>(1, 1024));
-  app.add_option("--num-gpus,--num_gpus", line.gpus, "of the published scripts; this program runs on the host");
-  app.add_option("--max_gpu_memory,--max-gpu-memory", line.gpu_memory, "the same");
+      ->check(whole_number<Index>(1));
+  app.add_option("--shard-id,--shard_id", line.shard_id, "from 0; the output is OUT_ID.jsonl, of multiple choice .json")
+      ->check(whole_number<Index>(0));
+  add_published_flags(app, line.task.traits);
+}
+
+/// --parallel with a number, or with the published scripts' meaning.
+inline void read_parallel(const CLI::App& app, RunCommandLine& line) {
+  const auto given = [&](const char* option) { return app.count(option) != 0; };
+  if (!line.parallel.empty()) {
+    const std::optional<Index> texts = parse_number<Index>(line.parallel);
+    if (!texts || *texts < 1 || *texts > 1024)
+      throw UsageError("--parallel: expected a whole number in 1..1024, got " + line.parallel);
+    line.run.parallel = *texts;
+  }
+  if (!given("--parallel") || !line.parallel.empty()) {
+    for (const char* option : {"--total-shard", "--shard-id"})
+      if (given(option)) line.published.push_back(std::string(option) + " (nothing without a bare --parallel)");
+    return;
+  }
+  if (given("--shard")) throw UsageError("--parallel: without a number it is a shard, as is --shard");
+  if (!line.shard_id) throw UsageError("--parallel: expected a number of texts, or --total-shard and --shard-id");
+  if (*line.shard_id >= line.total_shard)
+    throw UsageError("--shard-id: expected 0.." + std::to_string(line.total_shard - 1) + ", got " +
+                     std::to_string(*line.shard_id));
+  line.run.shard = {*line.shard_id + 1, line.total_shard};
+  line.run.output_path += '_' + std::to_string(*line.shard_id) + (line.task.traits.generates ? ".jsonl" : ".json");
+  line.published.push_back("--parallel, --total-shard and --shard-id (as --shard " + line.run.shard.text() +
+                           ": every so many samples, none left over; into " + line.run.output_path +
+                           ", for `evaluate merge`)");
 }
 
 /// Runs the task as the command line says, once what it says of the task itself has been read. Throws UsageError.
 inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) {
+  read_parallel(app, line);
   if (line.debug && line.task.limit != 0) throw UsageError("--debug: is --limit 20");
   if (line.debug) line.task.limit = 20;
   if (!line.shard.empty()) {
@@ -56,9 +105,12 @@ inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) 
     line.run.shard = *shard;
   }
   line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
-  for (const char* option : {"--num-gpus", "--max_gpu_memory"})
-    if (app.count(option) != 0 && !line.task.scoring.model.quiet && ranks.rank() == 0)
-      std::fprintf(stderr, "evaluate: %s has no effect: this program runs on the host\n", option);
+  const std::vector<std::string> unused = published_flags_given(app, line.task.traits);
+  line.published.insert(line.published.end(), unused.begin(), unused.end());
+  if (!line.published.empty() && ranks.rank() == 0)
+    std::fprintf(stderr, "evaluate: of the published scripts' flags, here: %s\n",
+                 CLI::detail::join(line.published, ", ").c_str());
+  make_folder_of(line.run.output_path);
   return run_task(line.task, line.run, ranks);
 }
 

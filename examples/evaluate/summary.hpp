@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
@@ -20,6 +21,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/detection.hpp"
+#include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
 
 // What a run's records say, in numbers.
@@ -60,6 +62,17 @@ struct Measure {
   return std::isfinite(total) ? std::optional(total) : std::nullopt;
 }
 
+/// The published MC2 of a multiple choice: as recorded, or from the scores where a record is older than that.
+[[nodiscard]] inline double mc2_reference_of(const nlohmann::ordered_json& record) {
+  if (record.contains("mc2_reference")) return value_of("mc2_reference")(record);
+  std::array<std::vector<double>, 2> scores;
+  for (std::size_t side = 0; side < 2; ++side)
+    if (const char* key = side == 0 ? "true" : "false"; record.contains(key))
+      for (const nlohmann::ordered_json& answer : record[key]) scores[side].push_back(value_of("score")(answer));
+  if (scores[0].empty() || scores[1].empty()) throw Error("expected a number 'mc2_reference', found none");
+  return mc2_reference(scores[0], scores[1]);
+}
+
 /// Whether a task's questions are answered freely and rated by EM and F1.
 [[nodiscard]] inline bool is_qa(std::string_view task) {
   return task == "triviaqa" || task == "hotpotqa" || task == "nq";
@@ -74,9 +87,14 @@ struct Measure {
 /// What is reported of a task's records, the headline first. Throws ArgumentError for a task that is not known.
 [[nodiscard]] inline std::vector<Measure> measures(const std::string& task, const Records& records) {
   if (is_qa(task)) return {{"em", value_of("em")}, {"strict_em", value_of("strict_em")}, {"f1", value_of("f1")}};
-  if (task == "truthfulqa-mc") return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}};
-  if (task == "known-facts")
-    return {{"mc1", value_of("mc1")}, {"mc2", value_of("mc2")}, {"mc3", value_of("mc3")}, {"em", value_of("em")}};
+  if (task == "truthfulqa-mc" || task == "known-facts") {
+    std::vector<Measure> result{{"mc1", value_of("mc1")},
+                                {"mc2", value_of("mc2")},
+                                {"mc2_reference", mc2_reference_of},
+                                {"mc3", value_of("mc3")}};
+    if (task == "known-facts") result.push_back({"em", value_of("em")});
+    return result;
+  }
   if (task == "factor") return {{"accuracy", value_of("mc1")}, {"accuracy_mean", value_of("accuracy_mean")}};
   if (task != "truthfulqa-gen") throw ArgumentError("task: '" + task + "' is not known");
   std::vector<Measure> result;
@@ -116,15 +134,16 @@ struct Measure {
 }
 
 /// How well `signal`, higher meaning more trusted, tells right answers from wrong: DetectionMetrics' numbers, each with
-/// its interval. Null where there is nothing to tell apart.
+/// its interval, by the names of the published plots, in which "aurc" is an area under precision and recall;
+/// "risk_coverage" is what others call that. Null where there is nothing to tell apart.
 [[nodiscard]] inline nlohmann::ordered_json detection(const std::vector<double>& signal, const std::vector<char>& right,
                                                       const ResamplingOptions& options) {
   const auto rights = std::count(right.begin(), right.end(), 1);
   if (rights == 0 || rights == std::ssize(right)) return nullptr;
   constexpr std::pair<const char*, double DetectionMetrics::*> parts[] = {
       {"auroc", &DetectionMetrics::auroc},
-      {"average_precision", &DetectionMetrics::average_precision},
-      {"pr_area", &DetectionMetrics::pr_area},
+      {"auprc", &DetectionMetrics::average_precision},
+      {"aurc", &DetectionMetrics::pr_area},
       {"risk_coverage", &DetectionMetrics::risk_coverage}};
   const DetectionMetrics whole = detection_metrics(signal, right);
   // The resamples are the same for every part: each is rated once.
@@ -157,7 +176,8 @@ struct Measure {
   return result;
 }
 
-/// By the sums of a generated answer's entropies (negated: sharper is more trusted) and log-probabilities
+/// By the sums of a generated answer's entropies (negated: sharper is more trusted), its log-probabilities, and the
+/// scores that its tokens were chosen by: the published entropy, origin_log_prob and final_log_prob
 /// (ALGORITHMS.md 7.4). A sum that some record lacks is left out.
 [[nodiscard]] inline nlohmann::ordered_json detections(const Records& records, const std::vector<char>& right,
                                                        const ResamplingOptions& options) {
@@ -170,6 +190,33 @@ struct Measure {
   };
   add("entropy", "entropies", -1);
   add("log_prob", "log_probs", 1);
+  add("final_score", "scores", 1);
+  return result;
+}
+
+/// How often DoLa chose each layer, {"2": n, ...}, for the tokens of all records; null if it chose none.
+[[nodiscard]] inline nlohmann::ordered_json layer_histogram(const nlohmann::ordered_json& manifest,
+                                                            const Records& records) {
+  std::map<Index, Index> counts;
+  const auto add = [&](const nlohmann::ordered_json& of) {
+    if (!of.is_object() || !of.contains("layers") || !of["layers"].is_array()) return;
+    for (const nlohmann::ordered_json& layer : of["layers"])
+      if (layer.is_number_integer()) ++counts[layer.get<Index>()];
+  };
+  for (const auto& [sample, record] : records) {
+    add(record);
+    for (const char* side : {"true", "false"})
+      if (record.contains(side))
+        for (const nlohmann::ordered_json& answer : record[side]) add(answer);
+  }
+  if (counts.empty()) return nullptr;
+  // Candidates that were never chosen, as far as the manifest numbers them so.
+  if (manifest.contains("options") && manifest["options"].is_object() &&
+      manifest["options"].contains("candidate_layers"))
+    for (const nlohmann::ordered_json& layer : manifest["options"]["candidate_layers"])
+      if (layer.is_number_integer() && layer >= 0) counts.try_emplace(layer.get<Index>(), 0);
+  nlohmann::ordered_json result;
+  for (const auto& [layer, count] : counts) result[std::to_string(layer)] = count;
   return result;
 }
 
@@ -177,6 +224,7 @@ struct Measure {
 /// {"task", "samples", "confidence", "metrics": {name: {"value", "low", "high"}}}, percentages; of generated answers
 /// also "detection": {"entropy" and "log_prob": {"auroc", ...}}, shares of 1, with right answers those with em, or
 /// those that the judge finds true, for which "detection_nonzero" has the published code's rule, any probability but 0.
+/// Of the DoLa modes also "layers", as layer_histogram().
 /// Throws ArgumentError for a manifest without a known task or no records, Error for a record without a number.
 [[nodiscard]] inline nlohmann::ordered_json summarize(const nlohmann::ordered_json& manifest, const Records& records,
                                                       const ResamplingOptions& options = {}) {
@@ -188,6 +236,8 @@ struct Measure {
   const std::vector<Measure> reported = measures(task, records);
   for (const Measure& measure : reported)
     result["metrics"][measure.name] = percentage(values(measure, records), options);
+  const nlohmann::ordered_json layers = layer_histogram(manifest, records);
+  if (!layers.is_null()) result["layers"] = layers;
   const auto detect = [&](const char* name, const std::function<double(const nlohmann::ordered_json&)>& rate) {
     std::vector<char> right;
     for (const double x : values({name, rate}, records)) right.push_back(x != 0 ? 1 : 0);
@@ -213,6 +263,14 @@ inline void print_summary(std::FILE* file, const nlohmann::ordered_json& summary
                    .c_str(),
                "%", 100 * summary["confidence"].get<double>());
   for (const auto& [name, x] : summary["metrics"].items()) row(name, x, 2);
+  if (summary.contains("layers")) {
+    Index tokens = 0;
+    for (const nlohmann::ordered_json& count : summary["layers"]) tokens += count.get<Index>();
+    for (const auto& [layer, count] : summary["layers"].items())
+      std::fprintf(file, "%-30s %9td   %.2f %% of %td tokens\n", ("premature layer " + layer).c_str(),
+                   count.get<Index>(), 100 * static_cast<double>(count.get<Index>()) / static_cast<double>(tokens),
+                   tokens);
+  }
   for (const char* labels : {"detection", "detection_nonzero"}) {
     if (!summary.contains(labels)) continue;
     const std::string rule = std::string_view(labels) == "detection" ? "" : " (p > 0)";

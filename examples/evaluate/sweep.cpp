@@ -21,6 +21,7 @@ namespace {
 
 struct SweepCommandLine : RunCommandLine {
   detail::RawScoreSettings raw;
+  DecodingMode mode = DecodingMode::activation;
   std::string task_name;
   std::string alphas = "0,0.2,0.4,0.6,0.8,1";
   std::string layers;
@@ -39,10 +40,16 @@ std::vector<double> parse_alphas(const std::string& text) {
   return alphas;
 }
 
-void refuse_senseless(const CLI::App& app, const TaskTraits& task) {
+void refuse_senseless(const CLI::App& app, const SweepCommandLine& line) {
+  const TaskTraits& task = line.task.traits;
   const auto need = [&](const char* option, bool useful) {
     if (app.count(option) != 0 && !useful) throw UsageError(std::string(option) + ": means nothing to " + task.name);
   };
+  const bool dola = line.mode == DecodingMode::activation_dola;
+  for (const char* option : {"--early_exit_layers", "--divergence", "--activation_dola_base"})
+    if (app.count(option) != 0 && !dola)
+      throw UsageError(std::string(option) + ": needs --decoding_mode activation_dola");
+  if (dola) detail::require_candidate_layers(line.raw, line.task.scoring);
   need("--context", task.scores);
   for (const char* option : {"--relative_top", "--max-new-tokens", "--repetition_penalty", "--prompt_style"})
     need(option, task.generates);
@@ -53,12 +60,13 @@ int sweep(const CLI::App& app, SweepCommandLine& line, Ranks& ranks) {
   const auto tasks = all_tasks();
   task.traits =
       *std::find_if(tasks.begin(), tasks.end(), [&](const TaskTraits& t) { return line.task_name == t.name; });
-  refuse_senseless(app, task.traits);
+  detail::read_early_exit_layers(app, line.raw, task.scoring);
+  refuse_senseless(app, line);
   if (app.count("--max-new-tokens") == 0) task.max_new_tokens = task.traits.max_new_tokens;
   if (app.count("--repetition_penalty") == 0) task.repetition_penalty = task.traits.repetition_penalty;
   if (!line.raw.span.empty()) task.scoring.options.span = parse_span(line.raw.span);
   task.scoring.options.prefill_piece = task.scoring.model.batch;
-  task.scoring.columns = {{"activation", DecodingMode::activation}};
+  task.scoring.columns = {{std::string(name(line.mode)), line.mode}};
   task.grid = {parse_alphas(line.alphas), std::nullopt};
   if (line.layers == "all")
     task.grid->layers.emplace();
@@ -78,7 +86,13 @@ void add_sweep_command(CLI::App& app, Command& command, Ranks& ranks) {
   for (const TaskTraits& traits : all_tasks())
     if (sweeps(traits)) names.emplace_back(traits.name);
   sub->add_option("TASK", line->task_name, CLI::detail::join(names))->required()->check(CLI::IsMember(names));
+  task.traits.generates = task.traits.scores = true;  // as one of its tasks does
   add_run_options(*sub, *line, ranks, "the data set", ".manifest.json, .grid.json and .grid.csv");
+  add_choice<DecodingMode>(
+      *sub, "--decoding_mode,--decoding-mode", line->mode,
+      {{"activation", DecodingMode::activation}, {"activation_dola", DecodingMode::activation_dola}},
+      "what alpha and the layer are of (default: activation)");
+  detail::add_dola_options(*sub, task.scoring, line->raw);
   sub->add_option("--alphas", line->alphas, "weights of the entropy")->capture_default_str();
   sub->add_option("--info_layers,--info-layers", line->layers,
                   "hidden states 0..N, or all (default: every second of the upper half)");

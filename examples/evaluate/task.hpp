@@ -10,6 +10,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "activation_trace/config.hpp"
@@ -44,8 +45,9 @@ struct TaskTraits {
   TaskKind kind;
   const char* name;
   const char* summary;
-  const char* file;   ///< its usual name
-  const char* where;  ///< to get it
+  const char* file;    ///< its usual name
+  const char* folder;  ///< where the published scripts have it; null: nowhere
+  const char* where;   ///< to get it
   bool generates;
   bool scores;  ///< given answers
   Index max_new_tokens;
@@ -53,6 +55,9 @@ struct TaskTraits {
 };
 
 [[nodiscard]] std::span<const TaskTraits> all_tasks();
+
+inline constexpr std::string_view kNq = "nq";
+inline constexpr std::string_view kNaturalQuestions = "natural_questions";  ///< what the published scripts call it
 
 /// Whether a task has a sweep: its questions are answered freely and rated by EM and F1, or it is a multiple choice.
 [[nodiscard]] inline bool sweeps(const TaskTraits& task) {
@@ -67,18 +72,19 @@ struct GridSettings {
 
 /// What the command line says of a task.
 struct TaskSettings {
-  TaskTraits traits;
+  TaskTraits traits{};
   std::string data_path;
-  Index limit = 0;        ///< of samples; 0: none
-  ScoreSettings scoring;  ///< model, and one column: the mode. Generation weighs the same.
+  std::vector<Index> early_exit_layers{-1};  ///< as typed, in front of what the mode makes of it
+  Index limit = 0;                           ///< of samples; 0: none
+  ScoreSettings scoring;                     ///< model, and one column: the mode. Generation weighs the same.
   Index max_new_tokens = 0;
   float repetition_penalty = 1;
   PromptStyle prompt_style = PromptStyle::few_shot;
   std::optional<GridSettings> grid;  ///< in place of one alpha and layer, where sweeps() has it
 };
 
-/// The data set's file: --data-path, or in it, if that is a folder, a file of the usual name. Throws Error for a
-/// missing file, saying where to get it.
+/// The data set's file: --data-path, or in it, if that is a folder, a file of the usual name, or else the only one
+/// there of its kind. Throws Error for a missing file, saying where to get it.
 [[nodiscard]] std::filesystem::path data_file(const TaskSettings& settings);
 
 /// --prompt_style of the questions that are answered freely.

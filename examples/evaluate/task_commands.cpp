@@ -65,17 +65,36 @@ void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
   need({"--premature_layer"}, line.mode == DecodingMode::dola_static, "needs --decoding_mode dola_static");
   if (line.mode == DecodingMode::dola_static && !s.premature_layer)
     throw UsageError(mode + ": needs --premature_layer");
-  need({"--early_exit_layers", "--divergence"}, chooses, "needs --decoding_mode dola or activation_dola");
+  const bool listed = s.bucket == std::nullopt;  // which the published scripts do with every mode
+  need({"--early_exit_layers"}, chooses || (listed && line.mode != DecodingMode::dola_static),
+       "needs --decoding_mode dola or activation_dola");
+  if (chooses) detail::require_candidate_layers(line.raw, s);
+  need({"--divergence"}, chooses, "needs --decoding_mode dola or activation_dola");
+  need({"--activation_dola_base"}, line.mode == DecodingMode::activation_dola, "needs --decoding_mode activation_dola");
   need({"--post_softmax"}, dola, "needs a dola mode");
   need({"--filter"}, activation && !single, "needs --decoding_mode activation; the dola modes always filter");
   need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, filters, mode + " leaves no token out");
   need({"--single_entropy"}, single, "needs --decoding_strategy single_entropy");
 }
 
+/// --early_exit_layers as typed, for exports; and what the published scripts make of it in modes that compare none.
+void take_early_exit_layers(TaskCommandLine& line) {
+  ScoreSettings& s = line.task.scoring;
+  if (s.bucket) return;
+  line.task.early_exit_layers = s.layers;
+  line.task.early_exit_layers.push_back(*s.options.mature_layer);
+  if (line.mode == DecodingMode::dola || line.mode == DecodingMode::activation_dola) return;
+  const bool activation = line.mode == DecodingMode::activation;
+  if (!activation) s.options.mature_layer.reset();
+  line.published.push_back(std::string("--early_exit_layers (") + std::string(name(line.mode)) + " compares no layers" +
+                           (activation ? "; the last one decides)" : ")"));
+}
+
 int run(TaskCommandLine& line, const CLI::App& app, Ranks& ranks) {
   ScoreSettings& s = line.task.scoring;
   detail::read_weighing_options(app, line.raw, s);
   refuse_senseless(app, line);
+  take_early_exit_layers(line);
   s.columns = {{std::string(name(line.mode)), line.mode, line.strategy}};
   return run_as_told(app, line, ranks);
 }
@@ -85,6 +104,7 @@ int run(TaskCommandLine& line, const CLI::App& app, Ranks& ranks) {
 void add_task_commands(CLI::App& app, Command& command, Ranks& ranks) {
   for (const TaskTraits& traits : all_tasks()) {
     CLI::App* sub = app.add_subcommand(traits.name, traits.summary);
+    if (traits.name == kNq) sub->alias(std::string(kNaturalQuestions));
     const auto line = std::make_shared<TaskCommandLine>();
     line->task.traits = traits;
     line->task.max_new_tokens = traits.max_new_tokens;

@@ -23,22 +23,22 @@ using Json = nlohmann::ordered_json;
 using Texts = std::vector<std::string>;
 
 constexpr std::array<TaskTraits, 7> kTasks{{
-    {TaskKind::triviaqa, "triviaqa", "TriviaQA: questions, answered freely", "triviaqa.jsonl",
+    {TaskKind::triviaqa, "triviaqa", "TriviaQA: questions, answered freely", "triviaqa.jsonl", "../scripts/data/trqa",
      "https://huggingface.co/datasets/mandarjoshi/trivia_qa (unfiltered.nocontext, validation, as JSON lines)", true,
      false, 20, 1.2f},
-    {TaskKind::hotpotqa, "hotpotqa", "HotpotQA: questions, answered freely", "hotpot_dev.json",
+    {TaskKind::hotpotqa, "hotpotqa", "HotpotQA: questions, answered freely", "hotpot_dev.json", "../scripts/data/hpqa",
      "https://hotpotqa.github.io (the development set)", true, false, 20, 1.2f},
-    {TaskKind::nq, "nq", "Natural Questions: questions, answered freely", "NQ-open.dev.jsonl",
+    {TaskKind::nq, "nq", "Natural Questions: questions, answered freely", "NQ-open.dev.jsonl", "../scripts/data/nq",
      "https://github.com/google-research-datasets/natural-questions (nq_open)", true, false, 20, 1.2f},
-    {TaskKind::truthfulqa_mc, "truthfulqa-mc", "TruthfulQA: scores true and false answers", "TruthfulQA.csv",
+    {TaskKind::truthfulqa_mc, "truthfulqa-mc", "TruthfulQA: scores true and false answers", "TruthfulQA.csv", "./tfqa",
      "https://github.com/sylinrl/TruthfulQA (the paper's 817 questions: before January 2025)", false, true, 0, 1},
     {TaskKind::truthfulqa_gen, "truthfulqa-gen", "TruthfulQA: questions, answered freely, to be judged",
-     "TruthfulQA.csv", "https://github.com/sylinrl/TruthfulQA (the paper's 817 questions: before January 2025)", true,
-     false, 50, 1},
+     "TruthfulQA.csv", "../scripts/data/tqa",
+     "https://github.com/sylinrl/TruthfulQA (the paper's 817 questions: before January 2025)", true, false, 50, 1},
     {TaskKind::factor, "factor", "FACTOR: scores a true and three false completions of a text", "wiki_factor.csv",
-     "https://github.com/AI21Labs/factor (folder data)", false, true, 0, 1},
+     nullptr, "https://github.com/AI21Labs/factor (folder data)", false, true, 0, 1},
     {TaskKind::known_facts, "known-facts", "known facts: scores a fact against another of its relation, and generates",
-     "known_1000.json", "https://rome.baulab.info/data/dsets/known_1000.json", true, true, 20, 1},
+     "known_1000.json", nullptr, "https://rome.baulab.info/data/dsets/known_1000.json", true, true, 20, 1},
 }};
 
 /// TriviaQA, HotpotQA and Natural Questions.
@@ -62,15 +62,14 @@ class KnowledgeQa : public ModelTask {
       const QaQuestion& q = at(sample);
       const std::string cut = knowledge_qa_answer(answer.result.text);
       const AnswerMetrics metrics = compare_answer(cut, q.gold);
-      Json record{{"id", q.id},
-                  {"question", q.question},
-                  {"gold", q.gold},
-                  {"prompt_tokens", answer.prompt_tokens},
-                  {"text", answer.result.text},
-                  {"answer", cut},
-                  {"em", metrics.exact_match ? 1.0 : 0.0},
-                  {"strict_em", metrics.strict_exact_match ? 1.0 : 0.0},
-                  {"f1", metrics.f1}};
+      Json record{{"id", q.id}, {"question", q.question}, {"gold", q.gold}};
+      if (q.aliases < q.gold.size()) record["aliases"] = q.aliases;
+      record.update({{"prompt_tokens", answer.prompt_tokens},
+                     {"text", answer.result.text},
+                     {"answer", cut},
+                     {"em", metrics.exact_match ? 1.0 : 0.0},
+                     {"strict_em", metrics.strict_exact_match ? 1.0 : 0.0},
+                     {"f1", metrics.f1}});
       answer.add_to(record);
       emit(sample, std::move(record));
     };
@@ -105,6 +104,9 @@ class TruthfulQaChoice : public ModelTask {
       const std::optional<Json> choice = choose(truthfulqa_prompt(q.question), q.correct, q.incorrect, q.best, stop);
       if (!choice) return;
       Json record{{"question", q.question}, {"category", q.category}};
+      const char* cells[] = {"answer_best", "answer_true", "answer_false"};
+      for (std::size_t i = 0; i < q.cells.size(); ++i)
+        if (!q.cells[i].empty()) record[cells[i]] = q.cells[i];
       record.update(*choice);
       emit(sample, std::move(record));
     }
@@ -266,6 +268,7 @@ class TruthfulQaChoiceSweep : public TruthfulQaChoice {
       }
       record["mc1"] = grid_.rows([&](std::size_t i) { return metrics[i].mc1; });
       record["mc2"] = grid_.rows([&](std::size_t i) { return metrics[i].mc2; });
+      record["mc2_reference"] = grid_.rows([&](std::size_t i) { return metrics[i].mc2_reference; });
       record["mc3"] = grid_.rows([&](std::size_t i) { return metrics[i].mc3; });
       emit(sample, std::move(record));
     }
@@ -389,9 +392,16 @@ std::span<const TaskTraits> all_tasks() { return kTasks; }
 
 std::filesystem::path data_file(const TaskSettings& settings) {
   std::filesystem::path path = settings.data_path;
-  if (std::filesystem::is_directory(path)) path /= settings.traits.file;
+  if (std::filesystem::is_directory(path)) {
+    const std::filesystem::path usual = path / settings.traits.file;
+    std::vector<std::filesystem::path> alike;
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+      if (entry.path().extension() == usual.extension()) alike.push_back(entry.path());
+    path = alike.size() == 1 ? alike.front() : usual;
+  }
   if (!std::filesystem::exists(path))
-    throw Error(path.string() + ": no such file; get the data from " + settings.traits.where);
+    throw Error(path.string() + ": no such file (--data-path says where it is); get the data from " +
+                settings.traits.where);
   return path;
 }
 

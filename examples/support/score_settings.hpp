@@ -36,6 +36,8 @@ struct ScoreSettings {
   std::optional<DolaBucket> bucket = DolaBucket::low;  ///< of dola and activation_dola, unless layers are listed
   std::vector<Index> layers;                           ///< of the same
   std::optional<Index> premature_layer;                ///< of dola_static
+  /// Of activation_dola; none: as published, the logits in generation and log-probabilities in scoring.
+  std::optional<DolaBase> activation_dola_base;
   bool final_norm = false;
   std::string trace;  ///< a file name, or empty
 };
@@ -97,6 +99,20 @@ inline void add_decoding_mode(CLI::App& app, DecodingMode& mode) {
                            "what a token's score is (default: " + std::string(name(mode)) + ")");
 }
 
+/// How dola and activation_dola choose a layer, and what of it they subtract.
+inline void add_dola_options(CLI::App& app, ScoreSettings& s, RawScoreSettings& raw) {
+  app.add_option("--early_exit_layers,--early-exit-layers", raw.layers,
+                 "candidate layers and last the mature one, 0,2,4,32; or low (default) or high");
+  add_choice<LayerDivergence>(
+      app, "--divergence", s.options.divergence,
+      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
+      "by which the layer is chosen (default: reference)");
+  add_choice<std::optional<DolaBase>>(
+      app, "--activation_dola_base,--activation-dola-base", s.activation_dola_base,
+      {{"logits", DolaBase::logits}, {"log_probs", DolaBase::log_probs}},
+      "what activation_dola subtracts (default, as published: logits in generation, log_probs in scoring)");
+}
+
 /// What a mode reads and weighs, in scoring and in generation.
 inline void add_weighing_options(CLI::App& app, ScoreSettings& s, RawScoreSettings& raw) {
   ScoreOptions& o = s.options;
@@ -120,16 +136,11 @@ inline void add_weighing_options(CLI::App& app, ScoreSettings& s, RawScoreSettin
   app.add_option("--min_tokens_to_keep,--min-tokens-to-keep", o.min_tokens_to_keep, "but never fewer than these")
       ->capture_default_str()
       ->check(whole_number<Index>(1));
-  app.add_option("--early_exit_layers,--early-exit-layers", raw.layers,
-                 "candidate layers and last the mature one, 0,2,4,32; or low (default) or high");
+  add_dola_options(app, s, raw);
   app.add_option("--premature_layer,--premature-layer", raw.premature_layer, "the one of mode dola_static")
       ->check(layer);
   app.add_option("--mature_layer,--mature-layer", raw.mature_layer, "the layer that decides (default: N)")
       ->check(layer);
-  add_choice<LayerDivergence>(
-      app, "--divergence", o.divergence,
-      {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
-      "by which the layer is chosen (default: reference)");
 }
 
 /// The same, and what scoring knows besides.
@@ -152,6 +163,27 @@ inline void add_scoring_options(CLI::App& app, ScoreSettings& s, RawScoreSetting
                          "whether a dola's differences are normalised again (default: on)");
 }
 
+/// --early_exit_layers, which may be the mature layer alone where no candidates are needed.
+inline void read_early_exit_layers(const CLI::App& app, const RawScoreSettings& raw, ScoreSettings& s) {
+  if (app.count("--early_exit_layers") == 0 || raw.layers == "low") return;
+  if (raw.layers == "high") {
+    s.bucket = DolaBucket::high;
+    return;
+  }
+  std::optional<Index>& mature = s.options.mature_layer;
+  if (mature) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
+  s.layers = parse_layers("--early_exit_layers", raw.layers);
+  s.bucket.reset();
+  mature = s.layers.back();
+  s.layers.pop_back();
+}
+
+/// Throws UsageError if dola and activation_dola have nothing to choose among.
+inline void require_candidate_layers(const RawScoreSettings& raw, const ScoreSettings& s) {
+  if (!s.bucket && s.layers.empty())
+    throw UsageError("--early_exit_layers: expected candidate layers and last the mature one, got " + raw.layers);
+}
+
 /// Completes `s` from the texts.
 inline void read_weighing_options(const CLI::App& app, const RawScoreSettings& raw, ScoreSettings& s) {
   ScoreOptions& o = s.options;
@@ -160,17 +192,7 @@ inline void read_weighing_options(const CLI::App& app, const RawScoreSettings& r
   if (app.count("--premature_layer") != 0) s.premature_layer = raw.premature_layer;
   if (!raw.span.empty()) o.span = parse_span(raw.span);
   o.prefill_piece = s.model.batch;
-  if (raw.layers == "high") {
-    s.bucket = DolaBucket::high;
-  } else if (app.count("--early_exit_layers") != 0 && raw.layers != "low") {
-    s.layers = parse_layers("--early_exit_layers", raw.layers);
-    s.bucket.reset();
-    if (s.layers.size() < 2)
-      throw UsageError("--early_exit_layers: expected candidate layers and last the mature one, got " + raw.layers);
-    if (o.mature_layer) throw UsageError("--early_exit_layers: its last layer is the mature one, as is --mature_layer");
-    o.mature_layer = s.layers.back();
-    s.layers.pop_back();
-  }
+  read_early_exit_layers(app, raw, s);
 }
 
 inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
@@ -196,6 +218,7 @@ inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
   need({"--premature_layer"}, dola_static, "needs --decoding_mode dola_static");
   if (dola_static && !s.premature_layer) throw UsageError("--decoding_mode dola_static: needs --premature_layer");
   need({"--early_exit_layers", "--divergence"}, dola, "needs --decoding_mode dola or activation_dola");
+  need({"--activation_dola_base"}, on_top, "needs --decoding_mode activation_dola");
   need({"--post_softmax"}, dola || dola_static, "needs a dola mode");
   need({"--filter"}, activation, "needs --decoding_mode activation; the dola modes always filter");
   need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, dola || dola_static || filter,
@@ -230,6 +253,7 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
 
   if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
   detail::read_weighing_options(app, raw, s);
+  detail::require_candidate_layers(raw, s);
   s.columns = detail::choose_columns(modes, s);
   detail::refuse_senseless(app, s);
 
@@ -268,13 +292,14 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
                              ? dola_layers(*settings.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate)
                              : settings.layers;
   }
+  o.activation_dola_base = settings.activation_dola_base.value_or(o.activation_dola_base);
   if (column.mode != DecodingMode::activation || column.strategy != DecodingStrategy::entropy)
     o.filter = ScoreFilter::off;
   return o;
 }
 
 /// A generation that weighs what this scoring weighs. Length, penalties and ends are the caller's.
-[[nodiscard]] inline GenerationOptions generation_options(const ScoreOptions& o) {
+[[nodiscard]] inline GenerationOptions generation_options(const ScoreSettings& settings, const ScoreOptions& o) {
   return {.decoding_mode = o.mode,
           .alpha = o.alpha,
           .info_layer = o.info_layer,
@@ -288,6 +313,7 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
           .mature_layer = o.mature_layer,
           .candidate_layers = o.candidate_layers,
           .divergence = o.divergence,
+          .activation_dola_base = settings.activation_dola_base.value_or(GenerationOptions{}.activation_dola_base),
           .prefix = o.prefix};
 }
 

@@ -119,6 +119,10 @@ inline void add_mode_options(CLI::App& app, Settings& s, RawSettings& raw) {
                                 {"ema", DecodingStrategy::ema},
                                 {"majority_voting", DecodingStrategy::majority_voting}},
                                "what of the context is added (default: entropy)");
+  add_choice<StrategyBase>(app, "--strategy_base,--strategy-base", g.strategy_base,
+                           {{"log_probs", StrategyBase::log_probs}, {"logits", StrategyBase::logits}},
+                           "to what, from subject on: log-probabilities that passed the filter (default), or as "
+                           "published the raw logits of all tokens");
   app.add_option("--subject_key,--subject-key", g.subject_key, "position of strategy subject")
       ->check(whole_number<Index>(0));
   app.add_option("--mj_threshold,--mj-threshold", g.majority_threshold, "probability of strategy majority_voting")
@@ -143,8 +147,8 @@ inline void add_mode_options(CLI::App& app, Settings& s, RawSettings& raw) {
       {{"reference", LayerDivergence::reference}, {"jensen_shannon", LayerDivergence::jensen_shannon}},
       "by which the layer is chosen (default: reference)");
   add_choice<DolaBase>(app, "--activation_dola_base,--activation-dola-base", g.activation_dola_base,
-                       {{"log_probs", DolaBase::log_probs}, {"logits", DolaBase::logits}},
-                       "what activation_dola subtracts");
+                       {{"logits", DolaBase::logits}, {"log_probs", DolaBase::log_probs}},
+                       "what activation_dola subtracts (default: logits, as published)");
 
   app.option_defaults()->group("Contrastive");
   app.add_option("--student,--student_model,--student-model", s.student,
@@ -260,6 +264,11 @@ inline void refuse_senseless(const CLI::App& app, const Settings& s) {
        mode + " reads no context without --trace, --alert, --color or --compare");
   need({"--relative_top", "--min_tokens_to_keep"}, !baseline || records, mode + " leaves no token out");
   need({"--alpha"}, g.strategy != DecodingStrategy::single_entropy, "--decoding_strategy single_entropy adds nothing");
+  need({"--strategy_base"},
+       weighs && g.strategy != DecodingStrategy::entropy && g.strategy != DecodingStrategy::single_entropy,
+       "needs --decoding_strategy subject, entropy_inverse, tendency, ema or majority_voting");
+  need({"--relative_top", "--min_tokens_to_keep"}, g.strategy_base == StrategyBase::log_probs || records,
+       "--strategy_base logits leaves no token out");
   need({"--subject_key"}, g.strategy == DecodingStrategy::subject, "needs --decoding_strategy subject");
   need({"--mj_threshold"}, g.strategy == DecodingStrategy::majority_voting,
        "needs --decoding_strategy majority_voting");

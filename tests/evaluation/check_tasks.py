@@ -70,8 +70,15 @@ def check_choice(record, manifest, where):
         wanted = sum(answer["log_probs"]) - weight * sum(answer["entropies"])
         require(close(answer["score"], wanted), where, answer, wanted)
     highest = max(sides["false"])
+    # As published: a side that underflows is halved until it does not.
+    rescued = {}
+    for kind, scores in sides.items():
+        while sum(math.exp(s) for s in scores) == 0:
+            scores = [s / 2 for s in scores]
+        rescued[kind] = sum(math.exp(s) for s in scores)
     total = [sum(math.exp(s - max(sides["true"] + sides["false"])) for s in sides[kind]) for kind in ("true", "false")]
     wanted = {"mc1": float(sides["true"][record["best"]] > highest), "mc2": total[0] / sum(total),
+              "mc2_reference": rescued["true"] / sum(rescued.values()),
               "mc3": sum(s > highest for s in sides["true"]) / len(sides["true"]),
               "max_true": max(sides["true"]), "max_false": highest}
     for name, value in wanted.items():
@@ -80,6 +87,7 @@ def check_choice(record, manifest, where):
 
 def check_generation(record, where, gold, cuts_inside):
     require(len(record["tokens"]) == len(record["log_probs"]) == len(record["entropies"]) > 0, where, record)
+    require(len(record["scores"]) == len(record.get("layers", record["tokens"])) == len(record["tokens"]), where, record)
     require(all(e >= 0 and p <= 0 for e, p in zip(record["entropies"], record["log_probs"])), where, record)
     answer = record["text"].split("Q:")[0] if cuts_inside else record["text"]
     require(record["answer"] == answer.strip(" \t\n\v\f\r"), where, record)
@@ -112,6 +120,21 @@ def check_files(task, data, output, model):
         if task in ("triviaqa", "hotpotqa", "nq"):
             require(record["question"].startswith(question[:-1]), where, record["question"])
     return records, manifest
+
+
+def check_summary(records, path, mode):
+    """DoLa's layers of all tokens, generated or scored; the published three areas."""
+    summary = json.loads(path.read_text())
+    counts = {}
+    for record in records:
+        for part in [record, *record.get("true", []), *record.get("false", [])]:
+            for layer in part.get("layers", []):
+                counts[layer] = counts.get(layer, 0) + 1
+    found = {int(layer): count for layer, count in summary.get("layers", {}).items() if count}
+    require(found == counts and (counts != {}) == ("dola" in mode), path, "layers", found, counts)
+    for name, parts in (summary.get("detection") or {}).items():
+        require(name in ("entropy", "log_prob", "final_score"), path, name)
+        require(parts is None or {"auroc", "auprc", "aurc"} <= set(parts), path, name, parts)
 
 
 def check_scores(score, model, folder, records, mode, options, task):
@@ -213,7 +236,7 @@ def check_bad_input(program, folder):
     refuses(1, ["bad_data", "line 1", "UTF-8"], "nq", content=b'{"question": "\xff", "answer": ["b"]}\n')
     refuses(1, ["bad_data", "record 0", "attribute"], "known-facts", content=b'[{"prompt": "a", "subject": "a"}]')
     refuses(1, ["bad_data", "no records"], "nq", content=b"\n")
-    refuses(1, ["no_folder"], "nq", path=folder / "no_folder/out.jsonl")
+    refuses(1, ["known_1000.json"], "nq", path=folder / "known_1000.json/out.jsonl")
     refuses(1, ["/dev/full", "regular file"], "nq", path="/dev/full")
     refuses(1, ["sample 0", "context of", "50"], "nq", "-c", "50")
     refuses(1, ["layer 77"], "nq", "--info_layer", "77")
@@ -231,7 +254,6 @@ def check_bad_input(program, folder):
         model, program.model = program.model, str(folder / "missing.gguf")  # refused before it is looked for
         refuses(2, words, task, *more)
         program.model = model
-    refuses(2, ["--max-new-tokens"], "truthfulqa-mc", "--max-new-tokens", "5")
 
     # A second run at a place, and one that differs.
     program.data = folder / good["nq"]
@@ -278,6 +300,7 @@ def main():
                 done = Program(evaluate, model, folder, options).run(task, output, "--decoding-mode", mode)
                 require(done.returncode == 0, task, mode, done.stderr)
                 records, _ = check_files(task, folder / file, output, model)
+                check_summary(records, pathlib.Path(f"{output}.summary.json"), mode)
                 if task in ("truthfulqa-mc", "factor"):
                     check_scores(score, model, folder, records, mode, options, task)
                 if task == "nq":

@@ -154,6 +154,21 @@ TEST_CASE("multiple choice by hand") {
   const double none = -std::numeric_limits<double>::infinity();
   CHECK(multiple_choice(std::vector<double>{none}, std::vector<double>{none}, 0).mc2 == 0);
   CHECK(multiple_choice(std::vector<double>{-1}, std::vector<double>{none}, 0).mc2 == 1);
+  // As published: equal where nothing underflows; else each side is halved by itself until something is left.
+  CHECK(m.mc2_reference == doctest::Approx(m.mc2).epsilon(1e-15));
+  const auto published = [](const std::vector<double>& yes, const std::vector<double>& no) {
+    return multiple_choice(yes, no, 0).mc2_reference;
+  };
+  const auto share = [](double yes, double no) { return yes / (yes + no); };
+  CHECK(published({-5000}, {-5001}) == doctest::Approx(share(std::exp(0.125), 1)).epsilon(1e-12));  // both over 8
+  CHECK(published({-1010}, {-2010}) == doctest::Approx(share(1, std::exp(505 - 502.5))).epsilon(1e-12));
+  CHECK(published({-2010, -2030}, {-3}) ==
+        doctest::Approx((std::exp(-502.5) + std::exp(-507.5)) * std::exp(3.0)).epsilon(1e-9));
+  CHECK(published({-5, -1000}, {-6}) == doctest::Approx(share(std::exp(1.0), 1)).epsilon(1e-12));  // no rescue
+  CHECK(published({800}, {-1}) == 0);                                                              // inf / inf
+  CHECK(published({none}, {-1}) == 0);
+  CHECK(published({-1}, {none}) == 1);
+  CHECK(published({none}, {none}) == 0);
   CHECK_THROWS_AS(static_cast<void>(multiple_choice({}, wrong, 0)), ArgumentError);
   CHECK_THROWS_AS(static_cast<void>(multiple_choice(right, wrong, 3)), ArgumentError);
   CHECK_THROWS_AS(static_cast<void>(multiple_choice(right, std::vector<double>{std::nan("")}, 0)), ArgumentError);

@@ -164,6 +164,19 @@ TEST_CASE_FIXTURE(OptionsFixture, "Every option does what the library's does") {
          o.strategy = DecodingStrategy::entropy_inverse;
          o.relative_top = 0.01f;
        }},
+      {{"--decoding_strategy", "ema", "--strategy_base", "logits", "--alpha", "3"},
+       [](O& o) {
+         o.strategy = DecodingStrategy::ema;
+         o.strategy_base = StrategyBase::logits;
+         o.alpha = 3;
+       }},
+      {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--repetition_penalty", "1.5"},
+       [&](O& o) {
+         dola(o);
+         o.decoding_mode = DecodingMode::activation_dola;
+         o.activation_dola_base = DolaBase::logits;  // as published
+         o.repetition_penalty = 1.5f;
+       }},
       {{"--decoding_strategy", "tendency", "--relative_top", "0.01"},
        [](O& o) {
          o.strategy = DecodingStrategy::tendency;
@@ -353,6 +366,8 @@ TEST_CASE_FIXTURE(OptionsFixture, "What makes no sense is refused by name before
   refuses(with_dola({"--alpha", "1"}), {"--alpha", "--decoding_mode dola"});
   refuses(with_dola({"--info_layer", "1"}), {"--info_layer", "--decoding_mode dola"});
   refuses(with_dola({"--activation_dola_base", "logits"}), {"--activation_dola_base", "activation_dola"});
+  refuses({"--strategy_base", "logits"}, {"--strategy_base", "--decoding_strategy"});
+  refuses({"--decoding_strategy", "ema", "--strategy_base", "logits", "--relative_top", "0.1"}, {"--relative_top"});
   refuses({"--premature_layer", "1"}, {"--premature_layer", "dola_static"});
   refuses(with_dola({"--premature_layer", "1"}), {"--early_exit_layers", "--premature_layer"});
   refuses(with_dola({"--candidate_premature_layers", "1"}), {"--early_exit_layers", "--candidate_premature_layers"});

@@ -122,6 +122,12 @@ TEST_CASE_FIXTURE(ScoreFixture, "Every option does what the library's does; the 
         .divergence = LayerDivergence::jensen_shannon}},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "high", "--min_tokens_to_keep", "200"},
        {.mode = DecodingMode::activation_dola, .candidate_layers = {1}, .min_tokens_to_keep = 200}},
+      {{"--decoding_mode", "activation_dola", "--early_exit_layers", "high", "--activation_dola_base", "logits",
+        "--post_softmax", "off"},
+       {.mode = DecodingMode::activation_dola,
+        .candidate_layers = {1},
+        .post_softmax = DolaOutput::difference,
+        .activation_dola_base = DolaBase::logits}},
   };
   const std::string trace = (folder / "trace.jsonl").string();
   for (Equivalent one : all) {
@@ -210,20 +216,22 @@ TEST_CASE_FIXTURE(ScoreFixture, "User errors of score") {
   with_answer({"--final_norm", "--info_layer", "-1"}, {"--final_norm", "--info_layer -1"});
   with_answer({"--context-span", "3:2"}, {"--context-span", "3:2"});
   with_answer({"--decoding_mode", "dola_static"}, {"--decoding_mode dola_static", "--premature_layer"});
-  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{{"--alpha", "1"},
-                                                                                    {"--preset", "nq"},
-                                                                                    {"--info_layer", "1"},
-                                                                                    {"--context", "prompt"},
-                                                                                    {"--context-span", "1:"},
-                                                                                    {"--premature_layer", "1"},
-                                                                                    {"--early_exit_layers", "low"},
-                                                                                    {"--divergence", "reference"},
-                                                                                    {"--post_softmax", "off"},
-                                                                                    {"--filter", "on"},
-                                                                                    {"--relative_top", "0.5"},
-                                                                                    {"--relative_top_value", "-5"},
-                                                                                    {"--min_tokens_to_keep", "2"},
-                                                                                    {"--single_entropy", "negated"}})
+  for (const std::vector<std::string>& more :
+       std::vector<std::vector<std::string>>{{"--alpha", "1"},
+                                             {"--preset", "nq"},
+                                             {"--info_layer", "1"},
+                                             {"--context", "prompt"},
+                                             {"--context-span", "1:"},
+                                             {"--premature_layer", "1"},
+                                             {"--early_exit_layers", "low"},
+                                             {"--divergence", "reference"},
+                                             {"--activation_dola_base", "logits"},
+                                             {"--post_softmax", "off"},
+                                             {"--filter", "on"},
+                                             {"--relative_top", "0.5"},
+                                             {"--relative_top_value", "-5"},
+                                             {"--min_tokens_to_keep", "2"},
+                                             {"--single_entropy", "negated"}})
     with_answer({"--decoding_mode", "baseline", more[0], more[1]}, {more[0]});
 
   // What only the model can tell.

@@ -71,6 +71,34 @@ TEST_CASE("a grid's texts are those of one setting at a time, with any number of
   CHECK(reasons.size() >= 4);  // or the test would not see how texts end
 }
 
+TEST_CASE("a grid of activation_dola is that of one setting at a time, in both forms") {
+  std::set<std::string> texts;
+  for (const unsigned seed : {1u, 2u, 3u})
+    for (const DolaBase base : {DolaBase::logits, DolaBase::log_probs}) {
+      CAPTURE(seed);
+      CAPTURE(name(base));
+      GenerationOptions o = grid_options();
+      o.decoding_mode = DecodingMode::activation_dola;
+      o.candidate_layers = {0, 2, 4};
+      o.activation_dola_base = base;
+      FakeModel model(seed, 64, 3);
+      const std::vector<GenerationResult> grid = generate_grid(
+          model, [] { return test::numbered(40); }, kGridPrompt, grid_points(), o);
+      for (std::size_t i = 0; i < grid.size(); ++i) {
+        GenerationOptions one = o;
+        one.alpha = grid_points()[i].alpha;
+        one.info_layer = grid_points()[i].info_layer;
+        if (one.info_layer == model.config().layers) one.final_norm.reset();
+        FakeModel alone(seed, 64);
+        const GenerationResult expected = generate(alone, test::numbered(40), kGridPrompt, one);
+        CHECK(grid[i].ids == expected.ids);
+        CHECK(grid[i].reason == expected.reason);
+        texts.insert(grid[i].text);
+      }
+    }
+  CHECK(texts.size() > 10);
+}
+
 TEST_CASE("a grid computes what its texts have in common once") {
   FakeModel model(1, 64, 16);
   const std::vector<GridPoint> same(16, {0.5f, 3});

@@ -87,12 +87,17 @@ std::vector<NamedMode> modes() {
   for (const auto strategy :
        {DecodingStrategy::single_entropy, DecodingStrategy::subject, DecodingStrategy::entropy_inverse,
         DecodingStrategy::tendency, DecodingStrategy::ema, DecodingStrategy::majority_voting})
-    all.push_back({std::string(name(strategy)), with(DecodingMode::activation, [&](GenerationOptions& o) {
-                     o.strategy = strategy;
-                     o.subject_key = 3;
-                     o.majority_threshold = 0.1f;
-                     o.alpha = 0.2f;
-                   })});
+    for (const StrategyBase base : {StrategyBase::log_probs, StrategyBase::logits}) {
+      if (strategy == DecodingStrategy::single_entropy && base == StrategyBase::logits) continue;
+      all.push_back({std::string(name(strategy)) + (base == StrategyBase::logits ? " on logits" : ""),
+                     with(DecodingMode::activation, [&](GenerationOptions& o) {
+                       o.strategy = strategy;
+                       o.strategy_base = base;
+                       o.subject_key = 3;
+                       o.majority_threshold = 0.1f;
+                       o.alpha = base == StrategyBase::logits ? 2 : 0.2f;
+                     })});
+    }
   return all;
 }
 

@@ -59,6 +59,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
     std::vector<double> values = mature;
     if (!o.candidate_layers.empty()) {
       std::vector<double> early;
+      Index chosen = 0;
       double largest = -1;
       for (const Index layer : o.candidate_layers) {
         const std::vector<double> candidate = row(layer, t - 1);
@@ -66,9 +67,12 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
         if (d <= largest) continue;
         largest = d;
         early = candidate;
+        chosen = layer;
         if (result.layers.size() > t - prompt_length) result.layers.pop_back();
         result.layers.push_back(static_cast<Index>(layer_of(layer)));
       }
+      if (o.mode == DecodingMode::activation_dola && o.activation_dola_base == DolaBase::logits)
+        early = reference::times(weights.lm_head, states.hidden[layer_of(chosen)][t - 1]);
       for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
       if (o.post_softmax == DolaOutput::log_probs) values = testing::log_softmax(values);
     }
@@ -177,6 +181,12 @@ std::map<std::string, ScoreOptions> runs() {
                                          o.single_entropy = SingleEntropy::negated;
                                        })},
       {"activation_dola", activation_dola},
+      {"activation_dola, logits", with(activation_dola, [](O& o) { o.activation_dola_base = DolaBase::logits; })},
+      {"activation_dola, logits, not normalised", with(activation_dola,
+                                                       [](O& o) {
+                                                         o.activation_dola_base = DolaBase::logits;
+                                                         o.post_softmax = DolaOutput::difference;
+                                                       })},
       {"activation_dola, prompt", with(activation_dola, [](O& o) { o.context = ScoreContext::prompt; })},
       {"activation_dola, true divergence",
        with(activation_dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},

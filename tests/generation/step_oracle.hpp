@@ -71,7 +71,8 @@ struct StepOracle {
     switch (options.decoding_mode) {
       case DecodingMode::baseline: scores = z; break;
       case DecodingMode::activation:
-        for (std::size_t v = 0; v < vocab; ++v) scores[v] = lp[v] + alpha * strategy(hidden, v, result.entropy[v]);
+        for (std::size_t v = 0; v < vocab; ++v)
+          scores[v] = (on_logits() ? z : lp)[v] + alpha * strategy(hidden, v, result.entropy[v]);
         break;
       case DecodingMode::dola_static:
       case DecodingMode::dola:
@@ -108,7 +109,7 @@ struct StepOracle {
         break;
       }
     }
-    if (options.decoding_mode != DecodingMode::baseline)
+    if (options.decoding_mode != DecodingMode::baseline && !on_logits())
       for (std::size_t v = 0; v < vocab; ++v)
         if (!kept(v)) scores[v] = -infinity;
 
@@ -130,6 +131,9 @@ struct StepOracle {
   }
 
  private:
+  // The published first commit leaves no token out.
+  [[nodiscard]] bool on_logits() const { return options.strategy_base == StrategyBase::logits; }
+
   // 1.6
   [[nodiscard]] double strategy(const Matrix& hidden, std::size_t v, double entropy) const {
     std::vector<double> s;

@@ -107,6 +107,8 @@ TEST_CASE("what makes no sense together is refused by name") {
           "candidate_layers: decoding_mode " + std::string(name(mode)) + " has no use for them");
 
   const auto strategy = [](DecodingStrategy s) { return [s](Options& o) { o.strategy = s; }; };
+  CHECK(complaint([](Options& o) { o.strategy_base = StrategyBase::logits; }) ==
+        "strategy_base logits: strategy entropy is added to log-probabilities");
   for (const auto s : {DecodingStrategy::single_entropy, DecodingStrategy::subject, DecodingStrategy::entropy_inverse,
                        DecodingStrategy::tendency, DecodingStrategy::ema, DecodingStrategy::majority_voting}) {
     CHECK(complaint(strategy(s)).empty());

@@ -26,7 +26,9 @@ class Run:
     final_norm: bool = False  # whether the info layer's states pass the norm before the LM head; those of N have
     layers: tuple = ()  # premature layers: one for dola_static
     divergence: str = "reference"  # or jensen_shannon
-    base: str = "log_probs"  # or logits: what activation_dola subtracts
+    # What activation_dola subtracts: "logits" as the published code does, "log_probs" as dola. Every run of that mode
+    # names it, whatever the library's default is.
+    base: str = "log_probs"
     relative_top: float = 0.1
     repetition_penalty: float = 1.0
     amateur: str = ""  # ngram or model

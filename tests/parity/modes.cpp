@@ -101,7 +101,9 @@ GenerationOptions generation_options(const Json& run) {
   options.repetition_penalty = run.at("repetition_penalty");
   options.candidate_layers = run.at("layers").get<std::vector<Index>>();
   options.divergence = divergence_of(run);
-  options.activation_dola_base = run.at("base") == "logits" ? DolaBase::logits : DolaBase::log_probs;
+  // The published form is the default, which is compared as it is.
+  if (options.decoding_mode == DecodingMode::activation_dola && run.at("base") == "log_probs")
+    options.activation_dola_base = DolaBase::log_probs;
   options.contrastive_coefficient = run.at("coefficient");
   options.student_temperature = run.at("student_temperature");
   options.recording = Recording::always;

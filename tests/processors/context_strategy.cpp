@@ -48,50 +48,54 @@ constexpr ContextStrategy kStrategies[] = {ContextStrategy::subject, ContextStra
 
 }  // namespace activation_trace::test
 
-TEST_CASE("every strategy adds alpha times what the oracle says, for the survivors of the filter only") {
+TEST_CASE("every strategy adds alpha times what the oracle says, for survivors of the filter or to every logit") {
   std::mt19937 random(81);
   for (const ContextStrategy strategy : test::kStrategies)
     for (const Index T : {1, 2, 3, 30})
       for (const Index V : {1, 5, 77})
         for (const float relative_top : {0.0f, 0.1f, 1.0f})
-          for (const float alpha : {0.0f, 0.75f, -0.5f}) {
-            CAPTURE(static_cast<int>(strategy));
-            CAPTURE(T);
-            CAPTURE(V);
-            const test::Matrix hidden = test::random_matrix(random, T, 9, 1);
-            const test::Matrix w = test::random_matrix(random, V, 9, 0.5f);
-            const ContextStrategyOptions options{.strategy = strategy,
-                                                 .alpha = alpha,
-                                                 .relative_top = relative_top,
-                                                 .subject_position = T / 2,
-                                                 .vote_threshold = 0.02f};
-            ContextStrategyProcessor processor(options);
-            for (Index i = 0; i < T; i += 7)  // in pieces
-              processor.observe_context(hidden.view(i, std::min(i + 7, T)), w.view());
-            std::vector<float> scores = test::random_logits(random, V);
-            if (V > 2) scores[1] = -kInfinity;
-            std::vector<double> expected = test::reference_scores(scores, std::vector<double>(scores.size()), 0,
-                                                                  static_cast<double>(relative_top));
-            double bound = 1e-5;
-            for (std::size_t v = 0; v < expected.size(); ++v) {
-              if (std::isinf(expected[v])) continue;
-              const double value = test::strategy_value(hidden, w, static_cast<Index>(v), options);
-              CHECK(static_cast<double>(processor.value(static_cast<TokenId>(v))) ==
-                    doctest::Approx(value).epsilon(1e-4));
-              expected[v] += static_cast<double>(alpha) * value;
-              bound = std::max(bound, 1e-4 * std::abs(value));
+          for (const float alpha : {0.0f, 0.75f, -0.5f})
+            for (const StrategyBase base : {StrategyBase::log_probs, StrategyBase::logits}) {
+              CAPTURE(static_cast<int>(strategy));
+              CAPTURE(T);
+              CAPTURE(V);
+              const test::Matrix hidden = test::random_matrix(random, T, 9, 1);
+              const test::Matrix w = test::random_matrix(random, V, 9, 0.5f);
+              const ContextStrategyOptions options{.strategy = strategy,
+                                                   .base = base,
+                                                   .alpha = alpha,
+                                                   .relative_top = relative_top,
+                                                   .subject_position = T / 2,
+                                                   .vote_threshold = 0.02f};
+              ContextStrategyProcessor processor(options);
+              for (Index i = 0; i < T; i += 7)  // in pieces
+                processor.observe_context(hidden.view(i, std::min(i + 7, T)), w.view());
+              std::vector<float> scores = test::random_logits(random, V);
+              if (V > 2) scores[1] = -kInfinity;
+              std::vector<double> expected = test::reference_scores(scores, std::vector<double>(scores.size()), 0,
+                                                                    static_cast<double>(relative_top));
+              if (base == StrategyBase::logits) expected.assign(scores.begin(), scores.end());  // nothing filtered
+              double bound = 1e-5;
+              for (std::size_t v = 0; v < expected.size(); ++v) {
+                if (std::isinf(expected[v])) continue;
+                const double value = test::strategy_value(hidden, w, static_cast<Index>(v), options);
+                CHECK(static_cast<double>(processor.value(static_cast<TokenId>(v))) ==
+                      doctest::Approx(value).epsilon(1e-4));
+                expected[v] += static_cast<double>(alpha) * value;
+                bound = std::max(bound, 1e-4 * std::abs(value));
+              }
+              const test::ShuffledRow list(random, scores);
+              processor.process(scores);
+              test::check_close(scores, expected, bound);
+              for (const ContextCandidate& c : processor.kept())
+                CHECK(c.score == scores[static_cast<std::size_t>(c.id)]);
+              CHECK(static_cast<Index>(processor.kept().size()) ==
+                    std::count_if(scores.begin(), scores.end(), [](float x) { return x > -kInfinity; }));
+              std::vector<float> listed = list.scores;
+              processor.process(list.ids, listed);
+              const std::vector<float> picked = list.pick(scores);
+              test::check_close(listed, std::vector<double>(picked.begin(), picked.end()), bound);
             }
-            const test::ShuffledRow list(random, scores);
-            processor.process(scores);
-            test::check_close(scores, expected, bound);
-            for (const ContextCandidate& c : processor.kept()) CHECK(c.score == scores[static_cast<std::size_t>(c.id)]);
-            CHECK(static_cast<Index>(processor.kept().size()) ==
-                  std::count_if(scores.begin(), scores.end(), [](float x) { return x > -kInfinity; }));
-            std::vector<float> listed = list.scores;
-            processor.process(list.ids, listed);
-            const std::vector<float> picked = list.pick(scores);
-            test::check_close(listed, std::vector<double>(picked.begin(), picked.end()), bound);
-          }
 }
 
 TEST_CASE("strategies: a context that grows, a reset, rows on request, and nothing above -inf") {

@@ -92,6 +92,8 @@ inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<I
                   DolaOptions{.relative_top = options.relative_top,
                               .min_tokens_to_keep = options.min_tokens_to_keep,
                               .divergence = options.divergence,
+                              .base = options.mode == DecodingMode::activation_dola ? options.activation_dola_base
+                                                                                    : DolaBase::log_probs,
                               .unfiltered = DolaUnfiltered::log_probs,
                               .output = options.post_softmax,
                               .masked_value = options.relative_top_value},

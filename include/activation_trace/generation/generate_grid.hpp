@@ -15,6 +15,7 @@
 
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/generation/mode_scores.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
@@ -38,10 +39,10 @@ struct GridPoint {
 /// as long as they have chosen the same tokens, and the prompt is read once for all of them. Texts that part go on in
 /// sequences of their own, as many at once as the model has, the others after them.
 ///
-/// `options` are those of generate() in mode activation with strategy entropy; alpha and info_layer have no effect,
-/// and final_norm is left out at layer N, which has passed it. `make_decoder()` gives a decoder that can be copied.
-/// Results have ids, text and reason. A stop that callbacks ask for cancels the texts that are not complete; of the
-/// callbacks, on_token and on_finish are not called.
+/// `options` are those of generate() in mode activation or activation_dola with strategy entropy; alpha and info_layer
+/// have no effect, and final_norm is left out at layer N, which has passed it. `make_decoder()` gives a decoder that
+/// can be copied. Results have ids, text and reason. A stop that callbacks ask for cancels the texts that are not
+/// complete; of the callbacks, on_token and on_finish are not called.
 ///
 /// Throws as generate(), and ArgumentError for options that have no meaning here: another mode or strategy, sampling,
 /// beams, records and a growing context.
@@ -66,6 +67,10 @@ class GridGeneration {
         candidates_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
         holds_prompt_(static_cast<std::size_t>(model.sequences())),
         results_(points.size()) {
+    if (options.decoding_mode == DecodingMode::activation_dola) {
+      const std::vector<Index> layers = exit_layers(options, model.config().layers);  // the mature one first
+      dola_.emplace(std::vector<Index>(layers.begin() + 1, layers.end()), dola_options(options), model.pool());
+    }
     for (const GridPoint& point : points_) {
       const Index layer = resolve_layer(point.info_layer, model.config().layers);
       layer_of_.push_back(layer);
@@ -98,7 +103,7 @@ class GridGeneration {
       end(*root, FinishReason::cancelled);
       return std::move(results_);
     }
-    branch(std::move(root), forward_[0].mature);
+    branch(std::move(root), forward_[0]);
     while (!texts_.empty()) step();
     return std::move(results_);
   }
@@ -159,7 +164,7 @@ class GridGeneration {
     for (std::size_t p = 0; p < pieces.size(); ++p) {
       const bool read_all = model_.position(running[p]->slot) - prompt_length() == std::ssize(running[p]->ids);
       if (read_all)
-        branch(std::move(running[p]), forward_[static_cast<Index>(p)].mature);
+        branch(std::move(running[p]), forward_[static_cast<Index>(p)]);
       else
         texts_.push_back(std::move(running[p]));
     }
@@ -167,9 +172,15 @@ class GridGeneration {
 
   // Every point of a text chooses its next token; those that choose another than the first go on as a text of their
   // own.
-  void branch(std::unique_ptr<Text> text, std::span<const float> logits) {
-    row_.assign(logits.begin(), logits.end());
-    candidates_.filter({}, row_, FarBelow::masked);
+  void branch(std::unique_ptr<Text> text, const StepLogits& logits) {
+    row_.assign(logits.mature.begin(), logits.mature.end());
+    if (dola_) {
+      dola_->observe_layers(logits.early);
+      dola_->process(row_);
+      candidates_.accept({}, row_);
+    } else {
+      candidates_.filter({}, row_, FarBelow::masked);
+    }
     const std::span<const TokenId> ids = candidates_.ids();
     std::map<Index, std::vector<float>> entropies;
     std::vector<std::pair<TokenId, std::vector<std::size_t>>> choices;  // a token and the points that choose it
@@ -268,6 +279,7 @@ class GridGeneration {
   const GenerationOptions& options_;
   const GenerationCallbacks& callbacks_;
   StepForward<Model> forward_;
+  std::optional<DolaProcessor> dola_;
   PlausibleCandidates candidates_;
   LayerObserver observer_;
   std::map<Index, ContextEntropy> contexts_;  // by layer
@@ -283,8 +295,8 @@ template <class Model>
 void check_grid(const Model& model, std::span<const TokenId> prompt, std::span<const GridPoint> points,
                 const GenerationOptions& options) {
   const auto need = [](bool ok, const char* problem) { require(ok, std::string("generate_grid: ") + problem); };
-  need(options.decoding_mode == DecodingMode::activation && options.strategy == DecodingStrategy::entropy,
-       "expected mode activation and strategy entropy");
+  need(uses_context(options.decoding_mode) && options.strategy == DecodingStrategy::entropy,
+       "expected mode activation or activation_dola and strategy entropy");
   need(!options.sampling && options.beams.count == 1, "takes the best token, without sampling or beams");
   need(!records_always(options), "makes no records");
   need(options.context_growth == ContextGrowth::prompt, "the context is the prompt");

@@ -28,6 +28,16 @@ struct StepLogits {
   std::span<const float> amateur = {};  ///< [V], for contrastive decoding
 };
 
+/// What the DoLa of a mode that uses candidate layers does in generation.
+[[nodiscard]] inline DolaOptions dola_options(const GenerationOptions& options) {
+  const bool under_entropy = options.decoding_mode == DecodingMode::activation_dola;
+  return {.relative_top = options.relative_top,
+          .min_tokens_to_keep = options.min_tokens_to_keep,
+          .divergence = options.divergence,
+          .base = under_entropy ? options.activation_dola_base : DolaBase::log_probs,
+          .unfiltered = under_entropy ? DolaUnfiltered::log_probs : DolaUnfiltered::logits};
+}
+
 /// The first half of a step: a DecodingMode's scores from what the models say, for the texts of one prompt. Holds the
 /// mode's processors, and knows nothing of generated tokens.
 class ModeScores {
@@ -63,6 +73,7 @@ class ModeScores {
 
  private:
   [[nodiscard]] bool by_entropy() const { return uses_context(mode_) && !strategy_; }
+  [[nodiscard]] bool on_logits() const { return strategy_ && strategy_->options().base == StrategyBase::logits; }
   [[nodiscard]] static EntropySharpnessOptions sharpness_options(const GenerationOptions& options);
   [[nodiscard]] static std::optional<ContextStrategyOptions> strategy_options(const GenerationOptions& options);
 
@@ -78,16 +89,8 @@ class ModeScores {
 inline ModeScores::ModeScores(const GenerationOptions& options, std::span<const Index> early, Index vocab,
                               ThreadPool& pool)
     : mode_(options.decoding_mode) {
-  if (uses_candidate_layers(mode_)) {
-    const bool under_entropy = mode_ == DecodingMode::activation_dola;
-    dola_.emplace(std::vector<Index>(early.begin(), early.end()),
-                  DolaOptions{.relative_top = options.relative_top,
-                              .min_tokens_to_keep = options.min_tokens_to_keep,
-                              .divergence = options.divergence,
-                              .base = under_entropy ? options.activation_dola_base : DolaBase::log_probs,
-                              .unfiltered = under_entropy ? DolaUnfiltered::log_probs : DolaUnfiltered::logits},
-                  pool);
-  }
+  if (uses_candidate_layers(mode_))
+    dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(options), pool);
   if (mode_ == DecodingMode::contrastive)
     contrastive_.emplace(ContrastiveOptions{.coefficient = options.contrastive_coefficient,
                                             .student_temperature = options.student_temperature,
@@ -130,7 +133,8 @@ inline std::span<const SharpnessCandidate> ModeScores::survivors(const StepLogit
     sharpness_->process(row_);
   }
   survivors_ = sharpness_->record().kept;
-  for (SharpnessCandidate& c : survivors_) c.score = c.log_prob;
+  for (SharpnessCandidate& c : survivors_)
+    c.score = on_logits() ? logits.mature[static_cast<std::size_t>(c.id)] : c.log_prob;
   if (mode_ == DecodingMode::activation_dola) {  // that was DoLa's score
     const LogNormalizer normalizer = log_normalizer(logits.mature);
     for (SharpnessCandidate& c : survivors_)
@@ -151,7 +155,8 @@ inline std::span<const Index> ModeScores::layer_histogram() const {
 }
 
 inline std::optional<ContextStrategyOptions> ModeScores::strategy_options(const GenerationOptions& options) {
-  ContextStrategyOptions result{.alpha = options.alpha,
+  ContextStrategyOptions result{.base = options.strategy_base,
+                                .alpha = options.alpha,
                                 .relative_top = options.relative_top,
                                 .min_tokens_to_keep = options.min_tokens_to_keep,
                                 .context = options.context,

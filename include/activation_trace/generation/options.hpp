@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/entropy_sharpness.hpp"
 #include "activation_trace/processors/processor_chain.hpp"
@@ -31,8 +32,8 @@ enum class DecodingMode {
   contrastive,      ///< lp minus a coefficient times an amateur's
 };
 
-/// What activation decoding adds to lp (ALGORITHMS.md 1.6). s are the logits of the info layer's states over the
-/// prompt, P their softmax over positions, E its entropy.
+/// What activation decoding adds to lp, or from subject on to what `strategy_base` says (ALGORITHMS.md 1.6). s are the
+/// logits of the info layer's states over the prompt, P their softmax over positions, E its entropy.
 enum class DecodingStrategy {
   entropy,          ///< - alpha * E[v]
   single_entropy,   ///< nothing: the filtered log-probability, as in the published generation
@@ -95,12 +96,15 @@ struct GenerationOptions {
   DecodingStrategy strategy = DecodingStrategy::entropy;  ///< of modes activation and activation_dola
   Index subject_key = 0;                                  ///< position within the context, of strategy subject
   float majority_threshold = 0.001f;                      ///< of strategy majority_voting
+  StrategyBase strategy_base = StrategyBase::log_probs;   ///< what the strategies from subject on are added to
   ContextGrowth context_growth = ContextGrowth::prompt;
 
   std::optional<Index> mature_layer = {};    ///< whose logits decide; none: N
   std::vector<Index> candidate_layers = {};  ///< DoLa's premature layers: one for dola_static, else one or more
   LayerDivergence divergence = {};           ///< by which dola and activation_dola choose the layer
-  DolaBase activation_dola_base = {};  ///< what activation_dola subtracts; dola always subtracts log-probabilities
+  /// What activation_dola subtracts, as published the raw logits: a number per step away from the log-probabilities,
+  /// which dola always subtracts, and no other choice without a repetition penalty, whose factor depends on signs.
+  DolaBase activation_dola_base = DolaBase::logits;
 
   /// What prompts begin with that are computed up to its end, see prefix_cache.hpp; must outlive the call. Beams do not
   /// use it.

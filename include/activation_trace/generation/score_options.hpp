@@ -44,6 +44,9 @@ struct ScoreOptions {
   float relative_top_value = -1000;          ///< in place of a filtered token's log-probability; may be -inf
   DolaOutput post_softmax = DolaOutput::log_probs;  ///< whether a dola's differences are normalised again
   LayerDivergence divergence = LayerDivergence::reference;
+  /// What activation_dola subtracts: log-probabilities, as the published scoring does, unlike its generation. Without
+  /// an effect where post_softmax normalises the differences again.
+  DolaBase activation_dola_base = DolaBase::log_probs;
   ScoreContext context = ScoreContext::whole;
   ScoreFilter filter = ScoreFilter::off;
   SingleEntropy single_entropy = SingleEntropy::reference;

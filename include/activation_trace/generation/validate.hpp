@@ -98,6 +98,8 @@ inline void validate_mode(const GenerationOptions& o) {
     require(plain, strategy + ": " + mode + " knows entropy and single_entropy only");
   else if (o.decoding_mode != DecodingMode::activation)
     require(o.strategy == DecodingStrategy::entropy, strategy + ": " + mode + " has none");
+  require(o.strategy_base == StrategyBase::log_probs || !plain,
+          "strategy_base logits: " + strategy + " is added to log-probabilities");
   require(o.amateur == nullptr || o.decoding_mode == DecodingMode::contrastive,
           "amateur: " + mode + " has no use for one");
 

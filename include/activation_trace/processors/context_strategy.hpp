@@ -13,44 +13,25 @@
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/context_states.hpp"
+#include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// What of a token's scores s[i] = W[v] . h[i] over the context's positions is added to its log-probability, times
-/// alpha. P[i] is their softmax over the positions (ALGORITHMS.md 1.6: the strategies of the first published commit).
-enum class ContextStrategy {
-  subject,          ///< P at one position
-  entropy_inverse,  ///< 1 / entropy of P, the entropy at least 2^-23 nats
-  tendency,         ///< the last score minus the first
-  ema,              ///< exponential moving average: 0.9 of the old one, 0.1 of each next score, from the first one on
-  majority_voting,  ///< number of positions with P above a threshold
-};
-
-struct ContextStrategyOptions {
-  ContextStrategy strategy = ContextStrategy::subject;
-  float alpha = 0.5f;                        ///< weight, any finite number
-  float relative_top = 0.1f;                 ///< as in RelativeTopOptions
-  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
-  ContextSpan context = {};                  ///< positions of the prompt that count
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states
-  Index subject_position = 0;                ///< of subject, among the positions that count
-  float vote_threshold = 0.001f;             ///< of majority_voting, in [0, 1]
-};
-
-/// A candidate that survived the filter. Log-probability in nats.
+/// A candidate that survived the filter, if there is one.
 struct ContextCandidate {
   TokenId id;
-  float log_prob;  ///< over all that was given, not renormalised over the survivors
-  float value;     ///< what the strategy says
-  float score;     ///< log_prob + alpha * value
+  float base;   ///< log-probability in nats over all that was given, not renormalised; or the logit (StrategyBase)
+  float value;  ///< what the strategy says
+  float score;  ///< base + alpha * value
 };
 
-/// Filtered log-probabilities plus what a ContextStrategy makes of the context; used like EntropySharpnessProcessor,
-/// which is the strategy "entropy". Masked tokens stay masked under every strategy, where the published
-/// majority_voting made them win. Lazy: values are computed for survivors of the filter only, and kept until the
-/// context grows. Movable, not copyable, and not safe for concurrent use.
+/// Filtered log-probabilities, or as published raw logits, plus what a ContextStrategy makes of the context; used like
+/// EntropySharpnessProcessor, which is the strategy "entropy". Tokens at -inf stay there under every strategy, where
+/// the published majority_voting meant to make them win. Lazy: values are computed for survivors of the filter only,
+/// and kept until the context grows; without a filter all are computed at the first step. Movable, not copyable, and
+/// not safe for concurrent use.
 class ContextStrategyProcessor {
  public:
   /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
@@ -159,18 +140,21 @@ inline void ContextStrategyProcessor::require() const {
 }
 
 inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::span<float> logits) {
-  candidates_.filter(ids, logits, detail::FarBelow::masked);
+  if (options_.base == StrategyBase::logits)
+    candidates_.accept(ids, logits);
+  else
+    candidates_.filter(ids, logits, detail::FarBelow::masked);
   prepare(candidates_.ids());
   kept_.resize(candidates_.ids().size());
   for (std::size_t k = 0; k < kept_.size(); ++k) {
     float& score = logits[candidates_.places()[k]];
     ContextCandidate& c = kept_[k];
-    c = {.id = candidates_.ids()[k], .log_prob = score, .value = 0, .score = 0};
+    c = {.id = candidates_.ids()[k], .base = score, .value = 0, .score = 0};
     c.value = values_[static_cast<std::size_t>(c.id)];
     if (!std::isfinite(c.value))
       throw ArgumentError("the context score of token " + std::to_string(c.id) +
                           " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
-    c.score = score = c.log_prob + options_.alpha * c.value;
+    c.score = score = c.base + options_.alpha * c.value;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/processors/relative_top.hpp"
@@ -15,8 +16,12 @@ inline namespace v0 {
 /// What is subtracted of the chosen early layer.
 enum class DolaBase {
   log_probs,  ///< its log-probabilities (ALGORITHMS.md 3.1)
-  logits,     ///< its raw logits, as activation on top of DoLa does (ALGORITHMS.md 4)
+  logits,     ///< its raw logits, as the published activation on top of DoLa generates (ALGORITHMS.md 4)
 };
+
+[[nodiscard]] constexpr std::string_view name(DolaBase base) {
+  return base == DolaBase::logits ? "logits" : "log_probs";
+}
 
 /// What relative_top 0 leaves, with DolaBase::log_probs.
 enum class DolaUnfiltered {

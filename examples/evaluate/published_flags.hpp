@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "evaluate/task.hpp"
+#include "support/command_line.hpp"
+
+// The command lines of the published scripts run as they are, the program's name apart (ALGORITHMS.md 6): what of them
+// has no effect here is taken, and said.
+namespace activation_trace::examples {
+
+struct PublishedFlag {
+  const char* names;  ///< as CLI11 takes them
+  enum class Takes { nothing, value } takes;
+  bool (*unused)(const TaskTraits& task);  ///< elsewhere the option is one of this program's
+  const char* why;
+};
+
+namespace detail {
+
+inline constexpr auto kEverywhere = [](const TaskTraits&) { return true; };
+inline constexpr auto kWhereNothingIsGenerated = [](const TaskTraits& task) { return !task.generates; };
+
+inline constexpr PublishedFlag kPublishedFlags[] = {
+    {"--dataset_name,--dataset-name", PublishedFlag::Takes::value, kEverywhere, "the subcommand says it"},
+    {"--do-rating,--do_rating", PublishedFlag::Takes::nothing, kEverywhere, "every run is rated"},
+    {"--gpt3-config,--gpt3_config", PublishedFlag::Takes::value, kEverywhere, "`evaluate judge` asks judges"},
+    {"--device", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
+    {"--num-gpus,--num_gpus", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
+    {"--max_gpu_memory,--max-gpu-memory", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
+    {"--top_p,--top-p", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
+    {"--top_k,--top-k", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
+    {"--temperature", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
+    {"--val_test_mode,--val-test-mode", PublishedFlag::Takes::value, kEverywhere, "all samples are run"},
+    {"--return_adjust_scores,--return-adjust-scores", PublishedFlag::Takes::value, kEverywhere,
+     "records have log-probabilities and entropies"},
+    {"--mj_threshold,--mj-threshold", PublishedFlag::Takes::value, kEverywhere, "no strategy here votes"},
+    {"--activation,--consistent", PublishedFlag::Takes::nothing, kEverywhere, "--decoding_mode says it"},
+    {"--with_dola,--with-dola", PublishedFlag::Takes::nothing, kEverywhere, "--decoding_mode says it"},
+    {"--max-new-tokens,--max_new_tokens", PublishedFlag::Takes::value, kWhereNothingIsGenerated,
+     "nothing is generated"},
+    {"--repetition_penalty,--repetition-penalty", PublishedFlag::Takes::value, kWhereNothingIsGenerated,
+     "nothing is generated"},
+};
+
+inline std::string first_name(const PublishedFlag& flag) {
+  const std::string names = flag.names;
+  return names.substr(0, names.find(','));
+}
+
+}  // namespace detail
+
+inline void add_published_flags(CLI::App& app, const TaskTraits& task) {
+  for (const PublishedFlag& flag : detail::kPublishedFlags) {
+    if (!flag.unused(task)) continue;
+    CLI::Option* option = flag.takes == PublishedFlag::Takes::nothing ? app.add_flag(flag.names)
+                                                                      : app.add_option(flag.names)->type_name("X");
+    option->description(flag.why)->group("Of the published scripts, without an effect here");
+  }
+}
+
+/// "--flag (why it changes nothing)" of each that was given. Throws UsageError for a --dataset_name that contradicts
+/// the task.
+[[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const TaskTraits& task) {
+  std::vector<std::string> given;
+  for (const PublishedFlag& flag : detail::kPublishedFlags) {
+    const std::string name = detail::first_name(flag);
+    if (flag.unused(task) && app.count(name) != 0) given.push_back(name + " (" + flag.why + ')');
+  }
+  if (app.count("--dataset_name") == 0 || !is_qa(task.name)) return given;
+  const auto data = app.get_option("--dataset_name")->as<std::string>();
+  if ((data == kNaturalQuestions ? kNq : data) != task.name)
+    throw UsageError("--dataset_name " + data + ": this is evaluate " + std::string(task.name) +
+                     "; for other data give another task");
+  return given;
+}
+
+}  // namespace activation_trace::examples

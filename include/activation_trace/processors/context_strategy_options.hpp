@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/processors/context_span.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What of a token's scores s[i] = W[v] . h[i] over the context's positions is added to its log-probability or logit,
+/// times alpha. P[i] is their softmax over the positions (ALGORITHMS.md 1.6: the strategies of the first published
+/// commit).
+enum class ContextStrategy {
+  subject,          ///< P at one position
+  entropy_inverse,  ///< 1 / entropy of P, the entropy at least 2^-23 nats
+  tendency,         ///< the last score minus the first
+  ema,              ///< exponential moving average: 0.9 of the old one, 0.1 of each next score, from the first one on
+  majority_voting,  ///< number of positions with P above a threshold
+};
+
+/// What a ContextStrategy is added to. The two choose different tokens: a logit that no filter has seen may win by a
+/// value that is large everywhere, as 1 / entropy is.
+enum class StrategyBase {
+  log_probs,  ///< log-probabilities that the plausibility filter has passed, as "entropy" is; masked tokens stay masked
+  logits,     ///< as published: the raw logits of the whole vocabulary, without a filter (ALGORITHMS.md 1.6)
+};
+
+struct ContextStrategyOptions {
+  ContextStrategy strategy = ContextStrategy::subject;
+  StrategyBase base = StrategyBase::log_probs;
+  float alpha = 0.5f;                        ///< weight, any finite number
+  float relative_top = 0.1f;                 ///< as in RelativeTopOptions, of StrategyBase::log_probs
+  Index min_tokens_to_keep = 1;              ///< the same
+  ContextSpan context = {};                  ///< positions of the prompt that count
+  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states
+  Index subject_position = 0;                ///< of subject, among the positions that count
+  float vote_threshold = 0.001f;             ///< of majority_voting, in [0, 1]
+};
+
+}  // namespace v0
+}  // namespace activation_trace
