@@ -16,6 +16,7 @@
 
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/export_reference.hpp"
 #include "evaluate/finished_run.hpp"
 #include "evaluate/sha256.hpp"
 #include "evaluate/summary.hpp"
@@ -27,27 +28,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 using activation_trace::detail::json_text;
 
-/// Of the manifest's options.
-Json option(const FinishedRun& run, const char* key) { return run.manifest["options"].value(key, Json()); }
-
-/// What the run was of, as text, or nothing.
-std::string model_name(const FinishedRun& run) {
-  const Json& model = run.manifest["model"];
-  return model.is_object() && model.contains("path") && model["path"].is_string() ? model["path"].get<std::string>()
-                                                                                  : std::string();
-}
-
-std::string prompt_of(const FinishedRun& run, const Json& record) {
-  const std::string question = question_of(record);
-  if (is_qa(run.task()))
-    return knowledge_qa_prompt(
-        question, option(run, "prompt_style") == "zero_shot" ? PromptStyle::zero_shot : PromptStyle::few_shot);
-  return run.task().starts_with("truthfulqa") ? truthfulqa_prompt(question) : question;
-}
-
 /// Demonstrations in the prompt.
 Index shots_of(const FinishedRun& run) {
-  if (is_qa(run.task())) return option(run, "prompt_style") == "zero_shot" ? 0 : 2;
+  if (is_qa(run.task())) return option_of(run, "prompt_style") == "zero_shot" ? 0 : 2;
   return run.task().starts_with("truthfulqa") ? 6 : 0;
 }
 
@@ -55,7 +38,7 @@ Index shots_of(const FinishedRun& run) {
 
 Json generation_settings(const FinishedRun& run) {
   Json settings{{"until", Json::array({std::string(kNextQuestion)})}, {"do_sample", false}};
-  if (!option(run, "max_new_tokens").is_null()) settings["max_gen_toks"] = option(run, "max_new_tokens");
+  if (!option_of(run, "max_new_tokens").is_null()) settings["max_gen_toks"] = option_of(run, "max_new_tokens");
   return settings;
 }
 
@@ -120,8 +103,9 @@ Json standard_error(const std::vector<double>& values, double mean) {
   return std::sqrt(sum / (n - 1) / n);
 }
 
-std::string sanitized(std::string name) {
-  // As the harness does: every run of characters that a file name may not have becomes two underscores.
+std::string sanitized(const std::string& name) {
+  // As the harness does: every run of characters that a file name may not have becomes two underscores. A name that
+  // would be no folder of its own is not left to it.
   std::string result;
   bool replaced = false;
   for (const char c : name) {
@@ -130,6 +114,7 @@ std::string sanitized(std::string name) {
     if (bad && !replaced) result += "__";
     replaced = bad;
   }
+  if (result.empty() || result == "." || result == "..") return "__";
   return result;
 }
 
@@ -137,6 +122,15 @@ std::string sanitized(std::string name) {
 std::chrono::system_clock::time_point end_of(const FinishedRun& run) {
   return std::chrono::file_clock::to_sys(
       std::chrono::time_point_cast<std::chrono::microseconds>(std::filesystem::last_write_time(run.path)));
+}
+
+/// Writes each into `folder`, which is made, and prints where it is.
+void write_files(const std::filesystem::path& folder, const std::vector<NamedContent>& files) {
+  std::filesystem::create_directories(folder);
+  for (const auto& [name, content] : files) {
+    write_whole_file(folder / name, content);
+    std::printf("%s\n", (folder / name).c_str());
+  }
 }
 
 void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder) {
@@ -187,7 +181,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder)
         {"model_sha", run.manifest["model"].value("sha256", Json())},
         {"batch_size", nullptr},
         {"device", "cpu"},
-        {"limit", option(run, "limit")},
+        {"limit", option_of(run, "limit")},
         {"gen_kwargs", run.manifest["options"]}}},
       {"git_hash", nullptr},
       {"date", seconds},
@@ -210,60 +204,19 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder)
   char fraction[16];
   std::snprintf(fraction, sizeof fraction, ".%06d", static_cast<int>((seconds - std::floor(seconds)) * 1e6));
   const std::filesystem::path place = folder / sanitized(model);
-  std::filesystem::create_directories(place);
-  for (const auto& [name, content] :
-       {std::pair("samples_" + task + "_" + date + fraction + ".jsonl", samples),
-        std::pair(std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n')}) {
-    write_whole_file(place / name, content);
-    std::printf("%s\n", (place / name).c_str());
-  }
+  write_files(place, {{"samples_" + task + "_" + date + fraction + ".jsonl", samples},
+                      {std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n'}});
 }
 
-// ALGORITHMS.md 7.1: NAME_results.json and NAME_rating.json.
-
+/// Throws ArgumentError for a file of the run's own.
 void export_reference(const FinishedRun& run, const std::filesystem::path& folder) {
-  const std::string task = run.task();
-  if (!is_qa(task))
-    throw ArgumentError("--format reference: the reference has no such files for " + task +
-                        ", only for triviaqa, hotpotqa and nq");
-  Json wrong = Json::array();
-  Json right = Json::array();
-  Json is_correct = Json::array();
-  for (const auto& [sample, record] : run.records) {
-    const bool correct = value_of("em")(record) != 0;
-    is_correct.push_back(correct);
-    (correct ? right : wrong)
-        .push_back({{"question", record.at("question")},
-                    {"answer", record.at("answer")},
-                    {"gold", record.at("gold")},
-                    {"sample", sample}});
-  }
-  const auto percent = [&](const char* measure) {
-    double sum = 0;
-    for (const double x : values({measure, value_of(measure)}, run.records)) sum += x;
-    return 100 * sum / static_cast<double>(run.records.size());
-  };
-  const Json mode = option(run, "decoding_mode");
-  const Json rating{{"exact_match", percent("em")},
-                    {"f1", percent("f1")},
-                    {"common", run.records.size()},
-                    {"denominator", run.records.size()},
-                    {"is_correct", std::move(is_correct)},
-                    {"num_error", wrong.size()},
-                    {"model_name", model_name(run)},
-                    {"dataset", task},
-                    {"early_exit_layers", option(run, "candidate_layers")},
-                    {"mode", mode},
-                    {"parameters", run.manifest["options"]},
-                    {"sample_prompt", prompt_of(run, run.records.begin()->second)}};
-  std::filesystem::create_directories(folder);
-  const std::string stem = run.path.stem().string();
-  for (const auto& [name, content] :
-       {std::pair(stem + "_results.json", Json{{"error_samples", wrong}, {"correct_samples", right}}),
-        std::pair(stem + "_rating.json", rating)}) {
-    write_whole_file(folder / name, json_text(content, 2) + '\n');
-    std::printf("%s\n", (folder / name).c_str());
-  }
+  const std::vector<NamedContent> files = reference_files(run);
+  const std::filesystem::path own = std::filesystem::weakly_canonical(run.path);
+  for (const auto& [name, content] : files)
+    if (std::filesystem::weakly_canonical(folder / name) == own)
+      throw ArgumentError("--format reference: would write " + (folder / name).string() +
+                          " over the run itself; give another folder with --output-path");
+  write_files(folder, files);
 }
 
 enum class Format { lm_eval, reference };
@@ -281,7 +234,7 @@ void add_export_command(CLI::App& app, Command& command) {
   CLI::App* sub = app.add_subcommand("export", "a finished run in the file shapes of others");
   sub->add_option("OUT", settings->run, "--output-path of a finished run")->required();
   add_choice(*sub, "--format", settings->format, {{"lm_eval", Format::lm_eval}, {"reference", Format::reference}},
-             "lm-evaluation-harness's results and samples, or the reference's results and rating");
+             "lm-evaluation-harness's results and samples, or the published scripts' files");
   sub->add_option("-o,--output-path,--output_path", settings->folder, "folder of the files (default: OUT's)");
   sub->callback([settings, &command] {
     command = [settings] {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
 #include "activation_trace/formats/json.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
@@ -57,11 +58,33 @@ struct FinishedRun {
   return run;
 }
 
+/// Of the manifest's options; null if it has none of that name.
+[[nodiscard]] inline nlohmann::ordered_json option_of(const FinishedRun& run, const char* key) {
+  const nlohmann::ordered_json& options = run.manifest["options"];
+  return options.is_object() ? options.value(key, nlohmann::ordered_json()) : nullptr;
+}
+
+/// What the run was of, as text, or nothing.
+[[nodiscard]] inline std::string model_name(const FinishedRun& run) {
+  const nlohmann::ordered_json& model = run.manifest["model"];
+  return model.is_object() && model.contains("path") && model["path"].is_string() ? model["path"].get<std::string>()
+                                                                                  : std::string();
+}
+
 /// What a record asks, in whatever form its task does.
 [[nodiscard]] inline std::string question_of(const nlohmann::ordered_json& record) {
   for (const char* key : {"question", "prompt", "prefix"})
     if (record.contains(key) && record[key].is_string()) return record[key].get<std::string>();
   throw Error("expected a 'question', 'prompt' or 'prefix', found none");
+}
+
+/// The whole prompt of a record.
+[[nodiscard]] inline std::string prompt_of(const FinishedRun& run, const nlohmann::ordered_json& record) {
+  const std::string question = question_of(record);
+  if (is_qa(run.task()))
+    return knowledge_qa_prompt(
+        question, option_of(run, "prompt_style") == "zero_shot" ? PromptStyle::zero_shot : PromptStyle::few_shot);
+  return run.task().starts_with("truthfulqa") ? truthfulqa_prompt(question) : question;
 }
 
 /// The answers that a multiple-choice record chose among, true ones first.

@@ -222,6 +222,23 @@ TEST_CASE("export in lm-evaluation-harness's shapes") {
   }
 }
 
+TEST_CASE("export stays in its folder, whatever the model is called") {
+  const Runs runs;
+  for (const char* model : {"..", ".", "", "../..", "../../x"}) {
+    CAPTURE(model);
+    const std::string out = runs.write("a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0)});
+    json manifest = json::parse(read_text(out + ".manifest.json"));
+    manifest["model"]["path"] = model;
+    write_file(out + ".manifest.json", manifest.dump());
+    const std::filesystem::path folder = runs.folder / "deep/lm";
+    CHECK(runs.run({"export", out, "-o", folder.string()}).code == 0);
+    REQUIRE(std::distance(std::filesystem::directory_iterator(folder), {}) == 1);
+    CHECK(std::filesystem::directory_iterator(folder)->is_directory());
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.parent_path()), {}) == 1);
+    std::filesystem::remove_all(folder.parent_path());
+  }
+}
+
 TEST_CASE("export in the reference's shapes") {
   const Runs runs;
   const std::string out = runs.write("a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0.5)});
@@ -230,15 +247,26 @@ TEST_CASE("export in the reference's shapes") {
   CHECK(rating["exact_match"] == 50);
   CHECK(rating["f1"] == 75);
   CHECK(rating["denominator"] == 2);
-  CHECK(rating["is_correct"] == json{true, false});
+  CHECK(rating["is_correct"] == json{{"0", 1}, {"1", 0}});
   CHECK(rating["num_error"] == 1);
   CHECK(rating["mode"] == "activation");
   CHECK(rating["sample_prompt"].get<std::string>().ends_with("Q: q0\nA: "));
   const json results = json::parse(read_text(runs.path("a_results.json")));
-  CHECK(results["correct_samples"][0]["question"] == "q0");
-  CHECK(results["error_samples"][0]["answer"] == "no");
-  runs.fails({"export", runs.write("mc.jsonl", "truthfulqa-mc", {choice("q", {-1}, {-2})}), "--format", "reference"}, 1,
-             {"--format reference", "truthfulqa-mc"});
+  CHECK(results["correct_samples"]["0"] ==
+        json{{"Q", "q0"}, {"model_prediction", "right"}, {"A", {"right"}}, {"correct", 1}});
+  CHECK(results["error_samples"]["1"]["model_prediction"] == "no");
+  // A run of before mc2_reference was recorded: its scores say it.
+  CHECK(runs.run({"export", runs.write("mc.jsonl", "truthfulqa-mc", {choice("q", {-1000}, {-500})}), "--format",
+                  "reference"})
+            .code == 0);
+  const json mc = json::parse(read_text(runs.path("mc.json")));
+  CHECK(mc["model_scores"][0]["MC2"] == 0.5);
+  CHECK(mc["model_scores"][0]["diff"] == -500);
+  CHECK(mc["question"][0]["answer_false"] == "f0");
+  runs.fails({"export", runs.write("mc.json", "truthfulqa-mc", {choice("q", {-1}, {-2})}), "--format", "reference"}, 1,
+             {"--format reference", "mc.json", "--output-path"});
+  runs.fails({"export", runs.write("f.jsonl", "factor", {choice("q", {-1}, {-2})}), "--format", "reference"}, 1,
+             {"--format reference", "factor"});
 }
 
 TEST_CASE("judgements from a file, and by a local model") {
@@ -278,6 +306,10 @@ TEST_CASE("judgements from a file, and by a local model") {
   CHECK(summary["metrics"]["truth*info"]["value"] == 20);
   // True by one half: 0 and 4. By anything but 0: 1, too. Trusted by low entropy: 4, 3, 2, 1, 0.
   CHECK(summary["detection"]["entropy"]["auroc"]["value"].get<double>() == doctest::Approx(0.5));
+  // The right ones are first and last: precisions 1, 1/2, 1/3, 1/4, 2/5 where the recall is 1/2 up to the last.
+  CHECK(summary["detection"]["entropy"]["auprc"]["value"].get<double>() == doctest::Approx((1 + 0.4) / 2));
+  CHECK(summary["detection"]["entropy"]["aurc"]["value"].get<double>() ==
+        doctest::Approx(0.5 * 1 + 0.5 * (0.25 + 0.4) / 2));
   CHECK(summary["detection_nonzero"]["entropy"]["auroc"]["value"].get<double>() == doctest::Approx(2.0 / 6));
 
   // A random model has no opinion, but it is asked, and of truth alone.
@@ -308,12 +340,23 @@ TEST_CASE("a sweep has at every point what a run there has") {
              std::string("Category,Question,Best Answer,Correct Answers,Incorrect Answers\n"
                          "c,What is it?,A cat,A cat; It is a cat,A dog; The cow\nc,Who?,Me,Me,You; They; It\n"));
   const std::vector<std::pair<std::string, std::string>> points{{"0", "1"}, {"0", "4"}, {"3", "1"}, {"3", "4"}};
-  for (const auto& [task, data] : {std::pair<std::string, std::string>("nq", "nq.jsonl"), {"truthfulqa-mc", "t.csv"}}) {
+  struct Sweep {
+    std::string task;
+    std::string data;
+    std::vector<std::string> mode = {};
+  };
+  const std::vector<std::string> dola{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,2,4"};
+  for (const Sweep& sweep : {Sweep{"nq", "nq.jsonl"}, Sweep{"truthfulqa-mc", "t.csv"}, Sweep{"nq", "nq.jsonl", dola},
+                             Sweep{"truthfulqa-mc", "t.csv", dola}}) {
+    const std::string& task = sweep.task;
+    const std::string& data = sweep.data;
     CAPTURE(task);
-    const std::string out = runs.path("sweep_" + task);
-    const std::vector<std::string> command{
+    const std::string name = task + std::to_string(sweep.mode.size());
+    const std::string out = runs.path("sweep_" + name);
+    std::vector<std::string> command{
         "sweep",         task, "-q",       "-m",  model,           "-t", "1", "--data-path", runs.path(data),
         "--output-path", out,  "--alphas", "0,3", "--info_layers", "1,4"};
+    command.insert(command.end(), sweep.mode.begin(), sweep.mode.end());
     const Runs::Finished swept = runs.run(command);
     CAPTURE(swept.err);
     REQUIRE(swept.code == 0);
@@ -324,10 +367,23 @@ TEST_CASE("a sweep has at every point what a run there has") {
     CHECK(read_text(out + ".grid.csv").starts_with("metric,alpha,layer,value\r\n"));
     std::set<std::string> different;
     for (std::size_t i = 0; i < points.size(); ++i) {
-      const std::string single = runs.path(task + std::to_string(i));
-      const Runs::Finished ran =
-          runs.run({task, "-q", "-m", model, "-t", "1", "--data-path", runs.path(data), "--output-path", single,
-                    "--alpha", points[i].first, "--info_layer", points[i].second});
+      const std::string single = runs.path(name + std::to_string(i));
+      std::vector<std::string> point{task,
+                                     "-q",
+                                     "-m",
+                                     model,
+                                     "-t",
+                                     "1",
+                                     "--data-path",
+                                     runs.path(data),
+                                     "--output-path",
+                                     single,
+                                     "--alpha",
+                                     points[i].first,
+                                     "--info_layer",
+                                     points[i].second};
+      point.insert(point.end(), sweep.mode.begin(), sweep.mode.end());
+      const Runs::Finished ran = runs.run(point);
       CAPTURE(ran.err);
       REQUIRE(ran.code == 0);
       const auto expected = json_lines(read_text(single));
@@ -342,6 +398,7 @@ TEST_CASE("a sweep has at every point what a run there has") {
         }
         CHECK(records[q]["mc1"][a][k] == expected[q]["mc1"]);
         CHECK(records[q]["mc2"][a][k] == expected[q]["mc2"]);
+        CHECK(records[q]["mc2_reference"][a][k] == expected[q]["mc2_reference"]);
         for (const char* kind : {"true", "false"})
           for (std::size_t n = 0; n < expected[q][kind].size(); ++n) {
             const json& answer = records[q][kind][n];
@@ -383,6 +440,7 @@ TEST_CASE("a sweep has at every point what a run there has") {
   runs.fails(with("--info_layers", "1,x"), 2, {"--info_layers"});
   runs.fails(with("--context", "prompt"), 2, {"--context", "nq"});
   runs.fails(with("--info_layers", "5"), 1, {"5"});
+  runs.fails(with("--activation_dola_base", "logits"), 2, {"--activation_dola_base", "activation_dola"});
 }
 
 TEST_CASE("chat: sampled answers, the same for the same seed") {
