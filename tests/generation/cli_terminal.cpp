@@ -42,13 +42,15 @@ struct Terminal : test::CliFixture {
 
 TEST_CASE_FIXTURE(Terminal, "A terminal is shown the escapes that a model writes, a file gets the bytes") {
   // Token 3 + byte is that byte in this vocabulary.
-  const std::vector<std::string> escapes{"-m", model, "-p", "x", "-n", "3", "-q", "--logit-bias", "30+1000"};
+  const std::vector<std::string> any_mode{"-m", model, "-p", "x", "-n", "3", "-q", "--logit-bias", "30+1000"};
+  std::vector<std::string> escapes = any_mode;
+  escapes.insert(escapes.begin(), {"--decoding_mode", "baseline"});  // nothing is filtered before the bias
   CHECK(run(escapes).out == "\x1b\x1b\x1b\n");
   CHECK(shown(escapes) == "\\x1b\\x1b\\x1b\n");
   std::vector<std::string> lines = escapes;
   lines.back() = "13+1000";
   CHECK(shown(lines) == "\n\n\n");
-  std::vector<std::string> compared = escapes;
+  std::vector<std::string> compared = any_mode;
   compared.emplace_back("--compare");
   const std::string table = shown(compared);
   CHECK(table.find('\x1b') == std::string::npos);
