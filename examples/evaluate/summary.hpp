@@ -166,7 +166,7 @@ struct Measure {
     std::size_t next = 0;
     const Interval interval = bootstrap_interval(
         std::ssize(signal),
-        [&](std::span<const std::size_t> indices) {
+        [&, part = part](std::span<const std::size_t> indices) {  // clang 14 captures no structured binding
           if (next == resamples.size()) resamples.push_back(rate(indices));
           return resamples[next++].*part;
         },

@@ -130,7 +130,7 @@ TEST_CASE(
   std::mt19937 random(61);
   for (const char* name : {"top_k", "top_p", "min_p", "typical"})
     for (const double value : {0.03, 0.25, 0.5, 0.75, 0.96875})
-      for (const std::size_t keep : {1, 2, 50})
+      for (const std::size_t keep : {1u, 2u, 50u})
         for (const Index V : {1, 2, 3, 40, 2000}) {
           const bool top_k = std::string(name) == "top_k";
           // As the processors see it: a float.
