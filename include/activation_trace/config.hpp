@@ -4,6 +4,13 @@
 
 #include <cstddef>
 
+// -Ofast is one of them, too. clang and g++ define __FINITE_MATH_ONLY__ as 0 otherwise.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error \
+    "activation_trace needs infinities and NaNs (a masked token's score is -inf), which -ffast-math, -Ofast and \
+-ffinite-math-only take away: compile without them, or put -fno-fast-math behind them for this file"
+#endif
+
 // Decorates a function for both sides under nvcc, nothing otherwise. It never changes a body: a body that
 // differs between compilers is an ODR violation as soon as one program mixes .cpp and .cu files.
 #if defined(__CUDACC__)

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "activation_trace/config.hpp"
+
 namespace activation_trace {
 inline namespace v0 {
 

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "activation_trace/config.hpp"
+
 namespace activation_trace {
 inline namespace v0 {
 
