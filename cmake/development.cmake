@@ -2,6 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # What our own tests, examples and benchmarks are built with. Never exported: a user's warnings are the user's.
+if(CMAKE_VERSION VERSION_LESS 3.25)
+  message(FATAL_ERROR "The tests, examples and benchmarks of activation_trace need CMake 3.25, and this is "
+                      "${CMAKE_VERSION}. The library itself is content with 3.22: turn ACTIVATION_TRACE_BUILD_TESTS "
+                      "and ACTIVATION_TRACE_BUILD_EXAMPLES off.")
+endif()
+find_package(nlohmann_json 3.11 REQUIRED)
 option(ACTIVATION_TRACE_WERROR "Warnings are errors in our own targets" OFF)
 set(ACTIVATION_TRACE_SANITIZE "" CACHE STRING "Sanitizers for our own targets, such as address,undefined or thread")
 
@@ -22,6 +28,21 @@ endif()
 # under AddressSanitizer. tests/consumers is built without.
 add_library(activation_trace_kernels STATIC ${CMAKE_CURRENT_LIST_DIR}/kernels.cpp)
 target_link_libraries(activation_trace_kernels PRIVATE activation_trace_options)
+if(ACTIVATION_TRACE_SANITIZE)  # nearly all of the tests' time; the rest may be compiled quickly instead
+  target_compile_options(activation_trace_kernels PRIVATE -O2)
+endif()
 
 add_library(activation_trace_development INTERFACE)
 target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace_kernels)
+
+# Each public header compiles alone (target all_verify_interface_header_sets). Globbed: a header that is forgotten in a
+# list is a bug. The .inl files are compiled more than once, with other settings each time, by the header that
+# includes them: not headers by themselves.
+if(ACTIVATION_TRACE_BUILD_TESTS)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/activation_trace/*.hpp)
+  add_library(activation_trace_headers INTERFACE)
+  target_sources(activation_trace_headers INTERFACE
+                 FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
+  set_target_properties(activation_trace_headers PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  target_link_libraries(activation_trace_headers INTERFACE activation_trace::activation_trace activation_trace::eigen)
+endif()

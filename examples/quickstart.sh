@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . cmake/debian_packages.sh
 
-need_packages g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libcli11-dev
+need_packages g++ cmake ninja-build nlohmann-json3-dev libcli11-dev
 model=$(bash examples/get_model.sh)
 
 build_settings

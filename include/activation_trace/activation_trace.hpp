@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Everything for a host compiler. CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
+// Everything for a host compiler but activation_trace/tensor/eigen.hpp, which needs Eigen. CUDA is never pulled in:
+// include activation_trace/cuda.cuh in .cu files.
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/conversation.hpp"
 #include "activation_trace/evaluation/csv.hpp"
@@ -89,7 +90,6 @@
 #include "activation_trace/report/terminal.hpp"
 #include "activation_trace/report/text.hpp"
 #include "activation_trace/tensor/buffer.hpp"
-#include "activation_trace/tensor/eigen.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
 #include "activation_trace/text/utf8.hpp"
