@@ -110,6 +110,13 @@ __device__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
 
+/// What reads `acc` after this stays after the wait before it: products that are under way look done to the compiler.
+template <int N>
+__device__ void read_after_wait(float (&acc)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(acc[i]));
+}
+
 /// acc[64 x N] = or += a[64 x 16] b[N x 16]^T by one warpgroup; acc has N / 2 registers per thread.
 template <class T, int N>
 struct Wgmma;

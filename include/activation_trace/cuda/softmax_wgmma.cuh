@@ -145,6 +145,8 @@ __global__ void __launch_bounds__(384, 1)
         }
       }
       wgmma_wait<0>();
+#pragma unroll
+      for (int m = 0; m < Tuning::row_blocks; ++m) read_after_wait(acc[m]);
       release(stage == 0 ? stages - 1 : stage - 1);
 
       const int t_tile = unit % work.t_tiles;
