@@ -11,26 +11,13 @@
 
 using namespace activation_trace;
 using test::GgufBuilder;
+using test::has;
+using test::problem_of;
 using test::read_golden;
 using Json = nlohmann::json;
 using Strings = std::vector<std::string>;
 
 namespace {
-
-/// The message of the FormatError that `call` throws; other exceptions and none fail.
-template <class Call>
-std::string problem_of(Call&& call) {
-  try {
-    call();
-  } catch (const FormatError& error) {
-    CHECK(std::string(error.what()).find('\n') == std::string::npos);
-    return error.what();
-  }
-  FAIL_CHECK("nothing was thrown");
-  return {};
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 struct Metadata {
   std::string model = "gpt2";

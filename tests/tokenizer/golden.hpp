@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <fstream>
@@ -28,6 +30,21 @@ inline std::string read_golden(const std::string& name) {
   if (bytes.empty()) throw std::runtime_error("cannot read " + path);
   return bytes;
 }
+
+/// The message of the FormatError that `call` throws; other exceptions and none fail.
+template <class Call>
+std::string problem_of(Call&& call) {
+  try {
+    call();
+  } catch (const FormatError& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.what();
+  }
+  FAIL_CHECK("nothing was thrown");
+  return {};
+}
+
+inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 /// Numbers as LEB128, and what they count.
 class GoldenReader {

@@ -88,17 +88,21 @@ inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre
   const detail::TokenIndex index = detail::index_tokens(vocabulary);
   merges_ = detail::PairMerges(vocabulary, index);
   byte_ids_.fill(-1);
+  std::vector<bool> has_bytes(vocabulary.tokens.size());
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const std::string_view text = vocabulary.tokens[i];
     std::optional<std::string> bytes;
     if (vocabulary.types[i] == TokenType::normal) bytes = detail::from_byte_alphabet(text);
+    has_bytes[i] = bytes && !bytes->empty();
     pieces_.push_back(bytes ? *bytes : text);
     if (bytes && bytes->size() == 1) byte_ids_[static_cast<std::uint8_t>((*bytes)[0])] = static_cast<TokenId>(i);
   }
   if (whole_pieces == WholePieces::merge) return;
+  // No piece of text is a token with a character of no byte, whatever its own bytes are.
+  std::vector<detail::TokenIndex::Entry> wholes;
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i)
-    if (vocabulary.types[i] == TokenType::normal)
-      whole_pieces_.emplace(pieces_[static_cast<TokenId>(i)], static_cast<TokenId>(i));
+    if (has_bytes[i]) wholes.push_back({pieces_[static_cast<TokenId>(i)], static_cast<TokenId>(i)});
+  whole_pieces_ = detail::TokenIndex(std::move(wholes));
 }
 
 inline void BpeTokenizer::encode(std::string_view text, std::vector<TokenId>& ids) const {
@@ -109,8 +113,8 @@ inline void BpeTokenizer::encode(std::string_view text, std::vector<TokenId>& id
 inline void BpeTokenizer::encode_piece(std::string_view piece, detail::MergeMemory& memory,
                                        std::vector<TokenId>& ids) const {
   if (!whole_pieces_.empty()) {
-    if (const auto found = whole_pieces_.find(piece); found != whole_pieces_.end()) {
-      ids.push_back(found->second);
+    if (const TokenId whole = whole_pieces_.find(piece); whole >= 0) {
+      ids.push_back(whole);
       return;
     }
   }

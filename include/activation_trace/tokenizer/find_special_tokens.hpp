@@ -2,29 +2,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
 
-/// Whether a control token of that name ends an answer. Files name one EOS, but chat models stop with others
-/// as well: Llama 3 Instruct has <|end_of_text|> in the file and says <|eot_id|>.
+/// Whether a token of that name that is no ordinary one ends an answer. Files name one EOS, but chat models stop with
+/// others as well: Llama 3 Instruct has <|end_of_text|> in the file and says <|eot_id|>.
 [[nodiscard]] constexpr bool is_end_name(std::string_view text) noexcept {
   return text == "<|eot_id|>" || text == "<|eom_id|>" || text == "<|end_of_text|>" || text == "<|endoftext|>" ||
          text == "<|im_end|>" || text == "</s>";
 }
 
-/// What a vocabulary's types say about special tokens; adds the end tokens to the settings.
+/// What a vocabulary's types say about special tokens; adds the end tokens to the settings. Throws FormatError if
+/// there are not as many types as tokens.
 [[nodiscard]] inline std::vector<SpecialToken> find_special_tokens(const Vocabulary& vocabulary,
                                                                    UserDefinedTokens user_defined,
                                                                    TokenizerSettings& settings) {
+  check_lengths(vocabulary);
   std::vector<SpecialToken> special;
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const TokenType type = vocabulary.types[i];
@@ -34,9 +38,27 @@ namespace detail {
       special.push_back({text, id, SpecialTokens::parse});
     else if (type == TokenType::user_defined && user_defined == UserDefinedTokens::cut_before)
       special.push_back({text, id, SpecialTokens::as_text});
-    if (type == TokenType::control && is_end_name(text)) settings.end_tokens.push_back(id);
+    if ((type == TokenType::control || type == TokenType::user_defined) && is_end_name(text))
+      settings.end_tokens.push_back(id);
   }
   return special;
+}
+
+/// The id of the token with that text, -1 if there is none.
+[[nodiscard]] inline TokenId find_token(const Vocabulary& vocabulary, std::string_view text) {
+  const auto found = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), text);
+  return found == vocabulary.tokens.end() ? -1 : static_cast<TokenId>(found - vocabulary.tokens.begin());
+}
+
+/// The same for a token that the folder's settings name as their `what`. Throws FormatError if there is none: without
+/// its end a text would go on for ever.
+[[nodiscard]] inline TokenId find_named_token(const Vocabulary& vocabulary, std::string_view text, const char* what) {
+  const TokenId id = find_token(vocabulary, text);
+  if (id == -1)
+    throw FormatError(vocabulary.file, std::string(what) + ' ' + printable(text) +
+                                           " is not a token: tokenizer_config.json or special_tokens_map.json names "
+                                           "it, but neither this file nor added_tokens.json has it");
+  return id;
 }
 
 }  // namespace detail

@@ -8,10 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -73,16 +73,12 @@ class SentencePieceTokenizer {
   [[nodiscard]] UserDefinedTokens user_defined() const noexcept { return options_.user_defined; }
 
  private:
-  using Splits = std::unordered_map<std::string_view, std::uint32_t>;
+  using Splits = std::map<TokenId, std::size_t>;  // the length of the left part, by what it became
 
   void index_bytes(const Vocabulary& vocabulary);
   void encode_run(std::string_view text, std::vector<TokenId>& ids) const;
   void append_token(std::string_view text, TokenId id, const Splits& splits, std::vector<TokenId>& ids) const;
-  [[nodiscard]] TokenId find(std::string_view text) const {
-    if (text.size() > longest_) return -1;
-    const auto found = index_.find(text);
-    return found == index_.end() ? -1 : found->second;
-  }
+  [[nodiscard]] TokenId find(std::string_view text) const { return text.size() > longest_ ? -1 : index_.find(text); }
 
   SentencePieceOptions options_;
   detail::TokenTexts texts_;   // as in the file
@@ -133,6 +129,7 @@ inline SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabula
   scores_ = vocabulary.scores;
   for (const std::string_view text : vocabulary.tokens) texts_.push_back(text);
   std::vector<std::pair<std::string, TokenId>> inside;
+  std::vector<detail::TokenIndex::Entry> entries;
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     const std::string_view text = texts_[id];
@@ -149,13 +146,15 @@ inline SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabula
         break;
       }
       case TokenType::user_defined:
-        if (options.user_defined == UserDefinedTokens::inside) inside.emplace_back(text, id);
+        // No character begins as the rest of one does.
+        if (options.user_defined == UserDefinedTokens::inside && !text.empty() && (text[0] & 0xc0) != 0x80)
+          inside.emplace_back(text, id);
         [[fallthrough]];
       case TokenType::unused:
       case TokenType::normal:
         pieces_.push_back(detail::replace_all(text, detail::space_mark, " "));
         if (text.empty()) break;
-        index_.emplace(text, id);
+        entries.push_back({text, id});
         longest_ = std::max(longest_, text.size());
         if (vocabulary.types[i] == TokenType::unused) {
           unused_.resize(vocabulary.tokens.size());
@@ -163,6 +162,7 @@ inline SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabula
         }
     }
   }
+  index_ = detail::TokenIndex(std::move(entries));
   inside_ = detail::TokenMatcher(std::move(inside));
   index_bytes(vocabulary);
 }
@@ -198,17 +198,11 @@ inline void SentencePieceTokenizer::encode(std::string_view text, TextPlace plac
 
   const std::string_view whole = marked;
   std::size_t begin = 0;
-  for (std::size_t i = 0; !inside_.empty() && i < whole.size();) {
-    const auto match = inside_.longest_at(whole, i);
-    if (!match) {
-      i += decode_character(whole, i).length;
-      continue;
-    }
-    encode_run(whole.substr(begin, i - begin), ids);
-    ids.push_back(match->id);
-    i += match->length;
-    begin = i;
-  }
+  inside_.scan(whole, [&](const detail::TokenMatcher::Match& match) {
+    encode_run(whole.substr(begin, match.begin - begin), ids);
+    ids.push_back(match.id);
+    return begin = match.begin + match.length;
+  });
   encode_run(whole.substr(begin), ids);
 }
 
@@ -226,7 +220,7 @@ inline void SentencePieceTokenizer::encode_run(std::string_view text, std::vecto
     const std::string_view joined = text.substr(a.begin, a.length + b.length);
     const TokenId id = find(joined);
     if (id < 0) return std::nullopt;
-    if (!unused_.empty() && unused_[detail::slot(id)]) splits[joined] = a.length;
+    if (!unused_.empty() && unused_[detail::slot(id)]) splits[id] = a.length;
     return detail::Merge{-static_cast<double>(scores_[detail::slot(id)]), id};
   };
   const auto by_rank = [&](const detail::MergeSymbol& a, const detail::MergeSymbol& b) -> std::optional<detail::Merge> {
@@ -266,7 +260,7 @@ inline void SentencePieceTokenizer::append_token(std::string_view text, TokenId 
     const std::string_view top = stack.back();
     stack.pop_back();
     const TokenId part = find(top);
-    const auto split = splits.find(top);
+    const auto split = splits.find(part);
     if (part >= 0 && unused_[detail::slot(part)] && split != splits.end()) {
       stack.push_back(top.substr(split->second));
       stack.push_back(top.substr(0, split->second));

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,22 +54,17 @@ class SpecialTokenCutter {
     using Strip = SpecialToken::Strip;
     const TokenMatcher& matcher = special == SpecialTokens::parse ? all_ : always_;
     std::size_t begin = 0;
-    for (std::size_t i = 0; !matcher.empty() && i < text.size();) {
-      const auto match = matcher.longest_at(text, i);
-      if (!match) {
-        ++i;
-        continue;
-      }
-      const SpecialToken& token = tokens_[static_cast<std::size_t>(match->id)];
+    matcher.scan(text, [&](const TokenMatcher::Match& match) {
+      const SpecialToken& token = tokens_[static_cast<std::size_t>(match.id)];
       const bool left = token.strip == Strip::left || token.strip == Strip::both;
       const bool right = token.strip == Strip::right || token.strip == Strip::both;
-      const std::size_t end_of_text = left ? end_without_spaces(text, begin, i) : i;
+      const std::size_t end_of_text = left ? end_without_spaces(text, begin, match.begin) : match.begin;
       if (end_of_text > begin) on_text(text.substr(begin, end_of_text - begin));
       on_token(token.id);
-      i += match->length;
-      while (right && i < text.size() && is_space(text, i)) i += decode_character(text, i).length;
-      begin = i;
-    }
+      begin = match.begin + match.length;
+      while (right && begin < text.size() && is_space(text, begin)) begin += decode_character(text, begin).length;
+      return begin;
+    });
     if (begin < text.size()) on_text(text.substr(begin));
   }
 

@@ -40,8 +40,8 @@ struct TokenizerSettings {
 /// between threads. Made by load_tokenizer.
 class Tokenizer {
  public:
-  /// `vocabulary` is what the tokenizer was made from; `special` may be empty. Throws FormatError if an id of
-  /// the settings or of a special token is out of range.
+  /// `vocabulary` is what `kind` was made from; `special` may be empty. Throws FormatError if an id of the settings or
+  /// of a special token is out of range, or if the vocabulary's lists or `kind` have other lengths than its tokens.
   Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
             std::vector<SpecialToken> special, TokenizerSettings settings);
 
@@ -100,6 +100,10 @@ inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokeni
       throw FormatError(vocabulary.file, what + " has id " + std::to_string(id) + ", but the vocabulary has " +
                                              std::to_string(size) + " tokens");
   };
+  detail::check_lengths(vocabulary);
+  if (const std::size_t made = std::visit([](const auto& k) { return k.size(); }, kind); made != size)
+    throw FormatError(vocabulary.file, "the vocabulary has " + std::to_string(size) +
+                                           " tokens, but its tokenizer was made from " + std::to_string(made));
   if (settings.bos != -1) check_id(settings.bos, "the BOS token");
   if (settings.eos != -1) check_id(settings.eos, "the EOS token");
   if (settings.add_bos && settings.bos == -1)

@@ -3,15 +3,16 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -38,37 +39,118 @@ struct Vocabulary {
 
 namespace detail {
 
-using TokenIndex = std::unordered_map<std::string_view, TokenId>;
-
 [[nodiscard]] inline std::size_t slot(TokenId id) noexcept { return static_cast<std::size_t>(id); }
+
+/// Ids by text, made once. Hashed into buckets and sorted in each, so that texts crafted to share a hash cost a
+/// binary search and nothing more.
+class TokenIndex {
+ public:
+  struct Entry {
+    std::string_view text;
+    TokenId id;
+    std::uint32_t hash = 0;  ///< the index's own
+  };
+
+  TokenIndex() = default;
+
+  /// The texts must outlive the index. Of equal texts, find_duplicate tells.
+  explicit TokenIndex(std::vector<Entry> entries);
+
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+
+  /// The id of `text`, -1 if it has none.
+  [[nodiscard]] TokenId find(std::string_view text) const noexcept {
+    if (entries_.empty()) return -1;
+    const Hash hash(text);
+    const std::size_t bucket = hash.low & mask_;
+    const auto end = entries_.begin() + static_cast<std::ptrdiff_t>(begins_[bucket + 1]);
+    const auto found = std::lower_bound(entries_.begin() + static_cast<std::ptrdiff_t>(begins_[bucket]), end,
+                                        Entry{text, 0, hash.high}, is_before);
+    return found != end && found->hash == hash.high && found->text == text ? found->id : -1;
+  }
+
+  /// The first of two entries with one text that stand side by side, nothing if all texts differ.
+  [[nodiscard]] const Entry* find_duplicate() const noexcept {
+    const auto found = std::adjacent_find(entries_.begin(), entries_.end(),
+                                          [](const Entry& a, const Entry& b) { return a.text == b.text; });
+    return found == entries_.end() ? nullptr : &*found;
+  }
+
+ private:
+  struct Hash {
+    explicit Hash(std::string_view text) noexcept {
+      const std::uint64_t all = std::hash<std::string_view>{}(text);
+      low = static_cast<std::uint32_t>(all);
+      high = static_cast<std::uint32_t>(all >> 32);
+    }
+    std::uint32_t low;   // chooses the bucket
+    std::uint32_t high;  // the order in it, before the text
+  };
+  [[nodiscard]] static bool is_before(const Entry& a, const Entry& b) noexcept {
+    return a.hash != b.hash ? a.hash < b.hash : a.text < b.text;
+  }
+
+  std::vector<Entry> entries_;  // by bucket
+  std::vector<std::uint32_t> begins_;
+  std::size_t mask_ = 0;
+};
+
+inline TokenIndex::TokenIndex(std::vector<Entry> entries) {
+  if (entries.empty()) return;
+  mask_ = std::bit_ceil(entries.size()) - 1;
+  begins_.assign(mask_ + 2, 0);
+  std::vector<std::uint32_t> buckets;
+  buckets.reserve(entries.size());
+  for (Entry& entry : entries) {
+    const Hash hash(entry.text);
+    entry.hash = hash.high;
+    buckets.push_back(static_cast<std::uint32_t>(hash.low & mask_));
+    ++begins_[buckets.back() + 1];
+  }
+  std::partial_sum(begins_.begin(), begins_.end(), begins_.begin());
+  entries_.resize(entries.size());
+  std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);
+  for (std::size_t i = 0; i < entries.size(); ++i) entries_[next[buckets[i]]++] = entries[i];
+  for (std::size_t b = 0; b <= mask_; ++b)
+    if (begins_[b + 1] - begins_[b] > 1)
+      std::sort(entries_.begin() + static_cast<std::ptrdiff_t>(begins_[b]),
+                entries_.begin() + static_cast<std::ptrdiff_t>(begins_[b + 1]), is_before);
+}
+
+/// That there are as many types as tokens, and as many scores if there are any: before anybody reads one by a
+/// token's id. Throws FormatError naming both numbers.
+inline void check_lengths(const Vocabulary& vocabulary) {
+  const std::size_t size = vocabulary.tokens.size();
+  const auto check = [&](const char* what, std::size_t length) {
+    if (length != size)
+      throw FormatError(vocabulary.file, "the vocabulary has " + std::to_string(size) + " tokens but " +
+                                             std::to_string(length) + ' ' + what);
+  };
+  check("token types", vocabulary.types.size());
+  if (!vocabulary.scores.empty()) check("scores", vocabulary.scores.size());
+}
 
 /// Ids by text, with the checks that hold for every vocabulary. Throws FormatError naming the token.
 [[nodiscard]] inline TokenIndex index_tokens(const Vocabulary& vocabulary) {
   const std::size_t size = vocabulary.tokens.size();
   const auto refuse = [&](const std::string& problem) { throw FormatError(vocabulary.file, problem); };
-  const auto check_length = [&](const char* what, std::size_t length) {
-    if (length != size)
-      refuse("the vocabulary has " + std::to_string(size) + " tokens but " + std::to_string(length) + ' ' + what);
-  };
   if (size == 0) refuse("the vocabulary is empty");
   if (size > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) refuse("the vocabulary is too large");
-  check_length("token types", vocabulary.types.size());
-  if (!vocabulary.scores.empty()) check_length("scores", vocabulary.scores.size());
+  check_lengths(vocabulary);
+  std::vector<TokenIndex::Entry> entries;
+  entries.reserve(size);
   for (std::size_t i = 0; i < size; ++i) {
     const auto type = static_cast<unsigned>(vocabulary.types[i]);
     if (type < 1 || type > 6)
       refuse("token " + std::to_string(i) + " has type " + std::to_string(type) + ", expected 1 to 6");
     if (!vocabulary.scores.empty() && std::isnan(vocabulary.scores[i]))
       refuse("the score of token " + std::to_string(i) + " is not a number");
+    if (!vocabulary.tokens[i].empty()) entries.push_back({vocabulary.tokens[i], static_cast<TokenId>(i)});
   }
-  TokenIndex index;
-  index.reserve(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    if (vocabulary.tokens[i].empty()) continue;
-    const auto [entry, inserted] = index.emplace(vocabulary.tokens[i], static_cast<TokenId>(i));
-    if (!inserted)
-      refuse("tokens " + std::to_string(entry->second) + " and " + std::to_string(i) + " are both " +
-             printable(vocabulary.tokens[i]));
+  TokenIndex index(std::move(entries));
+  if (const TokenIndex::Entry* first = index.find_duplicate()) {
+    const auto [low, high] = std::minmax(first[0].id, first[1].id);
+    refuse("tokens " + std::to_string(low) + " and " + std::to_string(high) + " are both " + printable(first->text));
   }
   return index;
 }
@@ -131,11 +213,11 @@ inline PairMerges::PairMerges(const Vocabulary& vocabulary, const TokenIndex& in
     const std::string_view right = vocabulary.merges[i].second;
     joined.assign(left).append(right);
     const auto id = [&](std::string_view text) {
-      const auto found = index.find(text);
-      if (found == index.end())
+      const TokenId found = index.find(text);
+      if (found < 0)
         throw FormatError(vocabulary.file, "merge " + std::to_string(i) + " of " + printable(left) + " and " +
                                                printable(right) + ": " + printable(text) + " is not a token");
-      return found->second;
+      return found;
     };
     merges_.push_back({id(left), id(right), id(joined), static_cast<std::int32_t>(i)});
   }
