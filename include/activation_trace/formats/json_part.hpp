@@ -24,6 +24,7 @@ class JsonPart {
       : value_(&value), path_(std::move(path)), file_(&file) {}
 
   [[nodiscard]] const nlohmann::json& value() const noexcept { return *value_; }
+  [[nodiscard]] const std::string& file() const noexcept { return *file_; }
 
   [[noreturn]] void fail(const std::string& problem) const {
     throw FormatError(*file_, (path_.empty() ? "the file" : path_) + ' ' + problem);

@@ -14,9 +14,11 @@ inline namespace v0 {
 struct TokenizerFolderSettings {
   std::string bos;  ///< the token's text; empty: nothing is said
   std::string eos;
-  bool add_bos = true;  ///< for tokenizer.model only: tokenizer.json says it itself
+  std::vector<std::string> special;  ///< the texts of all tokens that are named for a purpose, those two and others
+  bool add_bos = true;               ///< for tokenizer.model only: tokenizer.json says it itself
   bool add_eos = false;
   std::string chat_template;
+  bool lists_added = false;         ///< tokenizer_config.json lists them: then no other file does
   std::vector<SpecialToken> added;  ///< by ascending id; for tokenizer.model only
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/formats/gguf.hpp"
@@ -22,9 +23,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The tokenizer of a .gguf file or of a Hugging Face folder: its tokenizer.json, else its tokenizer.model,
-/// with the special tokens and the chat template of tokenizer_config.json and chat_template.jinja where they
-/// exist. Throws FormatError naming the file and what is missing, wrong or not supported.
+/// The tokenizer of a .gguf file or of a Hugging Face folder: its tokenizer.json, else its tokenizer.model, with the
+/// special tokens and the chat template of tokenizer_config.json and chat_template.jinja where they exist, and in
+/// folders of before October 2023 those of special_tokens_map.json and added_tokens.json. Throws FormatError naming
+/// the file and what is missing, wrong or not supported.
 [[nodiscard]] Tokenizer load_tokenizer(const std::filesystem::path& path);
 
 /// Reads tokenizer_config.json; `file` is the name for messages. Throws FormatError.
@@ -38,14 +40,56 @@ namespace detail {
   return part.value().is_object() ? part["content"].text() : part.text();
 }
 
+/// The tokens that tokenizer_config.json and special_tokens_map.json name for a purpose.
+inline void read_named_tokens(const JsonPart& root, TokenizerFolderSettings& settings) {
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    std::string text = read_token_text(root[key]);
+    if (text.empty()) continue;
+    if (key == std::string_view("bos_token")) settings.bos = text;
+    if (key == std::string_view("eos_token")) settings.eos = text;
+    settings.special.push_back(std::move(text));
+  }
+  if (const JsonPart more = root["additional_special_tokens"]; more.value().is_array())
+    for (const JsonPart& token : more.elements()) settings.special.push_back(read_token_text(token));
+}
+
+inline void sort_by_id(std::vector<SpecialToken>& tokens) {
+  std::sort(tokens.begin(), tokens.end(), [](const SpecialToken& a, const SpecialToken& b) { return a.id < b.id; });
+}
+
+/// Calls `read` with the whole of a JSON file of the folder, if it is there.
+template <class Read>
+void read_folder_json(const std::filesystem::path& path, Read&& read) {
+  if (!std::filesystem::exists(path)) return;
+  const MappedFile file = MappedFile::open(path);
+  const nlohmann::json json = parse_json(text_of(file.bytes()), file.name());
+  read(JsonPart(json, "", file.name()));
+}
+
+/// What tokenizer_config.json says today: special_tokens_map.json, and added_tokens.json with ids by text. Those that
+/// have a purpose are control tokens.
+inline void read_older_settings(const std::filesystem::path& folder, TokenizerFolderSettings& settings) {
+  read_folder_json(folder / "special_tokens_map.json",
+                   [&](const JsonPart& root) { read_named_tokens(root, settings); });
+  std::sort(settings.special.begin(), settings.special.end());
+  read_folder_json(folder / "added_tokens.json", [&](const JsonPart& root) {
+    if (!root.value().is_object()) root.fail("is not a JSON object");
+    for (const auto& item : root.value().items()) {
+      const TokenId id = JsonPart(item.value(), "the id of " + printable(item.key()), root.file()).id();
+      const bool special = std::binary_search(settings.special.begin(), settings.special.end(), item.key());
+      settings.added.push_back({item.key(), id, special ? SpecialTokens::parse : SpecialTokens::as_text});
+    }
+  });
+  sort_by_id(settings.added);
+}
+
 }  // namespace detail
 
 inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, const std::string& file) {
   const nlohmann::json json = detail::parse_json(text, file);
   const detail::JsonPart root(json, "", file);
   TokenizerFolderSettings settings;
-  settings.bos = detail::read_token_text(root["bos_token"]);
-  settings.eos = detail::read_token_text(root["eos_token"]);
+  detail::read_named_tokens(root, settings);
   settings.add_bos = root["add_bos_token"].flag(true);
   settings.add_eos = root["add_eos_token"].flag(false);
   if (const auto chat = root["chat_template"]; chat.value().is_array()) {
@@ -55,6 +99,7 @@ inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, cons
     settings.chat_template = chat.text();
   }
   if (const auto added = root["added_tokens_decoder"]; !added.is_null()) {
+    settings.lists_added = true;
     if (!added.value().is_object()) added.fail("is not an object");
     for (const auto& [key, value] : added.value().items()) {
       const detail::JsonPart token(value, "added_tokens_decoder." + detail::printable(key), file);
@@ -68,8 +113,7 @@ inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, cons
       if (left) entry.strip = right ? SpecialToken::Strip::both : SpecialToken::Strip::left;
       if (right && !left) entry.strip = SpecialToken::Strip::right;
     }
-    std::sort(settings.added.begin(), settings.added.end(),
-              [](const SpecialToken& a, const SpecialToken& b) { return a.id < b.id; });
+    detail::sort_by_id(settings.added);
   }
   return settings;
 }
@@ -82,6 +126,7 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) {
     const MappedFile file = MappedFile::open(path / "tokenizer_config.json");
     settings = read_tokenizer_config(detail::text_of(file.bytes()), file.name());
   }
+  if (!settings.lists_added) detail::read_older_settings(path, settings);
   if (exists("chat_template.jinja"))
     settings.chat_template = detail::text_of(MappedFile::open(path / "chat_template.jinja").bytes());
   if (exists("tokenizer.json")) {

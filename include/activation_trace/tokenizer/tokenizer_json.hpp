@@ -51,7 +51,6 @@ class TokenizerJsonReader {
   void read_post_processor();
   void read_template(const JsonPart& processor);
   void set_type(TokenId id, TokenType type) { vocabulary_.types[slot(id)] = type; }
-  [[nodiscard]] TokenId find_token(std::string_view text) const;
 
   nlohmann::json json_;
   std::string file_;
@@ -123,7 +122,7 @@ inline void TokenizerJsonReader::read_added_tokens() {
                         : right       ? Strip::right
                                       : Strip::none});
     set_type(id, special ? TokenType::control : TokenType::user_defined);
-    if (special && is_end_name(text)) settings_.end_tokens.push_back(id);
+    if (is_end_name(text)) settings_.end_tokens.push_back(id);
   }
 }
 
@@ -223,11 +222,6 @@ inline void TokenizerJsonReader::check_sentencepiece_decoder(SpacePrefix prefix)
     steps[3].refuse("Strip of one leading space");
 }
 
-inline TokenId TokenizerJsonReader::find_token(std::string_view text) const {
-  const auto found = std::find(vocabulary_.tokens.begin(), vocabulary_.tokens.end(), text);
-  return found == vocabulary_.tokens.end() ? -1 : static_cast<TokenId>(found - vocabulary_.tokens.begin());
-}
-
 inline void TokenizerJsonReader::read_post_processor() {
   const JsonPart processor = root_["post_processor"];
   const auto read_one = [this](const JsonPart& part) {
@@ -253,7 +247,7 @@ inline void TokenizerJsonReader::read_template(const JsonPart& processor) {
     const std::string& text = item["SpecialToken"]["id"].text();
     TokenId& id = seen_text ? settings_.eos : settings_.bos;
     bool& add = seen_text ? settings_.add_eos : settings_.add_bos;
-    const TokenId token = find_token(text);
+    const TokenId token = find_token(vocabulary_, text);
     if (token == -1) item.fail("names " + printable(text) + ", which is not a token");
     if (add) item.refuse("one token before and one after the text");
     id = token;
@@ -278,9 +272,7 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
   read_merges();
   read_post_processor();
   const auto override_id = [&](const std::string& text, TokenId& id, const char* what) {
-    if (text.empty() || id != -1) return;
-    id = find_token(text);
-    if (id == -1) throw FormatError(file_, std::string(what) + ' ' + printable(text) + " is not a token");
+    if (!text.empty() && id == -1) id = find_named_token(vocabulary_, text, what);
   };
   override_id(folder.bos, settings_.bos, "bos_token");
   override_id(folder.eos, settings_.eos, "eos_token");
@@ -299,7 +291,7 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
   options.space_prefix = read_space_prefix();
   check_sentencepiece_decoder(options.space_prefix);
   if (!model["unk_token"].is_null()) {
-    options.unknown = find_token(model["unk_token"].text());
+    options.unknown = find_token(vocabulary_, model["unk_token"].text());
     if (options.unknown == -1) model["unk_token"].fail("is not a token");
   }
   if (!byte_fallback && !model["fuse_unk"].flag(false)) model["fuse_unk"].refuse("true without byte_fallback");

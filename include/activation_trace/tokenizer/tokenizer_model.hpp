@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -94,6 +93,45 @@ inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   return model;
 }
 
+/// Puts the tokens that other files add behind those of the model, and gives what is to be cut out of text. One that
+/// the model has itself is cut out as well, as transformers does. Throws FormatError for an id that is not the next.
+[[nodiscard]] inline std::vector<SpecialToken> add_tokens(const TokenizerFolderSettings& folder,
+                                                          Vocabulary& vocabulary) {
+  std::vector<SpecialToken> added;
+  for (const SpecialToken& listed : folder.added) {
+    SpecialToken token = listed;
+    const std::size_t size = vocabulary.tokens.size();
+    const bool known = static_cast<std::size_t>(token.id) < size && vocabulary.tokens[slot(token.id)] == token.text;
+    if (!known && static_cast<std::size_t>(token.id) != size)
+      throw FormatError(vocabulary.file, "the added token " + printable(token.text) + " has id " +
+                                             std::to_string(token.id) + ", expected " + std::to_string(size));
+    if (!known) {
+      vocabulary.tokens.push_back(listed.text);
+      vocabulary.scores.push_back(0);
+      vocabulary.types.push_back(TokenType::normal);
+    }
+    TokenType& type = vocabulary.types[slot(token.id)];
+    if (type == TokenType::byte) continue;
+    if (type == TokenType::control || type == TokenType::unknown)
+      token.found = SpecialTokens::parse;
+    else
+      type = token.found == SpecialTokens::parse ? TokenType::control : TokenType::user_defined;
+    added.push_back(std::move(token));
+  }
+  return added;
+}
+
+/// The token that the folder names as its `what`, which makes it a control token, else the model's own if it is one.
+[[nodiscard]] inline TokenId find_named_control(std::string_view named, std::string_view own, const char* what,
+                                                Vocabulary& vocabulary) {
+  const TokenId id = named.empty() ? find_token(vocabulary, own) : find_named_token(vocabulary, named, what);
+  if (id == -1) return -1;
+  TokenType& type = vocabulary.types[slot(id)];
+  if (named.empty()) return type == TokenType::control ? id : -1;
+  if (type == TokenType::normal || type == TokenType::user_defined) type = TokenType::control;
+  return id;
+}
+
 }  // namespace detail
 
 inline Tokenizer read_tokenizer_model(std::string_view bytes, const std::string& file,
@@ -123,32 +161,16 @@ inline Tokenizer read_tokenizer_model(std::string_view bytes, const std::string&
     options.unknown = static_cast<TokenId>(i);
   }
 
+  const std::vector<SpecialToken> added = detail::add_tokens(folder, vocabulary);
   TokenizerSettings settings;
-  std::vector<SpecialToken> added;
-  for (const auto& token : folder.added) {
-    const std::size_t size = vocabulary.tokens.size();
-    if (static_cast<std::size_t>(token.id) < size && vocabulary.tokens[detail::slot(token.id)] == token.text) continue;
-    if (static_cast<std::size_t>(token.id) != size)
-      throw FormatError(file, "the added token " + detail::printable(token.text) + " has id " +
-                                  std::to_string(token.id) + ", expected " + std::to_string(size));
-    vocabulary.tokens.push_back(token.text);
-    vocabulary.scores.push_back(0);
-    vocabulary.types.push_back(token.found == SpecialTokens::parse ? TokenType::control : TokenType::user_defined);
-    added.push_back(token);
-  }
+  settings.bos = detail::find_named_control(folder.bos, model.bos, "bos_token", vocabulary);
+  settings.eos = detail::find_named_control(folder.eos, model.eos, "eos_token", vocabulary);
   auto special = detail::find_special_tokens(vocabulary, options.user_defined, settings);
-  std::erase_if(special, [&](const SpecialToken& token) {
-    return std::any_of(added.begin(), added.end(), [&](const SpecialToken& a) { return a.id == token.id; });
-  });
+  std::vector<bool> is_added(vocabulary.tokens.size());
+  for (const SpecialToken& token : added) is_added[detail::slot(token.id)] = true;
+  std::erase_if(special, [&](const SpecialToken& token) { return is_added[detail::slot(token.id)]; });
   special.insert(special.end(), added.begin(), added.end());
 
-  const auto find_control = [&](std::string_view text) {
-    for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i)
-      if (vocabulary.tokens[i] == text && vocabulary.types[i] == TokenType::control) return static_cast<TokenId>(i);
-    return TokenId{-1};
-  };
-  settings.bos = find_control(folder.bos.empty() ? model.bos : std::string_view(folder.bos));
-  settings.eos = find_control(folder.eos.empty() ? model.eos : std::string_view(folder.eos));
   settings.add_bos = folder.add_bos && settings.bos != -1;
   settings.add_eos = folder.add_eos && settings.eos != -1;
   settings.chat_template = folder.chat_template;
