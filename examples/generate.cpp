@@ -29,7 +29,7 @@ namespace {
 std::vector<TokenId> encode(const Settings& settings, const Tokenizer& tokenizer) {
   if (!settings.chat) return tokenizer.encode_prompt(settings.prompt, SpecialTokens::parse);
   const ChatTemplate format = ChatTemplate::recognise(tokenizer.settings().chat_template);
-  if (format.format() == ChatFormat::plain && !settings.model.quiet)
+  if (format.format() == ChatFormat::plain)  // -q or not: a warning is no chatter
     std::fputs("generate: the model names no chat template that is known; --chat adds nothing\n", stderr);
   std::vector<ChatMessage> messages;
   if (!settings.system_prompt.empty()) messages.push_back({"system", settings.system_prompt});
@@ -62,7 +62,7 @@ class Session {
     if (!settings.trace.empty()) trace_.emplace(settings.trace);  // before minutes are spent on what cannot be kept
     progress_.note("loading " + settings.model.path);
     checkpoint_ = load_llama(settings.model.path, settings.model.access);
-    tokenizer_.emplace(load_tokenizer(settings.model.path));
+    tokenizer_.emplace(load_tokenizer(settings.model.path).for_model(checkpoint_.config.vocab));
     prompt_ = encode(settings, *tokenizer_);
     complete_options();
     const auto length = static_cast<Index>(prompt_.size());
@@ -191,7 +191,7 @@ class Session {
   }
 
   [[nodiscard]] std::string piece_of(TokenId id) const {
-    return id < tokenizer_->vocab_size() ? std::string(tokenizer_->piece(id)) : std::string();
+    return std::string(tokenizer_->piece(id));
   }
 
   // Positions that the entropies are over.

@@ -49,8 +49,7 @@ void print_table(const ScoreSettings& settings, const std::vector<Scores>& colum
 nlohmann::ordered_json as_json(const std::string& mode, const std::string& answer, const ContinuationScore& score,
                                const Tokenizer& tokenizer) {
   nlohmann::ordered_json pieces = nlohmann::ordered_json::array();
-  for (const TokenId id : score.ids)
-    pieces.push_back(id < tokenizer.vocab_size() ? std::string(tokenizer.piece(id)) : std::string());
+  for (const TokenId id : score.ids) pieces.push_back(std::string(tokenizer.piece(id)));
   nlohmann::ordered_json line{{"mode", mode},     {"answer", answer}, {"score", score.score},
                               {"ids", score.ids}, {"pieces", pieces}, {"log_probs", score.log_probs}};
   if (!score.entropies.empty()) line["entropies"] = score.entropies;
@@ -68,7 +67,7 @@ int run(int argc, char** argv) {
   if (!settings.trace.empty()) trace.emplace(settings.trace);  // before minutes are spent on what cannot be kept
   progress.note("loading " + settings.model.path);
   const Checkpoint checkpoint = load_llama(settings.model.path, settings.model.access);
-  const Tokenizer tokenizer = load_tokenizer(settings.model.path);
+  const Tokenizer tokenizer = load_tokenizer(settings.model.path).for_model(checkpoint.config.vocab);
   Index longest = 1;
   for (const std::string& answer : settings.answers)
     longest = std::max(longest, static_cast<Index>(tokenizer.encode_prompt(settings.prompt + answer).size()));

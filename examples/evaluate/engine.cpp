@@ -23,7 +23,7 @@ struct Engine::Running {
 Engine::Engine(const ModelSettings& settings)
     : settings_(settings),
       checkpoint_(load_llama(settings.path, settings.access)),
-      tokenizer_(load_tokenizer(settings.path)) {}
+      tokenizer_(load_tokenizer(settings.path).for_model(checkpoint_.config.vocab)) {}
 
 Engine::~Engine() = default;
 

@@ -173,7 +173,7 @@ struct JudgedAnswers {
   if (!s.answers.empty()) file.emplace(s.answers);
   progress.note("loading " + s.model.path);
   const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
-  const Tokenizer tokenizer = load_tokenizer(s.model.path);
+  const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
   const Index blocks = checkpoint.config.layers;
   const std::vector<Index> layers = resolve_layers(s.layers, blocks);
   const Index info_layer = resolve_layer(s.info_layer.value_or(default_info_layer(blocks)), blocks);

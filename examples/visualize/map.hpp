@@ -85,7 +85,7 @@ struct EncodedAnswers {
 [[nodiscard]] inline Report map_report(const MapSettings& s, Progress& progress) {
   progress.note("loading " + s.model.path);
   const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
-  const Tokenizer tokenizer = load_tokenizer(s.model.path);
+  const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
   std::vector<std::string> texts{s.answer};
   if (!s.wrong.empty()) texts.push_back(s.wrong);
   const EncodedAnswers encoded = encode_answers(tokenizer, s.prompt, texts);
@@ -131,8 +131,7 @@ struct EncodedAnswers {
   progress.clear();
 
   std::vector<std::string> labels;
-  for (const TokenId id : maps.positions)
-    labels.emplace_back(id < tokenizer.vocab_size() ? tokenizer.piece(id) : std::string_view());
+  for (const TokenId id : maps.positions) labels.emplace_back(tokenizer.piece(id));
   const std::string versus = texts.size() == 2 ? " and " + in_quotes(s.wrong) : "";
   Report report{.title = "What the context says of " + in_quotes(s.answer) + versus, .facts = {}, .pictures = {}};
   const auto fact = [&](const std::string& name, const std::string& value) { report.facts.emplace_back(name, value); };

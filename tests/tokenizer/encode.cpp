@@ -80,6 +80,33 @@ TEST_CASE("byte-level BPE encodes every golden string as tokenizers does, from e
   }
 }
 
+TEST_CASE("smaug-bpe cuts as llama-bpe does, but merges whole pieces and puts no BOS first") {
+  const auto load = [](const char* pre) {
+    test::GgufBuilder builder;
+    builder.value("tokenizer.ggml.model", "gpt2")
+        .value("tokenizer.ggml.pre", pre)
+        .value("tokenizer.ggml.bos_token_id", 0);
+    builder.array("tokenizer.ggml.tokens", std::vector<std::string>{"<s>", "a", "b", "c", "ab", "abc"});
+    builder.array("tokenizer.ggml.token_type", std::vector<int>{3, 1, 1, 1, 1, 1});
+    builder.array("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+    return test::tokenizer_of(builder);
+  };
+  CHECK(load("llama-bpe").encode_prompt("abc") == Ids{0, 5});
+  CHECK(load("falcon3").encode_prompt("abc") == Ids{0, 5});
+  CHECK(load("smaug-bpe").encode_prompt("abc") == Ids{4, 3});
+}
+
+TEST_CASE("an end of text of user-defined type ends a text") {
+  test::GgufBuilder builder;
+  builder.value("tokenizer.ggml.model", "gpt2").value("tokenizer.ggml.pre", "gpt-2");
+  builder.array("tokenizer.ggml.tokens", std::vector<std::string>{"a", "<|im_end|>", "</s>"});
+  builder.array("tokenizer.ggml.token_type", std::vector<int>{1, 4, 1});
+  builder.array("tokenizer.ggml.merges", std::vector<std::string>{});
+  const Tokenizer tokenizer = test::tokenizer_of(builder);
+  CHECK(tokenizer.ends_text(1));
+  CHECK_FALSE(tokenizer.ends_text(2));  // an ordinary word
+}
+
 TEST_CASE("SentencePiece BPE encodes every golden string as sentencepiece does") {
   check_golden(from_model(), "spm", SpecialTokens::as_text);
   // In a GGUF file user-defined tokens are cut out before the space is put first.
@@ -172,15 +199,55 @@ TEST_CASE("BOS comes once") {
   CHECK(from_json("gpt2").encode_prompt("").empty());
 }
 
-TEST_CASE("ids outside the vocabulary are errors") {
-  const Tokenizer tokenizer = from_json("gpt2");
-  const auto beyond = static_cast<TokenId>(tokenizer.vocab_size());
-  for (const TokenId id : {-1, beyond, 2147483647}) {
-    CHECK_THROWS_AS((void)tokenizer.piece(id), ArgumentError);
-    CHECK_THROWS_AS((void)tokenizer.is_control(id), ArgumentError);
-    CHECK_THROWS_AS((void)tokenizer.decode(Ids{id}), ArgumentError);
-    CHECK_THROWS_AS((void)StreamDecoder(tokenizer).push(id), ArgumentError);
+TEST_CASE("ids of a model's padding are no text, negative ones are errors") {
+  // `tokenizers` passes over ids that it does not have as well.
+  for (const Tokenizer& tokenizer : {from_json("gpt2"), from_model()}) {
+    const auto beyond = static_cast<TokenId>(tokenizer.vocab_size());
+    for (const TokenId id : {beyond, beyond + 63, 2147483647}) {
+      CHECK(tokenizer.piece(id).empty());
+      CHECK(tokenizer.is_control(id));
+      CHECK_FALSE(tokenizer.ends_text(id));
+      // Also inside of a character and before the space that is taken away.
+      Ids ids = tokenizer.encode("\xf0\x9f\x98\x80 the capital");
+      const std::string text = tokenizer.decode(ids);
+      for (std::size_t i = ids.size() + 1; i-- != 0;) ids.insert(ids.begin() + static_cast<std::ptrdiff_t>(i), id);
+      CHECK(tokenizer.decode(ids) == text);
+      CHECK(tokenizer.decode(ids, ControlTokens::show) == text);
+      check_stream(tokenizer, ids);
+    }
+    for (const TokenId id : {-1, -2147483647}) {
+      CHECK_THROWS_AS((void)tokenizer.piece(id), ArgumentError);
+      CHECK_THROWS_AS((void)tokenizer.is_control(id), ArgumentError);
+      CHECK_THROWS_AS((void)tokenizer.decode(Ids{id}), ArgumentError);
+      CHECK_THROWS_AS((void)StreamDecoder(tokenizer).push(id), ArgumentError);
+    }
   }
+}
+
+TEST_CASE("a token that the model lacks is an error that names it and both sizes") {
+  const Tokenizer tokenizer = from_json("gpt2");
+  const std::string size = std::to_string(tokenizer.vocab_size());
+  const TokenId call = tokenizer.encode("<tool_call>").at(0);
+  const Tokenizer fitted = tokenizer.for_model(call);
+  CHECK(fitted.encode("the capital") == tokenizer.encode("the capital"));
+  for (const auto& encode : {+[](const Tokenizer& t) { return t.encode("a <tool_call>"); },
+                             +[](const Tokenizer& t) { return t.encode_prompt("a <tool_call>"); }}) {
+    std::string message;
+    try {
+      (void)encode(fitted);
+    } catch (const ArgumentError& error) {
+      message = error.what();
+    }
+    CAPTURE(message);
+    CHECK(test::has(message, "token " + std::to_string(call) + " ('<tool_call>')"));
+    CHECK(test::has(message,
+                    "the model's vocabulary has " + std::to_string(call) + " tokens and the tokenizer's " + size));
+    CHECK(encode(tokenizer.for_model(tokenizer.vocab_size())) == encode(tokenizer));
+    CHECK(encode(tokenizer.for_model(100'000)) == encode(tokenizer));
+  }
+  // Also one that the file puts around the text.
+  const Tokenizer llama3 = from_json("llama_bpe");
+  CHECK_THROWS_AS((void)llama3.for_model(llama3.bos()).encode_prompt(""), ArgumentError);
 }
 
 TEST_CASE("a copy outlives what it was made from") {

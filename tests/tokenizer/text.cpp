@@ -119,6 +119,8 @@ TEST_CASE("pre-tokenizers on text where they differ") {
         Strings{"IT", "'S", " ", "123", "45", "\n \n", " ", " x", "!\n"});
   CHECK(find_pre_tokenizer("gpt-2") == PreTokenizer::gpt2);
   CHECK_FALSE(find_pre_tokenizer("qwen2").has_value());
+  for (const char* name : {"llama3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "smaug-bpe"})
+    CHECK(find_pre_tokenizer(name) == PreTokenizer::llama_bpe);
 }
 
 TEST_CASE("byte tokens are exactly <0xNN>") {

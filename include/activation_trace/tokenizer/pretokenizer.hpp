@@ -21,7 +21,8 @@ enum class PreTokenizer : std::uint8_t {
               ///< \s*[\r\n]+|\s+(?!\S)|\s+
 };
 
-/// The pre-tokenizer of a GGUF `tokenizer.ggml.pre`, or nothing if it is not one of the three.
+/// The pre-tokenizer of a GGUF `tokenizer.ggml.pre`, or nothing if it is none of the three, whatever llama.cpp calls
+/// them.
 [[nodiscard]] constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept;
 
 /// Calls `take(std::string_view piece)` for the pieces of `text` in order. Together they are the text, none
@@ -148,7 +149,9 @@ struct CharacterCursor {
 constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
   if (name == "gpt-2" || name == "gpt2") return PreTokenizer::gpt2;
   if (name == "smollm") return PreTokenizer::smollm;
-  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return PreTokenizer::llama_bpe;
+  for (const std::string_view as_llama3 :
+       {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "smaug-bpe"})
+    if (name == as_llama3) return PreTokenizer::llama_bpe;
   return std::nullopt;
 }
 

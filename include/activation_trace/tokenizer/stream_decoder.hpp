@@ -60,8 +60,7 @@ class StreamDecoder {
         control_(control),
         strips_space_(start == StreamStart::text && tokenizer_.adds_space()) {}
 
-  /// The text that is complete with this token; may be empty. Throws ArgumentError for an id outside the
-  /// vocabulary.
+  /// The text that is complete with this token; may be empty. Throws ArgumentError for a negative id.
   [[nodiscard]] std::string push(TokenId id) {
     std::string_view piece = tokenizer_.piece(id);
     if (tokenizer_.is_control(id)) return control_ == ControlTokens::show ? stream_.push(piece) : std::string();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,8 +46,12 @@ class Tokenizer {
   Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
             std::vector<SpecialToken> special, TokenizerSettings settings);
 
+  /// The same tokenizer for a model of `model_vocab` tokens. If that is fewer than vocab_size(), encoding throws
+  /// ArgumentError for a token that the model lacks; if it is more, the model's further tokens are no text anyway.
+  [[nodiscard]] Tokenizer for_model(Index model_vocab) const;
+
   /// The ids of `text`, nothing before or after. Ill-formed UTF-8 counts as U+FFFD, once per maximal subpart
-  /// (Python's errors="replace").
+  /// (Python's errors="replace"). Throws ArgumentError for what for_model says.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text,
                                             SpecialTokens special = SpecialTokens::as_text) const;
 
@@ -56,14 +61,15 @@ class Tokenizer {
                                                    SpecialTokens special = SpecialTokens::as_text) const;
 
   /// The text of `ids`, always valid UTF-8 (ill-formed bytes become U+FFFD), without the space that encoding
-  /// put first. Throws ArgumentError for an id outside [0, vocab_size()).
+  /// put first. Ids from vocab_size() on are nothing: models pad their vocabularies.
+  /// Throws ArgumentError for a negative id.
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, ControlTokens control = ControlTokens::hide) const;
 
-  /// The bytes of one token, which may be part of a character; a control token's are its name. They live as
-  /// long as the tokenizer or a copy of it. Throws ArgumentError as decode.
+  /// The bytes of one token, which may be part of a character; a control token's are its name, a model's padding has
+  /// none. They live as long as the tokenizer or a copy of it. Throws ArgumentError as decode.
   [[nodiscard]] std::string_view piece(TokenId id) const;
 
-  /// Whether the token is no text: BOS, EOS and the like. Throws ArgumentError as decode.
+  /// Whether the token is no text: BOS, EOS and the like, and a model's padding. Throws ArgumentError as decode.
   [[nodiscard]] bool is_control(TokenId id) const;
 
   /// Whether the token ends an answer: EOS, and what chat models say instead. False for ids out of range.
@@ -87,9 +93,13 @@ class Tokenizer {
     std::vector<bool> control;
   };
 
-  void check(TokenId id) const;
+  /// Whether the tokenizer has the token.
+  [[nodiscard]] bool knows(TokenId id) const;
+  /// That the model has the tokens of a text.
+  void check_for_model(std::span<const TokenId> ids) const;
 
   std::shared_ptr<const Content> content_;
+  Index model_vocab_ = std::numeric_limits<Index>::max();
 };
 
 inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
@@ -126,6 +136,22 @@ inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokeni
                                                      std::move(settings), std::move(control)});
 }
 
+inline Tokenizer Tokenizer::for_model(Index model_vocab) const {
+  Tokenizer result = *this;
+  result.model_vocab_ = model_vocab;
+  return result;
+}
+
+inline void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
+  if (model_vocab_ >= vocab_size()) return;
+  const auto lacking = std::find_if(ids.begin(), ids.end(), [&](TokenId id) { return id >= model_vocab_; });
+  if (lacking != ids.end())
+    throw ArgumentError("text: it has token " + std::to_string(*lacking) + " (" + detail::printable(piece(*lacking)) +
+                        "), but the model's vocabulary has " + std::to_string(model_vocab_) +
+                        " tokens and the tokenizer's " + std::to_string(vocab_size()) +
+                        ": leave that token out, or use the tokenizer that the model was trained with");
+}
+
 inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
   std::string replaced;
   if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
@@ -144,6 +170,7 @@ inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialToke
         ids.push_back(id);
         place = TextPlace::after_token;
       });
+  check_for_model(ids);
   return ids;
 }
 
@@ -152,6 +179,7 @@ inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, Spec
   const TokenizerSettings& with = content_->settings;
   if (with.add_bos && (ids.empty() || ids.front() != with.bos)) ids.insert(ids.begin(), with.bos);
   if (with.add_eos && (ids.empty() || ids.back() != with.eos)) ids.push_back(with.eos);
+  check_for_model(ids);
   return ids;
 }
 
@@ -160,7 +188,7 @@ inline std::string Tokenizer::decode(std::span<const TokenId> ids, ControlTokens
   bool at_start = adds_space();
   for (const TokenId id : ids) {
     std::string_view text = piece(id);
-    if (content_->control[detail::slot(id)]) {
+    if (is_control(id)) {
       if (control == ControlTokens::show) bytes += text;
       continue;
     }
@@ -172,14 +200,11 @@ inline std::string Tokenizer::decode(std::span<const TokenId> ids, ControlTokens
 }
 
 inline std::string_view Tokenizer::piece(TokenId id) const {
-  check(id);
+  if (!knows(id)) return {};
   return std::visit([id](const auto& kind) { return kind.piece(id); }, content_->kind);
 }
 
-inline bool Tokenizer::is_control(TokenId id) const {
-  check(id);
-  return content_->control[detail::slot(id)];
-}
+inline bool Tokenizer::is_control(TokenId id) const { return !knows(id) || content_->control[detail::slot(id)]; }
 
 inline bool Tokenizer::ends_text(TokenId id) const noexcept {
   return std::binary_search(end_tokens().begin(), end_tokens().end(), id);
@@ -190,10 +215,9 @@ inline bool Tokenizer::adds_space() const noexcept {
   return pieces != nullptr && pieces->space_prefix() != SpacePrefix::none;
 }
 
-inline void Tokenizer::check(TokenId id) const {
-  if (id < 0 || static_cast<Index>(id) >= vocab_size())
-    throw ArgumentError("token id " + std::to_string(id) + " is outside the vocabulary of " +
-                        std::to_string(vocab_size()));
+inline bool Tokenizer::knows(TokenId id) const {
+  if (id < 0) throw ArgumentError("token id " + std::to_string(id) + " is negative");
+  return static_cast<Index>(id) < vocab_size();
 }
 
 }  // namespace v0

@@ -78,6 +78,7 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
                                        " is not supported, expected gpt2 (byte-level BPE) or llama (SentencePiece)");
   const bool is_bpe = model == "gpt2";
   PreTokenizer pre_tokenizer = PreTokenizer::gpt2;
+  bool is_llama3 = false;
   if (is_bpe) {
     const auto name = gguf.get<std::string_view>("tokenizer.ggml.pre");
     const auto found = find_pre_tokenizer(name);
@@ -85,8 +86,8 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
       throw FormatError(gguf.name(), "pre-tokenizer " + detail::printable(name) +
                                          " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm or llama-bpe");
     pre_tokenizer = *found;
+    is_llama3 = pre_tokenizer == PreTokenizer::llama_bpe && name != "smaug-bpe";  // which cuts alike, and no more
   }
-  const bool is_llama3 = is_bpe && pre_tokenizer == PreTokenizer::llama_bpe;
 
   Vocabulary vocabulary = detail::read_vocabulary(gguf);
   // SentencePiece's own ids where a file names none, as llama.cpp has them.
