@@ -28,7 +28,9 @@ namespace {
 
 std::vector<TokenId> encode(const Settings& settings, const Tokenizer& tokenizer) {
   if (!settings.chat) return tokenizer.encode_prompt(settings.prompt, SpecialTokens::parse);
-  const ChatTemplate format = ChatTemplate::recognise(tokenizer.settings().chat_template);
+  const auto text_of = [&](TokenId id) { return id < 0 ? std::string() : std::string(tokenizer.piece(id)); };
+  const ChatTemplate format = ChatTemplate::recognise(
+      tokenizer.settings().chat_template, {.bos = text_of(tokenizer.bos()), .eos = text_of(tokenizer.eos())});
   if (format.format() == ChatFormat::plain)  // -q or not: a warning is no chatter
     std::fputs("generate: the model names no chat template that is known; --chat adds nothing\n", stderr);
   std::vector<ChatMessage> messages;
@@ -190,9 +192,7 @@ class Session {
     flush_output();
   }
 
-  [[nodiscard]] std::string piece_of(TokenId id) const {
-    return std::string(tokenizer_->piece(id));
-  }
+  [[nodiscard]] std::string piece_of(TokenId id) const { return std::string(tokenizer_->piece(id)); }
 
   // Positions that the entropies are over.
   [[nodiscard]] Index positions() const {
