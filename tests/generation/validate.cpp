@@ -83,7 +83,9 @@ TEST_CASE("values that cannot be are refused by name") {
   CHECK(beams_complaint([](Options& o) { o.beams.length_penalty = kNan; }).starts_with("length_penalty: "));
   CHECK(complaint([](Options& o) { o.stop = {"a", ""}; }).starts_with("stop: "));
   CHECK(complaint([](Options& o) { o.stop_sequences = {{1}, {}}; }).starts_with("stop_sequences: "));
-  CHECK(complaint([](Options& o) { o.logit_bias = {{1, kUnbounded}}; }).starts_with("logit_bias: "));
+  CHECK(complaint([](Options& o) {
+          o.logit_bias = {{1, std::numeric_limits<float>::quiet_NaN()}};
+        }).starts_with("logit_bias: "));
   CHECK(complaint([](Options& o) { o.logit_bias = {{1, 2.0f}, {1, 3.0f}}; }).starts_with("logit_bias: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.temperature = 0; }).starts_with("temperature: "));
   CHECK(sampling_complaint([](SamplingOptions& s) { s.temperature = kUnbounded; }).starts_with("temperature: "));

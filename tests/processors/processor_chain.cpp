@@ -145,9 +145,36 @@ TEST_CASE("a bias is added to its tokens, and -inf bans one") {
                        ArgumentError);
   CHECK_THROWS_AS(LogitBias({{-1, 1.0f}}), ArgumentError);
   CHECK_THROWS_AS(LogitBias({{1, kNaN}}), ArgumentError);
-  CHECK_THROWS_AS(LogitBias({{1, kInfinity}}), ArgumentError);
   CHECK_THROWS_AS(bias.process(listed), ShapeError);
   CHECK_THROWS_AS(bias.process(std::vector<TokenId>{1}, listed), ShapeError);
+}
+
+TEST_CASE("a bias of +inf bans all other tokens") {
+  const LogitBias one({{2, kInfinity}, {0, 5.0f}, {1, -kInfinity}});
+  std::vector<float> scores{4, 3, -7, 9};
+  one.process(scores);
+  CHECK(scores == std::vector<float>{-kInfinity, -kInfinity, -7, -kInfinity});
+  std::vector<float> listed{9, -7, 4};
+  one.process(std::vector<TokenId>{3, 2, 0}, listed);
+  CHECK(listed == std::vector<float>{-kInfinity, -7, -kInfinity});
+  std::vector<float> lacking{9, 4};  // a list without the token: the other biases are all there is
+  one.process(std::vector<TokenId>{3, 0}, lacking);
+  CHECK(lacking == std::vector<float>{9, 9});
+
+  // Of two their own scores decide, and one that a filter left out comes after all others.
+  const LogitBias two({{3, kInfinity}, {1, kInfinity}});
+  for (const bool as_list : {false, true}) {
+    scores = {4, -kInfinity, 8, -200};
+    if (as_list)
+      two.process(std::vector<TokenId>{0, 1, 2, 3}, scores);
+    else
+      two.process(scores);
+    CHECK(scores[0] == -kInfinity);
+    CHECK(scores[2] == -kInfinity);
+    CHECK(scores[3] == -200);
+    CHECK(scores[1] < -200);
+    CHECK(std::isfinite(scores[1]));
+  }
 }
 
 TEST_CASE("stop sequences are found where a search of the whole text finds them") {

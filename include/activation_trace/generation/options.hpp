@@ -114,9 +114,10 @@ struct GenerationOptions {
   float contrastive_coefficient = 1;
   float student_temperature = 1;
 
-  std::vector<std::pair<TokenId, float>> logit_bias = {};  ///< added to a token's score; -inf forbids it
-  float presence_penalty = 0;                              ///< subtracted from a generated token's score
-  float frequency_penalty = 0;                             ///< the same, times its occurrences
+  std::vector<std::pair<TokenId, float>> logit_bias =
+      {};                       ///< added to a token's score; -inf forbids it, +inf all others
+  float presence_penalty = 0;   ///< subtracted from a generated token's score
+  float frequency_penalty = 0;  ///< the same, times its occurrences
 
   /// The caller's own, copied for every text. They see the full row [V], and the prompt's ids and each generated one if
   /// they have observe(). What they do may depend on what they observed only, not on how often process() is called.
