@@ -272,6 +272,21 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
   says(complaint(weights), {("damaged.gguf: the logit of token " + std::to_string(unused) + " is ").c_str(), "nan"});
 }
 
+TEST_CASE("all_finite finds one bad number in any place") {
+  for (const std::size_t size : {0, 1, 7, 8, 9, 33}) {
+    std::vector<float> row(size, std::numeric_limits<float>::max());
+    for (std::size_t i = 0; i < size; i += 2) row[i] = -std::numeric_limits<float>::denorm_min();
+    CHECK(activation_trace::detail::all_finite(row));
+    for (std::size_t i = 0; i < size; ++i)
+      for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                              std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::signaling_NaN()}) {
+        std::vector<float> changed = row;
+        changed[i] = bad;
+        CHECK_FALSE(activation_trace::detail::all_finite(changed));
+      }
+  }
+}
+
 TEST_CASE("a context beyond all memory is refused, not taken") {
   const TinyLlama tiny;
   ThreadPool pool(1);

@@ -16,6 +16,7 @@
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/weights.hpp"
+#include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/buffer.hpp"
@@ -344,11 +345,8 @@ inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
 }
 
 inline void Llama::check_finite(std::span<const float> row, Index layer, Index position) const {
-  const auto is_bad = [](float x) { return x - x != 0; };
-  int bad = 0;  // counted first: a loop without branches
-  for (const float x : row) bad += is_bad(x);
-  if (bad == 0) return;
-  const auto place = std::ranges::find_if(row, is_bad);
+  if (detail::all_finite(row)) return;
+  const auto place = std::ranges::find_if(row, [](float x) { return !std::isfinite(x); });
   throw Error((config().source.empty() ? "Llama" : config().source) + ": " +
               (layer < 0 ? "the logit of token " + std::to_string(place - row.begin())
                          : "h_" + std::to_string(layer) + " at position " + std::to_string(position)) +

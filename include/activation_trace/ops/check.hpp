@@ -2,6 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 
 #include "activation_trace/error.hpp"
@@ -23,6 +29,19 @@ void check_contiguous_rows(const char* what, const TensorView<T, Rank>& view) {
   if (view.extent(Rank - 1) > 1 && view.stride(Rank - 1) != 1)
     throw ShapeError(std::string(what) + ": elements of a row must be contiguous, got stride " +
                      std::to_string(view.stride(Rank - 1)));
+}
+
+/// Whether no number is NaN or an infinity: eight at a time and without branches, for rows of V.
+[[nodiscard]] inline bool all_finite(std::span<const float> row) noexcept {
+  std::array<std::uint32_t, 8> seen{};
+  const auto look = [&](std::size_t i, std::size_t lane) {
+    seen[lane] |= (std::bit_cast<std::uint32_t>(row[i]) & 0x7f800000u) + 0x00800000u;  // all ones carry into the sign
+  };
+  std::size_t i = 0;
+  for (; i + seen.size() <= row.size(); i += seen.size())
+    for (std::size_t lane = 0; lane < seen.size(); ++lane) look(i + lane, lane);
+  for (; i < row.size(); ++i) look(i, 0);
+  return std::none_of(seen.begin(), seen.end(), [](std::uint32_t x) { return x >> 31 != 0; });
 }
 
 }  // namespace detail

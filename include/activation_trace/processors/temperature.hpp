@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <span>
 #include <string>
@@ -51,9 +54,14 @@ class Temperature {
   static constexpr float blurred = 1024;
 
   static float largest_of(std::span<const float> scores) {
-    float largest = -std::numeric_limits<float>::infinity();
-    for (const float x : scores) largest = x > largest ? x : largest;
-    return largest;
+    std::array<float, 8> best;  // one after another would wait for each
+    best.fill(-std::numeric_limits<float>::infinity());
+    std::size_t i = 0;
+    for (; i + best.size() <= scores.size(); i += best.size())
+      for (std::size_t lane = 0; lane < best.size(); ++lane)
+        best[lane] = scores[i + lane] > best[lane] ? scores[i + lane] : best[lane];
+    for (; i < scores.size(); ++i) best[0] = scores[i] > best[0] ? scores[i] : best[0];
+    return *std::max_element(best.begin(), best.end());
   }
 
   float temperature_;
