@@ -24,15 +24,19 @@ namespace activation_trace::examples {
   return result;
 }
 
+/// A text, number, truth value or null as json.dumps() writes it.
+[[nodiscard]] inline std::string python_text(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 /// The bytes of Python's json.dumps(value): ASCII, a blank after ',' and ':'.
 [[nodiscard]] inline std::string python_json(const nlohmann::ordered_json& value) {
-  using Json = nlohmann::ordered_json;
   if (value.is_number_float()) return python_float(value.get<double>());
-  if (!value.is_structured()) return value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (!value.is_structured()) return python_text(value);
   std::string result(1, value.is_object() ? '{' : '[');
   for (const auto& [key, member] : value.items()) {
     if (result.size() > 1) result += ", ";
-    if (value.is_object()) result += Json(key).dump(-1, ' ', true, Json::error_handler_t::replace) + ": ";
+    if (value.is_object()) result += python_text(key) + ": ";
     result += python_json(member);
   }
   return result += value.is_object() ? '}' : ']';

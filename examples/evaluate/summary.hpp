@@ -162,7 +162,8 @@ struct Measure {
     return detection_metrics(values, labels);
   };
   nlohmann::ordered_json result;
-  for (const auto& [name, part] : parts) {
+  for (const auto& [name, member] : parts) {
+    const auto part = member;  // clang 14 captures no structured binding
     std::size_t next = 0;
     const Interval interval = bootstrap_interval(
         std::ssize(signal),
