@@ -19,6 +19,7 @@
 #include "activation_trace/tokenizer/stream_decoder.hpp"
 #include "support/comparison.hpp"
 #include "support/interrupt.hpp"
+#include "support/memory.hpp"
 #include "support/settings.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
@@ -61,11 +62,18 @@ class Session {
       : settings_(settings),
         progress_(!settings.model.quiet),
         color_(settings.color == When::always || (settings.color == When::automatic && wants_color(stdout))) {
-    if (!settings.trace.empty()) trace_.emplace(settings.trace);  // before minutes are spent on what cannot be kept
+    if (settings.trace) {  // before minutes are spent on what cannot be kept
+      check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file, settings.student},
+                        begins::trace, settings.overwrite);
+      trace_.emplace(*settings.trace);
+    }
     progress_.note("loading " + settings.model.path);
     checkpoint_ = load_llama(settings.model.path, settings.model.access);
     tokenizer_.emplace(load_tokenizer(settings.model.path).for_model(checkpoint_.config.vocab));
     prompt_ = encode(settings, *tokenizer_);
+    if (prompt_.empty())
+      throw ArgumentError("the prompt has no tokens: the tokenizer of " + settings.model.path +
+                          " leaves nothing of it and adds no BOS; give another text");
     complete_options();
     const auto length = static_cast<Index>(prompt_.size());
     const Index context = choose_context(settings, length, checkpoint_.config.max_context);
@@ -74,6 +82,7 @@ class Session {
                           std::to_string(context));
     const LlamaOptions memory{
         .max_context = context, .max_batch = settings.model.batch, .sequences = settings.generation.beams.count};
+    check_memory(checkpoint_.config, memory);
     pool_.emplace(settings.model.threads);
     model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *pool_);
     load_student(memory);
@@ -141,6 +150,7 @@ class Session {
     } else {
       progress_.note("loading " + settings_.student);
       student_checkpoint_ = load_llama(settings_.student, settings_.model.access);
+      check_memory(student_checkpoint_.config, memory);
       student_.emplace(student_checkpoint_.config, student_checkpoint_.weights, memory, *pool_);
       amateur_ = std::make_unique<ModelAmateur<Llama>>(
           *student_, settings_.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
@@ -250,6 +260,9 @@ int run(int argc, char** argv) {
   if (const int* done = std::get_if<int>(&parsed)) return *done;
   const auto& settings = std::get<Settings>(parsed);
   Session session(settings);
+  if (settings.new_seed)
+    std::fprintf(stderr, "generate: --seed %llu\n",
+                 static_cast<unsigned long long>(settings.generation.sampling->seed));
   catch_interrupt();
   if (settings.compare)
     session.compare();

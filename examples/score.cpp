@@ -16,6 +16,7 @@
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "support/interrupt.hpp"
+#include "support/memory.hpp"
 #include "support/score_settings.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
@@ -64,19 +65,24 @@ int run(int argc, char** argv) {
   const auto& settings = std::get<ScoreSettings>(parsed);
   Progress progress(!settings.model.quiet);
   std::optional<JsonLines> trace;
-  if (!settings.trace.empty()) trace.emplace(settings.trace);  // before minutes are spent on what cannot be kept
+  if (settings.trace) {  // before minutes are spent on what cannot be kept
+    check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file}, begins::trace,
+                      settings.overwrite);
+    trace.emplace(*settings.trace);
+  }
   progress.note("loading " + settings.model.path);
   const Checkpoint checkpoint = load_llama(settings.model.path, settings.model.access);
   const Tokenizer tokenizer = load_tokenizer(settings.model.path).for_model(checkpoint.config.vocab);
   Index longest = 1;
   for (const std::string& answer : settings.answers)
     longest = std::max(longest, static_cast<Index>(tokenizer.encode_prompt(settings.prompt + answer).size()));
+  const LlamaOptions memory{.max_context = settings.model.context != 0
+                                               ? settings.model.context
+                                               : std::min(longest, checkpoint.config.max_context),
+                            .max_batch = settings.model.batch};
+  check_memory(checkpoint.config, memory);
   ThreadPool pool(settings.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights,
-              {.max_context = settings.model.context != 0 ? settings.model.context
-                                                          : std::min(longest, checkpoint.config.max_context),
-               .max_batch = settings.model.batch},
-              pool);
+  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
   progress.clear();
 
   catch_interrupt();

@@ -9,6 +9,7 @@
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "support/memory.hpp"
 
 namespace activation_trace::examples {
 
@@ -50,10 +51,10 @@ std::vector<TokenId> Engine::end_tokens() const {
 }
 
 void Engine::reserve(Index context, Index sequences) {
+  const LlamaOptions memory{.max_context = context, .max_batch = settings_.batch, .sequences = sequences};
+  check_memory(checkpoint_.config, memory);
   running_.reset();  // never two caches at once
-  running_ = std::make_unique<Running>(
-      checkpoint_, LlamaOptions{.max_context = context, .max_batch = settings_.batch, .sequences = sequences},
-      settings_.threads, isa_);
+  running_ = std::make_unique<Running>(checkpoint_, memory, settings_.threads, isa_);
 }
 
 Engine::Running& Engine::running() const {

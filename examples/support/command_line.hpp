@@ -11,10 +11,8 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <limits>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -27,6 +25,7 @@
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/text/visible.hpp"
 #include "activation_trace/version.hpp"
+#include "support/standard_streams.hpp"
 
 // What the command lines of the programs here have in common.
 namespace activation_trace::examples {
@@ -123,14 +122,17 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, Enum& value,
   return result;
 }
 
-/// The content of a file; - is standard input.
-[[nodiscard]] inline std::string read_all(const std::string& name) {
-  if (name == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  // A folder can be opened, but reading it throws a text that does not name it.
-  std::ifstream file(name, std::ios::binary);
-  if (!file || std::filesystem::is_directory(name)) throw Error(name + ": the prompt cannot be read");
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  return text;
+/// The prompt of -p or -f: `prompt` is what -p says, `file` what -f does, and afterwards `prompt` is the text. Throws
+/// UsageError for none, Error for one that cannot be read.
+inline void read_prompt(const CLI::App& app, std::string& prompt, const std::string& file, bool escape) {
+  if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
+  if (app.count("--file") != 0)
+    prompt = read_all(file);
+  else if (prompt == "-")
+    prompt = read_all("-");
+  else if (escape)
+    prompt = unescaped(prompt);
+  if (prompt.empty()) throw UsageError("the prompt is empty");
 }
 
 /// BEGIN:END, either may be missing.
@@ -160,11 +162,6 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, Enum& value,
     begin = end + 1;
   }
   return layers;
-}
-
-/// Throws Error if what was printed has not arrived.
-inline void flush_output() {
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error("standard output cannot be written");
 }
 
 /// major.minor.patch
@@ -212,18 +209,32 @@ inline void add_version(CLI::App& app) {
   return activation_trace::detail::escaped(e.what(), 2000);
 }
 
+inline constexpr const char* kOutOfMemory =
+    "there is not enough memory; a smaller context (-c), a smaller -b, fewer texts at once (-j, --beams) or a smaller "
+    "file needs less";
+
 /// main() of the command `name`: what run() throws becomes a line on standard error and an exit code, 2 for a command
 /// line that makes no sense and 1 for anything else.
 [[nodiscard]] inline int guarded(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) {
   try {
+    occupy_standard_streams();
     return run(argc, argv);
   } catch (const UsageError& e) {
     std::fprintf(stderr, "%s: %s (--help lists the options)\n", name, one_line(e).c_str());
     return 2;
-  } catch (const std::exception& e) {
+  } catch (const Error& e) {
     std::fprintf(stderr, "%s: %s\n", name, one_line(e).c_str());
-    return 1;
+  } catch (const std::filesystem::filesystem_error& e) {
+    const Error shorter(e.path1().string() + ": " + e.code().message());
+    std::fprintf(stderr, "%s: %s\n", name, one_line(shorter).c_str());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: %s\n", name, kOutOfMemory);
+  } catch (const std::length_error&) {  // what containers say of a size beyond all memory
+    std::fprintf(stderr, "%s: %s\n", name, kOutOfMemory);
+  } catch (const std::exception& e) {  // nothing of ours: what the user can do about it is to tell us
+    std::fprintf(stderr, "%s: internal error, please report it with the command line: %s\n", name, one_line(e).c_str());
   }
+  return 1;
 }
 
 }  // namespace activation_trace::examples

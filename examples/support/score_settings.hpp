@@ -15,6 +15,7 @@
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "support/command_line.hpp"
+#include "support/output_files.hpp"
 
 namespace activation_trace::examples {
 
@@ -29,6 +30,7 @@ struct ScoreColumn {
 struct ScoreSettings {
   ModelSettings model;
   std::string prompt;
+  std::string prompt_file;  ///< where it came from, or empty
   std::vector<std::string> answers;
   std::vector<ScoreColumn> columns;
   ScoreOptions options;  ///< mode, strategy and layers vary by column
@@ -39,7 +41,8 @@ struct ScoreSettings {
   /// Of activation_dola; none: as published, the logits in generation and log-probabilities in scoring.
   std::optional<DolaBase> activation_dola_base;
   bool final_norm = false;
-  std::string trace;  ///< a file name, or empty
+  std::optional<std::string> trace;  ///< a file name
+  bool overwrite = false;            ///< the trace may replace a file of somebody else
 };
 
 /// The settings, or an exit code if there is nothing more to do (--help, --version). Throws UsageError.
@@ -231,14 +234,13 @@ inline void refuse_senseless(const CLI::App& app, const ScoreSettings& s) {
 inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char** argv) {
   ScoreSettings s;
   detail::RawScoreSettings raw;
-  std::string prompt_file;
   std::vector<std::string> modes;
   bool escape = true;
   CLI::App app("Scores given answers to a prompt by several modes.", "score");
   add_version(app);
   add_model_options(app, s.model);
   CLI::Option* prompt = app.add_option("-p,--prompt", s.prompt, "the prompt; - reads it from standard input");
-  app.add_option("-f,--file", prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
+  app.add_option("-f,--file", s.prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
   app.add_option("-a,--answer", s.answers, "an answer, usually with a leading space; may be repeated")
       ->required()
       ->expected(1)
@@ -248,22 +250,18 @@ inline std::variant<ScoreSettings, int> parse_score_command_line(int argc, char*
       ->delimiter(',')
       ->type_name("MODE,...");
   detail::add_scoring_options(app, s, raw);
-  app.add_option("--trace", s.trace, "write one JSON object per mode and answer to this file");
+  app.add_option("--trace", s.trace,
+                 "write one JSON object per mode and answer to this file, in place of an earlier one")
+      ->check(file_name());
+  add_overwrite(app, s.overwrite, "--trace");
   if (const std::optional<int> done = parse(app, argc, argv)) return *done;
 
-  if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
   detail::read_weighing_options(app, raw, s);
   detail::require_candidate_layers(raw, s);
   s.columns = detail::choose_columns(modes, s);
   detail::refuse_senseless(app, s);
 
-  if (app.count("--file") != 0)
-    s.prompt = read_all(prompt_file);
-  else if (s.prompt == "-")
-    s.prompt = read_all("-");
-  else if (escape)
-    s.prompt = unescaped(s.prompt);
-  if (s.prompt.empty()) throw UsageError("the prompt is empty");
+  read_prompt(app, s.prompt, s.prompt_file, escape);
   for (std::string& answer : s.answers) {
     if (escape) answer = unescaped(answer);
     if (answer.empty()) throw UsageError("--answer: an answer is empty");

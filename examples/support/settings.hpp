@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <optional>
+#include <random>
 #include <string>
 #include <utility>
 #include <variant>
@@ -15,6 +17,7 @@
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "support/command_line.hpp"
+#include "support/output_files.hpp"
 
 namespace activation_trace::examples {
 
@@ -23,7 +26,8 @@ enum class When { never, automatic, always };
 /// What the command line of `generate` says, checked as far as it can be without the model.
 struct Settings {
   ModelSettings model;
-  std::string prompt;  ///< the text itself, wherever it came from
+  std::string prompt;       ///< the text itself, wherever it came from
+  std::string prompt_file;  ///< where it came from, or empty
   bool chat = false;
   std::string system_prompt;
   GenerationOptions generation;
@@ -32,8 +36,10 @@ struct Settings {
   std::string student;               ///< of contrastive decoding: "ngram", a model, or empty
   bool ignore_prefix = false;        ///< the student is shown the prompt's last token only
   bool ignore_eos = false;
-  bool final_norm = false;  ///< the model's final norm in front of the LM head, also for the info layer
-  std::string trace;        ///< a file name, or empty
+  bool final_norm = false;           ///< the model's final norm in front of the LM head, also for the info layer
+  std::optional<std::string> trace;  ///< a file name
+  bool new_seed = false;             ///< that the user did not choose and wants to know
+  bool overwrite = false;            ///< the trace may replace a file of somebody else
   When color = When::never;
   bool compare = false;
 };
@@ -48,7 +54,6 @@ namespace detail {
 
 /// Texts of options that are parsed further.
 struct RawSettings {
-  std::string prompt_file;
   std::string span;
   std::string early_exit_layers;
   std::string candidates;
@@ -62,9 +67,14 @@ struct RawSettings {
   bool escape = true;
 };
 
+inline std::uint64_t new_seed() {
+  std::random_device random;
+  return std::uint64_t{random()} << 32 | random();
+}
+
 inline void add_prompt_options(CLI::App& app, Settings& s, RawSettings& raw) {
   CLI::Option* prompt = app.add_option("-p,--prompt", s.prompt, "the prompt; - reads it from standard input");
-  app.add_option("-f,--file", raw.prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
+  app.add_option("-f,--file", s.prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
   app.add_flag("-e,--escape,!--no-escape", raw.escape, "\\n, \\t and the like in -p and --stop are escapes (default)");
   app.add_flag("--chat", s.chat, "wrap the prompt in the model's chat template");
   app.add_option("--system,--system-prompt", s.system_prompt, "the system message of --chat");
@@ -175,7 +185,8 @@ inline void add_choice_options(CLI::App& app, Settings& s, RawSettings& raw) {
       ->check(number(-most));
   app.add_option("--frequency_penalty,--frequency-penalty", g.frequency_penalty, "times their number, 0: none")
       ->check(number(-most));
-  app.add_option("-l,--logit-bias,--logit_bias", raw.logit_bias, "ID+BIAS or ID-BIAS, inf allowed; may be repeated");
+  app.add_option("-l,--logit-bias,--logit_bias", raw.logit_bias,
+                 "ID+BIAS or ID-BIAS, inf allowed: only, or never; may be repeated");
 
   app.option_defaults()->group("Sampling and beams");
   app.add_option("--temp,--temperature", raw.temperature, "0: the best token; above: drawn")
@@ -185,8 +196,20 @@ inline void add_choice_options(CLI::App& app, Settings& s, RawSettings& raw) {
   app.add_option("--top-p,--top_p", draw.top_p, "1: all")->check(number(0, 1));
   app.add_option("--min-p,--min_p", draw.min_p, "0: all")->check(number(0, 1));
   app.add_option("--typical,--typical_p,--typical-p", draw.typical_p, "1: all")->check(number(0, 1));
-  app.add_option("-s,--seed", draw.seed, "the same seed draws the same text (default: 0)")
-      ->check(whole_number<std::uint64_t>(0));
+  app.add_option_function<std::string>(
+         "-s,--seed",
+         [&s, &draw](const std::string& text) {
+           const std::optional<std::uint64_t> seed = parse_number<std::uint64_t>(text);
+           s.new_seed = text == "-1";
+           if (s.new_seed)
+             draw.seed = new_seed();
+           else if (seed)
+             draw.seed = *seed;
+           else
+             throw CLI::ValidationError("--seed", "expected a whole number in 0..2^64 - 1 or -1, got " + text);
+         },
+         "the same seed draws the same text (default: 0); -1: a new one, which is printed")
+      ->type_name("UINT");
   app.add_option("--beams,--num_beams,--num-beams", g.beams.count, "texts that are followed at once")
       ->capture_default_str()
       ->check(whole_number<Index>(1, 1024));
@@ -206,7 +229,9 @@ inline void add_choice_options(CLI::App& app, Settings& s, RawSettings& raw) {
       ->default_str("auto")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, When>{{"auto", When::automatic}, {"always", When::always}, {"never", When::never}}));
-  app.add_option("--trace", s.trace, "write one JSON object per token to this file");
+  app.add_option("--trace", s.trace, "write one JSON object per token to this file, in place of an earlier trace")
+      ->check(file_name());
+  add_overwrite(app, s.overwrite, "--trace");
   app.add_option("--alert", raw.alert, "count and trace tokens whose context entropy is above this")->check(number(0));
   app.option_defaults()->group("Options");
 }
@@ -253,7 +278,7 @@ inline void refuse_senseless(const CLI::App& app, const Settings& s) {
   };
   const std::string mode = "--decoding_mode " + std::string(name(g.decoding_mode));
   const bool weighs = uses_context(g.decoding_mode);
-  const bool records = !s.trace.empty() || s.color != When::never || s.compare || g.alert_entropy;
+  const bool records = s.trace || s.color != When::never || s.compare || g.alert_entropy;
   const bool baseline = g.decoding_mode == DecodingMode::baseline;
   const bool contrastive = g.decoding_mode == DecodingMode::contrastive;
   const bool chooses = g.decoding_mode == DecodingMode::dola || g.decoding_mode == DecodingMode::activation_dola;
@@ -302,6 +327,7 @@ inline void refuse_senseless(const CLI::App& app, const Settings& s) {
   need({"--color"}, !search || s.color == When::never, "not with --beams, whose steps have no records");
   need({"--context-growth"}, !search || g.context_growth == ContextGrowth::prompt,
        "growing: not with --beams, which share the context");
+  need({"--overwrite"}, s.trace.has_value(), "needs --trace");
   need({"--compare"}, !baseline, "of greedy with itself: choose another --decoding_mode");
   need({"--compare"}, !g.sampling, "not with --temp above 0, whose text is one of many");
 
@@ -327,7 +353,6 @@ inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
   detail::add_choice_options(app, s, raw);
   if (const std::optional<int> done = parse(app, argc, argv)) return *done;
 
-  if (app.count("--prompt") == 0 && app.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
   if (app.count("--info_layer") != 0) g.info_layer = raw.info_layer;
   if (app.count("--alert") != 0) g.alert_entropy = raw.alert;
   if (!raw.span.empty()) g.context = parse_span(raw.span);
@@ -345,13 +370,7 @@ inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
   g.prefill_piece = s.model.batch;
   refuse_senseless(app, s);
 
-  if (app.count("--file") != 0)
-    s.prompt = read_all(raw.prompt_file);
-  else if (s.prompt == "-")
-    s.prompt = read_all("-");
-  else if (raw.escape)
-    s.prompt = unescaped(s.prompt);
-  if (s.prompt.empty()) throw UsageError("the prompt is empty");
+  read_prompt(app, s.prompt, s.prompt_file, raw.escape);
   return s;
 }
 

@@ -2,40 +2,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 
-#include "activation_trace/error.hpp"
 #include "activation_trace/formats/json.hpp"
+#include "activation_trace/formats/output_file.hpp"
 #include "activation_trace/generation/result.hpp"
 
 namespace activation_trace::examples {
 
-/// JSON objects, one a line, each written at once. Bytes that are no UTF-8 become U+FFFD.
+/// JSON objects, one a line, each written at once. Bytes that are no UTF-8 become U+FFFD. Whatever is at `path` is
+/// emptied: check_output_file() comes first.
 class JsonLines {
  public:
   /// Throws Error if the file cannot be written.
-  explicit JsonLines(std::string name) : name_(std::move(name)), file_(name_, std::ios::binary | std::ios::trunc) {
-    check();
-  }
+  explicit JsonLines(const std::string& path) : file_(OutputFile::begin(path)) {}
 
-  void write(const nlohmann::ordered_json& line) {
-    file_ << activation_trace::detail::json_text(line) << '\n' << std::flush;
-    check();
-  }
+  void write(const nlohmann::ordered_json& line) { file_.write(activation_trace::detail::json_text(line) + '\n'); }
 
  private:
-  void check() {
-    if (!file_) throw Error(name_ + ": cannot be written: " + std::strerror(errno));
-  }
-
-  std::string name_;
-  std::ofstream file_;
+  OutputFile file_;
 };
 
 /// Per-step records as JSON lines: one object per token, written as soon as it is chosen; the id of a token tells what
@@ -43,7 +30,7 @@ class JsonLines {
 class TraceFile {
  public:
   /// Throws Error if the file cannot be written.
-  explicit TraceFile(std::string name) : lines_(std::move(name)) {}
+  explicit TraceFile(const std::string& path) : lines_(path) {}
 
   /// `piece` gives the text of a token.
   void write(const std::string& mode, const GeneratedToken& token, const std::function<std::string(TokenId)>& piece) {

@@ -28,6 +28,7 @@
 #include "evaluate/command.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
+#include "support/memory.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 #include "visualize/output.hpp"
@@ -44,7 +45,7 @@ struct AurocSettings {
   ScoreOptions options{.mode = DecodingMode::activation, .context = ScoreContext::prompt};
   bool final_norm = false;
   ResamplingOptions resampling;
-  std::string answers;  ///< a file name for every answer's numbers, or empty
+  std::optional<std::string> answers;  ///< a file name for every answer's numbers
 };
 
 /// A question with its continuations, the right ones first.
@@ -170,7 +171,7 @@ struct JudgedAnswers {
 [[nodiscard]] inline Report auroc_report(const AurocSettings& s, Progress& progress) {
   const std::vector<JudgedQuestion> questions = read_judged_questions(s.data);
   std::optional<JsonLines> file;
-  if (!s.answers.empty()) file.emplace(s.answers);
+  if (s.answers) file.emplace(*s.answers);
   progress.note("loading " + s.model.path);
   const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
   const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
@@ -189,15 +190,14 @@ struct JudgedAnswers {
     for (const std::string& answer : questions[i].answers)
       longest = std::max(longest, tokenizer.encode_prompt(questions[i].prompt + answer).size());
   }
+  const LlamaOptions memory{.max_context = s.model.context != 0
+                                               ? s.model.context
+                                               : std::min(static_cast<Index>(longest), checkpoint.config.max_context),
+                            .max_batch = s.model.batch,
+                            .sequences = 8};  // answers of a question
+  check_memory(checkpoint.config, memory);
   ThreadPool pool(s.model.threads);
-  constexpr Index together = 8;  // answers of a question
-  Llama model(
-      checkpoint.config, checkpoint.weights,
-      {.max_context = s.model.context != 0 ? s.model.context
-                                           : std::min(static_cast<Index>(longest), checkpoint.config.max_context),
-       .max_batch = s.model.batch,
-       .sequences = together},
-      pool);
+  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
   PrefixCache prefix(common_prefix(prompts));
   options.prefix = &prefix;
   catch_interrupt();
@@ -278,11 +278,14 @@ inline void add_auroc_command(CLI::App& app, Command& command) {
   auroc.add_option("--resamples", s->resampling.resamples, "of the bootstrap")
       ->capture_default_str()
       ->check(whole_number<Index>(1));
-  auroc.add_option("--answers", s->answers, "write one JSON object per answer, with its entropies, to this file");
+  auroc.add_option("--answers", s->answers, "write one JSON object per answer, with its entropies, to this file")
+      ->check(file_name());
   add_output_options(auroc, s->output);
   auroc.callback([&auroc, &command, s, span, layers, info_layer, limit] {
     command = [&auroc, s, span, layers, info_layer, limit] {
-      check_output(s->output);
+      const InputFiles inputs{s->model.path, s->data};
+      check_output(s->output, inputs);
+      if (s->answers) check_output_file("--answers", *s->answers, inputs, begins::answers, s->output.overwrite);
       if (auroc.count("--info_layer") != 0) s->info_layer = *info_layer;
       if (auroc.count("--limit") != 0) s->limit = *limit;
       if (!layers->empty()) s->layers = parse_layers("--layers", *layers);

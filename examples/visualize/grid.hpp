@@ -92,7 +92,7 @@ inline void add_grid_command(CLI::App& app, Command& command) {
   add_output_options(grid, s->output);
   grid.callback([&command, s] {
     command = [s] {
-      check_output(s->output);
+      check_output(s->output, {s->path});
       write_report(grid_report(s->path), s->output);
       return 0;
     };

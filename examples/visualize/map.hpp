@@ -19,6 +19,7 @@
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "evaluate/command.hpp"
 #include "support/command_line.hpp"
+#include "support/memory.hpp"
 #include "support/terminal.hpp"
 #include "visualize/output.hpp"
 
@@ -121,11 +122,12 @@ struct EncodedAnswers {
     options.span.begin = std::max(options.span.begin, question_begin(tokenizer, encoded.prompt, s.prompt));
   if (s.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
   const auto length = static_cast<Index>(encoded.prompt.size());
+  const LlamaOptions memory{
+      .max_context = s.model.context != 0 ? s.model.context : std::min(length, checkpoint.config.max_context),
+      .max_batch = s.model.batch};
+  check_memory(checkpoint.config, memory);
   ThreadPool pool(s.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights,
-              {.max_context = s.model.context != 0 ? s.model.context : std::min(length, checkpoint.config.max_context),
-               .max_batch = s.model.batch},
-              pool);
+  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
   const ActivationMaps maps = activation_maps(model, encoded.prompt, ids, options,
                                               [&](Index done, Index total) { progress.bar("prompt", done, total); });
   progress.clear();
@@ -181,19 +183,12 @@ inline void add_map_command(CLI::App& app, Command& command) {
   add_output_options(map, s->output);
   map.callback([&map, &command, s, span, layers, info_layer] {
     command = [&map, s, span, layers, info_layer] {
-      check_output(s->output);
+      check_output(s->output, {s->model.path, s->prompt_file});
       if (map.count("--info_layer") != 0) s->info_layer = *info_layer;
       if (!layers->empty()) s->layers = parse_layers("--layers", *layers);
       if (!span->empty()) s->span = parse_span(*span);
-      if (map.count("--prompt") == 0 && map.count("--file") == 0) throw UsageError("give a prompt with -p or -f");
-      if (map.count("--file") != 0)
-        s->prompt = read_all(s->prompt_file);
-      else if (s->prompt == "-")
-        s->prompt = read_all("-");
-      else if (s->escape)
-        s->prompt = unescaped(s->prompt);
+      read_prompt(map, s->prompt, s->prompt_file, s->escape);
       if (s->escape) s->answer = unescaped(s->answer), s->wrong = unescaped(s->wrong);
-      if (s->prompt.empty()) throw UsageError("the prompt is empty");
       if (s->answer.empty()) throw UsageError("--answer: it is empty");
       Progress progress(!s->model.quiet);
       write_report(map_report(*s, progress), s->output);

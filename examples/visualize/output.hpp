@@ -11,13 +11,16 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
-#include "activation_trace/evaluation/run_log.hpp"
+#include "activation_trace/formats/json.hpp"
+#include "activation_trace/formats/output_file.hpp"
 #include "activation_trace/report/html.hpp"
 #include "activation_trace/report/svg.hpp"
 #include "activation_trace/report/tables.hpp"
 #include "activation_trace/report/terminal.hpp"
 #include "support/command_line.hpp"
+#include "support/output_files.hpp"
 #include "support/terminal.hpp"
 
 namespace activation_trace::examples {
@@ -26,24 +29,26 @@ namespace activation_trace::examples {
 struct OutputSettings {
   std::string path;      ///< its extension says how; empty or -: the terminal
   std::size_t view = 0;  ///< of heat maps, in SVG
+  bool overwrite = false;
 };
 
 inline void add_output_options(CLI::App& app, OutputSettings& s) {
-  app.add_option("-o,--output", s.path, "a file: .html, .svg, .json or .csv (default: the terminal)");
+  app.add_option("-o,--output", s.path, "a file: .html, .svg, .json or .csv (default: the terminal)")
+      ->check(file_name());
+  add_overwrite(app, s.overwrite, "-o");
   add_choice<std::size_t>(app, "--view", s.view, {{"raw", 0}, {"softmax", 1}, {"probability", 2}},
                           "what heat maps in an .svg show (default: raw); pages show all");
 }
 
-/// Throws UsageError for a file name that does not say what to write, Error for a folder that is not there: before a
-/// model is loaded.
-inline void check_output(const OutputSettings& s) {
+/// Throws UsageError for a file name that does not say what to write, and what check_output_file() does, before a model
+/// is loaded. `inputs` is what the command reads.
+inline void check_output(const OutputSettings& s, const InputFiles& inputs) {
+  if (s.path.empty() || s.path == "-") return;
   const std::string extension = std::filesystem::path(s.path).extension().string();
-  if (!s.path.empty() && s.path != "-" && extension != ".html" && extension != ".svg" && extension != ".json" &&
-      extension != ".csv")
-    throw UsageError("--output: expected a name that ends in .html, .svg, .json or .csv, got " + s.path);
-  const std::filesystem::path folder = std::filesystem::path(s.path).parent_path();
-  if (!folder.empty() && !std::filesystem::is_directory(folder))
-    throw Error(s.path + ": cannot be written: there is no folder " + folder.string());
+  for (const auto& [known, own] :
+       {std::pair(".html", begins::html), {".svg", begins::svg}, {".json", begins::json}, {".csv", begins::csv}})
+    if (extension == known) return check_output_file("--output", s.path, inputs, own, s.overwrite);
+  throw UsageError("--output: expected a name that ends in .html, .svg, .json or .csv, got " + s.path);
 }
 
 /// What the terminal says of itself; colours only where it is one.

@@ -98,7 +98,7 @@ inline void add_trace_command(CLI::App& app, Command& command) {
   add_output_options(trace, s->output);
   trace.callback([&command, s] {
     command = [s] {
-      check_output(s->output);
+      check_output(s->output, {s->path});
       write_report(trace_report(s->path), s->output);
       return 0;
     };
