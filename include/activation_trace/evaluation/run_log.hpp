@@ -183,8 +183,12 @@ inline void RunLog::append(std::map<Index, nlohmann::ordered_json> records) {
     lines += line(sample, record);
   }
   if (!part_) throw StateError(path_.string() + ": the run is finished");
-  part_->write(lines);
-  part_->sync();
+  try {
+    part_->write(lines);
+    part_->sync();
+  } catch (const Error& e) {
+    throw Error(std::string(e.what()) + "; the samples before are kept");
+  }
   records_.merge(records);
 }
 
