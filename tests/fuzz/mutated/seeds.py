@@ -251,7 +251,14 @@ def write_corpus(root):
     for folder in ("gguf_tokenizer", "forward"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name in ("spm", "gpt2", "smollm", "llama_bpe"):
-        (root / "gguf_tokenizer" / f"{name}.gguf").write_bytes(Gguf(few_tokens(name)).encode())
+        gguf = Gguf(few_tokens(name))
+        (root / "gguf_tokenizer" / f"{name}.gguf").write_bytes(gguf.encode())
+        # Lists of other lengths take more steps than a fuzzer makes.
+        for key, size in (("tokens", 20), ("token_type", 1), ("scores", 3)):
+            changed = gguf.copy()
+            if entry := changed.find(f"tokenizer.ggml.{key}".encode()):
+                entry.value = Array(entry.value.kind, entry.value.items[:size])
+                (root / "gguf_tokenizer" / f"{name}_{size}_{key}.gguf").write_bytes(changed.encode())
     for name, kind, shape in (("f32", 0, (4, 4, 2, 1, 2, 1)), ("f16", 1, (4, 4, 1, 1, 4, 2)), ("bf16", 30, (4, 8, 2, 2, 2, 1)),
                               ("q4_0", 2, (32, 32, 1, 1, 32, 1)), ("q4_1", 3, (32, 32, 1, 1, 32, 1)), ("q8_0", 8, (32, 32, 1, 1, 32, 1))):
         gguf = tiny_gguf(rng, None, kind, kind, shape, tied=kind in (1, 2, 8), divisors=kind == 30)
