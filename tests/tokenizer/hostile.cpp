@@ -115,7 +115,7 @@ Matches matches_by_matcher(const Tokens& tokens, std::string_view text) {
 }  // namespace
 
 TEST_CASE("token types and scores of another length than the tokens are refused before they are read") {
-  for (const std::size_t size : {0, 1, 3, 5, 1000}) {
+  for (const std::size_t size : {0u, 1u, 3u, 5u, 1000u}) {
     CAPTURE(size);
     const std::string types = "4 tokens but " + std::to_string(size) + " token types";
     const std::string scores =
