@@ -18,9 +18,11 @@
 #include "activation_trace/evaluation/run_log.hpp"
 #include "evaluate/engine.hpp"
 #include "evaluate/progress.hpp"
+#include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
+#include "support/output_files.hpp"
 #include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
@@ -98,6 +100,12 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
 
 int chat(const ChatSettings& s) {
   const bool quiet = s.scoring.model.quiet;
+  const std::string log_path = s.answer_file + ".log";
+  const InputFiles inputs{s.scoring.model.path, s.question_file};
+  check_not_read("--answer-file", s.answer_file, inputs);
+  prepare_run_output("--answer-file", log_path, RunStart::resume, inputs);
+  if (activation_trace::detail::is_taken(s.answer_file) && !activation_trace::detail::has_run(log_path))
+    throw Error(s.answer_file + ": is there, without the log of a chat that wrote it; name another --answer-file");
   const std::vector<ChatQuestion> questions = read_questions(s.question_file);
   Progress loading(!quiet);
   loading.note("loading " + s.scoring.model.path);
@@ -112,14 +120,15 @@ int chat(const ChatSettings& s) {
     longest = std::max(longest, std::ssize(prompts.back()));
   }
   const Index given = s.scoring.model.context;
-  const Index context =
-      given != 0 ? given : std::min(longest + s.max_new_tokens, engine.checkpoint().config.max_context);
+  const Index most = engine.checkpoint().config.max_context;
+  const Index context = given != 0 ? given : std::min(longest + std::min(s.max_new_tokens, most), most);
   for (std::size_t i = 0; i < prompts.size(); ++i)
     if (std::ssize(prompts[i]) > context)
       throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
                   std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
                   std::to_string(context));
-  RunLog log(s.answer_file + ".log", manifest_of(s, options, engine, context), RunStart::resume);
+  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume,
+             [](Index, const Json& record) { check_record("chat", record, Missing::refused); });
   engine.reserve(context, s.parallel);
   loading.clear();
 
@@ -185,7 +194,8 @@ void add_chat_command(CLI::App& app, Command& command) {
   sub->add_option("--question-file,--question_file", s->question_file, "lines {\"question_id\", \"text\"}")->required();
   sub->add_option("--answer-file,--answer_file", s->answer_file,
                   "lines {\"question_id\", \"text\", \"answer_id\", \"model_id\", \"metadata\"}")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(file_name());
   detail::add_decoding_mode(*sub, s->mode);
   detail::add_weighing_options(*sub, s->scoring, s->raw);
   sub->add_option("--temp,--temperature", s->sampling.temperature, "0: the best token")

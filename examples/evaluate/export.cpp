@@ -21,6 +21,7 @@
 #include "evaluate/sha256.hpp"
 #include "evaluate/summary.hpp"
 #include "support/command_line.hpp"
+#include "support/output_files.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -124,16 +125,22 @@ std::chrono::system_clock::time_point end_of(const FinishedRun& run) {
       std::chrono::time_point_cast<std::chrono::microseconds>(std::filesystem::last_write_time(run.path)));
 }
 
-/// Writes each into `folder`, which is made, and prints where it is.
-void write_files(const std::filesystem::path& folder, const std::vector<NamedContent>& files) {
-  std::filesystem::create_directories(folder);
+/// Writes each into `folder`, which is made, and prints where it is. A file that is there and differs may be somebody
+/// else's of the same form: it stays unless `overwrite`.
+void write_files(const FinishedRun& run, const std::filesystem::path& folder, const std::vector<NamedContent>& files,
+                 bool overwrite) {
+  const std::string path = run.path.string();
+  const InputFiles inputs{path, path + ".manifest.json", judgements_path(run.path)};
+  prepare_folder(folder);
+  for (const NamedContent& file : files)
+    check_output_file("export", folder / file.first, inputs, file.second, overwrite);
   for (const auto& [name, content] : files) {
     write_whole_file(folder / name, content);
     std::printf("%s\n", (folder / name).c_str());
   }
 }
 
-void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder) {
+void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder, bool overwrite) {
   const std::string task = run.task();
   const std::vector<Measure> reported = measures(task, run.records);
   std::string samples;
@@ -204,25 +211,28 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder)
   char fraction[16];
   std::snprintf(fraction, sizeof fraction, ".%06d", static_cast<int>((seconds - std::floor(seconds)) * 1e6));
   const std::filesystem::path place = folder / sanitized(model);
-  write_files(place, {{"samples_" + task + "_" + date + fraction + ".jsonl", samples},
-                      {std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n'}});
+  write_files(run, place,
+              {{"samples_" + task + "_" + date + fraction + ".jsonl", samples},
+               {std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n'}},
+              overwrite);
 }
 
 /// Throws ArgumentError for a file of the run's own.
-void export_reference(const FinishedRun& run, const std::filesystem::path& folder) {
+void export_reference(const FinishedRun& run, const std::filesystem::path& folder, bool overwrite) {
   const std::vector<NamedContent> files = reference_files(run);
   const std::filesystem::path own = std::filesystem::weakly_canonical(run.path);
   for (const auto& [name, content] : files)
     if (std::filesystem::weakly_canonical(folder / name) == own)
       throw ArgumentError("--format reference: would write " + (folder / name).string() +
                           " over the run itself; give another folder with --output-path");
-  write_files(folder, files);
+  write_files(run, folder, files, overwrite);
 }
 
 enum class Format { lm_eval, reference };
 
 struct ExportSettings {
   std::string run;
+  bool overwrite = false;
   std::string folder;
   Format format = Format::lm_eval;
 };
@@ -236,6 +246,7 @@ void add_export_command(CLI::App& app, Command& command) {
   add_choice(*sub, "--format", settings->format, {{"lm_eval", Format::lm_eval}, {"reference", Format::reference}},
              "lm-evaluation-harness's results and samples, or the published scripts' files");
   sub->add_option("-o,--output-path,--output_path", settings->folder, "folder of the files (default: OUT's)");
+  sub->add_flag("--overwrite", settings->overwrite, "replace files that are there and differ");
   sub->callback([settings, &command] {
     command = [settings] {
       const FinishedRun run = read_run(settings->run);
@@ -243,9 +254,9 @@ void add_export_command(CLI::App& app, Command& command) {
       const std::filesystem::path folder = settings->folder.empty() ? std::filesystem::absolute(run.path).parent_path()
                                                                     : std::filesystem::path(settings->folder);
       if (settings->format == Format::lm_eval)
-        export_lm_eval(run, folder);
+        export_lm_eval(run, folder, settings->overwrite);
       else
-        export_reference(run, folder);
+        export_reference(run, folder, settings->overwrite);
       return 0;
     };
   });

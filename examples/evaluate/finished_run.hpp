@@ -15,6 +15,7 @@
 #include "activation_trace/evaluation/run_log.hpp"
 #include "activation_trace/formats/json.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
+#include "evaluate/record_schema.hpp"
 #include "evaluate/summary.hpp"
 
 namespace activation_trace::examples {
@@ -39,7 +40,7 @@ struct FinishedRun {
   const std::string name = path.string();
   if (!fs::exists(path) && fs::exists(name + ".part"))
     throw Error(name + ": the run is not finished; continue it with --resume");
-  FinishedRun run{path, {}, read_run_records(path)};
+  FinishedRun run{path, {}, {}};
   const MappedFile manifest = MappedFile::open(name + ".manifest.json");
   run.manifest = activation_trace::detail::parse_json<nlohmann::ordered_json>(
       activation_trace::detail::text_of(manifest.bytes()), manifest.name());
@@ -47,8 +48,16 @@ struct FinishedRun {
     if (!run.manifest.is_object() || !run.manifest.contains(key))
       throw FormatError(manifest.name(), "names no '" + std::string(key) + "'");
   if (!run.manifest["task"].is_string()) throw FormatError(manifest.name(), "'task' is not a text");
+  for (const char* key : {"model", "data", "options"})
+    if (!run.manifest[key].is_object()) throw FormatError(manifest.name(), "'" + std::string(key) + "' is no object");
+  if (run.manifest["data"].contains("samples") && !run.manifest["data"]["samples"].is_number_unsigned())
+    throw FormatError(manifest.name(), "'data/samples' is no number of samples");
+  const RecordCheck check = [task = run.task()](Index, const nlohmann::ordered_json& record) {
+    check_record(task, record, Missing::allowed);  // what a reader needs it asks for
+  };
+  run.records = read_run_records(path, check);
   if (!fs::exists(judgements_path(path))) return run;
-  for (const auto& [sample, judgement] : read_run_records(judgements_path(path))) {
+  for (const auto& [sample, judgement] : read_run_records(judgements_path(path), check)) {
     const auto found = run.records.find(sample);
     if (found == run.records.end())
       throw FormatError(judgements_path(path).string(),

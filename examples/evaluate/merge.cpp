@@ -12,8 +12,10 @@
 
 #include "activation_trace/evaluation/run_log.hpp"
 #include "evaluate/finished_run.hpp"
+#include "evaluate/record_schema.hpp"
 #include "evaluate/run.hpp"
 #include "support/command_line.hpp"
+#include "support/output_files.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -62,7 +64,9 @@ class Shards {
 
   void take_records(FinishedRun& run, const Shard& shard) {
     const std::string path = run.path.string();
-    const auto samples = manifest_["data"].at("samples").get<Index>();
+    if (!manifest_["data"].contains("samples"))
+      throw Error(path + ".manifest.json: 'data/samples' is missing, so it is not known what is");
+    const auto samples = manifest_["data"]["samples"].get<Index>();
     for (Index sample = 0; sample < samples; ++sample)
       if (shard.has(sample) && !run.records.contains(sample))
         throw Error(path + ": lacks sample " + std::to_string(sample));
@@ -80,11 +84,17 @@ class Shards {
 };
 
 int merge(const std::string& output, const std::vector<std::string>& paths) {
+  InputFiles inputs;
+  for (const std::string& path : paths) inputs.add(path);
+  check_not_read("OUT", output, inputs);
   Shards shards;
   for (const std::string& path : paths) shards.add(path);
   shards.check_complete();
-  RunLog log(output, shards.manifest());
-  for (const auto& [sample, record] : shards.records()) log.append(sample, record);
+  prepare_run_output("OUT", output, RunStart::fresh, inputs);
+  const auto task = shards.manifest()["task"].get<std::string>();
+  RunLog log(output, shards.manifest(), RunStart::fresh,
+             [&](Index, const Json& record) { check_record(task, record, Missing::refused); });
+  log.append(shards.records());
   finish_run(output, shards.manifest(), log);
   return 0;
 }

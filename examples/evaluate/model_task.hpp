@@ -130,7 +130,8 @@ class ModelTask : public Task {
   [[nodiscard]] const GenerationOptions& generation() const { return generation_; }
 
   [[nodiscard]] Index generated_positions(const std::string& prompt) const {
-    return static_cast<Index>(engine_.encode(prompt).size()) + generation_.max_new_tokens;
+    return static_cast<Index>(engine_.encode(prompt).size()) +
+           std::min(generation_.max_new_tokens, engine_.checkpoint().config.max_context);
   }
   [[nodiscard]] Index scored_positions(const std::string& prompt, const Texts& true_answers,
                                        const Texts& false_answers) const {

@@ -15,8 +15,10 @@
 
 #include "evaluate/grid.hpp"
 #include "evaluate/progress.hpp"
+#include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/interrupt.hpp"
+#include "support/output_files.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -42,11 +44,18 @@ class StopOnInterrupt {
   std::jthread watcher_;
 };
 
-void check_output_path(const fs::path& path) {
-  if (fs::exists(path) && !fs::is_regular_file(path))
-    throw Error(path.string() + ": is not a regular file, so a run cannot be kept there");
-  // A file that must not grow is an error like a full disk, not the end of the program.
-  std::signal(SIGXFSZ, SIG_IGN);
+/// What a record of the run has to be: one of the task's, and of the sample of the data set that it says.
+RecordCheck check_of(const std::string& name, const Task& task, const std::vector<Index>& samples) {
+  return [&task, name, samples](Index sample, const Json& record) {
+    if (!std::binary_search(samples.begin(), samples.end(), sample)) throw Error("is no sample of this run");
+    check_record(name, record, Missing::refused);
+    const Json data = task.data_of(sample);
+    for (const auto& [key, value] : data.items())
+      if (const std::string expected = activation_trace::detail::json_text(value);
+          !record.contains(key) || activation_trace::detail::json_text(record[key]) != expected)
+        throw Error("field '" + key + "': the data set has " + activation_trace::detail::printable(expected) +
+                    " for this sample; the records are not of it, or renumbered");
+  };
 }
 
 /// Makes room for the longest of the samples. Throws Error naming one that is too long.
@@ -117,10 +126,14 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
 }
 
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
-  check_output_path(run.output_path);
+  const fs::path data = data_file(settings);
+  if (ranks.rank() == 0)
+    prepare_run_output("--output-path", run.output_path, run.start, {settings.scoring.model.path, data});
+  // A file that must not grow is an error like a full disk, not the end of the program.
+  std::signal(SIGXFSZ, SIG_IGN);
   const bool quiet = settings.scoring.model.quiet || ranks.rank() != 0;
   Progress loading(!quiet);
-  loading.note("reading " + data_file(settings).string());
+  loading.note("reading " + data.string());
   const MakeTask make_task = read_task(settings);
   loading.note("loading " + settings.scoring.model.path);
   Engine engine(settings.scoring.model);
@@ -141,11 +154,9 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
 
   Json log_manifest = manifest;
   if (run.shard.count != 1) log_manifest["shard"] = run.shard.text();
-  RunLog log(run.output_path, log_manifest, run.start);
+  RunLog log(run.output_path, log_manifest, run.start, check_of(manifest["task"].get<std::string>(), *task, samples));
   std::vector<Index> waiting;
   std::copy_if(samples.begin(), samples.end(), std::back_inserter(waiting), [&](Index i) { return !log.has(i); });
-  if (log.size() + static_cast<Index>(waiting.size()) != static_cast<Index>(samples.size()))
-    throw Error(run.output_path + ": holds records of samples that this run does not have");
   loading.clear();
 
   const auto all = static_cast<Index>(samples.size());

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,14 +30,6 @@ struct RunCommandLine {
   bool resume = false;
   bool debug = false;
 };
-
-/// The folder that a file is to lie in, if it is missing.
-inline void make_folder_of(const std::string& file) {
-  const std::filesystem::path folder = std::filesystem::path(file).parent_path();
-  std::error_code error;
-  if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  if (error) throw Error(folder.string() + ": the folder cannot be made: " + error.message());
-}
 
 /// `data` and `beside` are what --help says of the data set, and of the files beside the output's.
 inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ranks, const std::string& data,
@@ -110,7 +101,6 @@ inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) 
   if (!line.published.empty() && ranks.rank() == 0)
     std::fprintf(stderr, "evaluate: of the published scripts' flags, here: %s\n",
                  CLI::detail::join(line.published, ", ").c_str());
-  make_folder_of(line.run.output_path);
   return run_task(line.task, line.run, ranks);
 }
 

@@ -32,6 +32,8 @@ class Task {
   [[nodiscard]] virtual Index size() const = 0;
   /// Positions of the context that sample needs, its answers included.
   [[nodiscard]] virtual Index positions(Index sample) const = 0;
+  /// Of a sample's record what comes from the data set: what tells it from the others.
+  [[nodiscard]] virtual nlohmann::ordered_json data_of(Index sample) const = 0;
   /// Every option that the results depend on, as it is for this model.
   [[nodiscard]] virtual nlohmann::ordered_json options() const = 0;
   /// Runs `samples`, in any order, until a stop is asked for. What emit() throws ends it.

@@ -51,6 +51,12 @@ class KnowledgeQa : public ModelTask {
 
   [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override { return generated_positions(prompt(sample)); }
+  [[nodiscard]] Json data_of(Index sample) const override {
+    const QaQuestion& q = at(sample);
+    Json data{{"id", q.id}, {"question", q.question}, {"gold", q.gold}};
+    if (q.aliases < q.gold.size()) data["aliases"] = q.aliases;
+    return data;
+  }
   [[nodiscard]] Json options() const override {
     Json j = ModelTask::options();
     j["prompt_style"] = settings().prompt_style == PromptStyle::few_shot ? "few_shot" : "zero_shot";
@@ -62,8 +68,7 @@ class KnowledgeQa : public ModelTask {
       const QaQuestion& q = at(sample);
       const std::string cut = knowledge_qa_answer(answer.result.text);
       const AnswerMetrics metrics = compare_answer(cut, q.gold);
-      Json record{{"id", q.id}, {"question", q.question}, {"gold", q.gold}};
-      if (q.aliases < q.gold.size()) record["aliases"] = q.aliases;
+      Json record = data_of(sample);
       record.update({{"prompt_tokens", answer.prompt_tokens},
                      {"text", answer.result.text},
                      {"answer", cut},
@@ -97,16 +102,21 @@ class TruthfulQaChoice : public ModelTask {
     const TruthfulQuestion& q = at(sample);
     return scored_positions(truthfulqa_prompt(q.question), q.correct, q.incorrect);
   }
+  [[nodiscard]] Json data_of(Index sample) const override {
+    const TruthfulQuestion& q = at(sample);
+    Json data{{"question", q.question}, {"category", q.category}};
+    const char* cells[] = {"answer_best", "answer_true", "answer_false"};
+    for (std::size_t i = 0; i < q.cells.size(); ++i)
+      if (!q.cells[i].empty()) data[cells[i]] = q.cells[i];
+    return data;
+  }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     for (const Index sample : samples) {
       const TruthfulQuestion& q = at(sample);
       const std::optional<Json> choice = choose(truthfulqa_prompt(q.question), q.correct, q.incorrect, q.best, stop);
       if (!choice) return;
-      Json record{{"question", q.question}, {"category", q.category}};
-      const char* cells[] = {"answer_best", "answer_true", "answer_false"};
-      for (std::size_t i = 0; i < q.cells.size(); ++i)
-        if (!q.cells[i].empty()) record[cells[i]] = q.cells[i];
+      Json record = data_of(sample);
       record.update(*choice);
       emit(sample, std::move(record));
     }
@@ -128,20 +138,23 @@ class TruthfulQaGeneration : public ModelTask {
   [[nodiscard]] Index positions(Index sample) const override {
     return generated_positions(truthfulqa_prompt(at(sample).question));
   }
+  [[nodiscard]] Json data_of(Index sample) const override {
+    const TruthfulQuestion& q = at(sample);
+    return {{"category", q.category},
+            {"question", q.question},
+            {"best", q.best},
+            {"correct", q.correct},
+            {"incorrect", q.incorrect}};
+  }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     const auto finish = [&](Index sample, const Answer& answer) {
-      const TruthfulQuestion& q = at(sample);
       const std::string cut = truthfulqa_answer(answer.result.text);
-      Json record{{"category", q.category},
-                  {"question", q.question},
-                  {"best", q.best},
-                  {"correct", q.correct},
-                  {"incorrect", q.incorrect},
-                  {"prompt_tokens", answer.prompt_tokens},
-                  {"text", answer.result.text},
-                  {"answer", cut},
-                  {"rejected", cut.find("I have no comment") != std::string::npos ? 1 : 0}};
+      Json record = data_of(sample);
+      record.update({{"prompt_tokens", answer.prompt_tokens},
+                     {"text", answer.result.text},
+                     {"answer", cut},
+                     {"rejected", cut.find("I have no comment") != std::string::npos ? 1 : 0}});
       answer.add_to(record);
       emit(sample, std::move(record));
     };
@@ -203,6 +216,7 @@ class KnowledgeQaSweep : public KnowledgeQa {
       : KnowledgeQa(engine, settings, std::move(questions)), grid_(*settings.grid, engine.checkpoint().config.layers) {}
 
   [[nodiscard]] Json options() const override { return grid_.options(KnowledgeQa::options()); }
+  [[nodiscard]] Json data_of(Index sample) const override { return {{"question", at(sample).question}}; }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     for (const Index sample : samples) {
@@ -215,11 +229,12 @@ class KnowledgeQaSweep : public KnowledgeQa {
         answers.push_back(knowledge_qa_answer(result.text));
         metrics.push_back(compare_answer(answers.back(), at(sample).gold));
       }
-      emit(sample, {{"question", at(sample).question},
-                    {"answers", grid_.rows([&](std::size_t i) { return answers[i]; })},
-                    {"em", grid_.rows([&](std::size_t i) { return metrics[i].exact_match ? 1.0 : 0.0; })},
-                    {"strict_em", grid_.rows([&](std::size_t i) { return metrics[i].strict_exact_match ? 1.0 : 0.0; })},
-                    {"f1", grid_.rows([&](std::size_t i) { return metrics[i].f1; })}});
+      Json record = data_of(sample);
+      record["answers"] = grid_.rows([&](std::size_t i) { return answers[i]; });
+      record["em"] = grid_.rows([&](std::size_t i) { return metrics[i].exact_match ? 1.0 : 0.0; });
+      record["strict_em"] = grid_.rows([&](std::size_t i) { return metrics[i].strict_exact_match ? 1.0 : 0.0; });
+      record["f1"] = grid_.rows([&](std::size_t i) { return metrics[i].f1; });
+      emit(sample, std::move(record));
     }
   }
 
@@ -235,6 +250,9 @@ class TruthfulQaChoiceSweep : public TruthfulQaChoice {
         grid_(*settings.grid, engine.checkpoint().config.layers) {}
 
   [[nodiscard]] Json options() const override { return grid_.options(TruthfulQaChoice::options()); }
+  [[nodiscard]] Json data_of(Index sample) const override {
+    return {{"question", at(sample).question}, {"best", at(sample).best}};
+  }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     const auto sum = [](const std::vector<double>& x) { return std::accumulate(x.begin(), x.end(), 0.0); };
@@ -245,7 +263,8 @@ class TruthfulQaChoiceSweep : public TruthfulQaChoice {
                                                                            grid_.layers(), scoring(), {.stop = stop});
       if (answers.size() != continuations.size()) return;
 
-      Json record{{"question", q.question}, {"best", q.best}, {"true", Json::array()}, {"false", Json::array()}};
+      Json record = data_of(sample);
+      record.update({{"true", Json::array()}, {"false", Json::array()}});
       if (!answers[0].moved_space.empty()) record["moved_space"] = answers[0].moved_space;
       for (std::size_t i = 0; i < answers.size(); ++i) {
         const bool correct = i < q.correct.size();
@@ -298,13 +317,14 @@ class Factor : public ModelTask {
     const FactorItem& item = at(sample);
     return scored_positions(item.prefix, {item.completion}, item.contradictions);
   }
+  [[nodiscard]] Json data_of(Index sample) const override { return {{"prefix", at(sample).prefix}}; }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     for (const Index sample : samples) {
       const FactorItem& item = at(sample);
       const std::optional<Json> choice = choose(item.prefix, {item.completion}, item.contradictions, 0, stop);
       if (!choice) return;
-      Json record{{"prefix", item.prefix}};
+      Json record = data_of(sample);
       record.update(*choice);
       const auto mean = [](const Json& answer) {
         return answer["score"].get<double>() / static_cast<double>(answer["log_probs"].size());
@@ -342,6 +362,10 @@ class KnownFacts : public ModelTask {
     const auto& [fact, other] = at(sample);
     return std::max(generated_positions(fact.prompt), scored_positions(fact.prompt, {fact.attribute}, {other}));
   }
+  [[nodiscard]] Json data_of(Index sample) const override {
+    const KnownFact& fact = at(sample).fact;
+    return {{"prompt", fact.prompt}, {"subject", fact.subject}, {"relation", fact.relation}};
+  }
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     std::map<Index, Answer> answers;  // all before the first is scored, which takes the same sequences of the model
@@ -353,7 +377,7 @@ class KnownFacts : public ModelTask {
       const std::optional<Json> choice = choose(fact.prompt, {fact.attribute}, {other}, 0, stop);
       if (!choice) return;
       const std::string cut = knowledge_qa_answer(answer.result.text);
-      Json record{{"prompt", fact.prompt}, {"subject", fact.subject}, {"relation", fact.relation}};
+      Json record = data_of(sample);
       record.update(*choice);
       record.update({{"prompt_tokens", answer.prompt_tokens},
                      {"text", answer.result.text},

@@ -160,8 +160,20 @@ TEST_CASE("compare refuses runs that have not the same questions") {
   json bare = qa("q", "x", 1, 1);
   bare.erase("f1");
   runs.fails({"compare", a, runs.write("e.jsonl", "nq", {bare})}, 1, {"sample 0", "'f1'"});
+  json wrong = qa("q", "x", 1, 1);
+  wrong["f1"] = -5;
+  runs.fails({"compare", a, runs.write("g.jsonl", "nq", {wrong})}, 1,
+             {"g.jsonl: line 1: sample 0: field 'f1': expected a number from 0 to 1, found '-5'"});
+  runs.write("f.jsonl", "nq", {qa("q", "x", 1, 1)});
   write_file(runs.path("f.jsonl"), std::string("{\"sample\": 0}\n{\"sample\": 1"));
   runs.fails({"compare", a, runs.path("f.jsonl")}, 1, {"f.jsonl", "line 2"});
+  for (const char* key : {"model", "data", "options", "task"}) {
+    const std::string odd = runs.write("odd.jsonl", "nq", {qa("q", "x", 1, 1)});
+    json manifest = json::parse(read_text(odd + ".manifest.json"));
+    manifest[key] = 3;
+    write_file(odd + ".manifest.json", manifest.dump());
+    runs.fails({"compare", a, odd}, 1, {"odd.jsonl.manifest.json", "'" + std::string(key) + "'"});
+  }
   runs.fails({"compare", a}, 2, {"B"});
 }
 
@@ -497,4 +509,143 @@ TEST_CASE("chat: sampled answers, the same for the same seed") {
   runs.fails(command("a.jsonl", {"--seed", "7"}), 1, {"cannot be resumed, 'options"});
   write_file(runs.path("q.jsonl"), std::string("{\"question_id\": 1}\n"));
   runs.fails(command("e.jsonl", {}), 1, {"q.jsonl", "line 1", "'text'"});
+}
+
+TEST_CASE("an export leaves files alone that are not its own") {
+  const Runs runs;
+  const std::string out = runs.write("a.jsonl", "nq", {qa("q0", "right", 1, 1), qa("q1", "no", 0, 0.5)});
+  const std::vector<std::string> command{"export", out, "--format", "reference", "-o", runs.path("made/here")};
+  CHECK(runs.run(command).code == 0);
+  CHECK(runs.run(command).code == 0);  // the same again
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(runs.folder / "made" / "here"))
+    files.push_back(entry.path());
+  REQUIRE(files.size() >= 2);
+  for (const std::filesystem::path& file : files) {
+    const std::string content = read_text(file);
+    write_file(file, content.substr(0, content.size() / 2) + "somebody else's");
+    const std::string other = read_text(file);
+    runs.fails(command, 1, {file.string(), "is there", "--overwrite"});
+    CHECK(read_text(file) == other);
+    std::vector<std::string> all = command;
+    all.emplace_back("--overwrite");
+    CHECK(runs.run(all).code == 0);
+    CHECK(read_text(file) == content);
+    std::filesystem::remove(file);
+    std::filesystem::create_symlink(out + ".manifest.json", file);
+    runs.fails(all, 2, {file.string(), "is read by this run"});
+    std::filesystem::remove(file);
+    CHECK(runs.run(command).code == 0);
+  }
+  CHECK(json_lines(read_text(out)).size() == 2);
+}
+
+TEST_CASE("where a run goes is tried before the work") {
+  const Runs runs;
+  write_file(runs.path("nq.jsonl"), std::string("{\"question\": \"who\", \"answer\": [\"x\"]}\n"));
+  const std::string data = read_text(runs.path("nq.jsonl"));
+  // There is no such model: whoever complains of that has tried the output.
+  const auto to = [&](const std::string& output, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{
+        "nq", "-m", runs.path("no.gguf"), "--data-path", runs.path("nq.jsonl"), "--output-path", output, "-q"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  runs.fails(to(""), 2, {"--output-path", "expected a file's name"});
+  runs.fails(to(runs.folder.path().string()), 1, {"is not a regular file"});
+  runs.fails(to(runs.path("made/")), 1, {"made/", "is not a regular file"});
+  runs.fails(to(runs.path("nq.jsonl/out")), 1, {"nq.jsonl: the folder cannot be made", "Not a directory"});
+  runs.fails(to("/proc/out.jsonl"), 1, {"/proc: cannot be written"});
+  for (const char* output : {"nq.jsonl", "./nq.jsonl"})
+    runs.fails(to(runs.path(output)), 2, {"--output-path", "is read by this run"});
+  for (const char* suffix : {".part", ".manifest.json", ".summary.json"}) {
+    std::filesystem::create_symlink(runs.path("nq.jsonl"), runs.path("out") + suffix);
+    for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--resume"}})
+      runs.fails(to(runs.path("out"), more), 2, {"--output-path", suffix, "is read by this run"});
+    std::filesystem::remove(runs.path("out") + suffix);
+  }
+  write_file(runs.path("out.summary.json"), std::string("mine"));
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--resume"}})
+    runs.fails(to(runs.path("out"), more), 1, {"out.summary.json: is there, without the run"});
+  CHECK(read_text(runs.path("out.summary.json")) == "mine");
+  std::filesystem::create_symlink(runs.path("nowhere"), runs.path("dangling.part"));
+  runs.fails(to(runs.path("dangling")), 1, {"an earlier run is there"});
+  CHECK_FALSE(std::filesystem::exists(runs.path("nowhere")));
+  CHECK(read_text(runs.path("nq.jsonl")) == data);
+
+  runs.fails(to(runs.path("made/at/once/out")), 1, {"no.gguf"});
+  CHECK(std::filesystem::is_empty(runs.path("made/at/once")));
+  runs.fails({"chat", "-m", runs.path("no.gguf"), "--model-id", "vicuna", "--question-file", runs.path("nq.jsonl"),
+              "--answer-file", runs.path("nq.jsonl")},
+             2, {"--answer-file", "is read by this run"});
+  write_file(runs.path("answer.jsonl"), std::string("mine"));
+  runs.fails({"chat", "-m", runs.path("no.gguf"), "--model-id", "vicuna", "--question-file", runs.path("nq.jsonl"),
+              "--answer-file", runs.path("answer.jsonl")},
+             1, {"answer.jsonl: is there"});
+  const std::string shard = runs.write("shard", "nq", {qa("q", "x", 1, 1)});
+  runs.fails({"merge", shard, shard}, 2, {"OUT", "is read by this run"});
+}
+
+TEST_CASE("a run goes on with records of its own only") {
+  const Runs runs;
+  const std::string model = runs.tiny_model();
+  write_file(runs.path("nq.jsonl"), std::string(R"({"question": "who is it", "answer": ["x"]}
+{"question": "where was it", "answer": ["y"]}
+{"question": "what is it", "answer": ["z"]}
+)"));
+  write_file(runs.path("t.csv"),
+             std::string("Category,Question,Best Answer,Correct Answers,Incorrect Answers\n"
+                         "c,What is it?,A cat,A cat; It is a cat,A dog; The cow\nc,Who?,Me,Me,You; They; It\n"
+                         "c,Where?,Here,Here,There; Nowhere\n"));
+  const auto changed = [](json record, const std::string& key, const json& value) {
+    record[key] = value;
+    return record;
+  };
+  for (const std::string task : {"nq", "truthfulqa-mc", "truthfulqa-gen"}) {
+    CAPTURE(task);
+    const std::string data = task == "nq" ? "nq.jsonl" : "t.csv";
+    const std::string out = runs.path("run_" + task);
+    std::vector<std::string> command{
+        task, "-q", "-m", model, "-t", "1", "--data-path", runs.path(data), "--output-path", out, "--resume"};
+    if (task != "truthfulqa-mc") command.insert(command.end(), {"--max-new-tokens", "3"});
+    REQUIRE(runs.run(command).code == 0);
+    const std::string whole = read_text(out);
+    std::vector<json> records = json_lines(whole);
+    REQUIRE(records.size() == 3);
+    const auto lines = [](const std::vector<json>& all) {
+      std::string text;
+      for (const json& record : all) text += record.dump() + '\n';
+      return text;
+    };
+    const auto refuses = [&](const json& second, const std::vector<std::string>& words) {
+      for (const char* suffix : {"", ".part"}) {
+        std::filesystem::remove(out);
+        write_file(out + suffix, lines({records[0], second}));
+        std::vector<std::string> all{out + suffix + ": line 2: sample "};
+        all.insert(all.end(), words.begin(), words.end());
+        const std::string before = read_text(out + suffix);
+        runs.fails(command, 1, all);
+        CHECK(read_text(out + suffix) == before);
+        std::filesystem::remove(out + ".part");
+      }
+    };
+    const std::string share = task == "nq" ? "f1" : task == "truthfulqa-mc" ? "mc2" : "rejected";
+    for (const json& value : {json(-5), json(1.5), json("1"), json(), json::array({1})})
+      refuses(changed(records[1], share, value), {"field '" + share + "'", "from 0 to 1"});
+    for (const char* key : {"question", "em", "gold", "tokens", "true", "best", "mc1", "answer", "finish"})
+      if (records[1].contains(key)) {
+        json without = records[1];
+        without.erase(key);
+        refuses(without, {"'" + std::string(key) + "'"});
+        refuses(changed(records[1], key, json::object()), {"'" + std::string(key) + "'"});
+      }
+    refuses(changed(records[1], "sample", 2), {"sample 2", "the data set has", "renumbered"});
+    refuses(changed(records[1], "sample", 3), {"sample 3", "no sample of this run"});
+    refuses(json{{"sample", 1}}, {"sample 1", "missing"});
+    // And what is whole is taken, to the same bytes.
+    std::filesystem::remove(out);
+    write_file(out + ".part", whole.substr(0, whole.find('\n') + 1));
+    CHECK(runs.run(command).code == 0);
+    CHECK(read_text(out) == whole);
+  }
 }
