@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -30,8 +31,12 @@ inline constexpr std::string_view kSweep = "sweep ";
                                                            const Records& records) {
   const std::string task = manifest["task"].get<std::string>().substr(kSweep.size());
   const nlohmann::ordered_json& options = manifest["options"];
-  if (!options.contains("alphas") || !options.contains("info_layers"))
-    throw ArgumentError("manifest: its options name no 'alphas' and 'info_layers'");
+  for (const char* key : {"alphas", "info_layers"}) {
+    const auto is_number = [](const nlohmann::ordered_json& x) { return x.is_number(); };
+    if (!options.contains(key) || !options[key].is_array() ||
+        !std::all_of(options[key].begin(), options[key].end(), is_number))
+      throw ArgumentError("manifest: expected 'options/" + std::string(key) + "' to be a list of numbers");
+  }
   const std::size_t rows = options["alphas"].size();
   const std::size_t columns = options["info_layers"].size();
   nlohmann::ordered_json result{{"task", task},
@@ -68,10 +73,7 @@ inline constexpr std::string_view kSweep = "sweep ";
 [[nodiscard]] inline std::string grid_csv(const nlohmann::ordered_json& grid) {
   CsvWriter csv;
   csv.line({"metric", "alpha", "layer", "value"});
-  const auto number = [](const nlohmann::ordered_json& x) -> CsvWriter::Cell {
-    if (x.is_number()) return x.get<double>();
-    return x.dump();
-  };
+  const auto number = [](const nlohmann::ordered_json& x) { return x.get<double>(); };
   for (const auto& [metric, rows] : grid["metrics"].items())
     for (std::size_t a = 0; a < rows.size(); ++a)
       for (std::size_t k = 0; k < rows[a].size(); ++k)

@@ -55,6 +55,9 @@ class Shards {
 
  private:
   static Shard shard_of(const FinishedRun& run) {
+    const Json& data = run.manifest["data"];
+    if (data.is_object() && data.contains("samples") && !activation_trace::detail::whole_number(data["samples"]))
+      throw Error(run.path.string() + ".manifest.json: expected 'data/samples' to be a whole number");
     const auto found = run.manifest.find("shard");
     const bool named = found != run.manifest.end() && found->is_string();
     const std::optional<Shard> shard = named ? Shard::parse(found->get<std::string>()) : std::nullopt;

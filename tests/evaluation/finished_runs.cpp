@@ -342,6 +342,33 @@ TEST_CASE("judgements from a file, and by a local model") {
   CHECK(!truth_only["metrics"].contains("truth*info"));
 }
 
+TEST_CASE("the manifest of a sweep's shard is checked before its numbers are used") {
+  const Runs runs;
+  const std::string shard = runs.write(
+      "shard.jsonl", "sweep nq", {json::parse(R"({"question": "q", "em": [[1]], "strict_em": [[1]], "f1": [[0.5]]})")});
+  json manifest = json::parse(read_text(shard + ".manifest.json"));
+  manifest["shard"] = "1/1";
+  const auto merged = [&](const char* alphas, const char* layers, const char* out) {
+    manifest["options"]["alphas"] = json::parse(alphas);
+    manifest["options"]["info_layers"] = json::parse(layers);
+    write_file(shard + ".manifest.json", manifest.dump());
+    return std::vector<std::string>{"merge", runs.path(out), shard};
+  };
+  runs.fails(merged(R"(["=\u009b"])", "[1]", "a"), 1, {"options/alphas"});
+  runs.fails(merged("[0.5]", R"({"x": 1})", "b"), 1, {"options/info_layers"});
+  runs.fails(merged("0.5", "[1]", "c"), 1, {"options/alphas"});
+  for (const char* samples : {"1e39", "-1e300", "0.5", "18446744073709551615", "\"1\"", "null"}) {
+    const auto command = merged("[0.5]", "[1]", "e");
+    json other = manifest;
+    other["data"]["samples"] = json::parse(samples);
+    write_file(shard + ".manifest.json", other.dump());
+    runs.fails(command, 1, {"data/samples"});
+  }
+  REQUIRE(runs.run(merged("[0.5]", "[1]", "d")).code == 0);
+  CHECK(read_text(runs.path("d.grid.csv")) ==
+        "metric,alpha,layer,value\r\nem,0.5,1,100\r\nstrict_em,0.5,1,100\r\nf1,0.5,1,50\r\n");
+}
+
 TEST_CASE("a sweep has at every point what a run there has") {
   const Runs runs;
   const std::string model = runs.tiny_model();

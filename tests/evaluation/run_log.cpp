@@ -135,9 +135,11 @@ TEST_CASE("what cannot be resumed says why") {
   test::write_file(path + ".manifest.json", manifest.dump());
   test::write_file(path, std::string_view("{\"sample\":0}\n{\"sample\":\n{\"sample\":1}\n"));
   CHECK(complaint([&] { run(path, RunStart::resume); }).starts_with(path + ": line 2: at byte "));
-  test::write_file(path, std::string_view("{\"sample\":-1}\n"));
-  CHECK(complaint([&] { run(path, RunStart::resume); }) ==
-        path + ": line 1: expected an object with the number of its 'sample'");
+  for (const char* sample : {"-1", "18446744073709551615", "9223372036854775808", "1e39", "0.5", "\"0\"", "null"}) {
+    test::write_file(path, "{\"sample\":" + std::string(sample) + "}\n");
+    CHECK(complaint([&] { run(path, RunStart::resume); }) ==
+          path + ": line 1: expected an object with the number of its 'sample'");
+  }
 }
 
 TEST_CASE("what cannot be written says why, and the rest is kept") {

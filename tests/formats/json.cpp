@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -99,6 +101,16 @@ TEST_CASE("parse_json is strict, and says where") {
       "[\"\xc2\x9b"
       "31m\x1b]0;x\x07");
   for (const char c : spoken) CHECK((c >= ' ' && c < 0x7f));
+}
+
+TEST_CASE("a number is an Index only if it is one") {
+  const auto index = [](const char* text) { return detail::whole_number(json::parse(text)); };
+  CHECK(index("0") == 0);
+  CHECK(index("-1") == -1);
+  CHECK(index("9223372036854775807") == std::numeric_limits<Index>::max());
+  for (const char* text :
+       {"9223372036854775808", "18446744073709551615", "1e3", "1e39", "-1e300", "0.5", "\"1\"", "null", "true", "[1]"})
+    CHECK(index(text) == std::nullopt);
 }
 
 TEST_CASE("nesting has a limit") {

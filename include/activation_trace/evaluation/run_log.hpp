@@ -102,9 +102,10 @@ inline void parse_run_records(std::string_view text, const std::string& name, co
     const std::string place = name + ": line " + std::to_string(++number);
     const std::string_view content = text.substr(begin, end - begin);
     auto record = parse_json<nlohmann::ordered_json>(content, place);
-    if (!record.is_object() || !record.contains("sample") || !record["sample"].is_number_unsigned())
-      throw FormatError(place, "expected an object with the number of its 'sample'");
-    const auto sample = record["sample"].get<Index>();
+    std::optional<Index> told;
+    if (record.is_object() && record.contains("sample")) told = whole_number(record["sample"]);
+    if (!told || *told < 0) throw FormatError(place, "expected an object with the number of its 'sample'");
+    const Index sample = *told;
     record.erase("sample");
     if (check) try {
         check(sample, record);

@@ -234,6 +234,17 @@ template <class Json = nlohmann::json>
   return result;
 }
 
+/// The value as an Index if it is a whole number that is one, else nothing: a cast of any other is undefined, or
+/// another number.
+template <class Json>
+[[nodiscard]] std::optional<Index> whole_number(const Json& value) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.template get<std::uint64_t>();
+    return std::in_range<Index>(number) ? std::optional(static_cast<Index>(number)) : std::nullopt;
+  }
+  return value.is_number_integer() ? std::optional(value.template get<Index>()) : std::nullopt;
+}
+
 /// JSON as text, in one line unless `indent` says how deep; bytes that are no UTF-8 become U+FFFD.
 template <class Json>
 [[nodiscard]] std::string json_text(const Json& json, int indent = -1) {
