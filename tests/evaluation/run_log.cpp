@@ -157,7 +157,7 @@ TEST_CASE("what cannot be written says why, and the rest is kept") {
   // As on a full disk: part of a line is written.
   const FileSizeLimit limit(20);
   const std::string problem = complaint([&] { log.append(4, {{"answer", "longer than that"}}); });
-  CHECK(problem == (folder / "run.part").string() + ": cannot be written: File too large");
+  CHECK(problem == (folder / "run.part").string() + ": cannot be written: File too large; the samples before are kept");
   CHECK(read(folder / "run.part").starts_with("{\"sample\":3}\n"));
   CHECK(RunLog(folder / "run", manifest, RunStart::resume).size() == 1);
 }
