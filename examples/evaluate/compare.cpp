@@ -27,7 +27,8 @@ void require_same(const FinishedRun& a, const FinishedRun& b) {
   if (a.task() != b.task()) differ("they are of the tasks", a.task(), b.task());
   const auto data = [](const FinishedRun& run, const char* key) {
     const Json& value = run.manifest["data"];
-    return value.is_object() && value.contains(key) ? value[key].dump() : std::string("nothing");
+    return value.is_object() && value.contains(key) ? activation_trace::detail::json_text(value[key])
+                                                    : std::string("nothing");
   };
   if (data(a, "sha256") != data(b, "sha256"))
     differ("their data differ,", data(a, "path") + " (SHA-256 " + data(a, "sha256") + ")",

@@ -6,16 +6,25 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/formats/json.hpp"
+#include "activation_trace/formats/json_part.hpp"
+#include "evaluate/connection_watch.hpp"
+#include "evaluate/server_url.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
 
@@ -23,37 +32,41 @@ namespace activation_trace::examples {
 namespace {
 
 using Json = nlohmann::json;
+using activation_trace::detail::JsonPart;
 
 /// The start of what a server said, on one line.
-std::string excerpt(const std::string& text) {
-  std::string line = text.substr(0, 200);
+std::string excerpt(std::string text) {
   std::replace_if(
-      line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
-  return line;
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
+  return activation_trace::detail::escaped(text, 200);
 }
 
 class HttpJudge {
  public:
-  HttpJudge(const HttpJudgeOptions& options, std::string model) : options_(options), model_(std::move(model)) {
-    const std::size_t host = options.url.find("://");
-    const std::string scheme = host == std::string::npos ? "" : options.url.substr(0, host);
-    if (scheme != "http" && scheme != "https")
-      throw Error("--url: expected http://HOST:PORT or https://HOST:PORT, got " + options.url);
-    const std::size_t path = options.url.find('/', host + 3);
-    client_ = std::make_unique<httplib::Client>(options.url.substr(0, path));
-    if (!client_->is_valid()) throw Error("--url: no server can be named " + options.url);
-    if (path != std::string::npos) prefix_ = options.url.substr(path);
+  HttpJudge(const HttpJudgeOptions& options, std::string model)
+      : options_(options), model_(std::move(model)), url_(parse_server_url(options.url)) {
+    check_secrets();
+    try {
+      client_ = std::make_unique<httplib::Client>(url_.origin);
+    } catch (const std::exception& e) {
+      throw Error("--url: " + url_.origin + " cannot be asked: " + e.what());
+    }
+    if (!client_->is_valid()) throw Error("--url: no server can be named " + url_.origin);
+    prefix_ = url_.path;
     while (prefix_.ends_with('/')) prefix_.pop_back();
     if (prefix_.ends_with("/v1")) prefix_.resize(prefix_.size() - 3);
-    const auto timeout = std::chrono::microseconds(std::llround(options.timeout_seconds * 1e6));
+    constexpr double longest = 1e6;
+    options_.timeout_seconds = std::min(options.timeout_seconds, longest);
+    const auto timeout = std::chrono::microseconds(std::llround(options_.timeout_seconds * 1e6));
     client_->set_connection_timeout(timeout);
     client_->set_read_timeout(timeout);
     client_->set_write_timeout(timeout);
     client_->set_keep_alive(true);
-    if (!options.key.empty()) client_->set_bearer_token_auth(options.key);
+    client_->set_decompress(false);
+    client_->set_socket_options([connection = connection_.get()](auto socket) { connection->use(socket); });
   }
 
-  double operator()(const std::string& prompt) const {
+  Judgement operator()(const std::string& prompt) const {
     const bool chat = options_.api == HttpJudgeOptions::Api::chat;
     Json request{{"model", model_}, {"temperature", 0}};
     if (chat) {
@@ -66,31 +79,105 @@ class HttpJudge {
     }
     const std::string place = prefix_ + (chat ? "/v1/chat/completions" : "/v1/completions");
     const std::string answer = post(place, activation_trace::detail::json_text(request));
+    const std::string name = url_.origin + place + ": the answer is not OpenAI's";
     try {
-      const Json choice = Json::parse(answer).at("choices").at(0);
-      return chat ? reply(choice.at("message").at("content").get<std::string>()) : probability(choice.at("logprobs"));
-    } catch (const Json::exception& e) {
-      throw Error(options_.url + place + ": the answer is not OpenAI's: " + excerpt(e.what()) + ": " + excerpt(answer));
+      const Json json = activation_trace::detail::parse_json(answer, name);
+      const JsonPart choice = JsonPart(json, "", name)["choices"].at(0);
+      if (!chat) return {probability(choice)};
+      const JsonPart content = choice["message"]["content"];
+      return reply(content.is_null() ? "" : content.text());
+    } catch (const FormatError& e) {
+      throw Error(e.what() + (": " + excerpt(answer)));
     }
   }
 
  private:
+  struct Answer {
+    int status = 0;
+    std::string body;
+    std::string retry_after;
+    std::string encoding;
+  };
+
+  // What is secret goes to another machine in the clear only when told.
+  void check_secrets() const {
+    if (std::any_of(options_.key.begin(), options_.key.end(), [](char c) { return c <= ' ' || c == 0x7f; }))
+      throw Error(options_.key_name + ": holds a space, a line break or what is not ASCII: no header can have it");
+    if (options_.key.empty() && !url_.login && url_.query.empty()) return;
+    if (url_.encrypted() || url_.loopback() || options_.send_key_unencrypted) return;
+    const std::string what = url_.login            ? "the password in --url"
+                             : !url_.query.empty() ? "what follows '?' in --url"
+                                                   : options_.key_name;
+    throw Error(
+        "--url: " + what + " would be readable by everyone on the way to " + url_.origin +
+        ": use https://, name another variable by --api-key-env (one that is not set sends no key), or allow it "
+        "by --send-key-unencrypted");
+  }
+
+  [[nodiscard]] httplib::Headers headers() const {
+    httplib::Headers headers{{"Content-Type", "application/json"}, {"Accept-Encoding", "identity"}};
+    if (url_.login)
+      headers.insert(httplib::make_basic_authentication_header(url_.login->user, url_.login->password));
+    else if (!options_.key.empty())
+      headers.emplace("Authorization", "Bearer " + options_.key);
+    return headers;
+  }
+
   [[nodiscard]] std::string post(const std::string& place, const std::string& body) const {
     double wait = options_.wait_seconds;
     for (int tries = 1;; ++tries) {
-      const httplib::Result result = client_->Post(place, body, "application/json");
-      if (result && result->status == 200) return result->body;
-      const bool again = !result || result->status == 408 || result->status == 429 || result->status >= 500;
-      const std::string problem = result ? std::to_string(result->status) + ' ' + excerpt(result->body)
-                                         : "no answer: " + httplib::to_string(result.error());
+      Answer answer;
+      const std::string failure = ask(place, body, answer);
+      if (failure.empty() && answer.status == 200) return std::move(answer.body);
+      const bool again = !failure.empty() || answer.status == 408 || answer.status == 429 || answer.status >= 500;
+      std::string problem = failure.empty() ? std::to_string(answer.status) + ' ' + excerpt(answer.body) : failure;
+      if (answer.status >= 300 && answer.status < 400) problem += "(another address; name it by --url)";
       if (!again || tries >= options_.tries || interrupted != 0)
-        throw Error(options_.url + place + ": " + problem +
+        throw Error(url_.origin + place + ": " + problem +
                     (again ? " (try " + std::to_string(tries) + " of " + std::to_string(options_.tries) + ")" : ""));
-      const std::optional<double> asked =
-          result ? parse_number<double>(result->get_header_value("Retry-After")) : std::nullopt;
+      const std::optional<double> asked = parse_number<double>(answer.retry_after);
       pause(asked && *asked >= 0 && *asked <= 600 ? *asked : wait);
       wait *= 2;
     }
+  }
+
+  // Once. Returns why there is no answer. Throws Error for one that must not be asked for again.
+  [[nodiscard]] std::string ask(const std::string& place, const std::string& body, Answer& answer) const {
+    httplib::Request request;
+    request.method = "POST";
+    request.path = place + url_.query;
+    request.headers = headers();
+    request.body = body;
+    request.response_handler = [&](const httplib::Response& response) {
+      answer.status = response.status;
+      answer.retry_after = response.get_header_value("Retry-After");
+      answer.encoding = response.get_header_value("Content-Encoding");
+      return true;
+    };
+    bool too_long = false;
+    request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
+      too_long = size > longest_judge_answer - answer.body.size();
+      if (!too_long) answer.body.append(data, size);
+      return !too_long;
+    };
+    const ConnectionWatch watch(*connection_, options_.timeout_seconds, 2 * longest_judge_answer);
+    const auto begin = std::chrono::steady_clock::now();
+    const httplib::Result result = client_->send(request);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const auto refuse = [&](const std::string& problem) { throw Error(url_.origin + place + ": " + problem); };
+    using Reason = ConnectionWatch::Reason;
+    if (watch.reason() == Reason::interrupt) refuse("interrupted");
+    if (answer.status != 200 && answer.status != 0 && too_long) return "";  // the status says enough
+    if (too_long || watch.reason() == Reason::bytes)
+      refuse("the answer is longer than " + std::to_string(longest_judge_answer) + " bytes: is this a judge?");
+    if (!result)
+      return watch.reason() == Reason::seconds || took.count() >= options_.timeout_seconds
+                 ? "no answer within " + activation_trace::detail::json_text(Json(options_.timeout_seconds)) +
+                       " seconds (--timeout)"
+                 : "no answer: " + httplib::to_string(result.error());
+    if (answer.status == 200 && !answer.encoding.empty() && answer.encoding != "identity")
+      refuse("the answer is packed (Content-Encoding: " + excerpt(answer.encoding) + "), which was not asked for");
+    return "";
   }
 
   static void pause(double seconds) {
@@ -107,33 +194,62 @@ class HttpJudge {
     return token == "yes";
   }
 
-  // Either {"top_logprobs": [{token: log-probability}]}, or {"content": [{"top_logprobs": [{"token", "logprob"}]}]}.
-  [[nodiscard]] static double probability(const Json& log_probs) {
-    double sum = 0;
-    if (log_probs.contains("content")) {
-      for (const Json& entry : log_probs["content"].at(0).at("top_logprobs"))
-        if (is_yes(entry.at("token").get<std::string>())) sum += std::exp(entry.at("logprob").get<double>());
+  // {"logprobs": {"top_logprobs": [{token: log-probability}], "tokens": [token], "token_logprobs": [...]}}, or
+  // {"text", "logprobs": {"content": [{"token", "logprob", "top_logprobs": [{"token", "logprob"}]}]}}.
+  [[nodiscard]] static double probability(const JsonPart& choice) {
+    std::map<std::string, double> candidates;
+    const auto add = [&](const std::string& token, const JsonPart& log_prob) {
+      constexpr double rounding = 1e-3;
+      const double x = log_prob.number();
+      if (x > rounding) log_prob.fail("is above 0, so not the logarithm of a probability");
+      candidates.emplace(token, std::exp(std::min(x, 0.0)));
+    };
+    const JsonPart log_probs = choice["logprobs"];
+    // Where no candidates are listed, the chosen token is one all the same.
+    const auto add_chosen = [&](const JsonPart& token, const JsonPart& log_prob) {
+      if (candidates.empty() && !log_prob.is_null()) add((token.is_null() ? choice["text"] : token).text(), log_prob);
+    };
+    if (const JsonPart content = log_probs["content"]; !content.is_null()) {
+      const JsonPart chosen = content.at(0);
+      for (const JsonPart& candidate : chosen["top_logprobs"].elements())
+        add(candidate["token"].text(), candidate["logprob"]);
+      add_chosen(chosen["token"], chosen["logprob"]);
     } else {
-      for (const auto& [token, log_prob] : log_probs.at("top_logprobs").at(0).items())
-        if (is_yes(token)) sum += std::exp(log_prob.get<double>());
+      const auto top = log_probs["top_logprobs"].elements();
+      const auto tokens = log_probs["tokens"].elements();
+      const auto own = log_probs["token_logprobs"].elements();
+      if (!top.empty() && !top[0].is_null())
+        for (const auto& [token, value] : top[0].value().items()) add(token, top[0][token]);
+      if (!own.empty()) add_chosen(tokens.empty() ? choice["text"] : tokens[0], own[0]);
     }
-    return std::min(sum, 1.0);
+    double yes = 0;
+    bool found = false;
+    for (const auto& [token, p] : candidates)
+      if (is_yes(token)) yes += p, found = true;
+    // Of two tokens without it, published judges make 0. Of one it is 0 only where that one has most of the
+    // probability.
+    if (!found && (candidates.empty() || (candidates.size() == 1 && candidates.begin()->second < 0.5)))
+      log_probs.fail(std::string(candidates.empty() ? "names no token" : "names one token, of little probability") +
+                     ", so that of ' yes' is unknown: ask a server that gives the two best, or by --api chat");
+    return std::min(yes, 1.0);
   }
 
-  [[nodiscard]] double reply(const std::string& text) const {
+  [[nodiscard]] static Judgement reply(const std::string& text) {
     std::string word;
     for (const char c : text) {
       const bool letter = std::isalpha(static_cast<unsigned char>(c)) != 0;
       if (!letter && !word.empty()) break;
       if (letter) word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     }
-    if (word == "yes" || word == "true") return 1;
-    if (word == "no" || word == "false") return 0;
-    throw Error(options_.url + ": expected a reply of yes or no, got " + (text.empty() ? "nothing" : excerpt(text)));
+    if (word == "yes" || word == "true") return {1.0};
+    if (word == "no" || word == "false") return {0.0};
+    return {std::nullopt, excerpt(text)};
   }
 
   HttpJudgeOptions options_;
   std::string model_;
+  ServerUrl url_;
+  std::unique_ptr<WatchedConnection> connection_ = std::make_unique<WatchedConnection>();
   std::unique_ptr<httplib::Client> client_;
   std::string prefix_;
 };

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -19,12 +20,14 @@
 
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
+#include "activation_trace/formats/json.hpp"
 #include "activation_trace/formats/mapped_file.hpp"
 #include "evaluate/engine.hpp"
 #include "evaluate/finished_run.hpp"
 #include "evaluate/http_judge.hpp"
 #include "evaluate/progress.hpp"
 #include "evaluate/run.hpp"
+#include "evaluate/server_url.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
@@ -56,8 +59,8 @@ struct Question {
   std::string prompt;
 };
 
-/// The probabilities of " yes" of some questions.
-using Rate = std::function<std::vector<double>(std::span<const Question>)>;
+/// The judgements of some questions.
+using Rate = std::function<std::vector<Judgement>(std::span<const Question>)>;
 
 /// A fine-tuned judge through this library's forward pass.
 class LocalJudge {
@@ -76,12 +79,12 @@ class LocalJudge {
 
   [[nodiscard]] const Engine& engine() const { return engine_; }
 
-  std::vector<double> operator()(std::span<const Question> questions) {
+  std::vector<Judgement> operator()(std::span<const Question> questions) {
     std::vector<std::vector<TokenId>> prompts;
     for (const Question& q : questions) prompts.push_back(engine_.encode(q.prompt));
-    std::vector<double> result(questions.size());
+    std::vector<Judgement> result(questions.size());
     const GenerationCallbacks callbacks{.on_token = [&](const GeneratedToken& token) {
-      result[static_cast<std::size_t>(token.sequence)] = probability(token.record->kept);
+      result[static_cast<std::size_t>(token.sequence)].yes = probability(token.record->kept);
       return Continue::yes;
     }};
     static_cast<void>(engine_.generate(prompts,
@@ -109,18 +112,25 @@ class LocalJudge {
 
 Rate rate_by_file(const std::string& name, Records judgements, const char* aspect) {
   return [judgements = std::move(judgements), name, aspect](std::span<const Question> questions) {
-    std::vector<double> result;
+    std::vector<Judgement> result;
     for (const Question& q : questions) {
       const auto found = judgements.find(q.sample);
       const std::string place = name + ": sample " + std::to_string(q.sample);
       if (found == judgements.end()) throw Error(place + " is missing");
-      const Json value = found->second.value(aspect, Json());
+      const auto member = found->second.find(aspect);
+      if (member == found->second.end()) throw Error(place + ": there is no '" + aspect + "'");
+      const Json& value = *member;
+      if (value.is_null()) {  // as this program writes it
+        result.push_back({std::nullopt, {}});
+        continue;
+      }
       const double p = value.is_boolean()  ? (value.get<bool>() ? 1.0 : 0.0)
                        : value.is_number() ? value.get<double>()
                                            : -1;
       if (!(p >= 0 && p <= 1))
-        throw Error(place + ": expected '" + aspect + "' to be a probability, found " + value.dump());
-      result.push_back(p);
+        throw Error(place + ": expected '" + aspect + "' to be a probability, found " +
+                    activation_trace::detail::printable(activation_trace::detail::json_text(value)));
+      result.push_back({p});
     }
     return result;
   };
@@ -141,9 +151,10 @@ Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<con
   if (model.empty()) return nullptr;
   if (!settings.http.url.empty()) {
     const bool chat = settings.http.api == HttpJudgeOptions::Api::chat;
-    identity = {{"url", settings.http.url}, {"api", chat ? "chat" : "completions"}, {"model", model}};
+    identity = {
+        {"url", parse_server_url(settings.http.url).shown()}, {"api", chat ? "chat" : "completions"}, {"model", model}};
     return [judge = http_judge(settings.http, model)](std::span<const Question> group) {
-      std::vector<double> result;
+      std::vector<Judgement> result;
       for (const Question& q : group) result.push_back(judge(q.prompt));
       return result;
     };
@@ -188,8 +199,19 @@ bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
     std::vector<Json> judgements(size, Json::object());
     for (std::size_t a = 0; a < 2; ++a) {
       if (!judges[a]) continue;
-      const std::vector<double> p = judges[a](std::span(waiting[a]).subspan(first, size));
-      for (std::size_t i = 0; i < size; ++i) judgements[i][kAspects[a].name] = p[i];
+      const std::vector<Judgement> said = judges[a](std::span(waiting[a]).subspan(first, size));
+      for (std::size_t i = 0; i < size; ++i) {
+        const char* aspect = kAspects[a].name;
+        judgements[i][aspect] = said[i].yes ? Json(*said[i].yes) : Json();
+        if (said[i].yes) continue;
+        if (!said[i].reply.empty()) judgements[i][std::string(aspect) + "_reply"] = said[i].reply;
+        progress.clear();
+        std::fprintf(
+            stderr,
+            "evaluate: warning: sample %td: the judge of '%s' said neither yes nor no but '%s': null in %s, which "
+            "counts as no\n",
+            waiting[a][first + i].sample, aspect, said[i].reply.c_str(), judgements_path(run.path).c_str());
+      }
     }
     for (std::size_t i = 0; i < size; ++i) {
       log.append(waiting[0][first + i].sample, std::move(judgements[i]));
@@ -204,6 +226,7 @@ bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
 
 int judge(JudgeSettings settings) {
   if (const char* key = std::getenv(settings.key_variable.c_str())) settings.http.key = key;
+  settings.http.key_name = settings.key_variable;
   const FinishedRun run = read_run(settings.run);
   if (run.task() != "truthfulqa-gen")
     throw ArgumentError(settings.run + ": is of the task " + run.task() +
@@ -230,14 +253,19 @@ void add_judge_command(CLI::App& app, Command& command) {
   CLI::Option* info = sub->add_option("--info-model,--info_model", s->models[1], "the judge of information, the same");
   CLI::Option* file = sub->add_option("--judgements", s->judgements,
                                       "a file of ratings instead: lines {\"sample\", \"truth\": p, \"info\": p}");
-  CLI::Option* url = sub->add_option("--url", s->http.url, "an OpenAI-compatible server, http://HOST:PORT");
+  CLI::Option* url = sub->add_option(
+      "--url", s->http.url,
+      "an OpenAI-compatible server, http://HOST:PORT; its answers may have 1 MiB. user:password@ and what "
+      "follows '?' are sent, and written nowhere");
   file->excludes(truth)->excludes(info)->excludes(url);
   add_choice(*sub, "--api", s->http.api,
              {{"completions", HttpJudgeOptions::Api::completions}, {"chat", HttpJudgeOptions::Api::chat}},
              "how the server is asked: the probability of \" yes\" (default: completions), or a reply of yes or no");
   sub->add_option("--api-key-env,--api_key_env", s->key_variable, "the environment variable with the server's key")
       ->capture_default_str();
-  sub->add_option("--timeout", s->http.timeout_seconds, "seconds to wait for the server")
+  sub->add_flag("--send-key-unencrypted,--send_key_unencrypted", s->http.send_key_unencrypted,
+                "send a key or password by http:// to another machine, where all on the way can read it");
+  sub->add_option("--timeout", s->http.timeout_seconds, "seconds in which the server's whole answer must be there")
       ->capture_default_str()
       ->check(positive_number());
   sub->add_option("--tries", s->http.tries, "of a question, before giving up")
@@ -256,7 +284,7 @@ void add_judge_command(CLI::App& app, Command& command) {
   sub->callback([s, sub, &command] {
     if (s->judgements.empty() && s->models[0].empty() && s->models[1].empty())
       throw UsageError("judge: name a judge: --truth-model and --info-model, or --judgements");
-    for (const char* option : {"--api", "--api-key-env", "--timeout", "--tries", "--wait"})
+    for (const char* option : {"--api", "--api-key-env", "--send-key-unencrypted", "--timeout", "--tries", "--wait"})
       if (s->http.url.empty() && sub->count(option) != 0) throw UsageError(std::string(option) + ": needs --url");
     command = [s] { return judge(*s); };
   });

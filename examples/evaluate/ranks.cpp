@@ -150,7 +150,7 @@ void Ranks::share(const nlohmann::ordered_json& manifest, const NextSamples& nex
   manifest_ = manifest;
   if (rank_ == 0) return serve(next, take, work);
   const auto ask = [&] {
-    send(0, kAsk, manifest_.dump());
+    send(0, kAsk, activation_trace::detail::json_text(manifest_));
     const std::string bytes = receive().bytes;
     std::vector<Index> samples(bytes.size() / sizeof(Index));
     std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(samples.data()));
@@ -215,16 +215,17 @@ bool Ranks::answer(const NextSamples& next, const Emit& take) {
   if (!message) return false;
   State& state = states_[static_cast<std::size_t>(message->source)];
   const std::string sender = "rank " + std::to_string(message->source) + ": ";
+  using activation_trace::detail::parse_json;
   if (message->tag == kAsk) {
     if (error_.empty() && !manifest_.is_null())
-      if (const auto change = manifest_change(manifest_, nlohmann::json::parse(message->bytes)))
+      if (const auto change = manifest_change(manifest_, parse_json(message->bytes, sender + "its manifest")))
         error_ = sender + "its '" + change->key + "' is " + change->now + ", and " + change->before + " of rank 0";
     const std::vector<Index> samples = error_.empty() ? next() : std::vector<Index>();
     if (samples.empty()) state = State::idle;
     send(message->source, kSamples,
          std::string(reinterpret_cast<const char*>(samples.data()), samples.size() * sizeof(Index)));
   } else if (message->tag == kRecord) {
-    auto record = nlohmann::ordered_json::parse(message->bytes);
+    auto record = parse_json<nlohmann::ordered_json>(message->bytes, sender + "its record");
     take(record["sample"].get<Index>(), std::move(record["record"]));
   } else {
     state = State::ended;

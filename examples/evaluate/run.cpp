@@ -112,7 +112,8 @@ void write_summary(const std::string& output_path, const Json& manifest, const R
   } catch (const Error& e) {  // a record that was changed by hand
     throw Error(output_path + ": " + e.what());
   }
-  write_whole_file(output_path + (sweep ? ".grid.json" : ".summary.json"), summary.dump(2) + '\n');
+  write_whole_file(output_path + (sweep ? ".grid.json" : ".summary.json"),
+                   activation_trace::detail::json_text(summary, 2) + '\n');
   if (sweep) write_whole_file(output_path + ".grid.csv", grid_csv(summary));
   sweep ? print_grid(stdout, summary) : print_summary(stdout, summary);
   flush_output();

@@ -45,9 +45,17 @@ struct Measure {
   };
 }
 
-/// 1 where a judge's probability of " yes" is at least one half (ALGORITHMS.md 7.3).
+/// A judge's probability of " yes"; 0 where it said neither yes nor no, which is null.
+[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> yes_of(const std::string& key) {
+  return [key, value = value_of(key)](const nlohmann::ordered_json& record) {
+    const auto found = record.find(key);
+    return found != record.end() && found->is_null() ? 0.0 : value(record);
+  };
+}
+
+/// 1 where that is at least one half (evaluation/README.md 2.3).
 [[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> accepted(const std::string& key) {
-  return [value = value_of(key)](const nlohmann::ordered_json& record) { return value(record) >= 0.5 ? 1.0 : 0.0; };
+  return [value = yes_of(key)](const nlohmann::ordered_json& record) { return value(record) >= 0.5 ? 1.0 : 0.0; };
 }
 
 /// Of a list of numbers; none if it is no such list or the sum is not finite.
@@ -226,6 +234,7 @@ struct Measure {
 /// also "detection": {"entropy" and "log_prob": {"auroc", ...}}, shares of 1, with right answers those with em, or
 /// those that the judge finds true, for which "detection_nonzero" has the published code's rule, any probability but 0.
 /// Of the DoLa modes also "layers", as layer_histogram().
+/// Where a judge said neither yes nor no, which counts as no, "unjudged" has the number of answers by aspect.
 /// Throws ArgumentError for a manifest without a known task or no records, Error for a record without a number.
 [[nodiscard]] inline nlohmann::ordered_json summarize(const nlohmann::ordered_json& manifest, const Records& records,
                                                       const ResamplingOptions& options = {}) {
@@ -239,6 +248,12 @@ struct Measure {
     result["metrics"][measure.name] = percentage(values(measure, records), options);
   const nlohmann::ordered_json layers = layer_histogram(manifest, records);
   if (!layers.is_null()) result["layers"] = layers;
+  for (const char* key : {"truth", "info"})
+    if (const auto count = std::count_if(records.begin(), records.end(), [&](const auto& r) {
+          const auto found = r.second.find(key);
+          return found != r.second.end() && found->is_null();
+        }))
+      result["unjudged"][key] = count;
   const auto detect = [&](const char* name, const std::function<double(const nlohmann::ordered_json&)>& rate) {
     std::vector<char> right;
     for (const double x : values({name, rate}, records)) right.push_back(x != 0 ? 1 : 0);
@@ -247,7 +262,7 @@ struct Measure {
   if (reported.front().name == "em") detect("detection", reported.front().of);
   if (reported.front().name == "truth") {
     detect("detection", reported.front().of);
-    detect("detection_nonzero", value_of("truth"));
+    detect("detection_nonzero", yes_of("truth"));
   }
   return result;
 }
@@ -272,6 +287,10 @@ inline void print_summary(std::FILE* file, const nlohmann::ordered_json& summary
                    count.get<Index>(), 100 * static_cast<double>(count.get<Index>()) / static_cast<double>(tokens),
                    tokens);
   }
+  if (summary.contains("unjudged"))
+    for (const auto& [name, x] : summary["unjudged"].items())
+      std::fprintf(file, "%-30s %9td   neither yes nor no, counted as no\n", ("unjudged by " + name).c_str(),
+                   x.get<Index>());
   for (const char* labels : {"detection", "detection_nonzero"}) {
     if (!summary.contains(labels)) continue;
     const std::string rule = std::string_view(labels) == "detection" ? "" : " (p > 0)";

@@ -208,3 +208,25 @@ TEST_CASE("files that were planted as links are not written to") {
   run(path, RunStart::resume);
   CHECK(read(folder / "victim") == "not ours");
 }
+
+TEST_CASE("names that are no UTF-8, and records of many fields") {
+  const test::TemporaryFolder folder;
+  Json named = manifest;
+  named["path"] = "caf\xe9.csv";
+  // Where a field is added to an ordered_json by looking for it, this takes minutes.
+  constexpr int count = 200000;
+  std::string text;
+  for (int i = 0; i < count; ++i) text += (i == 0 ? "{\"" : ",\"") + std::to_string(i) + "\":0";
+  {
+    RunLog log(folder / "run", named);
+    log.append(0, detail::parse_json<Json>(text + '}', "many"));
+    log.append(1, Json::object());
+  }
+  RunLog log(folder / "run", named, RunStart::resume);
+  CHECK(log.record(0).size() == count);
+  CHECK(log.record(1) == Json::object());
+  named["path"] = "other";
+  CHECK(complaint([&] {
+          RunLog(folder / "run", named, RunStart::resume);
+        }).ends_with("cannot be resumed, 'path' was \"caf\xef\xbf\xbd.csv\" and is now \"other\""));
+}

@@ -158,7 +158,7 @@ inline RunLog::RunLog(std::filesystem::path path, const nlohmann::ordered_json& 
   } else if (before) {
     throw FormatError(manifest_path.string(), "is missing, so it is not known what the samples beside it are of");
   } else {
-    write_whole_file(manifest_path, manifest.dump(2) + '\n');
+    write_whole_file(manifest_path, detail::json_text(manifest, 2) + '\n');
   }
   if (detail::is_taken(path_)) load(path_);
   if (detail::is_taken(part)) load(part);
@@ -205,12 +205,13 @@ inline void RunLog::finish() {
 
 inline std::optional<ManifestChange> manifest_change(const nlohmann::json& before, const nlohmann::json& now) {
   if (before == now) return std::nullopt;
-  if (!before.is_object() || !now.is_object()) return ManifestChange{"", before.dump(), now.dump()};
+  if (!before.is_object() || !now.is_object())
+    return ManifestChange{"", detail::json_text(before), detail::json_text(now)};
   nlohmann::json all = before;
   all.update(now);
   for (const auto& [key, unused] : all.items()) {
     const auto value = [&, name = key](const nlohmann::json& object) {
-      return object.contains(name) ? object[name].dump() : std::string("nothing");
+      return object.contains(name) ? detail::json_text(object[name]) : std::string("nothing");
     };
     if (!before.contains(key) || !now.contains(key)) return ManifestChange{key, value(before), value(now)};
     if (std::optional<ManifestChange> change = manifest_change(before[key], now[key])) {
@@ -225,7 +226,9 @@ inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const
   const MappedFile file = MappedFile::open(beside(".manifest.json"), FileAccess::read);
   const nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
   if (!before.is_object()) throw FormatError(file.name(), "expected an object");
-  if (const std::optional<ManifestChange> change = manifest_change(before, manifest))
+  // As it would be read back: in a file name, bytes that are no UTF-8 become U+FFFD.
+  const nlohmann::json now = detail::parse_json(detail::json_text(manifest), "manifest");
+  if (const std::optional<ManifestChange> change = manifest_change(before, now))
     throw ArgumentError(path_.string() + ": cannot be resumed, '" + change->key + "' was " + change->before +
                         " and is now " + change->now);
 }
@@ -249,9 +252,9 @@ inline void RunLog::load(const std::filesystem::path& path) {
 }
 
 inline std::string RunLog::line(Index sample, const nlohmann::ordered_json& record) {
-  nlohmann::ordered_json object{{"sample", sample}};
-  object.update(record);
-  return detail::json_text(object) + '\n';
+  // Put together as text: an ordered_json walks through all its keys to take one more.
+  const std::string text = detail::json_text(record);
+  return "{\"sample\":" + std::to_string(sample) + (record.empty() ? "" : ",") + text.substr(1) + '\n';
 }
 
 }  // namespace v0

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -229,8 +230,12 @@ template <class Json = nlohmann::json>
   };
   Json result;
   JsonBuilder<Json> builder(result, reading.deepest, fail);
-  Json::sax_parse(TrackingIterator(text.data(), reached), TrackingIterator(text.data() + text.size(), reached),
-                  &builder);
+  try {
+    Json::sax_parse(TrackingIterator(text.data(), reached), TrackingIterator(text.data() + text.size(), reached),
+                    &builder);
+  } catch (const std::bad_alloc&) {
+    fail("there is no memory for the rest of " + std::to_string(text.size()) + " bytes of JSON");
+  }
   return result;
 }
 
