@@ -32,6 +32,7 @@ inline bool is_text(const RecordValue& x) { return x.is_string(); }
 inline bool is_number(const RecordValue& x) { return x.is_number() && std::isfinite(x.get<double>()); }
 inline bool is_number_or_null(const RecordValue& x) { return x.is_null() || is_number(x); }
 inline bool is_share(const RecordValue& x) { return is_number(x) && x.get<double>() >= 0 && x.get<double>() <= 1; }
+inline bool is_share_or_null(const RecordValue& x) { return x.is_null() || is_share(x); }
 inline bool is_count(const RecordValue& x) { return x.is_number_integer() && x.get<double>() >= 0; }
 
 template <bool (*each)(const RecordValue&)>
@@ -106,7 +107,9 @@ inline void check_record(std::string_view task, const nlohmann::ordered_json& re
                   activation_trace::detail::printable(activation_trace::detail::json_text(*found)));
   };
   for (const RecordField& field : record_fields(task)) check(field, missing);
-  for (const char* judgement : {"truth", "info"}) check(detail::share(judgement), Missing::allowed);
+  for (const char* judgement : {"truth", "info"})
+    check({judgement, detail::is_share_or_null, "a number from 0 to 1, or null where it was neither yes nor no"},
+          Missing::allowed);
 }
 
 }  // namespace activation_trace::examples
