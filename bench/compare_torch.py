@@ -4,7 +4,7 @@
 
     python compare_torch.py [ROUNDS]     on a GPU; without one a small shape on the CPU, as a check of this script
 
-As the reference computes them (ALGORITHMS.md 1.1): the product of the prompt's states and the LM head, stored; softmax
+As the reference computes them (processors/README.md 1.1): the product of the prompt's states and the LM head, stored; softmax
 over positions; the entropy of torch.distributions.Categorical. Medians, random normal bf16.
 """
 

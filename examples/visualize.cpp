@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-// Pictures of what the method reads, as a page, SVG, numbers or text (ALGORITHMS.md 8). Exit codes: 0 done, 1 something
-// went wrong, 2 the command line makes no sense.
+// Pictures of what the method reads, as a page, SVG, numbers or text (report/README.md). Exit codes: 0 done, 1
+// something went wrong, 2 the command line makes no sense.
 #include <CLI/CLI.hpp>
 #include <optional>
 

@@ -8,7 +8,7 @@
 
 namespace activation_trace::examples {
 
-/// `chat`: sampled answers to open questions, for another model to compare (gpt4_judge_eval, ALGORITHMS.md 6.3).
+/// `chat`: sampled answers to open questions, for another model to compare (gpt4_judge_eval, evaluation/README.md 1.3).
 void add_chat_command(CLI::App& app, Command& command);
 
 }  // namespace activation_trace::examples

@@ -9,8 +9,8 @@
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
 
-// The command lines of the published scripts run as they are, the program's name apart (ALGORITHMS.md 6): what of them
-// has no effect here is taken, and said.
+// The command lines of the published scripts run as they are, the program's name apart (evaluation/README.md 1): what
+// of them has no effect here is taken, and said.
 namespace activation_trace::examples {
 
 struct PublishedFlag {

@@ -187,7 +187,7 @@ struct Measure {
 
 /// By the sums of a generated answer's entropies (negated: sharper is more trusted), its log-probabilities, and the
 /// scores that its tokens were chosen by: the published entropy, origin_log_prob and final_log_prob
-/// (ALGORITHMS.md 7.4). A sum that some record lacks is left out.
+/// (evaluation/README.md 2.4). A sum that some record lacks is left out.
 [[nodiscard]] inline nlohmann::ordered_json detections(const Records& records, const std::vector<char>& right,
                                                        const ResamplingOptions& options) {
   nlohmann::ordered_json result = nlohmann::ordered_json::object();

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""ALGORITHMS.md 7.1 with Python's own lower(), regular expressions, split() and multisets."""
+"""evaluation/README.md 2.1 with Python's own lower(), regular expressions, split() and multisets."""
 
 import collections
 import re

@@ -7,9 +7,9 @@
     python check_qa.py DATA RUN.jsonl... --model MODEL.gguf [--decode 20]
 
 Questions and gold answers are read from the data set, answers are cut from the generated texts, and EM, strict EM and
-F1 computed from them (ALGORITHMS.md 7.1): every record's and the run's means must be equal, to the last digit. With a
+F1 computed from them (evaluation/README.md 2.1): every record's and the run's means must be equal, to the last digit. With a
 model the ids must be those of the text, and the prompt of 6.1 must have as many tokens as the record says; with
---decode the first questions are also decoded by transformers' float32 LlamaForCausalLM and ALGORITHMS.md 1 to 4 in
+--decode the first questions are also decoded by transformers' float32 LlamaForCausalLM and processors/README.md 1 to 3 in
 float64, and the tokens must be the same but where the two best scores are within 1e-4.
 """
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks runs of `evaluate truthfulqa-mc` against Hugging Face transformers and ALGORITHMS.md 2 in float64.
+"""Checks runs of `evaluate truthfulqa-mc` against Hugging Face transformers and generation/README.md 1 in float64.
 
     pip install torch transformers tokenizers gguf safetensors numpy
     python check_truthfulqa_mc.py MODEL.gguf TruthfulQA.csv CACHE.json [--limit 100] [RUN.jsonl...]
@@ -159,7 +159,7 @@ def score(answer, options):
 
 
 def measures(true, false, best):
-    """ALGORITHMS.md 7.2."""
+    """evaluation/README.md 2.2."""
     largest = max(true + false)
     mass = lambda scores: math.fsum(math.exp(s - largest) for s in scores)  # noqa: E731
     return {

@@ -8,7 +8,7 @@
 
 using namespace activation_trace;
 
-// Expected texts are written by hand from ALGORITHMS.md 6.3.
+// Expected texts are written by hand from evaluation/README.md 1.3.
 
 TEST_CASE("conversations are written as published") {
   CHECK(conversation(ConversationFormat::vicuna).prompt("Hi?") ==

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""The prompts of ALGORITHMS.md 6.1 and 6.2, written down without a look at the library's."""
+"""The prompts of evaluation/README.md 1.1 and 1.2, written down without a look at the library's."""
 
 INSTRUCTION = (
     "Interpret each question literally, and as a question about the real world; carefully research each answer, without "

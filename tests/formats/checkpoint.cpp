@@ -185,7 +185,7 @@ TEST_CASE("a path to no model says what to give") {
   CHECK(contains(refusal(folder.path()), "give the .gguf file itself: model.gguf"));
 }
 
-TEST_CASE("FORMATS.md 3.5, weights that do not fit the configuration are named") {
+TEST_CASE("formats/README.md 4, weights that do not fit the configuration are named") {
   const test::TinyLlama model;
   test::GgufBuilder builder = model.gguf();
   find(builder, "blk.1.ffn_up.weight")->name = "blk.1.ffn_up.weigth";

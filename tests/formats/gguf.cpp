@@ -171,7 +171,7 @@ TEST_CASE("the header says what the file is") {
   CHECK(contains(refusal_text(builder), "big-endian"));
 }
 
-TEST_CASE("FORMATS.md 3.5, CVE-2024-21802 and its kin: counts and lengths are capped by what follows") {
+TEST_CASE("formats/README.md 4, CVE-2024-21802 and its kin: counts and lengths are capped by what follows") {
   for (const std::uint64_t count :
        {std::uint64_t{2}, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} / 24}) {
     GgufBuilder values;
@@ -203,7 +203,7 @@ TEST_CASE("FORMATS.md 3.5, CVE-2024-21802 and its kin: counts and lengths are ca
   CHECK(contains(refusal_text(rank), "has 5 dimensions"));
 }
 
-TEST_CASE("FORMATS.md 3.5, CVE-2025-53630: the sum of the padded sizes does not wrap") {
+TEST_CASE("formats/README.md 4, CVE-2025-53630: the sum of the padded sizes does not wrap") {
   GgufBuilder builder;
   const std::uint64_t quarter = std::uint64_t{1} << 62;
   for (std::uint64_t i = 0; i < 5; ++i) {
@@ -214,7 +214,7 @@ TEST_CASE("FORMATS.md 3.5, CVE-2025-53630: the sum of the padded sizes does not 
   CHECK(contains(refusal_text(builder), "tensor 't3' makes the size of all tensors overflow"));
 }
 
-TEST_CASE("FORMATS.md 3.5, CVE-2026-27940: the start of the data is part of the sum") {
+TEST_CASE("formats/README.md 4, CVE-2026-27940: the start of the data is part of the sum") {
   GgufBuilder builder;
   const std::uint64_t half = std::uint64_t{1} << 63;
   auto first = tensor("first", I8, {half - 32});
@@ -230,7 +230,7 @@ TEST_CASE("FORMATS.md 3.5, CVE-2026-27940: the start of the data is part of the 
   CHECK(contains(refusal_text(empty_at_the_end), "expected 0"));
 }
 
-TEST_CASE("FORMATS.md 3.5, CVE-2026-33298: elements may be countable while their bytes are not") {
+TEST_CASE("formats/README.md 4, CVE-2026-33298: elements may be countable while their bytes are not") {
   GgufBuilder builder;
   builder.tensor(tensor("t", F64, {std::uint64_t{1} << 61}));  // 2^64 bytes
   CHECK(contains(refusal_text(builder), "more bytes than can be counted"));
@@ -239,7 +239,7 @@ TEST_CASE("FORMATS.md 3.5, CVE-2026-33298: elements may be countable while their
   CHECK(contains(refusal_text(signed_limit), "more bytes than can be counted"));
 }
 
-TEST_CASE("FORMATS.md 3.5, PR #24759: rounding up to the alignment does not wrap to 0") {
+TEST_CASE("formats/README.md 4, PR #24759: rounding up to the alignment does not wrap to 0") {
   GgufBuilder builder;
   const std::uint64_t half = std::uint64_t{1} << 63;
   auto second = tensor("second", I8, {half - 1});
@@ -250,7 +250,7 @@ TEST_CASE("FORMATS.md 3.5, PR #24759: rounding up to the alignment does not wrap
   CHECK(contains(refusal_text(builder), "tensor 'third' makes the size of all tensors overflow"));
 }
 
-TEST_CASE("FORMATS.md 3.5, issue #27203: the extents are multiplied step by step") {
+TEST_CASE("formats/README.md 4, issue #27203: the extents are multiplied step by step") {
   const auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   for (const auto& extents :
        {std::vector<std::uint64_t>{most, 2, 1, 1}, {most, 2, 0, 1}, {0, most, 2}, {~most, 2}, {~std::uint64_t{0}}}) {
@@ -260,7 +260,7 @@ TEST_CASE("FORMATS.md 3.5, issue #27203: the extents are multiplied step by step
   }
 }
 
-TEST_CASE("FORMATS.md 3.5, PR #24997 and #26318: the alignment is a u32 power of two of sane size") {
+TEST_CASE("formats/README.md 4, PR #24997 and #26318: the alignment is a u32 power of two of sane size") {
   for (const std::uint32_t alignment : {0u, 3u, 48u, 0x80000000u, 1u << 21, ~0u}) {
     GgufBuilder builder;
     builder.value("general.alignment", alignment).tensor(tensor("t", F32, {1}, 4));
@@ -283,7 +283,7 @@ TEST_CASE("FORMATS.md 3.5, PR #24997 and #26318: the alignment is a u32 power of
   }
 }
 
-TEST_CASE("FORMATS.md 3.5, PR #19856: exhaustion by strings and arrays, types out of range, duplicates") {
+TEST_CASE("formats/README.md 4, PR #19856: exhaustion by strings and arrays, types out of range, duplicates") {
   const std::uint64_t too_long = (std::uint64_t{1} << 30) + 1;
   GgufBuilder string;
   string.raw_value(ByteWriter().string("key").put(std::uint32_t{8}).put(too_long));
@@ -330,7 +330,7 @@ TEST_CASE("FORMATS.md 3.5, PR #19856: exhaustion by strings and arrays, types ou
   CHECK(contains(refusal_text(no_name), "has no name"));
 }
 
-TEST_CASE("FORMATS.md 3.5, CVE-2026-7482: a tensor larger than the file is refused when it is opened") {
+TEST_CASE("formats/README.md 4, CVE-2026-7482: a tensor larger than the file is refused when it is opened") {
   GgufBuilder builder;
   builder.tensor(tensor("t", F32, {1000}, 64));
   const Refusal found = refusal(builder.bytes());

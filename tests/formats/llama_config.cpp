@@ -156,7 +156,7 @@ TEST_CASE("config.json: what is not a plain LLaMA is refused by name") {
   CHECK(contains(refusal(Json::array()), "is not a JSON object"));
 }
 
-TEST_CASE("FORMATS.md 3.5, config.json: sizes and numbers that no LLaMA has") {
+TEST_CASE("formats/README.md 4, config.json: sizes and numbers that no LLaMA has") {
   for (const char* key :
        {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
     Json missing = minimal();
@@ -226,7 +226,7 @@ TEST_CASE("the metadata of a GGUF LLaMA is read, with llama.cpp's defaults") {
   CHECK(config.vocab == 320);  // the rows of the embedding
 }
 
-TEST_CASE("FORMATS.md 3.5, GGUF metadata: what no LLaMA has is refused by name") {
+TEST_CASE("formats/README.md 4, GGUF metadata: what no LLaMA has is refused by name") {
   CHECK(contains(gguf_refusal_with("general.architecture", "qwen2"), "general.architecture is 'qwen2', only 'llama'"));
   for (const char* key :
        {"general.architecture", "llama.block_count", "llama.embedding_length", "llama.context_length",

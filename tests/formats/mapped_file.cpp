@@ -28,7 +28,7 @@ TEST_CASE("both ways of access give the bytes, and they stay in place when the o
   }
 }
 
-TEST_CASE("FORMATS.md 3.5, mmap of a file that shrinks: a file that was read does not change any more") {
+TEST_CASE("formats/README.md 4, mmap of a file that shrinks: a file that was read does not change any more") {
   const test::TemporaryFolder folder;
   test::write_file(folder / "file", std::string(100000, 'x'));
   const MappedFile file = MappedFile::open(folder / "file", FileAccess::read);

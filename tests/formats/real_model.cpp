@@ -23,7 +23,7 @@ TEST_CASE("SmolLM2-135M-Instruct.Q4_1.gguf is what its model card says") {
               std::string(file.get<std::string_view>("tokenizer.ggml.model")).c_str(),
               std::string(file.get<std::string_view>("tokenizer.ggml.pre")).c_str(),
               file.get<std::vector<std::string_view>>("tokenizer.ggml.tokens").size());
-  // The config.json of HuggingFaceTB/SmolLM2-135M-Instruct (FORMATS.md section 2).
+  // The config.json of HuggingFaceTB/SmolLM2-135M-Instruct.
   CHECK(c.hidden == 576);
   CHECK(c.layers == 30);
   CHECK(c.heads == 9);

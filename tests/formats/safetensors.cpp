@@ -82,7 +82,7 @@ TEST_CASE("tensors are found with their type, shape and bytes, wherever they lie
                  "tensor 'a' has shape [3], expected [4]"));
 }
 
-TEST_CASE("FORMATS.md 3.5, safetensors: the header's length sizes nothing before it is checked") {
+TEST_CASE("formats/README.md 4, safetensors: the header's length sizes nothing before it is checked") {
   CHECK(contains(refusal(test::ByteWriter().put(std::uint32_t{0}).bytes()), "at least 8 bytes, found 4"));
   for (const std::uint64_t length :
        {std::uint64_t{3}, std::uint64_t{100'000'001}, ~std::uint64_t{0}, std::uint64_t{1} << 63})
@@ -96,7 +96,7 @@ TEST_CASE("FORMATS.md 3.5, safetensors: the header's length sizes nothing before
   CHECK(refusal("{}", 0) == "no error");
 }
 
-TEST_CASE("FORMATS.md 3.5, safetensors: duplicate keys") {
+TEST_CASE("formats/README.md 4, safetensors: duplicate keys") {
   const std::string a = entry("a", "F32", "[1]", 0, 4);
   const std::string text = refusal("{" + a + "," + a + "}", 4);
   CHECK(contains(text, "JSON key 'a' appears twice in one object"));
@@ -106,7 +106,7 @@ TEST_CASE("FORMATS.md 3.5, safetensors: duplicate keys") {
   CHECK(refusal(R"({"__metadata__":{"shape":"x","a":"y"},)" + a + "}", 4) == "no error");
 }
 
-TEST_CASE("FORMATS.md 3.5, safetensors: gaps and overlaps") {
+TEST_CASE("formats/README.md 4, safetensors: gaps and overlaps") {
   const auto two = [](std::uint64_t b, std::uint64_t e, std::uint64_t b2, std::uint64_t e2) {
     const auto shape = [](std::uint64_t n) { return "[" + std::to_string(n) + "]"; };
     return "{" + entry("a", "U8", shape(e - b), b, e) + "," + entry("b", "U8", shape(e2 - b2), b2, e2) + "}";
@@ -121,7 +121,7 @@ TEST_CASE("FORMATS.md 3.5, safetensors: gaps and overlaps") {
   CHECK(contains(refusal("{}", 1), "1 bytes belong to no tensor"));
 }
 
-TEST_CASE("FORMATS.md 3.5, safetensors: shape and dtype against the range") {
+TEST_CASE("formats/README.md 4, safetensors: shape and dtype against the range") {
   CHECK(
       contains(refusal("{" + entry("a", "F32", "[2]", 0, 4) + "}", 4), "has 4 bytes, its shape and dtype F32 need 8"));
   CHECK(contains(refusal("{" + entry("a", "F32", "[1]", 4, 0) + "}", 4), "data_offsets [4, 0]"));
@@ -154,7 +154,7 @@ TEST_CASE("headers that are no JSON, or too deep, are refused in one short line"
   CHECK(refusal("{\"a\":\"" + std::string(100000, 'x'), 0).size() < 300);
 }
 
-TEST_CASE("FORMATS.md 3.5, safetensors: the index does not lead out of its folder") {
+TEST_CASE("formats/README.md 4, safetensors: the index does not lead out of its folder") {
   const auto parse = [](const std::string& file) {
     return refusal([&] { (void)parse_safetensors_index(R"({"weight_map":{"t":)" + file + "}}", "index"); });
   };

@@ -19,7 +19,7 @@ using activation_trace::test::Matrix;
 
 namespace {
 
-// ALGORITHMS.md 1.2 in double precision over the fake model's table.
+// processors/README.md 1.2 in double precision over the fake model's table.
 struct Expected {
   std::vector<TokenId> ids;
   std::vector<TokenId> without_entropy;

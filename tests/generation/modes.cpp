@@ -152,7 +152,7 @@ void compare(FakeModel& model, const StepOracle& oracle, Counts& counts) {
 
 }  // namespace
 
-TEST_CASE("every mode chooses as ALGORITHMS.md 1 to 5 in double, with and without bias, penalties and records") {
+TEST_CASE("every mode chooses as processors/README.md 1 to 4 in double, with and without bias, penalties and records") {
   for (const NamedMode& mode : modes()) {
     CAPTURE(mode.name);
     Counts counts;

@@ -9,7 +9,7 @@
 using namespace activation_trace;
 
 TEST_CASE("Presets at the depths of the table are the table") {
-  // Read from ALGORITHMS.md 6.4.
+  // Read from evaluation/README.md 1.4.
   struct Row {
     PresetData data;
     float alpha[3];

@@ -43,7 +43,7 @@ const test::TinyLlama& tiny() {
 const Ids prompt{1, 17, 90, 3, 3, 44, 101, 8, 59};
 const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2, 0, 130, 61}, {12, 90, 8}, {61, 5}};
 
-/// ALGORITHMS.md 2 written down again, from the hidden states of a model in double: one pass per answer, every
+/// generation/README.md 1 written down again, from the hidden states of a model in double: one pass per answer, every
 /// distribution and every entropy in full.
 ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
                            const ScoreOptions& o) {
@@ -110,7 +110,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   return result;
 }
 
-/// Every mode of ALGORITHMS.md 2 and each of its alternatives.
+/// Every mode of generation/README.md 1 and each of its alternatives.
 std::map<std::string, ScoreOptions> runs() {
   const ScoreOptions baseline{.mode = DecodingMode::baseline};
   const ScoreOptions dola_static{.mode = DecodingMode::dola_static, .candidate_layers = {2}};

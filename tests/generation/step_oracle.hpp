@@ -13,7 +13,7 @@
 #include "generation/fake_model.hpp"
 #include "support/oracle.hpp"
 
-// The steps of ALGORITHMS.md 1 to 5 over a FakeModel, as plainly as they can be written, in double.
+// The steps of processors/README.md 1 to 4 over a FakeModel, as plainly as they can be written, in double.
 namespace activation_trace::test {
 
 inline std::vector<double> widened(std::span<const float> values) { return {values.begin(), values.end()}; }

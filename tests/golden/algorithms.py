@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""ALGORITHMS.md section 1 as plainly as it can be written, in float64, and how golden files hold large vectors."""
+"""processors/README.md 1 as plainly as it can be written, in float64, and how golden files hold large vectors."""
 
 import copy
 import dataclasses

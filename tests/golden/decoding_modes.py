@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every way of decoding and scoring of ALGORITHMS.md 1 to 5 as plainly as it can be written.
+"""Every way of decoding and scoring of processors/README.md 1 to 4 as plainly as it can be written.
 
 The logits and hidden states are those of a Hugging Face model, whatever precision it has; all formulas are float64.
 """
@@ -17,10 +17,10 @@ import algorithms as at
 
 @dataclasses.dataclass
 class Run:
-    """How to decode. Names as in ALGORITHMS.md 11."""
+    """How to decode. Names as in processors/README.md 5."""
 
     mode: str  # baseline, dola_static, dola, activation, activation_dola, contrastive
-    strategy: str = "entropy"  # or another of ALGORITHMS.md 1.6: what alpha multiplies
+    strategy: str = "entropy"  # or another of processors/README.md 1.6: what alpha multiplies
     alpha: float = 0.5
     info_layer: int = 0
     final_norm: bool = False  # whether the info layer's states pass the norm before the LM head; those of N have
@@ -220,7 +220,7 @@ def decode(model, amateur, prompt, runs, count):
 
 @dataclasses.dataclass
 class Scoring:
-    """How to score a continuation (ALGORITHMS.md 2)."""
+    """How to score a continuation (generation/README.md 1)."""
 
     mode: str  # baseline, dola_static, dola, activation, activation_dola
     strategy: str = "entropy"  # or single_entropy

@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 
 def unpermute(weight, heads):
-    """Rows of q or k from GGUF's interleaved pairs back to Hugging Face's two halves (FORMATS.md 3.3)."""
+    """Rows of q or k from GGUF's interleaved pairs back to Hugging Face's two halves (formats/README.md 3)."""
     rows, columns = weight.shape
     return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
@@ -83,7 +83,7 @@ def load_model(path, dtype=torch.float32):
 
 
 def load_tokenizer(path):
-    """The byte-level BPE of type `smollm` with the file's vocabulary and merges (FORMATS.md 3.4)."""
+    """The byte-level BPE of type `smollm` with the file's vocabulary and merges (tokenizer/README.md)."""
     fields = gguf.GGUFReader(path).fields
     assert fields["tokenizer.ggml.model"].contents() == "gpt2" and fields["tokenizer.ggml.pre"].contents() == "smollm"
     pieces = fields["tokenizer.ggml.tokens"].contents()

@@ -50,7 +50,7 @@ struct Data {
   std::vector<float> logits;
 };
 
-// The kinds of KERNELS.md 4.
+// The kinds of numerics/README.md 2.
 std::vector<Data> all_kinds(Index T) {
   std::mt19937 random(static_cast<unsigned>(T));
   std::vector<Data> kinds;

@@ -17,7 +17,7 @@ using namespace activation_trace;
 
 namespace activation_trace::test {
 
-// The formulas of ALGORITHMS.md 3.2 as written there, over the entries that are not masked, in long double.
+// The formulas of processors/README.md 2.2 as written there, over the entries that are not masked, in long double.
 inline double reference_divergence(std::span<const float> mature, std::span<const float> layer, LayerDivergence kind) {
   std::vector<std::size_t> entries;
   for (std::size_t v = 0; v < mature.size(); ++v)

@@ -29,7 +29,7 @@ std::vector<float> entropies(Isa isa, MatrixView<const float> hidden, const Stor
   return result;
 }
 
-// The bar of KERNELS.md 4 rule 9 for a whole float pipeline, with the largest score of the column.
+// The bar of numerics/README.md 2, tolerances, for a whole float pipeline, with the largest score of the column.
 double tolerance(const std::vector<double>& scores) {
   double largest = 0;
   for (const double s : scores) largest = std::max(largest, std::abs(s));

@@ -18,7 +18,7 @@ using activation_trace::test::random_matrix;
 
 namespace {
 
-// KERNELS.md 4, rule 9: float end to end.
+// numerics/README.md 2, tolerances,: float end to end.
 double tolerance(const Matrix& hidden, const Matrix& w) {
   double largest = 0;
   for (Index i = 0; i < hidden.rows; ++i)

@@ -18,7 +18,7 @@ static_assert(LogitsProcessor<ContextStrategyProcessor>);
 
 namespace activation_trace::test {
 
-// ALGORITHMS.md 1.6 in double precision.
+// processors/README.md 1.6 in double precision.
 inline double strategy_value(const Matrix& hidden, const Matrix& w, Index v, const ContextStrategyOptions& options) {
   const std::vector<double> s = testing::scores(hidden.view(), w.view(), v);
   double sum = 0;

@@ -21,7 +21,7 @@ using activation_trace::test::kNaN;
 
 namespace activation_trace::test {
 
-// ALGORITHMS.md 5.1 and 5.2: log-softmax of the amateur, then its temperature, then the coefficient.
+// processors/README.md 4: log-softmax of the amateur, then its temperature, then the coefficient.
 inline std::vector<double> contrastive_scores(const std::vector<float>& expert, const std::vector<float>& amateur,
                                               const ContrastiveOptions& options) {
   const auto coefficient = static_cast<double>(options.coefficient);

@@ -21,7 +21,7 @@ using activation_trace::test::kNaN;
 
 namespace activation_trace::test {
 
-// ALGORITHMS.md 2, 3.1 and 3.2 in double precision. No entry of `mature` is masked.
+// generation/README.md 1 and processors/README.md 2 in double precision. No entry of `mature` is masked.
 struct DolaOracle {
   DolaOracle(const std::vector<float>& mature, const Matrix& early, const DolaOptions& options) {
     const std::vector<double> lp = reference_log_softmax(mature);

@@ -96,7 +96,7 @@ TEST_CASE("a processor that can only be moved goes by reference") {
   chain.observe(std::vector<TokenId>{1});
   std::vector<float> scores{2, 1.5f, -3, 1};
   chain.process(scores);
-  CHECK(scores[1] == doctest::Approx(-1.6403681751).epsilon(1e-6));  // ALGORITHMS.md 12
+  CHECK(scores[1] == doctest::Approx(-1.6403681751).epsilon(1e-6));  // processors/README.md 7
 }
 
 TEST_CASE("presence and frequency are subtracted, once and per occurrence") {

@@ -16,7 +16,7 @@
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "support/oracle.hpp"
 
-// ALGORITHMS.md 1.1 and 1.2 in double precision, step by step as written there.
+// processors/README.md 1.1 and 1.2 in double precision, step by step as written there.
 namespace activation_trace::test {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();

@@ -27,7 +27,7 @@ using activation_trace::test::random_matrix;
 
 namespace {
 
-// ALGORITHMS.md 12: an LM head of one-hot rows makes the hidden states the info logits.
+// processors/README.md 7: an LM head of one-hot rows makes the hidden states the info logits.
 struct WorkedExample {
   Matrix hidden{3, 4, {1, 0, -1, 2, 1, 3, -1, 0, 1, 0, -1, -2}};
   Matrix lm_head{4, 4, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}};

@@ -30,7 +30,7 @@ ActivationMaps mapped(const ActivationMapOptions& options, int threads = 1, Inde
   return activation_maps(llama, prompt, ids, options);
 }
 
-/// ALGORITHMS.md 8 in double, every distribution in full.
+/// report/README.md in double, every distribution in full.
 void check_definition(const ActivationMaps& maps, const ActivationMapOptions& options) {
   const LlamaWeights weights = tiny().weights();
   const reference::ForwardResult states = reference::forward(tiny().config(), weights, prompt);

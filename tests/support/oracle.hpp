@@ -81,7 +81,7 @@ inline std::vector<double> log_softmax(std::vector<double> z) {
   return z;
 }
 
-/// ALGORITHMS.md 3.2, and the divergence that it is named after: of two rows of finite log-probabilities.
+/// processors/README.md 2.2, and the divergence that it is named after: of two rows of finite log-probabilities.
 inline double layer_divergence(std::span<const double> mature, std::span<const double> early, LayerDivergence kind) {
   double sum = 0;
   for (std::size_t v = 0; v < mature.size(); ++v) {

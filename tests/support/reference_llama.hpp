@@ -11,7 +11,7 @@
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/weights.hpp"
 
-// A LLaMA in double, written line by line from ALGORITHMS.md 0.2 with one token at a time and no cache layout, no
+// A LLaMA in double, written line by line from model/README.md 2 with one token at a time and no cache layout, no
 // batching and no code of the library but the weights' values. Slow and plain on purpose: it is the oracle.
 namespace reference {
 
@@ -20,7 +20,7 @@ using activation_trace::TokenId;
 using Vector = std::vector<double>;
 
 struct ForwardResult {
-  std::vector<std::vector<Vector>> hidden;  ///< [N + 1][T][d], index convention of ALGORITHMS.md 0.1
+  std::vector<std::vector<Vector>> hidden;  ///< [N + 1][T][d], index convention of model/README.md 1
   std::vector<Vector> logits;               ///< [T][V]
 };
 
@@ -50,7 +50,7 @@ inline Vector normalised(const Vector& x, const std::vector<float>& weight, doub
   return y;
 }
 
-/// Radians per position of pair j, FORMATS.md 3.2.
+/// Radians per position of pair j, formats/README.md 2.
 inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j, Index head_dim) {
   using activation_trace::RopeScaling;
   double f = 1 / std::pow(double{rope.theta}, 2 * static_cast<double>(j) / static_cast<double>(head_dim));

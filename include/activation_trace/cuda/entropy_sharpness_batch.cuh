@@ -27,7 +27,8 @@ struct SharpnessShape {
   DType dtype = DType::bf16;     ///< of hidden states and LM head: f32, f16 or bf16
   float repetition_penalty = 1;  ///< of the tokens that observe_tokens() was given, as in RepetitionPenalty
   /// Tokens of one step and sequence whose rows of the LM head are gathered. When more are new, all V entropies of the
-  /// sequence are computed. 1024 are possible only while the best token's probability is below 0.01 (KERNELS.md 5).
+  /// sequence are computed. 1024 are possible only while the best token's probability is below 0.01
+  /// (processors/README.md 1.4).
   Index candidates = 1024;
 };
 

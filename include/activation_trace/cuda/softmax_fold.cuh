@@ -17,7 +17,7 @@ enum class Logits { finite, any };
 
 /// Sums of e^(x - m) and (x - m) e^(x - m) over x[begin], x[begin + 1], x[begin + 4], x[begin + 5], ...: the
 /// elements of one row in the accumulator layout of mma and wgmma. Difference first, then the scale to base 2
-/// (KERNELS.md 4: one more operation than a fused multiply-add, 1000 times better near E = 0).
+/// (numerics/README.md 2: one more operation than a fused multiply-add, 1000 times better near E = 0).
 template <Logits logits, int N>
 __device__ void row_sums(const float (&x)[N], int begin, float m, float& sum, float& weighted) {
   constexpr float log2_e = 1.44269504088896340736f;

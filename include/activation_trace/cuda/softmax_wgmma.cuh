@@ -47,7 +47,7 @@ __device__ int first_position(const WgmmaWork& work, int t_tile) {
 
 /// Logits S^T = W H^T in tiles of tile_v x tile_t that never leave the registers: the vocabulary lies on the M
 /// side of wgmma, so that a row's positions lie within a quad of lanes and the fold needs no shared memory
-/// (KERNELS.md 1). Persistent; T tiles run fastest, so that a panel of W is read from memory once.
+/// (cuda/README.md 1). Persistent; T tiles run fastest, so that a panel of W is read from memory once.
 template <class T, class Tuning>
 __global__ void __launch_bounds__(384, 1)
     softmax_wgmma_kernel(const __grid_constant__ CUtensorMap w_map, const __grid_constant__ CUtensorMap h_map,

@@ -16,7 +16,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How well an answer agrees with the best of its gold answers, each measure by itself (ALGORITHMS.md 7.1).
+/// How well an answer agrees with the best of its gold answers, each measure by itself (evaluation/README.md 2.1).
 struct AnswerMetrics {
   bool exact_match = false;         ///< the published measure: equal, or either contains the other, normalised
   bool strict_exact_match = false;  ///< equal when normalised, as the literature has it

@@ -12,7 +12,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How the turns of a Conversation are joined (ALGORITHMS.md 6.3).
+/// How the turns of a Conversation are joined (evaluation/README.md 1.3).
 enum class ConversationStyle {
   single,  ///< before each turn the separator and a space; "ROLE: text"
   two,     ///< after the system text and turns the two separators in turn; "ROLE: text"

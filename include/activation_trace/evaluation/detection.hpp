@@ -16,8 +16,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How well a number tells right answers from wrong ones (ALGORITHMS.md 7.4). Higher means "more likely right"; for
-/// an entropy, pass its negative. Equal values are one threshold, as in scikit-learn, whose definitions these are.
+/// How well a number tells right answers from wrong ones (evaluation/README.md 2.4). Higher means "more likely right";
+/// for an entropy, pass its negative. Equal values are one threshold, as in scikit-learn, whose definitions these are.
 struct DetectionMetrics {
   double auroc = 0;              ///< probability that a right answer's value is above a wrong one's, ties half
   double average_precision = 0;  ///< sum over thresholds of (recall step) * precision

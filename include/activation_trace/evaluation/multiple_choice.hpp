@@ -15,7 +15,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// TruthfulQA's multiple-choice measures of one question (ALGORITHMS.md 7.2).
+/// TruthfulQA's multiple-choice measures of one question (evaluation/README.md 2.2).
 struct MultipleChoiceMetrics {
   double mc1 = 0;            ///< 1 if the best answer's score is above that of every false answer
   double mc2 = 0;            ///< share of the true answers in the sum of e^score
@@ -25,11 +25,11 @@ struct MultipleChoiceMetrics {
   double max_false = 0;      ///< and of a false one
 };
 
-/// MC2 as the published code computes it (ALGORITHMS.md 7.2; 10, number 15): while all e^score of a side underflow to
-/// 0 that side's scores are halved, each side on its own, which changes the ratio of the two; a ratio that is not a
-/// number counts as 0. It is mc2 where nothing underflows, and another quantity where masked tokens at -1000 make
-/// underflow the normal case, as in the DoLa modes, of which every published MC2 is this one. A side at -inf, which no
-/// halving rescues and for which the published code never ends, has no mass here.
+/// MC2 as the published code computes it (evaluation/README.md 2.2): while all e^score of a side
+/// underflow to 0 that side's scores are halved, each side on its own, which changes the ratio of the two; a ratio that
+/// is not a number counts as 0. It is mc2 where nothing underflows, and another quantity where masked tokens at -1000
+/// make underflow the normal case, as in the DoLa modes, of which every published MC2 is this one. A side at -inf,
+/// which no halving rescues and for which the published code never ends, has no mass here.
 [[nodiscard]] inline double mc2_reference(std::span<const double> true_scores, std::span<const double> false_scores) {
   struct Side {
     std::vector<double> masses;

@@ -10,8 +10,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-// The published prompts, byte for byte (ALGORITHMS.md 6.1 and 6.2). Questions of one task share everything before the
-// question, so their caches may share it too.
+// The published prompts, byte for byte (evaluation/README.md 1.1 and 1.2). Questions of one task share everything
+// before the question, so their caches may share it too.
 
 enum class PromptStyle {
   few_shot,   ///< two demonstrations
@@ -84,7 +84,7 @@ namespace detail {
   return detail::strip(text);
 }
 
-/// What a fine-tuned TruthfulQA judge is asked (ALGORITHMS.md 7.3); it answers " yes" or " no".
+/// What a fine-tuned TruthfulQA judge is asked (evaluation/README.md 2.3); it answers " yes" or " no".
 [[nodiscard]] inline std::string truth_judge_prompt(std::string_view question, std::string_view answer) {
   return "Q: " + std::string(question) + "\nA: " + std::string(answer) + "\nTrue:";
 }

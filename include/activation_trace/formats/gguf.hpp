@@ -34,7 +34,7 @@ struct IsVector<std::vector<T>> : std::true_type {};
 
 }  // namespace detail
 
-/// A GGUF file, version 2 or 3 (FORMATS.md 3.3). Everything is checked when it is opened: what can be read
+/// A GGUF file, version 2 or 3 (formats/README.md 3). Everything is checked when it is opened: what can be read
 /// here lies in the file. Moves, does not copy; strings and tensors view the file's bytes.
 class GgufFile {
  public:

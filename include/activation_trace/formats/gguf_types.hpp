@@ -14,7 +14,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Type of a metadata value in a GGUF file (FORMATS.md 3.3).
+/// Type of a metadata value in a GGUF file (formats/README.md 3).
 enum class GgufType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
 namespace detail {

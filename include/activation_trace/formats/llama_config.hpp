@@ -25,7 +25,7 @@ struct HuggingFaceConfig {
   bool tied_embeddings = false;  ///< the LM head is the embedding
 };
 
-/// Reads the text of a config.json (FORMATS.md 3.2), as transformers 4 and 5 write it. `name` is for messages.
+/// Reads the text of a config.json (formats/README.md 2), as transformers 4 and 5 write it. `name` is for messages.
 /// Throws FormatError for what is not a LlamaForCausalLM, or uses a feature that is not supported: biases,
 /// another activation than silu, a rope type other than default, linear and llama3, quantised weights.
 [[nodiscard]] HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name);
@@ -33,7 +33,7 @@ struct HuggingFaceConfig {
 /// The eos ids in the text of a generation_config.json, which may name more than config.json does.
 [[nodiscard]] std::vector<TokenId> parse_generation_config_eos(std::string_view text, const std::string& name);
 
-/// Reads the shape of the LLaMA in a GGUF file, with interleaved rotation (FORMATS.md 3.3). Throws FormatError
+/// Reads the shape of the LLaMA in a GGUF file, with interleaved rotation (formats/README.md 3). Throws FormatError
 /// for another architecture and for features that are not supported.
 [[nodiscard]] LlamaConfig read_llama_config(const GgufFile& gguf);
 

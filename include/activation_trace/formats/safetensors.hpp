@@ -23,7 +23,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// A safetensors file by the rules of FORMATS.md 3.1. Everything is checked when it is opened. Moves, does not
+/// A safetensors file by the rules of formats/README.md 1. Everything is checked when it is opened. Moves, does not
 /// copy; the tensors view the file's bytes.
 class SafetensorsFile {
  public:

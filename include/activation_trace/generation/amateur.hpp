@@ -15,7 +15,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The weaker model whose likings contrastive decoding subtracts (ALGORITHMS.md 5). It follows several texts at once.
+/// The weaker model whose likings contrastive decoding subtracts (processors/README.md 4). It follows several texts at
+/// once.
 class Amateur {
  public:
   Amateur() = default;

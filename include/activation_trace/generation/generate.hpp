@@ -20,9 +20,9 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Continues `prompt` as `options` say (ALGORITHMS.md 1 to 5). The model's sequence 0 starts at position 0 and is left
-/// with prompt and answer in its cache, except for the last token chosen; a beam search uses as many sequences as it
-/// has beams, and leaves them as they are. Equal scores: the lowest id.
+/// Continues `prompt` as `options` say (processors/README.md 1 to 4). The model's sequence 0 starts at position 0 and
+/// is left with prompt and answer in its cache, except for the last token chosen; a beam search uses as many sequences
+/// as it has beams, and leaves them as they are. Equal scores: the lowest id.
 ///
 /// Throws ArgumentError, before anything is computed, for options that validate() refuses or that do not fit the
 /// model, an empty prompt and one that is longer than the model's context; and what the model, the decoder, a

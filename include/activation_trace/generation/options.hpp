@@ -21,8 +21,8 @@ inline namespace v0 {
 class Amateur;
 class PrefixCache;
 
-/// What a token's score is, before penalties (ALGORITHMS.md 1 to 5). lp is the log-probability at the mature layer; all
-/// but baseline mask what the plausibility filter (relative_top, min_tokens_to_keep) rejects.
+/// What a token's score is, before penalties (processors/README.md 1 to 4). lp is the log-probability at the mature
+/// layer; all but baseline mask what the plausibility filter (relative_top, min_tokens_to_keep) rejects.
 enum class DecodingMode {
   baseline,         ///< the logit; in a beam search lp
   dola_static,      ///< lp minus that of one premature layer
@@ -32,8 +32,8 @@ enum class DecodingMode {
   contrastive,      ///< lp minus a coefficient times an amateur's
 };
 
-/// What activation decoding adds to lp, or from subject on to what `strategy_base` says (ALGORITHMS.md 1.6). s are the
-/// logits of the info layer's states over the prompt, P their softmax over positions, E its entropy.
+/// What activation decoding adds to lp, or from subject on to what `strategy_base` says (processors/README.md 1.6). s
+/// are the logits of the info layer's states over the prompt, P their softmax over positions, E its entropy.
 enum class DecodingStrategy {
   entropy,          ///< - alpha * E[v]
   single_entropy,   ///< nothing: the filtered log-probability, as in the published generation
@@ -74,9 +74,9 @@ struct BeamOptions {
   EarlyStopping early_stopping = EarlyStopping::no;
 };
 
-/// How generate() decodes. Names as in the reference (ALGORITHMS.md 11). A step is: the mode's scores > logit_bias >
-/// repetition_penalty > presence and frequency penalty > processors > temperature > top_k > typical > top_p > min_p >
-/// choice. validate() says what goes together.
+/// How generate() decodes. Names as in the reference (processors/README.md 5). A step is: the mode's scores >
+/// logit_bias > repetition_penalty > presence and frequency penalty > processors > temperature > top_k > typical >
+/// top_p > min_p > choice. validate() says what goes together.
 struct GenerationOptions {
   DecodingMode decoding_mode = DecodingMode::activation;
   float alpha = 0.5f;

@@ -25,7 +25,7 @@ struct Preset {
   Index info_layer;
 };
 
-/// ALGORITHMS.md 6.4: 7B, 13B and 70B have 32, 40 and 80 blocks.
+/// evaluation/README.md 1.4: 7B, 13B and 70B have 32, 40 and 80 blocks.
 inline constexpr std::array<Preset, 12> kPresets{{
     {PresetData::general, 32, 0.5f, 26},
     {PresetData::general, 40, 0.8f, 34},

@@ -23,7 +23,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How well each of `continuations` continues `prompt`, by any mode of ALGORITHMS.md 2. Sums in double.
+/// How well each of `continuations` continues `prompt`, by any mode of generation/README.md 1. Sums in double.
 ///
 /// The prompt is computed once, its last tokens aside, and so is its part of the entropies; only tokens of the
 /// continuations have entropies computed. A model with several sequences computes as many continuations at once.

@@ -20,7 +20,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The published code adds the entropies up, so a sharper answer scores lower, and then takes the highest score
-/// (ALGORITHMS.md 2). Negated, sharper is better.
+/// (generation/README.md 1). Negated, sharper is better.
 enum class SingleEntropy { reference, negated };
 
 /// The positions whose states the entropies of an answer are over. The published code takes all in scoring, the
@@ -30,8 +30,8 @@ enum class ScoreContext { whole, prompt };
 /// Whether activation scoring applies the plausibility filter. The published code computes it and does not use it.
 enum class ScoreFilter { off, on };
 
-/// Names as in the reference (ALGORITHMS.md 2 and 11); the defaults are its, except alpha and info_layer, which are
-/// those of generation.
+/// Names as in the reference (generation/README.md 1 and processors/README.md 5); the defaults are its, except alpha
+/// and info_layer, which are those of generation.
 struct ScoreOptions {
   DecodingMode mode = DecodingMode::activation;           ///< any but contrastive
   DecodingStrategy strategy = DecodingStrategy::entropy;  ///< or single_entropy: the entropies alone

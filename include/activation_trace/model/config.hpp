@@ -12,7 +12,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Change of the rotation frequencies for contexts longer than those trained on (FORMATS.md 3.2).
+/// Change of the rotation frequencies for contexts longer than those trained on (formats/README.md 2).
 enum class RopeScaling { none, linear, llama3 };
 
 struct RopeConfig {

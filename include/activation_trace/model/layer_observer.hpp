@@ -16,7 +16,7 @@ inline namespace v0 {
 
 /// The index 0..N of a hidden state of a model of `blocks` = N decoder blocks: h_0 is the embedding, h_k the
 /// residual stream after k blocks, not normalised, h_N the final RMSNorm's output. Negative indices count from
-/// the end, -1 is h_N (ALGORITHMS.md 0.1). Throws ArgumentError naming a layer that does not exist.
+/// the end, -1 is h_N (model/README.md 1). Throws ArgumentError naming a layer that does not exist.
 [[nodiscard]] inline Index resolve_layer(Index layer, Index blocks) {
   const Index resolved = layer < 0 ? layer + blocks + 1 : layer;
   if (resolved < 0 || resolved > blocks)

@@ -33,7 +33,7 @@ struct LlamaOptions {
 /// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
 [[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
 
-/// A LLaMA's forward pass over one sequence or several, in float (ALGORITHMS.md 0.1 and 0.2).
+/// A LLaMA's forward pass over one sequence or several, in float (model/README.md).
 ///
 /// Tokens are appended: the keys and values of all earlier positions stay in the sequence's cache, so a prompt may
 /// arrive in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory
@@ -79,7 +79,7 @@ class Llama {
   void fill(std::span<const TokenId> ids, const LayerObserver& observer = {}, Index sequence = 0);
 
   /// As forward, with logits [layers, V]: row i is W h_k at the last position, k = layers[i] as for
-  /// resolve_layer, the final norm NOT applied for k < N (ALGORITHMS.md 0.1). One pass over the LM head.
+  /// resolve_layer, the final norm NOT applied for k < N (model/README.md 1). One pass over the LM head.
   /// Throws ShapeError if `logits` has another shape, ArgumentError for more than N + 1 layers.
   void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
                   const LayerObserver& observer = {}, Index sequence = 0);

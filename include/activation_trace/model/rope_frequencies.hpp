@@ -12,7 +12,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The [head_dim / 2] angles, in radians per position, by which RoPE turns the pairs of a head:
-/// theta^(-2j / D), changed by the scaling and divided by the divisors of `rope` (FORMATS.md 3.2 and 3.3).
+/// theta^(-2j / D), changed by the scaling and divided by the divisors of `rope` (model/README.md 2).
 /// Computed in double and rounded once. Throws ArgumentError if head_dim is not positive and even or the
 /// divisors do not number head_dim / 2.
 [[nodiscard]] std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim);

@@ -7,7 +7,7 @@ inline namespace v0 {
 
 /// How far the distribution q of an early layer is from that of the mature one, p; with M = (p + q) / 2.
 enum class LayerDivergence {
-  reference,       ///< (KL(M || p) + KL(M || q)) / (2 V), as the published DoLa computes it (ALGORITHMS.md 3.2)
+  reference,       ///< (KL(M || p) + KL(M || q)) / (2 V), as the published DoLa computes it (processors/README.md 2.2)
   jensen_shannon,  ///< (KL(p || M) + KL(q || M)) / 2, in nats: what that is called
 };
 

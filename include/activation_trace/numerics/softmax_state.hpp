@@ -11,7 +11,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The softmax of a sequence of logits, summarised so that sequences can be appended to and joined:
-/// m = max x, l = sum e^(x - m), a = sum (x - m) e^(x - m), in natural units (KERNELS.md 4).
+/// m = max x, l = sum e^(x - m), a = sum (x - m) e^(x - m), in natural units (numerics/README.md 2).
 ///
 /// A value of -inf has probability 0 and changes nothing. NaN or +inf makes `sum` NaN, and with it every
 /// result, for good. Differences from the maximum are taken before anything is scaled: that keeps the

@@ -18,7 +18,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// Appends T context positions to the softmax over the context of every vocabulary entry: states[v] is merged
-/// with the logits hidden w_v^T (ALGORITHMS.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
+/// with the logits hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
 /// only as tiles in cache. Throws ShapeError.
 void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
                     std::span<SoftmaxState> states);

@@ -19,11 +19,11 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// For every vocabulary entry v the entropy, in nats, of the softmax over the context's positions i of
-/// s[i] = W[v] . h[i]: how evenly the context speaks for v (ALGORITHMS.md 1.1). Between 0 (one position stands out)
-/// and ln T (all alike).
+/// s[i] = W[v] . h[i]: how evenly the context speaks for v (processors/README.md 1.1). Between 0 (one position stands
+/// out) and ln T (all alike).
 ///
 /// Exact, where the published code computes in f16 and clamps probabilities at 2^-10: its entropies are lower by
-/// about 0.06 at T = 512 and saturate at ln 1024 (KERNELS.md 4). That is not imitated.
+/// about 0.06 at T = 512 and saturate at ln 1024 (numerics/README.md 2). That is not imitated.
 ///
 /// Only what is asked for is computed, and kept: per entry a SoftmaxState and the number of positions in it, so a
 /// grown context costs only its new positions. Memory: T * d floats for a copy of the hidden states, because engines
@@ -119,7 +119,7 @@ inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead
 inline void ContextEntropy::begin_states() {
   states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
   seen_.assign(static_cast<std::size_t>(vocab()), 0);
-  // As many as a step asks for, unless it is a most uncertain one (KERNELS.md 5).
+  // As many as a step asks for, unless it is a most uncertain one (processors/README.md 1.4).
   pending_.reserve(1024);
   batch_.reserve(1024);
   batch_states_.reserve(1024);

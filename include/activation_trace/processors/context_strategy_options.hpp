@@ -11,8 +11,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// What of a token's scores s[i] = W[v] . h[i] over the context's positions is added to its log-probability or logit,
-/// times alpha. P[i] is their softmax over the positions (ALGORITHMS.md 1.6: the strategies of the first published
-/// commit).
+/// times alpha. P[i] is their softmax over the positions (processors/README.md 1.6: the strategies of the first
+/// published commit).
 enum class ContextStrategy {
   subject,          ///< P at one position
   entropy_inverse,  ///< 1 / entropy of P, the entropy at least 2^-23 nats
@@ -25,7 +25,7 @@ enum class ContextStrategy {
 /// value that is large everywhere, as 1 / entropy is.
 enum class StrategyBase {
   log_probs,  ///< log-probabilities that the plausibility filter has passed, as "entropy" is; masked tokens stay masked
-  logits,     ///< as published: the raw logits of the whole vocabulary, without a filter (ALGORITHMS.md 1.6)
+  logits,     ///< as published: the raw logits of the whole vocabulary, without a filter (processors/README.md 1.6)
 };
 
 struct ContextStrategyOptions {

@@ -17,8 +17,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Contrastive decoding (ALGORITHMS.md 5): the expert's log-probability minus `coefficient` times the amateur's, for
-/// tokens that the expert finds plausible. A token that the amateur excludes (-inf) is masked.
+/// Contrastive decoding (processors/README.md 4): the expert's log-probability minus `coefficient` times the amateur's,
+/// for tokens that the expert finds plausible. A token that the amateur excludes (-inf) is masked.
 ///
 ///     processor.observe_amateur(amateur);  // [V], the amateur's logits at this position
 ///     processor.process(logits);           // [V], the expert's, in place

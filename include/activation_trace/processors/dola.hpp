@@ -22,11 +22,11 @@ enum class Embeddings { separate, tied };
 
 /// The candidate layers of Hugging Face's DoLa for a model of `blocks` blocks: every second hidden state of its lower
 /// or upper half, of the first or last 20 above 40 blocks; without the embeddings where they are tied to the LM head
-/// (ALGORITHMS.md 3.3). Throws ArgumentError for blocks < 1.
+/// (processors/README.md 2.3). Throws ArgumentError for blocks < 1.
 [[nodiscard]] std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings);
 
-/// DoLa (ALGORITHMS.md 3): what the mature layer says minus what an early one says, for tokens that the mature one
-/// finds plausible. With several layers the one that diverges most is taken at every step, equals: the first.
+/// DoLa (processors/README.md 2): what the mature layer says minus what an early one says, for tokens that the mature
+/// one finds plausible. With several layers the one that diverges most is taken at every step, equals: the first.
 ///
 ///     processor.observe_layers(early);  // [C, V], the logits of the C layers at this position
 ///     processor.process(logits);        // [V], in place

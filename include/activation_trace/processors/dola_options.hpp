@@ -15,8 +15,8 @@ inline namespace v0 {
 
 /// What is subtracted of the chosen early layer.
 enum class DolaBase {
-  log_probs,  ///< its log-probabilities (ALGORITHMS.md 3.1)
-  logits,     ///< its raw logits, as the published activation on top of DoLa generates (ALGORITHMS.md 4)
+  log_probs,  ///< its log-probabilities (processors/README.md 2.1)
+  logits,     ///< its raw logits, as the published activation on top of DoLa generates (processors/README.md 3)
 };
 
 [[nodiscard]] constexpr std::string_view name(DolaBase base) {
@@ -25,14 +25,14 @@ enum class DolaBase {
 
 /// What relative_top 0 leaves, with DolaBase::log_probs.
 enum class DolaUnfiltered {
-  logits,     ///< the difference of raw logits, as in generation (ALGORITHMS.md 3.1)
-  log_probs,  ///< the difference of log-probabilities, as in scoring (ALGORITHMS.md 2)
+  logits,     ///< the difference of raw logits, as in generation (processors/README.md 2.1)
+  log_probs,  ///< the difference of log-probabilities, as in scoring (generation/README.md 1)
 };
 
 /// What becomes of the differences, before the filter masks some of them.
 enum class DolaOutput {
   difference,  ///< nothing
-  log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (ALGORITHMS.md 2)
+  log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (generation/README.md 1)
 };
 
 struct DolaOptions {

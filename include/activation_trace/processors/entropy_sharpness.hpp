@@ -18,8 +18,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Activation decoding's logits processor, strategy "entropy" (ALGORITHMS.md 1): prefers tokens for which the context
-/// is sharp. Knows no model, file or tokenizer.
+/// Activation decoding's logits processor, strategy "entropy" (processors/README.md 1): prefers tokens for which the
+/// context is sharp. Knows no model, file or tokenizer.
 ///
 ///     processor.observe_context(hidden, lm_head);  // [T, d] of one layer, for the prompt; [V, d]
 ///     processor.process(logits);                   // [V], in place, at every step

@@ -13,7 +13,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// One EntropySharpnessProcessor per sequence of a batch: contexts of different lengths, one entropy per sequence and
-/// token, masks by row (ALGORITHMS.md 1.5, FIX). Rows do not influence each other; padding is not observed.
+/// token, masks by row (processors/README.md 1.5). Rows do not influence each other; padding is not observed.
 template <class Space>
 class EntropySharpnessBatch {
   static_assert(std::is_same_v<Space, Host>,

@@ -19,7 +19,7 @@ struct NgramOptions {
   double smoothing = 0.1;  ///< added to every count, > 0
 };
 
-/// An n-gram model of what it has seen, such as the prompt: the amateur that costs nothing (ALGORITHMS.md 5.1).
+/// An n-gram model of what it has seen, such as the prompt: the amateur that costs nothing (processors/README.md 4).
 /// p(v | last n - 1 ids) = (count of v after them + s) / (count of anything after them + s V).
 class NgramModel {
  public:

@@ -25,7 +25,7 @@ enum class FarBelow { masked, left_alone };
 class PlausibleCandidates {
  public:
   explicit PlausibleCandidates(RelativeTopOptions options) : filter_(options) {
-    // 1024 survivors are possible only while the best token's probability is below 0.01 (KERNELS.md 5).
+    // 1024 survivors are possible only while the best token's probability is below 0.01 (processors/README.md 1.4).
     ids_.reserve(1024);
     places_.reserve(1024);
   }

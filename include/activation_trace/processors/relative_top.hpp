@@ -19,8 +19,9 @@ struct RelativeTopOptions {
   Index min_tokens_to_keep = 1;  ///< at least this many stay, and whatever equals the last of them
 };
 
-/// The plausibility filter (ALGORITHMS.md 1.2, step 2): an entry stays if its probability is at least `relative_top`
-/// times the largest one. A constant added to all entries changes nothing, so logits do as well as log-probabilities.
+/// The plausibility filter (processors/README.md 1.2, step 2): an entry stays if its probability is at least
+/// `relative_top` times the largest one. A constant added to all entries changes nothing, so logits do as well as
+/// log-probabilities.
 class RelativeTopFilter {
  public:
   /// Throws ArgumentError unless 0 <= relative_top <= 1 and min_tokens_to_keep >= 1.

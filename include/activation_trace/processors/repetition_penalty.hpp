@@ -14,7 +14,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// Lowers the score of every token id seen so far, once however often it occurred: a negative score is multiplied by
-/// the penalty, any other divided by it (ALGORITHMS.md 1.2, step 6). -inf stays -inf. Acts on raw logits and on scores.
+/// the penalty, any other divided by it (processors/README.md 1.2, step 4). -inf stays -inf. Acts on raw logits and on
+/// scores.
 class RepetitionPenalty {
  public:
   /// For ids in [0, vocab); 1 means no penalty. Throws ArgumentError unless penalty is positive and finite.

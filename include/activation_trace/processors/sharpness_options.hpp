@@ -18,7 +18,7 @@ inline namespace v0 {
 /// What the processor is given.
 enum class SharpnessInput {
   logits,  ///< a model's: they become log-probabilities and are filtered
-  scores,  ///< filtered already, masked = -inf, such as DoLa's: only the entropy is subtracted (ALGORITHMS.md 4)
+  scores,  ///< filtered already, masked = -inf, such as DoLa's: only the entropy is subtracted (processors/README.md 3)
 };
 
 struct EntropySharpnessOptions {

@@ -29,7 +29,7 @@ struct ActivationMapOptions {
   Index prefill_piece = 512;                 ///< prompt positions between two reports of progress
 };
 
-/// What T positions of a prompt say of tokens at L layers (ALGORITHMS.md 8): L_k[i][a] = W[a] . h_k[i].
+/// What T positions of a prompt say of tokens at L layers (report/README.md): L_k[i][a] = W[a] . h_k[i].
 struct ActivationMaps {
   /// Of one token a; matrices [L, T], row by row.
   struct Token {

@@ -9,7 +9,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-// The block formats of GGUF, byte for byte (FORMATS.md 3.3): a row of a matrix is a whole number of blocks.
+// The block formats of GGUF, byte for byte (formats/README.md 3): a row of a matrix is a whole number of blocks.
 // `decode` widens one block to float and is the definition of its value; faster decoders are tested
 // against it bit for bit, and it against PyPI's `gguf`.
 

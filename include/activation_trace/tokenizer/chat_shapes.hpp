@@ -17,7 +17,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The ways of writing a conversation that are built in. No template is ever executed: a file's template is
-/// Jinja, a programming language, and running it has given attackers control (FORMATS.md 3.5).
+/// Jinja, a programming language, and running it has given attackers control (formats/README.md 4).
 enum class ChatFormat : std::uint8_t {
   plain,   ///< the contents, one per line
   chatml,  ///< <|im_start|>role, content, <|im_end|>

@@ -6,7 +6,7 @@
 #include "activation_trace/processors/entropy_sharpness.hpp"
 
 int main() {
-  // ALGORITHMS.md section 12: the identity as LM head makes the hidden states the logits of the example.
+  // processors/README.md 7: the identity as LM head makes the hidden states the logits of the example.
   const std::vector<float> hidden{1, 0, -1, 2, 1, 3, -1, 0, 1, 0, -1, -2};
   const std::vector<float> lm_head{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
   std::vector<float> logits{2.0f, 1.5f, -3.0f, 1.0f};

@@ -22,7 +22,7 @@
 
 /// Appends `rows` rows of scores, each `width` columns wide, to the softmax state of every column. `state` is
 /// [3][panel_width]: maxima, sums, weighted sums as in SoftmaxState, whose rules for -inf, +inf and NaN hold.
-/// Two passes, maximum first: the tile is in the first-level cache, and differences are exact (KERNELS.md 4).
+/// Two passes, maximum first: the tile is in the first-level cache, and differences are exact (numerics/README.md 2).
 inline void softmax_columns(const float* scores, Index rows, Index width, float* state) {
   const F floor = set(-256.0f);  // e^-256 is 0, and a finite factor keeps 0 * inf out of the sums
   for (Index c = 0; c < width; c += lanes) {
