@@ -289,7 +289,8 @@ TEST_CASE("Every mode of scoring is its definition, computed in double") {
   std::set<Index> chosen;
   bool filtered = false;
   bool plausible = false;
-  for (const auto& [name, options] : runs()) {
+  for (const auto& [key, options] : runs()) {
+    const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     for (const Index parallel : {1, 4}) {
       const std::vector<ContinuationScore> scores = run(options, {.sequences = parallel});
@@ -311,7 +312,8 @@ TEST_CASE("Every mode of scoring is its definition, computed in double") {
 }
 
 TEST_CASE("Many continuations are those one at a time, bit for bit, for any number of sequences and threads") {
-  for (const auto& [name, options] : runs()) {
+  for (const auto& [key, options] : runs()) {
+    const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     std::vector<ContinuationScore> single;
     for (const Ids& answer : answers) single.push_back(run(options, {}, {answer})[0]);
@@ -397,7 +399,8 @@ TEST_CASE("Prompts that share a prefix have it computed once, whatever comes bef
                                  {1, 17, 90, 3, 60, 61, 62},  // too little behind the prefix to be cut there
                                  {1, 17, 90, 4, 60, 61, 62, 63, 64},
                                  {1, 17, 90, 3, 60, 61, 62, 63, 99, 98, 97, 96, 95}};
-  for (const auto& [name, plain] : runs()) {
+  for (const auto& [key, plain] : runs()) {
+    const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     ScoreOptions options = plain;
     options.recording = Recording::always;
@@ -493,7 +496,8 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
   }
   ThreadPool pool(1);
   Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
-  const auto refuses = [&](std::vector<Index> layers, const ScoreOptions& options, const char* text) {
+  const auto refuses = [&, &sequences = sequences](std::vector<Index> layers, const ScoreOptions& options,
+                                                   const char* text) {
     CHECK_THROWS_WITH_AS(layer_entropies(llama, sequences, length, layers, options), text, ArgumentError);
   };
   refuses({5, 2, -1}, {}, "layers: layer 5 is there twice");

@@ -273,7 +273,7 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
 }
 
 TEST_CASE("all_finite finds one bad number in any place") {
-  for (const std::size_t size : {0, 1, 7, 8, 9, 33}) {
+  for (const std::size_t size : {0u, 1u, 7u, 8u, 9u, 33u}) {
     std::vector<float> row(size, std::numeric_limits<float>::max());
     for (std::size_t i = 0; i < size; i += 2) row[i] = -std::numeric_limits<float>::denorm_min();
     CHECK(activation_trace::detail::all_finite(row));

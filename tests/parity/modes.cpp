@@ -246,7 +246,8 @@ void compare_scoring(const std::string& stem, Llama& llama) {
   const Ids questions = ragged(golden, "questions");
   const Ids answers = ragged(golden, "answers");
   const std::size_t per_question = answers.size() / questions.size();
-  for (const auto& [name, facts] : runs(stem + "_scoring.json")) {
+  for (const auto& [key, facts] : runs(stem + "_scoring.json")) {
+    const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     const ScoreOptions options = score_options(facts);
     const auto totals = golden.get<double>(name + ".total");
@@ -292,7 +293,8 @@ void compare_scoring(const std::string& stem, Llama& llama) {
 void compare_beams(const std::string& stem, Llama& llama) {
   const GoldenFile golden(stem + "_beams.safetensors");
   const Ids prompts = ragged(golden, "prompts");
-  for (const auto& [name, facts] : runs(stem + "_beams.json")) {
+  for (const auto& [key, facts] : runs(stem + "_beams.json")) {
+    const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     const Ids expected = ragged(golden, name + ".tokens");                  // [prompts * 4], the best first
     const std::vector<float> scores = golden.get<float>(name + ".scores");  // [prompts, 4]

@@ -105,7 +105,7 @@ TEST_CASE("What does not fit together is refused by name") {
 
 TEST_CASE("A terminal shows the same in 24-bit colours, in 256 and without") {
   const Report report = test::sample_report();
-  for (const std::size_t width : {40, 80, 200}) {
+  for (const std::size_t width : {40u, 80u, 200u}) {
     const std::string none = to_terminal(report, {.colors = TerminalColors::none, .width = width});
     CHECK(none.find('\x1b') == std::string::npos);
     const std::string full = to_terminal(report, {.colors = TerminalColors::full, .width = width});
