@@ -38,7 +38,7 @@ import mutate_gguf
 import seeds
 
 MB = 1e6
-PROMPTS = ["the cat is <0x41> h\u00e9\u2581 <|im_end|>\n 12", "Q: a\n A:", "a" * 1500, " "]
+PROMPTS = ["the cat is <0x41> h\u00e9\u2581 <|im_end|>\n 12", "Q: a\n A:", "a" * 1500, "the"]
 GENERATE = [["--decoding_mode", "activation"], ["--decoding_mode", "activation", "--chat"], ["--decoding_mode", "baseline"],
             ["--decoding_mode", "dola", "--early_exit_layers", "0,1"], ["--decoding_mode", "activation", "--info_layer", "1", "--final_norm"],
             ["--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2"], ["--decoding_mode", "activation", "--beams", "2"]]
