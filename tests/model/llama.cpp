@@ -291,7 +291,12 @@ TEST_CASE("a context beyond all memory is refused, not taken") {
   const TinyLlama tiny;
   ThreadPool pool(1);
   LlamaConfig config = tiny.config();
-  for (const Index context : {Index{1} << 62, Index{1} << 58, Index{1} << 45}) {
+  std::vector<Index> contexts{Index{1} << 62, Index{1} << 58};
+  // What no library knows to be too much the system refuses; AddressSanitizer stops the program instead.
+#ifndef ACTIVATION_TRACE_SANITIZED
+  contexts.push_back(Index{1} << 45);
+#endif
+  for (const Index context : contexts) {
     config.max_context = context;
     try {
       const Llama model(config, tiny.weights(), {.max_context = context, .max_batch = context, .sequences = 3}, pool);

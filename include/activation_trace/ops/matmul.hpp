@@ -96,6 +96,11 @@ inline void detail::check_matmul(MatrixView<const float> x, std::span<const Matm
 inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
   const Kernels& kernels = detail::kernels(pool.isa());
   const Index d = x.extent(1);
+  if (d == 0) {  // rows without a place: no kernel counts on from nothing
+    for (const auto& [w, y] : targets)
+      for (Index i = 0; i < y.extent(0); ++i) std::ranges::fill(y.row(i).span(), 0.0f);
+    return;
+  }
   Index rows = 0;
   Index scratch = 0;
   for (const auto& [w, y] : targets) {
