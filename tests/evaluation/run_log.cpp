@@ -11,6 +11,7 @@
 #include <iterator>
 #include <string>
 
+#include "support/complaint.hpp"
 #include "support/file_builders.hpp"
 
 using namespace activation_trace;
@@ -57,16 +58,6 @@ class FileSizeLimit {
   rlimit before_{};
 };
 
-template <class F>
-std::string complaint(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
 }  // namespace
 
 TEST_CASE("a run that was killed after any byte ends as an undisturbed one") {
@@ -110,34 +101,34 @@ TEST_CASE("what cannot be resumed says why") {
   const test::TemporaryFolder folder;
   const std::string path = folder / "run";
   run(path, RunStart::fresh);
-  CHECK(complaint([&] { run(path, RunStart::fresh); }) ==
+  CHECK(test::complaint([&] { run(path, RunStart::fresh); }) ==
         path + ": an earlier run is there; resume it, or name another output path");
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(path, {{"model", "m"}, {"alpha", 1}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'alpha' was 0.5 and is now 1");
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(path, {{"model", "m"}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'alpha' was 0.5 and is now nothing");
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(path, {{"model", "m"}, {"alpha", 0.5}, {"options", {{"limit", 3}}}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'options' was nothing and is now {\"limit\":3}");
   const Json grid{{"options", {{"alphas", {0, 1}}, {"layer", 3}}}};
   RunLog(folder / "grid", grid);
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(folder / "grid", {{"options", {{"alphas", {0, 1, 2}}, {"layer", 4}}}}, RunStart::resume);
         }) == (folder / "grid").string() + ": cannot be resumed, 'options/alphas' was [0,1] and is now [0,1,2]");
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(folder / "grid", {{"options", {{"alphas", {0, 1}}}}}, RunStart::resume);
         }) == (folder / "grid").string() + ": cannot be resumed, 'options/layer' was 3 and is now nothing");
   std::filesystem::remove(path + ".manifest.json");
-  CHECK(complaint([&] { run(path, RunStart::resume); }) ==
+  CHECK(test::complaint([&] { run(path, RunStart::resume); }) ==
         path + ".manifest.json: is missing, so it is not known what the samples beside it are of");
   test::write_file(path + ".manifest.json", manifest.dump());
   test::write_file(path, std::string_view("{\"sample\":0}\n{\"sample\":\n{\"sample\":1}\n"));
-  CHECK(complaint([&] { run(path, RunStart::resume); }).starts_with(path + ": line 2: at byte "));
+  CHECK(test::complaint([&] { run(path, RunStart::resume); }).starts_with(path + ": line 2: at byte "));
   for (const char* sample : {"-1", "18446744073709551615", "9223372036854775808", "1e39", "0.5", "\"0\"", "null"}) {
     test::write_file(path, "{\"sample\":" + std::string(sample) + "}\n");
-    CHECK(complaint([&] { run(path, RunStart::resume); }) ==
+    CHECK(test::complaint([&] { run(path, RunStart::resume); }) ==
           path + ": line 1: expected an object with the number of its 'sample'");
   }
 }
@@ -145,7 +136,7 @@ TEST_CASE("what cannot be resumed says why") {
 TEST_CASE("what cannot be written says why, and the rest is kept") {
   const test::TemporaryFolder folder;
   const std::string nowhere = folder / "no/such/folder/run";
-  CHECK(complaint([&] { run(nowhere, RunStart::fresh); }) ==
+  CHECK(test::complaint([&] { run(nowhere, RunStart::fresh); }) ==
         nowhere + ".manifest.json: cannot be written: No such file or directory");
   RunLog log(folder / "run", manifest);
   log.append(3, Json::object());
@@ -156,7 +147,7 @@ TEST_CASE("what cannot be written says why, and the rest is kept") {
 
   // As on a full disk: part of a line is written.
   const FileSizeLimit limit(20);
-  const std::string problem = complaint([&] { log.append(4, {{"answer", "longer than that"}}); });
+  const std::string problem = test::complaint([&] { log.append(4, {{"answer", "longer than that"}}); });
   CHECK(problem == (folder / "run.part").string() + ": cannot be written: File too large; the samples before are kept");
   CHECK(read(folder / "run.part").starts_with("{\"sample\":3}\n"));
   CHECK(RunLog(folder / "run", manifest, RunStart::resume).size() == 1);
@@ -182,8 +173,8 @@ TEST_CASE("records have to pass the run's check, from files and from append") {
   CHECK(RunLog(path, manifest, RunStart::resume, check).size() == 3);
   test::write_file(path + ".part", std::string_view("{\"sample\":0,\"score\":0}\n{\"sample\":1,\"score\":2}\n"));
   const std::string problem = path + ".part: line 2: sample 1: field 'score' is wrong";
-  CHECK(complaint([&] { RunLog(path, manifest, RunStart::resume, check); }) == problem);
-  CHECK(complaint([&] { static_cast<void>(read_run_records(path + ".part", check)); }) == problem);
+  CHECK(test::complaint([&] { RunLog(path, manifest, RunStart::resume, check); }) == problem);
+  CHECK(test::complaint([&] { static_cast<void>(read_run_records(path + ".part", check)); }) == problem);
 }
 
 TEST_CASE("files that were planted as links are not written to") {
@@ -193,15 +184,15 @@ TEST_CASE("files that were planted as links are not written to") {
   for (const char* suffix : {"", ".part", ".manifest.json"}) {
     for (const char* target : {"victim", "nothing"}) {
       std::filesystem::create_symlink(folder / target, path + suffix);
-      CHECK(complaint([&] { run(path, RunStart::fresh); }) ==
+      CHECK(test::complaint([&] { run(path, RunStart::fresh); }) ==
             path + ": an earlier run is there; resume it, or name another output path");
-      CHECK(complaint([&] { run(path, RunStart::resume); }) != "accepted");
+      CHECK(test::complaint([&] { run(path, RunStart::resume); }) != "accepted");
       std::filesystem::remove(path + suffix);
     }
   }
   test::write_file(path + ".manifest.json", manifest.dump());
   std::filesystem::create_symlink(folder / "nothing", path + ".part");
-  CHECK(complaint([&] { run(path, RunStart::resume); }) != "accepted");
+  CHECK(test::complaint([&] { run(path, RunStart::resume); }) != "accepted");
   CHECK_FALSE(std::filesystem::exists(folder / "nothing"));
   std::filesystem::remove(path + ".part");
   std::filesystem::create_symlink(folder / "victim", path + ".manifest.json.new");
@@ -226,7 +217,7 @@ TEST_CASE("names that are no UTF-8, and records of many fields") {
   CHECK(log.record(0).size() == count);
   CHECK(log.record(1) == Json::object());
   named["path"] = "other";
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           RunLog(folder / "run", named, RunStart::resume);
         }).ends_with("cannot be resumed, 'path' was \"caf\xef\xbf\xbd.csv\" and is now \"other\""));
 }

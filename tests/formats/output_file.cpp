@@ -11,6 +11,7 @@
 #include <iterator>
 #include <string>
 
+#include "support/complaint.hpp"
 #include "support/file_builders.hpp"
 
 using namespace activation_trace;
@@ -21,16 +22,6 @@ namespace {
 std::string read(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class F>
-std::string complaint(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 std::ptrdiff_t entries(const test::TemporaryFolder& folder) {
@@ -47,11 +38,11 @@ TEST_CASE("begin empties and follows links, create and append refuse them") {
   const auto name = [&](const char* file) { return (folder / file).string(); };
 
   for (const char* link : {"link", "dangling"}) {
-    CHECK(complaint([&] { OutputFile::append(name(link)); }) ==
+    CHECK(test::complaint([&] { OutputFile::append(name(link)); }) ==
           name(link) + ": is a link, which is not followed here; remove it");
-    CHECK(complaint([&] { OutputFile::create(name(link), "it"); }) == "it: cannot be written: File exists");
+    CHECK(test::complaint([&] { OutputFile::create(name(link), "it"); }) == "it: cannot be written: File exists");
   }
-  CHECK(complaint([&] { OutputFile::create(name("file"), "it"); }) == "it: cannot be written: File exists");
+  CHECK(test::complaint([&] { OutputFile::create(name("file"), "it"); }) == "it: cannot be written: File exists");
   CHECK(read(folder / "file") == "what was there");
   CHECK_FALSE(fs::exists(folder / "nowhere"));
 
@@ -59,7 +50,7 @@ TEST_CASE("begin empties and follows links, create and append refuse them") {
   CHECK(read(folder / "file") == "what was there, and more");
   OutputFile::begin(name("link")).write("new");
   CHECK(read(folder / "file") == "new");
-  CHECK(complaint([&] { OutputFile::begin(folder.path()); }).find("Is a directory") != std::string::npos);
+  CHECK(test::complaint([&] { OutputFile::begin(folder.path()); }).find("Is a directory") != std::string::npos);
 }
 
 TEST_CASE("a write that fails leaves nothing of itself") {
@@ -72,8 +63,8 @@ TEST_CASE("a write that fails leaves nothing of itself") {
   getrlimit(RLIMIT_FSIZE, &before);
   const rlimit limit{8, before.rlim_max};
   setrlimit(RLIMIT_FSIZE, &limit);
-  const std::string problem = complaint([&] { file.write("longer than that\n"); });
-  const std::string whole = complaint([&] { write_whole_file(folder / "other", "longer than that\n"); });
+  const std::string problem = test::complaint([&] { file.write("longer than that\n"); });
+  const std::string whole = test::complaint([&] { write_whole_file(folder / "other", "longer than that\n"); });
   setrlimit(RLIMIT_FSIZE, &before);
   CHECK(problem == (folder / "file").string() + ": cannot be written: File too large");
   CHECK(read(folder / "file") == "line\n");
@@ -94,10 +85,10 @@ TEST_CASE("a whole file replaces what is there, a link itself, and leaves nothin
   CHECK(entries(folder) == 3);
 
   fs::create_directory(folder / "folder");
-  CHECK(complaint([&] {
+  CHECK(test::complaint([&] {
           write_whole_file(folder / "folder", "x");
         }).starts_with((folder / "folder").string() + ": cannot be written: "));
-  CHECK(complaint([&] { write_whole_file(folder / "no/file", "x"); }) ==
+  CHECK(test::complaint([&] { write_whole_file(folder / "no/file", "x"); }) ==
         (folder / "no/file").string() + ": cannot be written: No such file or directory");
   write_whole_file(folder / std::string(255, 'n'), "the longest name");
   CHECK(entries(folder) == 5);
