@@ -75,8 +75,9 @@ void peak_read(benchmark::State& state) {
     // Products of rows of 1024 ones: the fastest reader there is in the library.
     pool.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
       float* sums = pool.scratch(worker, end - begin).data();
-      kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin,
-                       1024, ones.data(), 0, 1, sums, 0);
+      kernels.rows_of(DType::f32)
+          .dot_rows(reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin, 1024,
+                    ones.data(), 0, 1, sums, 0);
       totals[static_cast<std::size_t>(worker) * 16] += sums[0];
     });
     benchmark::ClobberMemory();
@@ -195,8 +196,7 @@ int main(int argc, char** argv) {
   };
   add("ceiling/multiply_add", peak_multiply_add);
   add("ceiling/read", peak_read);
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     const Index d = block_elements(dtype) == 256 ? 768 : hidden_size;  // a multiple of the block
     const std::string type(name(dtype));
     add("prefill/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, context, d, ffn_size); });

@@ -63,8 +63,7 @@ test::GgufBuilder::Tensor* find(test::GgufBuilder& builder, std::string_view nam
 }  // namespace
 
 TEST_CASE("every weight type comes back from GGUF, with interleaved rotation, and from safetensors, with half-split") {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     CAPTURE(name(dtype));
     test::TinyLlamaOptions options;
     options.dtype = dtype;

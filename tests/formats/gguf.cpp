@@ -393,3 +393,16 @@ TEST_CASE("random changes give a model, or an error, and nothing else") {
     exercise(bytes);
   }
 }
+
+TEST_CASE("every weight type is a type of GGUF's, by its number and with its size") {
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(name(dtype));
+    const auto* type = detail::find_gguf_tensor_type(test::TinyLlama::gguf_type(dtype));
+    REQUIRE(type != nullptr);
+    CHECK(type->name == name(dtype));
+    CHECK(type->dtype() == dtype);
+    CHECK(Index{type->elements} == block_elements(dtype));
+    CHECK(Index{type->bytes} == block_bytes(dtype));
+  }
+  CHECK_FALSE(detail::find_gguf_tensor_type(I8)->dtype().has_value());
+}

@@ -59,8 +59,7 @@ LlamaConfig small_config() {
 }  // namespace
 
 TEST_CASE("every weight type, against double precision") {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     const std::string type(name(dtype));
     CAPTURE(type);
     TinyLlamaOptions options;

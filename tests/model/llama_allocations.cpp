@@ -10,8 +10,7 @@ using namespace activation_trace;
 using namespace activation_trace::test;
 
 TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     TinyLlamaOptions tiny_options;
     tiny_options.dtype = dtype;
     const TinyLlama tiny(tiny_options);

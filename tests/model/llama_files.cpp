@@ -17,8 +17,7 @@ TEST_CASE("every weight type and rotation gives the same logits in memory, from 
     const auto logits = model.forward(ids);
     return std::vector<float>(logits.begin(), logits.end());
   };
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     for (const RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3}) {
       TinyLlamaOptions options;
       options.dtype = dtype;

@@ -18,9 +18,6 @@ using namespace activation_trace;
 
 namespace {
 
-constexpr DType all_dtypes[] = {DType::f32,  DType::f16,  DType::bf16, DType::q8_0, DType::q4_0,
-                                DType::q4_1, DType::q4_k, DType::q5_k, DType::q6_k};
-
 // y = x w^T on every path against double; x has a gap between its rows, and so has y, which must keep it.
 void check_product(const StoredMatrix& w, Index n, std::mt19937& random) {
   const Index d = w.cols();

@@ -87,8 +87,7 @@ TEST_CASE("awkward context lengths, widths and vocabularies, pairwise") {
 
 TEST_CASE("every storage type and scale of scores") {
   std::mt19937 random(2);
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k,
-                            DType::q5_k, DType::q6_k}) {
+  for (const DType dtype : all_dtypes) {
     CAPTURE(std::string(name(dtype)));
     const Index d = 512;
     const testing::RandomMatrix w(dtype, 37, d, random);

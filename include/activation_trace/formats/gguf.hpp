@@ -287,7 +287,7 @@ inline FileTensor GgufFile::read_tensor(detail::GgufReader& reader, std::uint64_
   const detail::GgufTensorType* type = detail::find_gguf_tensor_type(type_id);
   require(type != nullptr, "has type " + std::to_string(type_id) + ", which is not known");
   tensor.type = type->name;
-  tensor.dtype = type->dtype;
+  tensor.dtype = type->dtype();
   tensor.offset = reader.number<std::uint64_t>("a tensor's offset");
 
   const auto elements = detail::checked_elements(extents);

@@ -68,16 +68,16 @@ namespace detail {
 struct SafetensorsType {
   std::string_view name;
   unsigned bits;
-  std::optional<DType> dtype;  ///< nothing: can be skipped over, not read
+
+  /// The weight type of that name; nothing: can be skipped over, not read.
+  [[nodiscard]] constexpr std::optional<DType> dtype() const noexcept { return find_dtype(name); }
 };
 
 inline constexpr SafetensorsType safetensors_types[] = {
-    {"F32", 32, DType::f32}, {"F16", 16, DType::f16}, {"BF16", 16, DType::bf16}, {"BOOL", 8, {}},
-    {"U8", 8, {}},           {"I8", 8, {}},           {"F8_E4M3", 8, {}},        {"F8_E5M2", 8, {}},
-    {"F8_E8M0", 8, {}},      {"F8_E4M3FNUZ", 8, {}},  {"F8_E5M2FNUZ", 8, {}},    {"I16", 16, {}},
-    {"U16", 16, {}},         {"I32", 32, {}},         {"U32", 32, {}},           {"I64", 64, {}},
-    {"U64", 64, {}},         {"F64", 64, {}},         {"C64", 64, {}},           {"F4", 4, {}},
-    {"F6_E2M3", 6, {}},      {"F6_E3M2", 6, {}},
+    {"F32", 32},    {"F16", 16},    {"BF16", 16},   {"BOOL", 8},        {"U8", 8},          {"I8", 8},
+    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"I32", 32},    {"U32", 32},    {"I64", 64},        {"U64", 64},        {"F64", 64},
+    {"C64", 64},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},
 };
 
 }  // namespace detail
@@ -164,7 +164,7 @@ inline FileTensor SafetensorsFile::read_tensor(const std::string& tensor, const 
   FileTensor result;
   result.name = tensor;
   result.type = type->name;
-  result.dtype = type->dtype;
+  result.dtype = type->dtype();
   for (const std::uint64_t extent : shape) result.shape.push_back(static_cast<Index>(extent));
   result.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   result.offset = data_start_ + begin;

@@ -137,9 +137,10 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
           const Index i = (j - first) / sharing;
           const Index h = g * sharing + (j - first) % sharing;
           const Index visible = k.extent(0) - n + i + 1;
-          kernels.dot_rows(DType::f32, reinterpret_cast<const std::byte*>(k.data() + g * k.stride(1)),
-                           k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
-                           q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
+          kernels.rows_of(DType::f32)
+              .dot_rows(reinterpret_cast<const std::byte*>(k.data() + g * k.stride(1)),
+                        k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
+                        q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
           const float total = kernels.exponentiate_row(weights, visible, padded, scale);
           float* result = out.data() + i * out.stride(0) + h * out.stride(1);
@@ -210,11 +211,11 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& par
   const Index visible = t - n + last;
   const Index panels = (visible + width - 1) / width;
   for (Index p = 0; p < panels; ++p) {
-    const std::byte* source[32];
+    const std::byte* source[max_panel_width];
     const Index rows = std::min(width, visible - p * width);
     for (Index r = 0; r < rows; ++r)
       source[r] = reinterpret_cast<const std::byte*>(k.data() + (p * width + r) * k.stride(0) + g * k.stride(1));
-    kernels.pack(DType::f32, source, rows, 0, D, scratch.row_buffer, scratch.packed_keys + p * D * width);
+    kernels.rows_of(DType::f32).pack(source, rows, 0, D, scratch.row_buffer, scratch.packed_keys + p * D * width);
   }
   for (Index p = 0; p < scratch.value_panels; ++p) {
     float* panel = scratch.packed_values + p * value_panel_size;

@@ -52,14 +52,14 @@ inline Index depth_of_pack(Index d, DType dtype) {
 /// Rows [first, first + rows) of w, elements [begin, end), as one panel.
 inline void pack_rows(const Kernels& kernels, const StoredMatrix& w, Index first, Index rows, Index begin, Index end,
                       float* row_buffer, float* panel) {
-  const std::byte* source[32];
+  const std::byte* source[max_panel_width];
   for (Index r = 0; r < rows; ++r) source[r] = w.row(first + r);
-  kernels.pack(w.dtype(), source, rows, begin, end, row_buffer, panel);
+  kernels.rows_of(w.dtype()).pack(source, rows, begin, end, row_buffer, panel);
 }
 
 /// Distance between arranged rows: whole cache lines, as a vector that crosses two costs two loads.
 inline Index arranged_stride(const Kernels& kernels, DType dtype, Index cols) {
-  return (kernels.arranged_size(dtype, cols) + 15) / 16 * 16;
+  return (kernels.rows_of(dtype).arranged_size(cols) + 15) / 16 * 16;
 }
 
 /// Few rows of x: each is multiplied by the rows of every w as they are stored.
@@ -118,12 +118,13 @@ inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, s
       const Index to = std::min(end - first, w.rows());
       first += w.rows();
       if (from >= to) continue;
+      const RowKernels& of = kernels.rows_of(w.dtype());
       const Index size = arranged_stride(kernels, w.dtype(), d);
       if (size > 0 && (last == nullptr || last->dtype() != w.dtype()))
-        for (Index i = 0; i < n; ++i) kernels.arrange(w.dtype(), x.data() + i * x.stride(0), d, arranged + i * size);
+        for (Index i = 0; i < n; ++i) of.arrange(x.data() + i * x.stride(0), d, arranged + i * size);
       last = &w;
-      kernels.dot_rows(w.dtype(), w.row(from), w.row_bytes(), to - from, d, size > 0 ? arranged : x.data(),
-                       size > 0 ? size : x.stride(0), n, y.data() + from, y.stride(0));
+      of.dot_rows(w.row(from), w.row_bytes(), to - from, d, size > 0 ? arranged : x.data(),
+                  size > 0 ? size : x.stride(0), n, y.data() + from, y.stride(0));
     }
   });
 }

@@ -60,9 +60,9 @@ void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const Stored
   const Index packed_size = w.cols() * width;
   const auto columns_of = [&](Index panel) { return std::min(width, count - panel * width); };
   const auto prepare = [&](Index panel, float* packed, float* state, float* row_buffer) {
-    const std::byte* source[32];
+    const std::byte* source[max_panel_width];
     for (Index r = 0; r < columns_of(panel); ++r) source[r] = w.row(row_of(panel * width + r));
-    kernels.pack(w.dtype(), source, columns_of(panel), 0, w.cols(), row_buffer, packed);
+    kernels.rows_of(w.dtype()).pack(source, columns_of(panel), 0, w.cols(), row_buffer, packed);
     std::fill(state, state + width, -std::numeric_limits<float>::infinity());
     std::fill(state + width, state + 3 * width, 0.0f);
   };

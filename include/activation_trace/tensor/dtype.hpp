@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <concepts>
+#include <cstddef>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -15,8 +18,16 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How a row of weights is stored.
+/// Types in an order.
+template <class... T>
+struct TypeList {
+  static constexpr std::size_t size = sizeof...(T);
+};
+
+/// How a row of weights is stored: the place of its type in WeightTypes, which is the one list of them. What depends on
+/// a type (names, sizes, kernels, what files hold) is looked up by it; ops/README.md 4 says how one is added.
 enum class DType { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k };
+using WeightTypes = TypeList<float, Half, BFloat16, Q8_0Block, Q4_0Block, Q4_1Block, Q4_KBlock, Q5_KBlock, Q6_KBlock>;
 
 /// A storage type that decodes whole blocks of elements at a time.
 template <class T>
@@ -32,79 +43,92 @@ template <QuantizedBlock T>
 inline constexpr Index elements_per_unit<T> = T::elements;
 
 namespace detail {
+
+/// The name that GGUF and safetensors use.
 template <class T>
-struct DTypeOf;
+inline constexpr std::string_view stored_name = T::name;
 template <>
-struct DTypeOf<float> : std::integral_constant<DType, DType::f32> {};
-template <>
-struct DTypeOf<Half> : std::integral_constant<DType, DType::f16> {};
-template <>
-struct DTypeOf<BFloat16> : std::integral_constant<DType, DType::bf16> {};
-template <>
-struct DTypeOf<Q8_0Block> : std::integral_constant<DType, DType::q8_0> {};
-template <>
-struct DTypeOf<Q4_0Block> : std::integral_constant<DType, DType::q4_0> {};
-template <>
-struct DTypeOf<Q4_1Block> : std::integral_constant<DType, DType::q4_1> {};
-template <>
-struct DTypeOf<Q4_KBlock> : std::integral_constant<DType, DType::q4_k> {};
-template <>
-struct DTypeOf<Q5_KBlock> : std::integral_constant<DType, DType::q5_k> {};
-template <>
-struct DTypeOf<Q6_KBlock> : std::integral_constant<DType, DType::q6_k> {};
+inline constexpr std::string_view stored_name<float> = "F32";
+
+/// The place of T among All, or their number.
+template <class T, class... All>
+constexpr std::size_t index_in(TypeList<All...>) noexcept {
+  std::size_t index = 0;
+  static_cast<void>(((std::is_same_v<T, All> || (++index, false)) || ...));
+  return index;
+}
+
+/// What is known of a storage type without the type.
+struct StoredForm {
+  std::string_view name;
+  Index elements;  ///< per unit
+  Index bytes;     ///< per unit
+};
+
+template <class... T>
+constexpr std::array<StoredForm, sizeof...(T)> stored_forms(TypeList<T...>) noexcept {
+  return {StoredForm{stored_name<T>, elements_per_unit<T>, static_cast<Index>(sizeof(T))}...};
+}
+inline constexpr auto all_stored_forms = stored_forms(WeightTypes{});
+
+/// The place of `dtype` in WeightTypes. Throws ArgumentError for a number that is none.
+constexpr std::size_t index_of(DType dtype) {
+  const auto index = static_cast<std::size_t>(dtype);
+  if (index >= WeightTypes::size) throw ArgumentError("DType: not a weight type");
+  return index;
+}
+
+template <class F, class T, class... Rest>
+constexpr decltype(auto) visit_type(TypeList<T, Rest...>, std::size_t index, F&& f) {
+  if constexpr (sizeof...(Rest) > 0)
+    if (index != 0) return visit_type(TypeList<Rest...>{}, index - 1, std::forward<F>(f));
+  return std::forward<F>(f)(std::type_identity<T>{});
+}
+
 }  // namespace detail
 
 /// A C++ type that weights can be stored as.
 template <class T>
-concept StorageType = requires {
-  detail::DTypeOf<T>::value;
-};
+concept StorageType = detail::index_in<T>(WeightTypes{})
+< WeightTypes::size;
 
 template <StorageType T>
-inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
+inline constexpr DType dtype_of = static_cast<DType>(detail::index_in<T>(WeightTypes{}));
 
-/// Calls `f(std::type_identity<T>{})` with the C++ type that stores `dtype`: the one place where a run-time
-/// type becomes a static one.
+/// Every weight type, in the order of the list.
+inline constexpr auto all_dtypes = [] {
+  std::array<DType, WeightTypes::size> all{};
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<DType>(i);
+  return all;
+}();
+
+/// Calls `f(std::type_identity<T>{})` with the C++ type that stores `dtype`: how a run-time type becomes a static one
+/// outside the kernels, whose table (ops/kernels/table.inl) is filled from the same list.
 template <class F>
 constexpr decltype(auto) visit_dtype(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32: return std::forward<F>(f)(std::type_identity<float>{});
-    case DType::f16: return std::forward<F>(f)(std::type_identity<Half>{});
-    case DType::bf16: return std::forward<F>(f)(std::type_identity<BFloat16>{});
-    case DType::q8_0: return std::forward<F>(f)(std::type_identity<Q8_0Block>{});
-    case DType::q4_0: return std::forward<F>(f)(std::type_identity<Q4_0Block>{});
-    case DType::q4_1: return std::forward<F>(f)(std::type_identity<Q4_1Block>{});
-    case DType::q4_k: return std::forward<F>(f)(std::type_identity<Q4_KBlock>{});
-    case DType::q5_k: return std::forward<F>(f)(std::type_identity<Q5_KBlock>{});
-    case DType::q6_k: return std::forward<F>(f)(std::type_identity<Q6_KBlock>{});
-  }
-  throw ArgumentError("visit_dtype: not a DType");
+  return detail::visit_type(WeightTypes{}, detail::index_of(dtype), std::forward<F>(f));
 }
 
-/// The name that GGUF and llama.cpp use.
+/// The name that GGUF and llama.cpp use, and safetensors for what it knows.
 [[nodiscard]] constexpr std::string_view name(DType dtype) {
-  switch (dtype) {
-    case DType::f32: return "F32";
-    case DType::f16: return "F16";
-    case DType::bf16: return "BF16";
-    case DType::q8_0: return "Q8_0";
-    case DType::q4_0: return "Q4_0";
-    case DType::q4_1: return "Q4_1";
-    case DType::q4_k: return "Q4_K";
-    case DType::q5_k: return "Q5_K";
-    case DType::q6_k: return "Q6_K";
-  }
-  return "?";
+  return detail::all_stored_forms[detail::index_of(dtype)].name;
+}
+
+/// The weight type of that name, or nothing.
+[[nodiscard]] constexpr std::optional<DType> find_dtype(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < WeightTypes::size; ++i)
+    if (detail::all_stored_forms[i].name == name) return static_cast<DType>(i);
+  return std::nullopt;
 }
 
 /// Elements per storage unit of `dtype`; rows are a multiple of it.
 [[nodiscard]] constexpr Index block_elements(DType dtype) {
-  return visit_dtype(dtype, []<class T>(std::type_identity<T>) { return elements_per_unit<T>; });
+  return detail::all_stored_forms[detail::index_of(dtype)].elements;
 }
 
 /// Bytes per storage unit of `dtype`.
 [[nodiscard]] constexpr Index block_bytes(DType dtype) {
-  return visit_dtype(dtype, []<class T>(std::type_identity<T>) { return static_cast<Index>(sizeof(T)); });
+  return detail::all_stored_forms[detail::index_of(dtype)].bytes;
 }
 
 }  // namespace v0

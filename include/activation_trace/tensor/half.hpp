@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <string_view>
 
 #include "activation_trace/config.hpp"
 
@@ -12,6 +13,7 @@ inline namespace v0 {
 
 /// IEEE 754 binary16 as storage: widened to float for every computation.
 struct Half {
+  static constexpr std::string_view name = "F16";
   std::uint16_t bits = 0;
 
   Half() = default;
@@ -57,6 +59,7 @@ static_assert(sizeof(Half) == 2);
 
 /// bfloat16, the upper half of a float, as storage.
 struct BFloat16 {
+  static constexpr std::string_view name = "BF16";
   std::uint16_t bits = 0;
 
   BFloat16() = default;

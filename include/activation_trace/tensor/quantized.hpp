@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "activation_trace/tensor/half.hpp"
 
@@ -10,11 +11,12 @@ namespace activation_trace {
 inline namespace v0 {
 
 // The block formats of GGUF, byte for byte (formats/README.md 3): a row of a matrix is a whole number of blocks.
-// `decode` widens one block to float and is the definition of its value; faster decoders are tested
-// against it bit for bit, and it against PyPI's `gguf`.
+// `name` is the format's. `decode` widens one block to float and is the definition of its value; faster decoders are
+// tested against it bit for bit, and it against PyPI's `gguf`.
 
 /// 32 weights, 4 bits each: y = d * (q - 8). Low nibbles are elements 0..15, high nibbles 16..31.
 struct Q4_0Block {
+  static constexpr std::string_view name = "Q4_0";
   static constexpr int elements = 32;
   Half d;
   std::uint8_t q[16];
@@ -31,6 +33,7 @@ static_assert(sizeof(Q4_0Block) == 18);
 
 /// 32 weights, 4 bits each, with an offset: y = d * q + m.
 struct Q4_1Block {
+  static constexpr std::string_view name = "Q4_1";
   static constexpr int elements = 32;
   Half d;
   Half m;
@@ -49,6 +52,7 @@ static_assert(sizeof(Q4_1Block) == 20);
 
 /// 32 weights, 8 bits each: y = d * q.
 struct Q8_0Block {
+  static constexpr std::string_view name = "Q8_0";
   static constexpr int elements = 32;
   Half d;
   std::int8_t q[32];
@@ -75,6 +79,7 @@ struct GroupScale {
 
 /// 256 weights in eight groups of 32, 4 bits each: y = d * scale * q - dmin * minimum.
 struct Q4_KBlock {
+  static constexpr std::string_view name = "Q4_K";
   static constexpr int elements = 256;
   Half d;
   Half dmin;
@@ -96,6 +101,7 @@ static_assert(sizeof(Q4_KBlock) == 144);
 
 /// As Q4_K with a fifth bit: bit `group` of high[j] belongs to element j of that group.
 struct Q5_KBlock {
+  static constexpr std::string_view name = "Q5_K";
   static constexpr int elements = 256;
   Half d;
   Half dmin;
@@ -121,6 +127,7 @@ static_assert(sizeof(Q5_KBlock) == 176);
 
 /// 256 weights in sixteen groups of 16, 6 bits each: y = d * scale * (q - 32).
 struct Q6_KBlock {
+  static constexpr std::string_view name = "Q6_K";
   static constexpr int elements = 256;
   std::uint8_t low[128];
   std::uint8_t high[64];

@@ -8,20 +8,6 @@
 // multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
 // Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
 
-// Elements of `arranged` after the x values: what offsets are multiplied by.
-//   q4_0, q4_1: per pair of blocks 64 x, later 4 sums; an odd last pair is filled up with zeros
-//   q4_k, q5_k: per 32 elements 32 x, later 1 sum;  q6_k: per 32 elements 32 x, later 2 sums of 16
-inline Index arranged_size(DType dtype, Index cols) {
-  switch (dtype) {
-    case DType::q4_0:
-    case DType::q4_1: return (cols + 63) / 64 * 68;
-    case DType::q4_k:
-    case DType::q5_k: return cols + cols / 32;
-    case DType::q6_k: return cols + cols / 16;
-    default: return 0;
-  }
-}
-
 /// The sum of 16 neighbours.
 inline float sum16(const float* x) { return sum(load(x) + load(x + 8)); }
 
@@ -32,46 +18,56 @@ inline void arrange16(const float* x, const float (&factors)[4], float* out, Ind
   for (Index b = 0; b < 4; ++b) _mm_storeu_ps(out + b * out_stride, _mm_mul_ps(rows[b], _mm_set1_ps(factors[b])));
 }
 
-inline void arrange_nibble_blocks(const float* x, Index cols, bool has_offset, float* out) {
-  constexpr float low[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
-  constexpr float high[4] = {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f};  // the last is shifted down, not masked
-  const Index pairs = (cols + 63) / 64;
-  float* sums = out + pairs * 64;
-  std::fill(cols % 64 == 0 ? sums : out + (pairs - 1) * 64, sums + pairs * 4, 0.0f);
-  for (Index block = 0; block < cols / 32; ++block, x += 32) {
-    float* to = out + block / 2 * 64 + block % 2 * 4;
-    arrange16(x, low, to, 16);
-    arrange16(x + 16, high, to + 8, 16);
-    const float total = sum16(x) + sum16(x + 16);
-    // Multiplied with (d, m) of q4_1 or (d, 0) of q4_0, whose quanta are 0..15 for -8..7.
-    sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : -8.0f * total;
-  }
-}
+// The orders, which the dots of dot_avx2.inl derive from: size is the number of floats that arrange writes for `cols`
+// of x, the values first, then what offsets are multiplied by.
 
-inline void arrange_bytes(const float* x, Index cols, Index sums_per_group, float* out) {
-  constexpr float factors[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
-  float* sums = out + cols;
-  for (Index group = 0; group < cols / 32; ++group, x += 32, out += 32) {
-    arrange16(x, factors, out, 8);
-    arrange16(x + 16, factors, out + 4, 8);
-    const float first = sum16(x);
-    const float second = sum16(x + 16);
-    if (sums_per_group == 1) {
-      *sums++ = first + second;
-    } else {
-      *sums++ = first;
-      *sums++ = second;
+/// As it is: nothing is written.
+struct AsItIs {
+  static Index size(Index) { return 0; }
+  static void arrange(const float*, Index, float*) {}
+};
+
+/// Per pair of blocks of 32 nibbles 64 x, later 4 sums; an odd last pair is filled up with zeros. has_offset:
+/// multiplied with (d, m) of q4_1, otherwise with (d, 0) of q4_0, whose quanta are 0..15 for -8..7.
+template <bool has_offset>
+struct NibblePairs {
+  static Index size(Index cols) { return (cols + 63) / 64 * 68; }
+
+  static void arrange(const float* x, Index cols, float* out) {
+    constexpr float low[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
+    constexpr float high[4] = {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f};  // the last is shifted down, not masked
+    const Index pairs = (cols + 63) / 64;
+    float* sums = out + pairs * 64;
+    std::fill(cols % 64 == 0 ? sums : out + (pairs - 1) * 64, sums + pairs * 4, 0.0f);
+    for (Index block = 0; block < cols / 32; ++block, x += 32) {
+      float* to = out + block / 2 * 64 + block % 2 * 4;
+      arrange16(x, low, to, 16);
+      arrange16(x + 16, high, to + 8, 16);
+      const float total = sum16(x) + sum16(x + 16);
+      sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : -8.0f * total;
     }
   }
-}
+};
 
-inline void arrange(DType dtype, const float* x, Index cols, float* out) {
-  switch (dtype) {
-    case DType::q4_0: return arrange_nibble_blocks(x, cols, false, out);
-    case DType::q4_1: return arrange_nibble_blocks(x, cols, true, out);
-    case DType::q4_k:
-    case DType::q5_k: return arrange_bytes(x, cols, 1, out);
-    case DType::q6_k: return arrange_bytes(x, cols, 2, out);
-    default: return;
+/// Per 32 elements 32 x, later 1 sum, or 2 sums of 16.
+template <Index sums_of_32>
+struct ByteGroups {
+  static Index size(Index cols) { return cols + cols / 32 * sums_of_32; }
+
+  static void arrange(const float* x, Index cols, float* out) {
+    constexpr float factors[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
+    float* sums = out + cols;
+    for (Index group = 0; group < cols / 32; ++group, x += 32, out += 32) {
+      arrange16(x, factors, out, 8);
+      arrange16(x + 16, factors, out + 4, 8);
+      const float first = sum16(x);
+      const float second = sum16(x + 16);
+      if constexpr (sums_of_32 == 1) {
+        *sums++ = first + second;
+      } else {
+        *sums++ = first;
+        *sums++ = second;
+      }
+    }
   }
-}
+};

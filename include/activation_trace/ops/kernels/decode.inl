@@ -7,15 +7,11 @@
 // Quanta are read from where the block lies, `at`, and not from the aligned copy: that would be stored in pieces of 16
 // bytes and loaded in pieces of 8, which the processor forwards slowly where they straddle.
 
-template <class T>
-[[gnu::always_inline]] inline void decode_block(const T& block, const std::byte* at, float* y);
-
 /// A byte array of the block of type T at `at`.
 [[gnu::always_inline]] inline const std::uint8_t* quanta(const std::byte* at, std::size_t offset) {
   return reinterpret_cast<const std::uint8_t*>(at + offset);
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q4_0Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   for (Index j = 0; j < 16; j += lanes) {
@@ -25,7 +21,6 @@ template <>
   }
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q4_1Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   const F offset = set(widen(block.m));
@@ -36,14 +31,12 @@ template <>
   }
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q8_0Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   for (Index j = 0; j < 32; j += lanes)
     store(y + j, to_float(load_i8(reinterpret_cast<const std::int8_t*>(at + offsetof(Q8_0Block, q)) + j)) * scale);
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q4_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   const float dmin = widen(block.dmin);
@@ -59,7 +52,6 @@ template <>
   }
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q5_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   const float dmin = widen(block.dmin);
@@ -76,7 +68,6 @@ template <>
   }
 }
 
-template <>
 [[gnu::always_inline]] inline void decode_block(const Q6_KBlock& block, const std::byte* at, float* y) {
   const float d = widen(block.d);
   for (int group = 0; group < 16; ++group) {  // 16 elements each
@@ -96,6 +87,8 @@ template <>
 /// Elements of vectors of a scalar type.
 template <class T>
 [[gnu::always_inline]] inline F load_vector(const std::byte* p) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>,
+                "this scalar weight type has no kernel: say in decode.inl how a vector of it is loaded");
   if constexpr (std::is_same_v<T, Half>)
     return load_f16(p);
   else if constexpr (std::is_same_v<T, BFloat16>)
@@ -115,6 +108,9 @@ template <class T>
 template <class T>
 inline void decode(const std::byte* units, Index count, float* y) {
   if constexpr (QuantizedBlock<T>) {
+    static_assert(
+        requires(const T& block) { decode_block(block, units, y); },
+        "this weight type has no kernel: write its decode_block in decode.inl");
     for (Index i = 0; i < count; i += T::elements, units += sizeof(T)) {
       T block;  // files promise no alignment; what is not used of the copy is optimised away
       std::memcpy(static_cast<void*>(&block), units, sizeof(T));

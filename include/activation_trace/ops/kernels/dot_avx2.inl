@@ -41,39 +41,46 @@ inline constexpr Index dot_group<Q8_0Block> = 9;
   return even + odd;
 }
 
-// dot_*: totals[i], 0 before, are 8 partial sums of one row of w times row i of x, which for quanta of four to six
-// bits is arranged.
+/// A row of w times n rows of x, which lie in the order that Dot<T> derives from: row() leaves in totals[i], 0 before,
+/// 8 partial sums of the products with row i.
+template <class T>
+struct Dot : AsItIs {
+  static_assert(elements_per_unit<T> == 1, "this weight type has no kernel: specialise Dot for it in dot_avx2.inl");
 
-template <class T, Index n>
-[[gnu::always_inline]] inline void dot_scalars(const std::byte* w, Index cols, const float* x, Index stride,
-                                               F (&totals)[n]) {
-  constexpr Index size = static_cast<Index>(sizeof(T));
-  F sums[n][4];
+  template <Index n>
+  [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
+    constexpr Index size = static_cast<Index>(sizeof(T));
+    F sums[n][4];
 #pragma GCC unroll 8
-  for (Index r = 0; r < n; ++r)
-    for (Index j = 0; j < 4; ++j) sums[r][j] = set(0.0f);
-  Index i = 0;
-  for (; i + 32 <= cols; i += 32) {
+    for (Index r = 0; r < n; ++r)
+      for (Index j = 0; j < 4; ++j) sums[r][j] = set(0.0f);
+    Index i = 0;
+    for (; i + 32 <= cols; i += 32) {
 #pragma GCC unroll 4
-    for (Index j = 0; j < 4; ++j) {
-      const F v = load_vector<T>(w + (i + j * 8) * size);
+      for (Index j = 0; j < 4; ++j) {
+        const F v = load_vector<T>(w + (i + j * 8) * size);
 #pragma GCC unroll 8
-      for (Index r = 0; r < n; ++r) sums[r][j] = multiply_add(v, load(x + r * stride + i + j * 8), sums[r][j]);
+        for (Index r = 0; r < n; ++r) sums[r][j] = multiply_add(v, load(x + r * stride + i + j * 8), sums[r][j]);
+      }
+    }
+    for (; i + 8 <= cols; i += 8) {
+      const F v = load_vector<T>(w + i * size);
+#pragma GCC unroll 8
+      for (Index r = 0; r < n; ++r) sums[r][0] = multiply_add(v, load(x + r * stride + i), sums[r][0]);
+    }
+#pragma GCC unroll 8
+    for (Index r = 0; r < n; ++r) {
+      float rest = 0.0f;
+      for (Index c = i; c < cols; ++c) rest += load_scalar<T>(w + c * size) * x[r * stride + c];
+      totals[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]) +
+                  _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
     }
   }
-  for (; i + 8 <= cols; i += 8) {
-    const F v = load_vector<T>(w + i * size);
-#pragma GCC unroll 8
-    for (Index r = 0; r < n; ++r) sums[r][0] = multiply_add(v, load(x + r * stride + i), sums[r][0]);
-  }
-#pragma GCC unroll 8
-  for (Index r = 0; r < n; ++r) {
-    float rest = 0.0f;
-    for (Index c = i; c < cols; ++c) rest += load_scalar<T>(w + c * size) * x[r * stride + c];
-    totals[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]) +
-                _mm256_insertf128_ps(_mm256_setzero_ps(), _mm_set_ss(rest), 0);
-  }
-}
+};
+
+/// Rows of Q8_0 share more: dot_q8_0_avx2.inl.
+template <>
+struct Dot<Q8_0Block> : AsItIs {};
 
 /// The quanta in bits 4 i to 4 i + 3 of every lane, times 2^(4 i); the last are shifted down, their sign bit is in use.
 [[gnu::always_inline]] inline F unpack_nibbles(__m256i v, int i) {
@@ -119,26 +126,32 @@ template <class T, Index n>
   }
 }
 
-template <class T, Index n>
-[[gnu::always_inline]] inline void dot_nibble_blocks(const std::byte* w, Index cols, const float* x, Index stride,
-                                                     F (&totals)[n]) {
-  constexpr Index size = static_cast<Index>(sizeof(T));
-  const Index pairs = (cols + 63) / 64;
-  __m128 offsets[n];
+template <class T>
+struct NibbleDot : NibblePairs<std::is_same_v<T, Q4_1Block>> {
+  template <Index n>
+  [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
+    constexpr Index size = static_cast<Index>(sizeof(T));
+    const Index pairs = (cols + 63) / 64;
+    __m128 offsets[n];
 #pragma GCC unroll 8
-  for (Index r = 0; r < n; ++r) offsets[r] = _mm_setzero_ps();
-  for (Index p = 0; p < cols / 64; ++p)
-    add_nibble_blocks<T, n>(w + p * 2 * size, w + (p * 2 + 1) * size, x + p * 64, pairs * 64 - p * 60, stride, totals,
-                            offsets);
-  if (cols % 64 != 0) {
-    constexpr T nothing{};
-    const Index p = pairs - 1;
-    add_nibble_blocks<T, n>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), x + p * 64,
-                            pairs * 64 - p * 60, stride, totals, offsets);
+    for (Index r = 0; r < n; ++r) offsets[r] = _mm_setzero_ps();
+    for (Index p = 0; p < cols / 64; ++p)
+      add_nibble_blocks<T, n>(w + p * 2 * size, w + (p * 2 + 1) * size, x + p * 64, pairs * 64 - p * 60, stride, totals,
+                              offsets);
+    if (cols % 64 != 0) {
+      constexpr T nothing{};
+      const Index p = pairs - 1;
+      add_nibble_blocks<T, n>(w + p * 2 * size, reinterpret_cast<const std::byte*>(&nothing), x + p * 64,
+                              pairs * 64 - p * 60, stride, totals, offsets);
+    }
+#pragma GCC unroll 8
+    for (Index r = 0; r < n; ++r) totals[r] = totals[r] + _mm256_insertf128_ps(_mm256_setzero_ps(), offsets[r], 0);
   }
-#pragma GCC unroll 8
-  for (Index r = 0; r < n; ++r) totals[r] = totals[r] + _mm256_insertf128_ps(_mm256_setzero_ps(), offsets[r], 0);
-}
+};
+template <>
+struct Dot<Q4_0Block> : NibbleDot<Q4_0Block> {};
+template <>
+struct Dot<Q4_1Block> : NibbleDot<Q4_1Block> {};
 
 /// totals[r] += scale * (quanta of v times 32 arranged values of row r of x).
 template <Index n>
@@ -162,110 +175,101 @@ template <Index n>
   minima = to_float(load_u8(reinterpret_cast<const std::uint8_t*>(m)));
 }
 
-template <Index n>
-[[gnu::always_inline]] inline void dot_q4_k(const std::byte* w, Index cols, const float* x, Index stride,
-                                            F (&totals)[n]) {
-  const float* sums = x + cols;
-  for (Index i = 0; i < cols; i += 256, w += sizeof(Q4_KBlock), sums += 8) {
-    Q4_KBlock block;
-    std::memcpy(static_cast<void*>(&block), w, sizeof(block));
-    F scales, minima;
-    unpack_scales(block.scales, scales, minima);
-    scales = scales * set(widen(block.d));
-    const F offsets = minima * set(-widen(block.dmin));
+template <>
+struct Dot<Q4_KBlock> : ByteGroups<1> {
+  template <Index n>
+  [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
+    const float* sums = x + cols;
+    for (Index i = 0; i < cols; i += 256, w += sizeof(Q4_KBlock), sums += 8) {
+      Q4_KBlock block;
+      std::memcpy(static_cast<void*>(&block), w, sizeof(block));
+      F scales, minima;
+      unpack_scales(block.scales, scales, minima);
+      scales = scales * set(widen(block.d));
+      const F offsets = minima * set(-widen(block.dmin));
 #pragma GCC unroll 8
-    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
+      for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
 #pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m256i v = load_bytes(w + offsetof(Q4_KBlock, q) + pair * 32);
-      const float* group = x + i + pair * 64;
-      add_bytes(v, 15, broadcast_lane(scales, 2 * pair), group, stride, totals);
-      add_bytes(_mm256_srli_epi32(v, 4), 15, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
-    }
-  }
-}
-
-template <Index n>
-[[gnu::always_inline]] inline void dot_q5_k(const std::byte* w, Index cols, const float* x, Index stride,
-                                            F (&totals)[n]) {
-  const float* sums = x + cols;
-  const __m256i nibbles = _mm256_set1_epi8(15);
-  const __m256i fifth = _mm256_set1_epi8(16);
-  for (Index i = 0; i < cols; i += 256, w += sizeof(Q5_KBlock), sums += 8) {
-    Q5_KBlock block;
-    std::memcpy(static_cast<void*>(&block), w, sizeof(block));
-    F scales, minima;
-    unpack_scales(block.scales, scales, minima);
-    scales = scales * set(widen(block.d));
-    const F offsets = minima * set(-widen(block.dmin));
-#pragma GCC unroll 8
-    for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
-    const __m256i high = load_bytes(w + offsetof(Q5_KBlock, high));
-#pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m256i v = load_bytes(w + offsetof(Q5_KBlock, q) + pair * 32);
-      const float* group = x + i + pair * 64;
-      // Bits 2 pair and 2 pair + 1 of every byte of `high` move to bit 4.
-      const __m256i bit0 = pair < 2 ? _mm256_slli_epi32(high, 4 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 4);
-      const __m256i bit1 = pair < 2 ? _mm256_slli_epi32(high, 3 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 3);
-      const __m256i low_quanta = _mm256_or_si256(_mm256_and_si256(v, nibbles), _mm256_and_si256(bit0, fifth));
-      const __m256i high_quanta =
-          _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 4), nibbles), _mm256_and_si256(bit1, fifth));
-      add_bytes(low_quanta, 31, broadcast_lane(scales, 2 * pair), group, stride, totals);
-      add_bytes(high_quanta, 31, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
-    }
-  }
-}
-
-template <Index n>
-[[gnu::always_inline]] inline void dot_q6_k(const std::byte* w, Index cols, const float* x, Index stride,
-                                            F (&totals)[n]) {
-  const float* sums = x + cols;
-  const __m256i nibbles = _mm256_set1_epi8(15);
-  const __m256i top = _mm256_set1_epi8(48);
-  for (Index i = 0; i < cols; i += 256, w += sizeof(Q6_KBlock), sums += 16) {
-    Half d;
-    std::memcpy(&d, w + offsetof(Q6_KBlock, d), sizeof(d));
-    const auto* packed = reinterpret_cast<const std::int8_t*>(w + offsetof(Q6_KBlock, scales));
-    const F scales[2] = {to_float(load_i8(packed)) * set(widen(d)), to_float(load_i8(packed + 8)) * set(widen(d))};
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {  // quanta are 0..63 for -32..31
-      const F offsets = scales[half] * set(-32.0f);
-#pragma GCC unroll 8
-      for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride + half * 8), totals[r]);
-      const __m256i high = load_bytes(w + offsetof(Q6_KBlock, high) + half * 32);
-#pragma GCC unroll 4
-      for (int quarter = 0; quarter < 4; ++quarter) {
-        const __m256i low = load_bytes(w + offsetof(Q6_KBlock, low) + half * 64 + quarter % 2 * 32);
-        const __m256i low_bits = _mm256_and_si256(_mm256_srli_epi32(low, quarter / 2 * 4), nibbles);
-        // Bits 2 quarter and 2 quarter + 1 of every byte move to bits 4 and 5.
-        const __m256i shifted =
-            quarter < 2 ? _mm256_slli_epi32(high, 4 - 2 * quarter) : _mm256_srli_epi32(high, 2 * quarter - 4);
-        const __m256i quanta = _mm256_or_si256(low_bits, _mm256_and_si256(shifted, top));
-        const __m256i lanes_of_groups =
-            _mm256_setr_epi32(2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter + 1, 2 * quarter + 1,
-                              2 * quarter + 1, 2 * quarter + 1);
-        add_bytes(quanta, 63, _mm256_permutevar8x32_ps(scales[half], lanes_of_groups),
-                  x + i + half * 128 + quarter * 32, stride, totals);
+      for (int pair = 0; pair < 4; ++pair) {
+        const __m256i v = load_bytes(w + offsetof(Q4_KBlock, q) + pair * 32);
+        const float* group = x + i + pair * 64;
+        add_bytes(v, 15, broadcast_lane(scales, 2 * pair), group, stride, totals);
+        add_bytes(_mm256_srli_epi32(v, 4), 15, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
       }
     }
   }
-}
+};
 
-template <class T, Index n>
-[[gnu::always_inline]] inline void dot_row(const std::byte* w, Index cols, const float* x, Index stride,
-                                           F (&totals)[n]) {
-  if constexpr (std::is_same_v<T, Q4_0Block> || std::is_same_v<T, Q4_1Block>)
-    dot_nibble_blocks<T>(w, cols, x, stride, totals);
-  else if constexpr (std::is_same_v<T, Q4_KBlock>)
-    dot_q4_k(w, cols, x, stride, totals);
-  else if constexpr (std::is_same_v<T, Q5_KBlock>)
-    dot_q5_k(w, cols, x, stride, totals);
-  else if constexpr (std::is_same_v<T, Q6_KBlock>)
-    dot_q6_k(w, cols, x, stride, totals);
-  else
-    dot_scalars<T>(w, cols, x, stride, totals);
-}
+template <>
+struct Dot<Q5_KBlock> : ByteGroups<1> {
+  template <Index n>
+  [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
+    const float* sums = x + cols;
+    const __m256i nibbles = _mm256_set1_epi8(15);
+    const __m256i fifth = _mm256_set1_epi8(16);
+    for (Index i = 0; i < cols; i += 256, w += sizeof(Q5_KBlock), sums += 8) {
+      Q5_KBlock block;
+      std::memcpy(static_cast<void*>(&block), w, sizeof(block));
+      F scales, minima;
+      unpack_scales(block.scales, scales, minima);
+      scales = scales * set(widen(block.d));
+      const F offsets = minima * set(-widen(block.dmin));
+#pragma GCC unroll 8
+      for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
+      const __m256i high = load_bytes(w + offsetof(Q5_KBlock, high));
+#pragma GCC unroll 4
+      for (int pair = 0; pair < 4; ++pair) {
+        const __m256i v = load_bytes(w + offsetof(Q5_KBlock, q) + pair * 32);
+        const float* group = x + i + pair * 64;
+        // Bits 2 pair and 2 pair + 1 of every byte of `high` move to bit 4.
+        const __m256i bit0 = pair < 2 ? _mm256_slli_epi32(high, 4 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 4);
+        const __m256i bit1 = pair < 2 ? _mm256_slli_epi32(high, 3 - 2 * pair) : _mm256_srli_epi32(high, 2 * pair - 3);
+        const __m256i low_quanta = _mm256_or_si256(_mm256_and_si256(v, nibbles), _mm256_and_si256(bit0, fifth));
+        const __m256i high_quanta =
+            _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 4), nibbles), _mm256_and_si256(bit1, fifth));
+        add_bytes(low_quanta, 31, broadcast_lane(scales, 2 * pair), group, stride, totals);
+        add_bytes(high_quanta, 31, broadcast_lane(scales, 2 * pair + 1), group + 32, stride, totals);
+      }
+    }
+  }
+};
+
+template <>
+struct Dot<Q6_KBlock> : ByteGroups<2> {
+  template <Index n>
+  [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
+    const float* sums = x + cols;
+    const __m256i nibbles = _mm256_set1_epi8(15);
+    const __m256i top = _mm256_set1_epi8(48);
+    for (Index i = 0; i < cols; i += 256, w += sizeof(Q6_KBlock), sums += 16) {
+      Half d;
+      std::memcpy(&d, w + offsetof(Q6_KBlock, d), sizeof(d));
+      const auto* packed = reinterpret_cast<const std::int8_t*>(w + offsetof(Q6_KBlock, scales));
+      const F scales[2] = {to_float(load_i8(packed)) * set(widen(d)), to_float(load_i8(packed + 8)) * set(widen(d))};
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {  // quanta are 0..63 for -32..31
+        const F offsets = scales[half] * set(-32.0f);
+#pragma GCC unroll 8
+        for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride + half * 8), totals[r]);
+        const __m256i high = load_bytes(w + offsetof(Q6_KBlock, high) + half * 32);
+#pragma GCC unroll 4
+        for (int quarter = 0; quarter < 4; ++quarter) {
+          const __m256i low = load_bytes(w + offsetof(Q6_KBlock, low) + half * 64 + quarter % 2 * 32);
+          const __m256i low_bits = _mm256_and_si256(_mm256_srli_epi32(low, quarter / 2 * 4), nibbles);
+          // Bits 2 quarter and 2 quarter + 1 of every byte move to bits 4 and 5.
+          const __m256i shifted =
+              quarter < 2 ? _mm256_slli_epi32(high, 4 - 2 * quarter) : _mm256_srli_epi32(high, 2 * quarter - 4);
+          const __m256i quanta = _mm256_or_si256(low_bits, _mm256_and_si256(shifted, top));
+          const __m256i lanes_of_groups =
+              _mm256_setr_epi32(2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter, 2 * quarter + 1, 2 * quarter + 1,
+                                2 * quarter + 1, 2 * quarter + 1);
+          add_bytes(quanta, 63, _mm256_permutevar8x32_ps(scales[half], lanes_of_groups),
+                    x + i + half * 128 + quarter * 32, stride, totals);
+        }
+      }
+    }
+  }
+};
 
 /// Rows of w times n rows of x, n known to the compiler.
 template <class T, Index n>
@@ -278,7 +282,7 @@ inline void dot_group_rows(const std::byte* w, Index row_bytes, Index rows, Inde
       F totals[n];  // not sums[j] itself, which would not stay in registers
 #pragma GCC unroll 8
       for (Index i = 0; i < n; ++i) totals[i] = set(0.0f);
-      if (j < count) dot_row<T>(w + j * row_bytes, cols, x, x_stride, totals);
+      if (j < count) Dot<T>::row(w + j * row_bytes, cols, x, x_stride, totals);
 #pragma GCC unroll 8
       for (Index i = 0; i < n; ++i) sums[j][i] = totals[i];
     }
@@ -305,9 +309,10 @@ inline void dot_some_rows(Index count, const std::byte* w, Index row_bytes, Inde
   if constexpr (n > 1) dot_some_rows<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
 }
 
+/// y[i][r] = row r of w times row i < n of x, which is what `arrange` made of it where arranged_size is not 0.
 template <class T>
-inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
-                        Index n, float* y, Index y_stride) {
+inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                     Index n, float* y, Index y_stride) {
   const Index groups = (n + dot_group<T> - 1) / dot_group<T>;
   const Index block = groups <= 1 ? rows : 16;  // rows of w that stay in the first-level cache from group to group
   for (Index r = 0; r < rows; r += block) {
@@ -321,18 +326,11 @@ inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index c
   }
 }
 
-/// y[i][r] = row r of w times row i < n of x, which is what `arrange` made of it where arranged_size is not 0.
-inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                     Index x_stride, Index n, float* y, Index y_stride) {
-  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
-    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-  }
+template <class T>
+inline Index arranged_size(Index cols) {
+  return Dot<T>::size(cols);
+}
+template <class T>
+inline void arrange(const float* x, Index cols, float* out) {
+  Dot<T>::arrange(x, cols, out);
 }

@@ -4,13 +4,18 @@
 // A few rows of x times rows of w, plainly: blocks are decoded to a buffer in the first-level cache. x is used as it
 // is. (The faster form of x86 is in dot_avx2.inl.)
 
-inline Index arranged_size(DType, Index) { return 0; }
-inline void arrange(DType, const float*, Index, float*) {}
+template <class T>
+inline Index arranged_size(Index) {
+  return 0;
+}
+template <class T>
+inline void arrange(const float*, Index, float*) {}
 
 template <class T>
 inline float dot_row(const std::byte* w, Index cols, const float* x) {
   constexpr Index elements = elements_per_unit<T>;
   constexpr Index chunk = 256;
+  static_assert(chunk % elements == 0, "rows are decoded a chunk at a time: whole blocks");
   float buffer[chunk];
   F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
   float rest = 0.0f;
@@ -26,25 +31,10 @@ inline float dot_row(const std::byte* w, Index cols, const float* x) {
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
 }
 
+/// y[i][r] = row r of w times row i < n of x.
 template <class T>
-inline void dot_rows_of(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
-                        Index n, float* y, Index y_stride) {
+inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                     Index n, float* y, Index y_stride) {
   for (Index r = 0; r < rows; ++r)
     for (Index i = 0; i < n; ++i) y[i * y_stride + r] = dot_row<T>(w + r * row_bytes, cols, x + i * x_stride);
-}
-
-/// y[i][r] = row r of w times row i < n of x.
-inline void dot_rows(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                     Index x_stride, Index n, float* y, Index y_stride) {
-  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
-    case DType::f32: return dot_rows_of<float>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::f16: return dot_rows_of<Half>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::bf16: return dot_rows_of<BFloat16>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q8_0: return dot_rows_of<Q8_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_0: return dot_rows_of<Q4_0Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_1: return dot_rows_of<Q4_1Block>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q4_k: return dot_rows_of<Q4_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q5_k: return dot_rows_of<Q5_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-    case DType::q6_k: return dot_rows_of<Q6_KBlock>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
-  }
 }

@@ -6,13 +6,15 @@
 // stored, and a softmax over the rows of x is taken, without any operation across lanes.
 
 constexpr Index panel_width = tile_vectors * lanes;
+static_assert(panel_width <= max_panel_width, "callers keep max_panel_width pointers to the rows of a panel");
+static_assert(panel_width % transpose_size == 0, "panels are transposed in whole squares");
 
 /// Rows [0, rows) of `source`, elements [begin, end), as panel[k][panel_width]; missing rows are 0.
 /// `row_buffer` holds panel_width * pack_depth floats.
 template <class T>
-inline void pack_panel(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
-                       float* panel) {
+inline void pack(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer, float* panel) {
   constexpr Index elements = elements_per_unit<T>;
+  static_assert(pack_depth % elements == 0, "rows are decoded pack_depth elements at a time: whole blocks");
   for (Index k = begin; k < end; k += pack_depth) {
     const Index depth = std::min(pack_depth, end - k);
     for (Index r = 0; r < panel_width; ++r) {
@@ -29,21 +31,6 @@ inline void pack_panel(const std::byte* const* source, Index rows, Index begin, 
         transpose(row_buffer + r * pack_depth + c, pack_depth, out + c * panel_width + r, panel_width);
     for (; c < depth; ++c)
       for (Index r = 0; r < panel_width; ++r) out[c * panel_width + r] = row_buffer[r * pack_depth + c];
-  }
-}
-
-inline void pack(DType dtype, const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
-                 float* panel) {
-  switch (dtype) {  // not visit_dtype: a lambda does not inherit the instruction set
-    case DType::f32: return pack_panel<float>(source, rows, begin, end, row_buffer, panel);
-    case DType::f16: return pack_panel<Half>(source, rows, begin, end, row_buffer, panel);
-    case DType::bf16: return pack_panel<BFloat16>(source, rows, begin, end, row_buffer, panel);
-    case DType::q8_0: return pack_panel<Q8_0Block>(source, rows, begin, end, row_buffer, panel);
-    case DType::q4_0: return pack_panel<Q4_0Block>(source, rows, begin, end, row_buffer, panel);
-    case DType::q4_1: return pack_panel<Q4_1Block>(source, rows, begin, end, row_buffer, panel);
-    case DType::q4_k: return pack_panel<Q4_KBlock>(source, rows, begin, end, row_buffer, panel);
-    case DType::q5_k: return pack_panel<Q5_KBlock>(source, rows, begin, end, row_buffer, panel);
-    case DType::q6_k: return pack_panel<Q6_KBlock>(source, rows, begin, end, row_buffer, panel);
   }
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 
 #include "activation_trace/ops/isa.hpp"
@@ -27,6 +28,9 @@ enum class Into { set, add };
 /// Elements of a row that are decoded at a time; a multiple of every block length.
 constexpr Index pack_depth = 256;
 
+/// Rows of w that any instruction set packs side by side, at most.
+constexpr Index max_panel_width = 32;
+
 /// Entries of a row that are compared at a time.
 constexpr Index divergence_block = 1024;
 
@@ -38,20 +42,24 @@ struct DivergenceRow {
   float offset_rest;  ///< what rounding takes from offset
 };
 
+/// The kernels that read rows of one weight type.
+struct RowKernels {
+  void (*pack)(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer, float* panel);
+  Index (*arranged_size)(Index cols);
+  void (*arrange)(const float* x, Index cols, float* out);
+  void (*dot_rows)(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride, Index n,
+                   float* y, Index y_stride);
+};
+
 /// The kernels of one instruction set; the .inl files say what each does.
 struct Kernels {
   Index lanes;
-  Index panel_width;  ///< rows of w that are multiplied at once
-  void (*pack)(DType dtype, const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
-               float* panel);
+  Index panel_width;                               ///< rows of w that are multiplied at once
+  std::array<RowKernels, WeightTypes::size> rows;  ///< in the order of WeightTypes
   void (*multiply_panel)(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
                          Index out_stride, Into into);
   void (*multiply_narrow_panel)(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
                                 Index out_stride, Into into);
-  Index (*arranged_size)(DType dtype, Index cols);
-  void (*arrange)(DType dtype, const float* x, Index cols, float* out);
-  void (*dot_rows)(DType dtype, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                   Index x_stride, Index n, float* y, Index y_stride);
   void (*softmax_columns)(const float* scores, Index rows, Index width, float* state);
   float (*exponentiate_row)(float* scores, Index count, Index padded, float scale);
   float (*largest_of)(const float* x, Index n);
@@ -64,6 +72,9 @@ struct Kernels {
                                      const DivergenceRow* rows, double* sums);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);
+
+  /// The kernels for rows of `dtype`, which must be one of DType's.
+  [[nodiscard]] const RowKernels& rows_of(DType dtype) const noexcept { return rows[static_cast<std::size_t>(dtype)]; }
 };
 
 /// The kernels of `isa`, which this processor must support.

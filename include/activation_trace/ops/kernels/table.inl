@@ -1,15 +1,18 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
+template <class... T>
+constexpr std::array<RowKernels, sizeof...(T)> row_kernels(TypeList<T...>) {
+  return {RowKernels{
+      .pack = pack<T>, .arranged_size = arranged_size<T>, .arrange = arrange<T>, .dot_rows = dot_rows<T>}...};
+}
+
 inline constexpr Kernels table{
     .lanes = lanes,
     .panel_width = panel_width,
-    .pack = pack,
+    .rows = row_kernels(WeightTypes{}),
     .multiply_panel = multiply_panel,
     .multiply_narrow_panel = multiply_narrow_panel,
-    .arranged_size = arranged_size,
-    .arrange = arrange,
-    .dot_rows = dot_rows,
     .softmax_columns = softmax_columns,
     .exponentiate_row = exponentiate_row,
     .largest_of = largest_of,
