@@ -4,7 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "support/each_isa.hpp"
@@ -17,7 +19,7 @@ namespace {
 using Heads = TensorView<const float, 3>;
 
 // Attention by its definition in double, [n * H * D].
-std::vector<double> reference(Heads q, Heads k, Heads v) {
+std::vector<double> reference(Heads q, Heads k, Heads v, const AttentionOptions& options = {}) {
   const Index n = q.extent(0);
   const Index t = k.extent(0);
   const Index D = q.extent(2);
@@ -27,10 +29,14 @@ std::vector<double> reference(Heads q, Heads k, Heads v) {
       const Index g = h / (q.extent(1) / k.extent(1));
       std::vector<double> weights;
       double max = -1e300;
-      for (Index p = 0; p <= t - n + i; ++p) {
+      const Index last = t - n + i;
+      const Index first = options.window == 0 ? 0 : std::max(Index{0}, last - options.window + 1);
+      for (Index p = first; p <= last; ++p) {
         double dot = 0;
         for (Index c = 0; c < D; ++c) dot += static_cast<double>(q(i, h, c)) * static_cast<double>(k(p, g, c));
-        weights.push_back(dot / std::sqrt(static_cast<double>(D)));
+        dot *= options.scale ? double{*options.scale} : 1 / std::sqrt(static_cast<double>(D));
+        if (options.soft_cap) dot = double{*options.soft_cap} * std::tanh(dot / double{*options.soft_cap});
+        weights.push_back(dot);
         max = std::max(max, weights.back());
       }
       double sum = 0;
@@ -38,7 +44,7 @@ std::vector<double> reference(Heads q, Heads k, Heads v) {
       for (Index c = 0; c < D; ++c) {
         double value = 0;
         for (std::size_t p = 0; p < weights.size(); ++p)
-          value += weights[p] / sum * static_cast<double>(v(static_cast<Index>(p), g, c));
+          value += weights[p] / sum * static_cast<double>(v(first + static_cast<Index>(p), g, c));
         out.push_back(value);
       }
     }
@@ -84,6 +90,60 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
       });
     }
   }
+}
+
+TEST_CASE("scale, soft cap and window, each and together, in prefill and decode") {
+  std::mt19937 random(4);
+  const Index D = 24;
+  const AttentionOptions plain;
+  const AttentionOptions all_options[] = {{.scale = 0.05f}, {.soft_cap = 2.0f}, {.window = 1},     {.window = 7},
+                                          {.window = 100},  {.window = 130},    {.window = 10000}, {0.3f, 1.5f, 40}};
+  for (const auto& lengths : {std::pair<Index, Index>{1, 1}, {1, 150}, {3, 150}, {4, 150}, {97, 97}, {250, 400}}) {
+    const Index n = lengths.first, t = lengths.second;
+    const std::vector<float> q_memory = testing::normal_floats(n * 4 * D, random, 3.0f);
+    const std::vector<float> k_memory = testing::normal_floats(t * 2 * D, random);
+    const std::vector<float> v_memory = testing::normal_floats(t * 2 * D, random);
+    const Heads q(q_memory.data(), {n, 4, D});
+    const Heads k(k_memory.data(), {t, 2, D});
+    const Heads v(v_memory.data(), {t, 2, D});
+    const auto computed = [&](Isa isa, const AttentionOptions& options) {
+      ThreadPool pool(2, isa);
+      std::vector<float> out(q_memory.size(), -1e9f);
+      attention(pool, q, k, v, {out.data(), {n, 4, D}}, options);
+      return out;
+    };
+    for (const AttentionOptions& options : all_options) {
+      const std::vector<double> expected = reference(q, k, v, options);
+      testing::each_isa([&](Isa isa) {
+        const std::vector<float> out = computed(isa, options);
+        double worst = 0;
+        for (std::size_t i = 0; i < out.size(); ++i)
+          worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
+        CAPTURE(n);
+        CAPTURE(t);
+        CAPTURE(options.window);
+        CHECK(worst <= 4e-6 * 3);  // as above
+        // What changes nothing changes no bit; what hides positions does.
+        if (options.window == 10000) CHECK(out == computed(isa, plain));
+        if (options.window == 7 && t > 7) CHECK(out != computed(isa, plain));
+      });
+    }
+  }
+}
+
+TEST_CASE("options that mean nothing are named") {
+  ThreadPool pool;
+  std::vector<float> m(64);
+  const auto attend = [&](const AttentionOptions& options) {
+    attention(pool, Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}),
+              {m.data(), {4, 2, 4}}, options);
+  };
+  CHECK_THROWS_WITH_AS(attend({.scale = 0.0f}), "AttentionOptions: scale must be positive and finite, got 0.000000",
+                       ArgumentError);
+  CHECK_THROWS_AS(attend({.scale = testing::infinity}), ArgumentError);
+  CHECK_THROWS_WITH_AS(attend({.soft_cap = -1.0f}),
+                       "AttentionOptions: soft_cap must be positive and finite, got -1.000000", ArgumentError);
+  CHECK_THROWS_WITH_AS(attend({.window = -1}), "AttentionOptions: window must not be negative, got -1", ArgumentError);
 }
 
 TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole") {

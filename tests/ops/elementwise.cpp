@@ -4,12 +4,16 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
+#include "activation_trace/ops/add_bias.hpp"
+#include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
 #include "activation_trace/ops/silu_multiply.hpp"
+#include "activation_trace/ops/soft_cap.hpp"
 #include "support/each_isa.hpp"
 #include "support/random_matrix.hpp"
 
@@ -94,6 +98,81 @@ TEST_CASE("silu_multiply over the whole range of float") {
   std::vector<float> three(3);
   CHECK_THROWS_AS(silu_multiply(three, std::vector<float>(2), three), ShapeError);
   CHECK_THROWS_AS(silu_multiply(three, three, std::span<float>(three).first(2)), ShapeError);
+}
+
+TEST_CASE("gelu_tanh_multiply over the whole range of float") {
+  std::mt19937 random(5);
+  const auto gelu = [](double g) {
+    return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
+  };
+  for (const Index n : lengths) {
+    std::vector<float> gate = testing::normal_floats(n, random, 3.0f);
+    gate[0] = 0.0f;
+    const std::vector<float> up = testing::normal_floats(n, random);
+    testing::each_isa([&](Isa isa) {
+      std::vector<float> y(gate.size());
+      gelu_tanh_multiply(gate, up, y, isa);
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const auto g = static_cast<double>(gate[i]);
+        const auto u = static_cast<double>(up[i]);
+        // Relative to g: the exponent 2 u of size 100 is off by some 1e-5 where the result is 1e-40 of g.
+        const double error = std::abs(static_cast<double>(y[i]) - gelu(g) * u);
+        if (!(error <= 1e-6 * std::abs(g * u) + 1e-37)) FAIL_CHECK(gate[i]);
+      }
+      std::vector<float> in_place = gate;
+      gelu_tanh_multiply(in_place, up, in_place, isa);
+      CHECK(in_place == y);
+    });
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> extremes{-infinity, -1e30f, -200.0f, -20.0f,   -6.0f, 6.0f,
+                                    20.0f,     200.0f, 1e30f,   infinity, nan};
+  testing::each_isa([&](Isa isa) {
+    std::vector<float> y(extremes.size());
+    gelu_tanh_multiply(extremes, std::vector<float>(y.size(), 1.0f), y, isa);
+    for (std::size_t i = 0; i < 4; ++i) CHECK(std::abs(y[i]) <= 1e-30f);
+    CHECK(static_cast<double>(y[4]) == doctest::Approx(gelu(-6)).epsilon(1e-4));
+    for (std::size_t i = 5; i < 10; ++i) CHECK(y[i] == extremes[i]);
+    CHECK(std::isnan(y[10]));
+  });
+  std::vector<float> three(3);
+  CHECK_THROWS_AS(gelu_tanh_multiply(three, std::vector<float>(2), three), ShapeError);
+  CHECK_THROWS_AS(gelu_tanh_multiply(three, three, std::span<float>(three).first(2)), ShapeError);
+}
+
+TEST_CASE("add_bias adds the same to each row, and nothing between rows") {
+  std::mt19937 random(6);
+  const std::vector<float> before = testing::normal_floats(3 * 9, random);
+  const std::vector<float> bias = testing::normal_floats(7, random);
+  std::vector<float> after = before;
+  add_bias(MatrixView<float>(after.data(), {3, 9}).slice(1, 0, 7), bias);
+  for (std::size_t i = 0; i < 3; ++i)
+    for (std::size_t c = 0; c < 9; ++c) {
+      // One addition: the double sum, rounded once.
+      const double sum = double{before[i * 9 + c]} + (c < 7 ? double{bias[c]} : 0.0);
+      CHECK(after[i * 9 + c] == static_cast<float>(sum));
+    }
+  CHECK_THROWS_WITH_AS(add_bias({after.data(), {3, 9}}, bias), "add_bias: length of bias: expected 9, got 7",
+                       ShapeError);
+}
+
+TEST_CASE("soft_cap bends towards the cap and leaves what is small") {
+  std::mt19937 random(7);
+  for (const float cap : {0.5f, 30.0f}) {
+    std::vector<float> x = testing::normal_floats(200, random, 40.0f);
+    x.insert(x.end(), {0.0f, 1e-6f, -1e30f, infinity, -infinity});
+    std::vector<float> y = x;
+    soft_cap(y, cap);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double expected = double{cap} * std::tanh(double{x[i]} / double{cap});
+      CHECK(close(y[i], expected, 4e-7));
+    }
+  }
+  std::vector<float> nan{std::numeric_limits<float>::quiet_NaN()};
+  soft_cap(nan, 1);
+  CHECK(std::isnan(nan[0]));
+  CHECK_THROWS_WITH_AS(soft_cap(nan, 0), "soft_cap: cap must be positive and finite, got 0.000000", ArgumentError);
+  CHECK_THROWS_AS(soft_cap(nan, infinity), ArgumentError);
 }
 
 TEST_CASE("rope turns pairs by position times frequency, in both layouts") {

@@ -4,15 +4,19 @@
 
 #include <cmath>
 #include <complex>
+#include <cstddef>
 #include <numbers>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/weights.hpp"
 
-// A LLaMA in double, written line by line from model/README.md 2 with one token at a time and no cache layout, no
-// batching and no code of the library but the weights' values. Slow and plain on purpose: it is the oracle.
+// A LLaMA in double, and what other families change in it, written line by line from model/README.md 2 with one token
+// at a time and no cache layout, no batching and no code of the library but the weights' values. Slow and plain on
+// purpose: it is the oracle.
 namespace reference {
 
 using activation_trace::Index;
@@ -48,6 +52,30 @@ inline Vector normalised(const Vector& x, const std::vector<float>& weight, doub
   Vector y;
   for (std::size_t i = 0; i < x.size(); ++i) y.push_back(x[i] * scale * static_cast<double>(weight[i]));
   return y;
+}
+
+inline Vector plus(Vector x, const std::vector<float>& bias) {
+  for (std::size_t i = 0; i < bias.size(); ++i) x[i] += double{bias[i]};
+  return x;
+}
+
+/// Each head of x on its own, if there is a weight.
+inline Vector heads_normalised(const Vector& x, const std::vector<float>& weight, double eps) {
+  if (weight.empty()) return x;
+  Vector y;
+  for (auto head = x.begin(); head != x.end(); head += static_cast<std::ptrdiff_t>(weight.size()))
+    for (const double v : normalised(Vector(head, head + static_cast<std::ptrdiff_t>(weight.size())), weight, eps))
+      y.push_back(v);
+  return y;
+}
+
+inline double capped(double x, const std::optional<float>& cap) {
+  return cap ? double{*cap} * std::tanh(x / double{*cap}) : x;
+}
+
+inline double activated(double g, activation_trace::Activation activation) {
+  if (activation == activation_trace::Activation::silu) return g / (1 + std::exp(-g));
+  return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
 }
 
 /// Radians per position of pair j, formats/README.md 2.
@@ -99,42 +127,48 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config, const 
   std::vector<std::vector<Vector>> values(blocks);
   for (std::size_t t = 0; t < ids.size(); ++t) {
     Vector x = row(weights.embedding, ids[t]);
+    for (double& element : x) element *= double{config.embedding_scale};
     for (std::size_t b = 0; b < blocks; ++b) {
       result.hidden[b].push_back(x);
       const auto& w = weights.layers[b];
       Vector y = normalised(x, w.attention_norm, eps);
-      Vector q = times(w.q, y);
+      Vector q = heads_normalised(plus(times(w.q, y), w.q_bias), w.q_norm, eps);
       rotate(q, t, config.rope, config.head_dim);
-      keys[b].push_back(times(w.k, y));
+      keys[b].push_back(heads_normalised(plus(times(w.k, y), w.k_bias), w.k_norm, eps));
       rotate(keys[b].back(), t, config.rope, config.head_dim);
-      values[b].push_back(times(w.v, y));
+      values[b].push_back(plus(times(w.v, y), w.v_bias));
+      const std::size_t window = config.windows.empty() ? 0 : static_cast<std::size_t>(config.windows[b]);
+      const std::size_t first = window == 0 || t + 1 < window ? 0 : t + 1 - window;
       Vector mixed(heads * dim);
       for (std::size_t h = 0; h < heads; ++h) {
         const std::size_t kv = h / group * dim;
         Vector score;
         double largest = -INFINITY;
-        for (std::size_t s = 0; s <= t; ++s) {
+        for (std::size_t s = first; s <= t; ++s) {
           double sum = 0;
           for (std::size_t i = 0; i < dim; ++i) sum += q[h * dim + i] * keys[b][s][kv + i];
-          score.push_back(sum / std::sqrt(static_cast<double>(dim)));
+          sum *= config.attention_scale ? double{*config.attention_scale} : 1 / std::sqrt(static_cast<double>(dim));
+          score.push_back(capped(sum, config.attention_soft_cap));
           largest = std::max(largest, score.back());
         }
         double total = 0;
         for (double& s : score) total += s = std::exp(s - largest);
-        for (std::size_t s = 0; s <= t; ++s)
-          for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s] / total * values[b][s][kv + i];
+        for (std::size_t s = first; s <= t; ++s)
+          for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s - first] / total * values[b][s][kv + i];
       }
-      const Vector projected = times(w.o, mixed);
+      const Vector projected = plus(times(w.o, mixed), w.o_bias);
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += projected[i];
       y = normalised(x, w.ffn_norm, eps);
       Vector gated = times(w.gate, y);
       const Vector up = times(w.up, y);
-      for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = gated[i] / (1 + std::exp(-gated[i])) * up[i];
+      for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = activated(gated[i], config.activation) * up[i];
       const Vector down = times(w.down, gated);
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
     }
     result.hidden[blocks].push_back(normalised(x, weights.final_norm, eps));
-    result.logits.push_back(times(weights.lm_head, result.hidden[blocks].back()));
+    Vector logits = times(weights.lm_head, result.hidden[blocks].back());
+    for (double& logit : logits) logit = capped(logit, config.logit_soft_cap);
+    result.logits.push_back(std::move(logits));
   }
   return result;
 }

@@ -38,12 +38,24 @@ inline LlamaConfig tiny_llama_config() {
 
 enum class LmHead { separate, tied };
 
+/// In which tensors a model differs from a LLaMA, and how its GGUF is read.
+struct TinyFamily {
+  std::string architecture = "llama";
+  std::string hugging_face_class = "LlamaForCausalLM";
+  RopeLayout gguf_rotation = RopeLayout::interleaved;
+  bool qkv_biases = false;
+  bool o_bias = false;
+  bool q_k_norms = false;
+  bool fused = false;  ///< q, k and v are one tensor, and so are gate and up
+};
+
 struct TinyLlamaOptions {
   LlamaConfig config = tiny_llama_config();  ///< layout and divisors are set by the format that is written
   DType dtype = DType::f32;                  ///< of every matrix
   DType norm_dtype = DType::f32;             ///< of the norm vectors
   LmHead lm_head = LmHead::separate;
   std::uint64_t seed = 1;
+  TinyFamily family = {};
 };
 
 /// A LLaMA of random weights, the same on every machine, in memory and as files of both kinds.
@@ -69,6 +81,16 @@ class TinyLlama {
       matrix(gguf + "attn_k.weight", hf + "self_attn.k_proj.weight", keys, c.hidden, 1.5f, c.kv_heads);
       matrix(gguf + "attn_v.weight", hf + "self_attn.v_proj.weight", keys, c.hidden, 1);
       matrix(gguf + "attn_output.weight", hf + "self_attn.o_proj.weight", c.hidden, queries, 1);
+      if (options_.family.qkv_biases) {
+        bias(gguf + "attn_q.bias", hf + "self_attn.q_proj.bias", queries, c.heads);
+        bias(gguf + "attn_k.bias", hf + "self_attn.k_proj.bias", keys, c.kv_heads);
+        bias(gguf + "attn_v.bias", hf + "self_attn.v_proj.bias", keys);
+      }
+      if (options_.family.o_bias) bias(gguf + "attn_output.bias", hf + "self_attn.o_proj.bias", c.hidden);
+      if (options_.family.q_k_norms) {
+        vector(gguf + "attn_q_norm.weight", hf + "self_attn.q_norm.weight", c.head_dim);
+        vector(gguf + "attn_k_norm.weight", hf + "self_attn.k_norm.weight", c.head_dim);
+      }
       vector(gguf + "ffn_norm.weight", hf + "post_attention_layernorm.weight", c.hidden);
       matrix(gguf + "ffn_gate.weight", hf + "mlp.gate_proj.weight", c.ffn, c.hidden, 1);
       matrix(gguf + "ffn_up.weight", hf + "mlp.up_proj.weight", c.ffn, c.hidden, 1);
@@ -95,6 +117,16 @@ class TinyLlama {
       layer.k = matrix();
       layer.v = matrix();
       layer.o = matrix();
+      if (options_.family.qkv_biases) {
+        layer.q_bias = vector();
+        layer.k_bias = vector();
+        layer.v_bias = vector();
+      }
+      if (options_.family.o_bias) layer.o_bias = vector();
+      if (options_.family.q_k_norms) {
+        layer.q_norm = vector();
+        layer.k_norm = vector();
+      }
       layer.ffn_norm = vector();
       layer.gate = matrix();
       layer.up = matrix();
@@ -109,26 +141,28 @@ class TinyLlama {
   [[nodiscard]] GgufBuilder gguf() const {
     const LlamaConfig& c = config();
     GgufBuilder file;
-    const auto u32 = [&](const char* key, Index value) { file.value(key, static_cast<std::uint32_t>(value)); };
-    file.value("general.architecture", "llama").value("general.name", "tiny random LLaMA");
-    u32("llama.vocab_size", c.vocab);
-    u32("llama.context_length", c.max_context);
-    u32("llama.embedding_length", c.hidden);
-    u32("llama.block_count", c.layers);
-    u32("llama.feed_forward_length", c.ffn);
-    u32("llama.attention.head_count", c.heads);
-    u32("llama.attention.head_count_kv", c.kv_heads);
-    u32("llama.attention.key_length", c.head_dim);
-    u32("llama.attention.value_length", c.head_dim);
-    file.value("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps);
-    u32("llama.rope.dimension_count", c.head_dim);
-    file.value("llama.rope.freq_base", c.rope.theta);
+    const std::string& architecture = options_.family.architecture;
+    const auto u32 = [&](const std::string& key, Index value) { file.value(key, static_cast<std::uint32_t>(value)); };
+    file.value("general.architecture", std::string_view(architecture)).value("general.name", "tiny random LLaMA");
+    u32(architecture + ".vocab_size", c.vocab);
+    u32(architecture + ".context_length", c.max_context);
+    u32(architecture + ".embedding_length", c.hidden);
+    u32(architecture + ".block_count", c.layers);
+    u32(architecture + ".feed_forward_length", c.ffn);
+    u32(architecture + ".attention.head_count", c.heads);
+    u32(architecture + ".attention.head_count_kv", c.kv_heads);
+    u32(architecture + ".attention.key_length", c.head_dim);
+    u32(architecture + ".attention.value_length", c.head_dim);
+    file.value(architecture + ".attention.layer_norm_rms_epsilon", c.rms_norm_eps);
+    u32(architecture + ".rope.dimension_count", c.head_dim);
+    file.value(architecture + ".rope.freq_base", c.rope.theta);
     if (c.rope.scaling == RopeScaling::linear)
-      file.value("llama.rope.scaling.type", "linear").value("llama.rope.scaling.factor", c.rope.factor);
+      file.value(architecture + ".rope.scaling.type", "linear")
+          .value(architecture + ".rope.scaling.factor", c.rope.factor);
     file.value("tokenizer.ggml.model", "no_vocab");
     if (c.bos >= 0) u32("tokenizer.ggml.bos_token_id", c.bos);
     if (!c.eos.empty()) u32("tokenizer.ggml.eos_token_id", c.eos.front());
-    for (const Tensor& t : tensors_) {
+    for (const Tensor& t : written()) {
       std::vector<std::uint64_t> extents{static_cast<std::uint64_t>(t.cols)};
       if (!t.is_vector) extents.push_back(static_cast<std::uint64_t>(t.rows));
       file.tensor({t.gguf_name, gguf_type(t.dtype), std::move(extents), interleaved_rows(t)});
@@ -146,26 +180,27 @@ class TinyLlama {
   /// config.json as transformers 4 writes it.
   [[nodiscard]] nlohmann::ordered_json config_json() const {
     const LlamaConfig& c = config();
-    nlohmann::ordered_json json = {{"architectures", {"LlamaForCausalLM"}},
-                                   {"attention_bias", false},
-                                   {"bos_token_id", c.bos},
-                                   {"eos_token_id", c.eos},
-                                   {"head_dim", c.head_dim},
-                                   {"hidden_act", "silu"},
-                                   {"hidden_size", c.hidden},
-                                   {"intermediate_size", c.ffn},
-                                   {"max_position_embeddings", c.max_context},
-                                   {"mlp_bias", false},
-                                   {"model_type", "llama"},
-                                   {"num_attention_heads", c.heads},
-                                   {"num_hidden_layers", c.layers},
-                                   {"num_key_value_heads", c.kv_heads},
-                                   {"rms_norm_eps", c.rms_norm_eps},
-                                   {"rope_scaling", nullptr},
-                                   {"rope_theta", c.rope.theta},
-                                   {"tie_word_embeddings", options_.lm_head == LmHead::tied},
-                                   {"torch_dtype", "float32"},
-                                   {"vocab_size", c.vocab}};
+    nlohmann::ordered_json json = {
+        {"architectures", nlohmann::ordered_json::array({options_.family.hugging_face_class})},
+        {"attention_bias", false},
+        {"bos_token_id", c.bos},
+        {"eos_token_id", c.eos},
+        {"head_dim", c.head_dim},
+        {"hidden_act", "silu"},
+        {"hidden_size", c.hidden},
+        {"intermediate_size", c.ffn},
+        {"max_position_embeddings", c.max_context},
+        {"mlp_bias", false},
+        {"model_type", options_.family.architecture},
+        {"num_attention_heads", c.heads},
+        {"num_hidden_layers", c.layers},
+        {"num_key_value_heads", c.kv_heads},
+        {"rms_norm_eps", c.rms_norm_eps},
+        {"rope_scaling", nullptr},
+        {"rope_theta", c.rope.theta},
+        {"tie_word_embeddings", options_.lm_head == LmHead::tied},
+        {"torch_dtype", "float32"},
+        {"vocab_size", c.vocab}};
     if (c.rope.scaling == RopeScaling::linear)
       json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", c.rope.factor}};
     if (c.rope.scaling == RopeScaling::llama3)
@@ -181,13 +216,14 @@ class TinyLlama {
   void write_hugging_face(const std::filesystem::path& folder, std::size_t shards = 1) const {
     write_file(folder / "config.json", config_json().dump(2));
     nlohmann::ordered_json weight_map;
+    const std::vector<Tensor> tensors = written();
     for (std::size_t shard = 0; shard < shards; ++shard) {
       nlohmann::ordered_json header = {{"__metadata__", {{"format", "pt"}}}};
       ByteWriter data;
       const std::string name =
           shards == 1 ? "model.safetensors" : "model-" + padded(shard + 1) + "-of-" + padded(shards) + ".safetensors";
-      for (std::size_t i = shard * tensors_.size() / shards; i < (shard + 1) * tensors_.size() / shards; ++i) {
-        const Tensor& t = tensors_[i];
+      for (std::size_t i = shard * tensors.size() / shards; i < (shard + 1) * tensors.size() / shards; ++i) {
+        const Tensor& t = tensors[i];
         const bool scalar = block_elements(t.dtype) == 1;
         const std::size_t begin = data.bytes().size();
         data.raw(scalar ? t.bytes : quantize(DType::f32, floats(t)));
@@ -271,11 +307,18 @@ class TinyLlama {
                         quantize(options_.dtype, values)});
   }
 
+  // Around 1, as norms are.
   void vector(std::string gguf, std::string hf, Index size) {
+    add_vector(std::move(gguf), std::move(hf), size, 1, 0.2f, 0);
+  }
+  void bias(std::string gguf, std::string hf, Index size, Index rotated_heads = 0) {
+    add_vector(std::move(gguf), std::move(hf), size, 0, 0.5f, rotated_heads);
+  }
+  void add_vector(std::string gguf, std::string hf, Index size, float mean, float bound, Index rotated_heads) {
     std::vector<float> values(static_cast<std::size_t>(size));
-    for (float& value : values) value = 1 + 0.2f * uniform();
-    tensors_.push_back(
-        {std::move(gguf), std::move(hf), options_.norm_dtype, 1, size, true, 0, quantize(options_.norm_dtype, values)});
+    for (float& value : values) value = mean + bound * uniform();
+    tensors_.push_back({std::move(gguf), std::move(hf), options_.norm_dtype, 1, size, true, rotated_heads,
+                        quantize(options_.norm_dtype, values)});
   }
 
   static StoredMatrix stored(const Tensor& t) { return {t.dtype, t.bytes.data(), t.rows, t.cols}; }
@@ -288,18 +331,42 @@ class TinyLlama {
     return values;
   }
 
+  // What a file holds: the tensors themselves, or some of them in one.
+  std::vector<Tensor> written() const {
+    if (!options_.family.fused) return tensors_;
+    std::vector<Tensor> result;
+    const auto ends = [](const Tensor& t, const char* part) {
+      return t.hf_name.ends_with(std::string(part) + ".weight");
+    };
+    for (const Tensor& t : tensors_) {
+      if (ends(t, "k_proj") || ends(t, "v_proj") || ends(t, "up_proj")) {
+        result.back().rows += t.rows;
+        result.back().bytes.insert(result.back().bytes.end(), t.bytes.begin(), t.bytes.end());
+        continue;
+      }
+      result.push_back(t);
+      const auto rename = [&](const char* gguf, const char* hf) {
+        result.back().gguf_name = t.gguf_name.substr(0, t.gguf_name.find('.', 4) + 1) + gguf + ".weight";
+        result.back().hf_name = t.hf_name.substr(0, t.hf_name.rfind('.', t.hf_name.size() - 8) + 1) + hf + ".weight";
+      };
+      if (ends(t, "q_proj")) rename("attn_qkv", "qkv_proj");
+      if (ends(t, "gate_proj")) rename("ffn_up", "gate_up_proj");
+    }
+    return result;
+  }
+
   // GGUF's order within a head: row i of the first half, row i of the second half, for every i.
   std::vector<std::byte> interleaved_rows(const Tensor& t) const {
-    if (t.rotated_heads == 0) return t.bytes;
-    const Index head_rows = t.rows / t.rotated_heads;
-    const Index row_bytes = stored(t).row_bytes();
+    if (t.rotated_heads == 0 || options_.family.gguf_rotation == RopeLayout::half_split) return t.bytes;
+    const auto rows = static_cast<std::size_t>(t.is_vector ? t.cols : t.rows);
+    const std::size_t head_rows = rows / static_cast<std::size_t>(t.rotated_heads);
+    const std::size_t row_bytes = t.bytes.size() / rows;
     std::vector<std::byte> result;
-    for (Index row = 0; row < t.rows; ++row) {
-      const Index head = row / head_rows;
-      const Index within = row % head_rows;
-      const Index source = head * head_rows + within % 2 * (head_rows / 2) + within / 2;
-      const std::byte* begin = stored(t).row(source);
-      result.insert(result.end(), begin, begin + row_bytes);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t within = row % head_rows;
+      const std::size_t source = row - within + within % 2 * (head_rows / 2) + within / 2;
+      const auto begin = t.bytes.begin() + static_cast<std::ptrdiff_t>(source * row_bytes);
+      result.insert(result.end(), begin, begin + static_cast<std::ptrdiff_t>(row_bytes));
     }
     return result;
   }

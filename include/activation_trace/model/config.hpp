@@ -2,11 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
@@ -26,7 +29,10 @@ struct RopeConfig {
   std::vector<float> divisors;    ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
 };
 
-/// The shape of a LLaMA.
+/// What a block applies to gate before it multiplies up.
+enum class Activation { silu, gelu_tanh };
+
+/// The shape of a LLaMA, and in what its blocks differ from a plain one's.
 struct LlamaConfig {
   Index layers = 0;       ///< N, decoder blocks
   Index hidden = 0;       ///< d
@@ -38,6 +44,15 @@ struct LlamaConfig {
   Index max_context = 0;  ///< positions the model was trained for
   float rms_norm_eps = 1e-6f;
   RopeConfig rope;
+
+  // What other families have; a plain LLaMA has what stands here. Biases and norms of q and k are LlamaLayerWeights'.
+  Activation activation = Activation::silu;
+  float embedding_scale = 1;                ///< h_0 is the embedding's row times this
+  std::optional<float> attention_scale;     ///< of q k^T; 1 / sqrt(D) unless given
+  std::optional<float> attention_soft_cap;  ///< as in AttentionOptions
+  std::vector<Index> windows;  ///< [N] positions that a block's queries see, 0: all; empty: all, in every block
+  std::optional<float> logit_soft_cap;  ///< logits are cap tanh(W h / cap)
+
   TokenId bos = -1;  ///< -1: the model names none
   /// Ids that the file's settings name as ends. A tokenizer may know more by their names (Tokenizer::end_tokens):
   /// SmolLM2's GGUF names 2, <|im_end|>, and its vocabulary has 0, <|endoftext|>. Generation wants both.
@@ -46,6 +61,13 @@ struct LlamaConfig {
 
   /// Throws ArgumentError naming the first field that no LLaMA can have.
   void validate() const;
+
+  /// How block `block` attends.
+  [[nodiscard]] AttentionOptions attention(Index block) const {
+    return {.scale = attention_scale,
+            .soft_cap = attention_soft_cap,
+            .window = windows.empty() ? 0 : windows[static_cast<std::size_t>(block)]};
+  }
 };
 
 inline void LlamaConfig::validate() const {
@@ -75,6 +97,13 @@ inline void LlamaConfig::validate() const {
           "rope divisors must number head_dim / 2");
   for (const float divisor : rope.divisors)
     require(divisor > 0 && divisor < 1e9f, "rope divisors must be positive and finite");
+  const auto is_factor = [](const std::optional<float>& x) { return !x || (*x > 0 && *x < 1e6f); };
+  require(is_factor(embedding_scale), "embedding_scale must be positive and finite");
+  require(is_factor(attention_scale), "attention_scale must be positive and finite");
+  require(is_factor(attention_soft_cap), "attention_soft_cap must be positive and finite");
+  require(is_factor(logit_soft_cap), "logit_soft_cap must be positive and finite");
+  require(windows.empty() || static_cast<Index>(windows.size()) == layers, "windows must be empty or one per layer");
+  for (const Index window : windows) require(window >= 0, "windows must not be negative");
   require(bos >= -1 && bos < vocab, "bos id must lie within the vocabulary");
   for (const TokenId id : eos) require(id >= 0 && id < vocab, "eos id must lie within the vocabulary");
 }

@@ -18,6 +18,7 @@
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/matmul.hpp"
+#include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -341,7 +342,10 @@ inline void Llama::run(std::span<const LlamaPiece> pieces) {
 inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
   const MatmulTarget target{weights().lm_head, logits};
   matmul_by_row(pool(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
-  for (Index row = 0; row < rows; ++row) check_finite(logits.row(row).span(), -1, -1);
+  for (Index row = 0; row < rows; ++row) {
+    check_finite(logits.row(row).span(), -1, -1);
+    if (config().logit_soft_cap) soft_cap(logits.row(row).span(), *config().logit_soft_cap);
+  }
 }
 
 inline void Llama::check_finite(std::span<const float> row, Index layer, Index position) const {

@@ -14,7 +14,9 @@
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
+#include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/attention.hpp"
+#include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
@@ -53,9 +55,11 @@ class LlamaBlocks {
   /// k and v of all rows, and q too if the same rows are wanted; keys and values enter the caches.
   enum class Queries { with_keys, later };
   void project(Index i, MatrixView<const float> y, Queries queries);
+  /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
+  void finish_heads(MatrixView<float> x, std::span<const float> bias, std::span<const float> norm) const;
   /// y <- W_o attention(q).
   void attend(Index i, MatrixView<float> y);
-  /// y <- W_down (silu(W_gate y) * W_up y).
+  /// y <- W_down (activation(W_gate y) * W_up y).
   void feed_forward(Index i, MatrixView<float> y);
   /// x <- x + y, then y <- RMSNorm(x): the end of one half of a block and the start of the next in one pass.
   void add_and_norm(MatrixView<float> x, MatrixView<float> y, std::span<const float> weight);
@@ -116,9 +120,14 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
   const Index layers = config_.layers;
   MatrixView<float> x = rows(x_, config_.hidden);
   MatrixView<float> y = rows(y_, config_.hidden);
+  const float scale = config_.embedding_scale;
   for_each_run([&](const LlamaRun& run, Index begin, Index end) {
-    for (Index i = begin; i < end; ++i)
-      weights_.embedding.decode_row(run.ids[static_cast<std::size_t>(i)], x.row(run.row + i).span());
+    for (Index i = begin; i < end; ++i) {
+      const std::span<float> row = x.row(run.row + i).span();
+      weights_.embedding.decode_row(run.ids[static_cast<std::size_t>(i)], row);
+      if (scale != 1)
+        for (float& element : row) element *= scale;
+    }
     rms_norm(x.slice(0, run.row + begin, run.row + end), block(0).attention_norm, config_.rms_norm_eps,
              y.slice(0, run.row + begin, run.row + end), pool_->isa());
   });
@@ -157,15 +166,29 @@ inline void LlamaBlocks::project(Index i, MatrixView<const float> y, Queries que
   for_each_run([&](const LlamaRun& run, Index begin, Index end) {
     const MatrixView<float> keys = k.slice(0, run.row + begin, run.row + end);
     const MatrixView<float> values = v.slice(0, run.row + begin, run.row + end);
+    finish_heads(keys, w.k_bias, w.k_norm);
+    finish_heads(values, w.v_bias, {});
     rope(keys, config_.kv_heads, run.position + begin, rope_, config_.rope.layout);
     std::ranges::copy(keys.span(), cache(run).keys(i, run.position + begin, run.position + end).data());
     std::ranges::copy(values.span(), cache(run).values(i, run.position + begin, run.position + end).data());
   });
 }
 
+inline void LlamaBlocks::finish_heads(MatrixView<float> x, std::span<const float> bias,
+                                      std::span<const float> norm) const {
+  if (!bias.empty()) add_bias(x, bias);
+  if (norm.empty()) return;
+  const Index dim = config_.head_dim;
+  const MatrixView<float> heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
+  rms_norm(heads, norm, config_.rms_norm_eps, heads, pool_->isa());
+}
+
 inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
+  const LlamaLayerWeights& w = block(i);
   for_each_run([&](const LlamaRun& run, Index begin, Index end) {
-    rope(q().slice(0, run.row + begin, run.row + end), config_.heads, run.position + begin, rope_, config_.rope.layout);
+    const MatrixView<float> queries = q().slice(0, run.row + begin, run.row + end);
+    finish_heads(queries, w.q_bias, w.q_norm);
+    rope(queries, config_.heads, run.position + begin, rope_, config_.rope.layout);
   });
   parts_.clear();
   for (const LlamaRun& run : batch_->runs()) {
@@ -173,8 +196,9 @@ inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
     const Index end = run.position + run.rows;
     parts_.push_back({queries, in_heads(cache(run).keys(i, 0, end)), in_heads(cache(run).values(i, 0, end)), queries});
   }
-  attention(*pool_, parts_);
-  multiply(q(), {{block(i).o, y}});
+  attention(*pool_, parts_, config_.attention(i));
+  multiply(q(), {{w.o, y}});
+  if (!w.o_bias.empty()) add_bias(y, w.o_bias);
 }
 
 inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
@@ -184,7 +208,11 @@ inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
   multiply(y, {{w.gate, gate}, {w.up, up}});
   for_each_rows(y.extent(0), [&](Index begin, Index end) {
     const std::span<float> gated = gate.slice(0, begin, end).span();
-    silu_multiply(gated, up.slice(0, begin, end).span(), gated, pool_->isa());
+    const std::span<const float> factors = up.slice(0, begin, end).span();
+    switch (config_.activation) {
+      case Activation::silu: return silu_multiply(gated, factors, gated, pool_->isa());
+      case Activation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, pool_->isa());
+    }
   });
   multiply(gate, {{w.down, y}});
 }

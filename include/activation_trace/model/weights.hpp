@@ -21,6 +21,14 @@ struct LlamaLayerWeights {
   StoredMatrix gate;                  ///< [F, d]
   StoredMatrix up;                    ///< [F, d]
   StoredMatrix down;                  ///< [d, F]
+
+  // Of other families than LLaMA; empty where a block has none.
+  std::vector<float> q_bias;  ///< [H * D]
+  std::vector<float> k_bias;  ///< [G * D]
+  std::vector<float> v_bias;  ///< [G * D]
+  std::vector<float> o_bias;  ///< [d]
+  std::vector<float> q_norm;  ///< [D], of every head of q before it is rotated
+  std::vector<float> k_norm;  ///< [D], of every head of k
 };
 
 /// Views of a model's weights, usually into a mapped file, which must outlive them.
@@ -44,6 +52,9 @@ inline void LlamaWeights::validate(const LlamaConfig& config) const {
     if (static_cast<Index>(v.size()) != size)
       throw ShapeError(tensor + ": expected [" + std::to_string(size) + "], got [" + std::to_string(v.size()) + "]");
   };
+  const auto optional = [&](const std::vector<float>& v, Index size, const std::string& tensor) {
+    if (!v.empty()) vector(v, size, tensor);
+  };
   const Index d = config.hidden;
   const Index queries = config.heads * config.head_dim;
   const Index keys = config.kv_heads * config.head_dim;
@@ -64,6 +75,12 @@ inline void LlamaWeights::validate(const LlamaConfig& config) const {
     matrix(layer.gate, config.ffn, d, prefix + "gate");
     matrix(layer.up, config.ffn, d, prefix + "up");
     matrix(layer.down, d, config.ffn, prefix + "down");
+    optional(layer.q_bias, queries, prefix + "q_bias");
+    optional(layer.k_bias, keys, prefix + "k_bias");
+    optional(layer.v_bias, keys, prefix + "v_bias");
+    optional(layer.o_bias, d, prefix + "o_bias");
+    optional(layer.q_norm, config.head_dim, prefix + "q_norm");
+    optional(layer.k_norm, config.head_dim, prefix + "k_norm");
   }
 }
 

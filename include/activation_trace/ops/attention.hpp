@@ -5,26 +5,29 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <string>
 
+#include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
+#include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// Causal grouped-query attention with scale 1 / sqrt(D): the n queries are the last n of the t positions whose
-/// keys and values are given, so query i sees positions 0 .. t - n + i.
+/// Causal grouped-query attention: the n queries are the last n of the t positions whose keys and values are given, so
+/// query i sees positions 0 .. t - n + i, or the last `window` of them.
 ///
 /// q and out [n, H, D], k and v [t, G, D], where head h reads kv head h / (H / G). Any strides as long as the D
 /// elements of a head are contiguous: a cache stored as [G, positions, D] reads fastest. out may be q.
-/// Throws ShapeError.
+/// Throws ShapeError, and ArgumentError for options that are not positive and finite.
 void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-               TensorView<const float, 3> v, TensorView<float, 3> out);
+               TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options = {});
 
 /// Attention of one sequence among several, as above.
 struct AttentionPart {
@@ -35,23 +38,42 @@ struct AttentionPart {
 };
 
 /// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries
-/// go through another kernel. The result of a part does not depend on the others. Throws ShapeError.
-void attention(ThreadPool& pool, std::span<const AttentionPart> parts);
+/// go through another kernel. The result of a part does not depend on the others. Throws as above.
+void attention(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options = {});
 
 namespace detail {
 
 void check_attention(const AttentionPart& part);
+void check_attention(const AttentionOptions& options);
+
+/// The first of `visible` positions that a query which is the last of them sees.
+[[nodiscard]] inline Index window_begin(const AttentionOptions& options, Index visible) {
+  return options.window == 0 ? 0 : std::max(Index{0}, visible - options.window);
+}
+
+/// The scale that has a value, of heads of D elements.
+[[nodiscard]] inline float attention_scale(const AttentionOptions& options, Index D) {
+  return options.scale.value_or(1.0f / std::sqrt(static_cast<float>(D)));
+}
+
+/// Scores [0, count) of a query become the weights of its values, 0 before `begin` and from count to padded, a multiple
+/// of lanes. Returns their sum.
+float weigh_scores(const Kernels& kernels, const AttentionOptions& options, Index D, float* scores, Index begin,
+                   Index count, Index padded);
 
 /// Few queries: one head of one query at a time.
 constexpr Index few_queries = 4;
 [[nodiscard]] inline bool has_few_queries(const AttentionPart& part) { return part.q.extent(0) < few_queries; }
-void attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts);
+void attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts);
+void attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options);
 
 constexpr Index query_tile = 96;     // queries that share a packed copy of their keys and values
 constexpr Index query_subtile = 24;  // of them, those whose scores are held at once
+/// Keys before a tile's window are left out in steps that are whole chains of the product and whole panels, so that
+/// every sum is cut where it would be with them.
+constexpr Index key_step = 96;
 
 /// A worker's scratch memory, cut up for tiles of parts of up to `positions` keys.
 struct TileScratch {
@@ -67,26 +89,32 @@ struct TileScratch {
   TileScratch(ThreadPool& pool, int worker, Index positions, Index D, Index width);
 };
 
+/// Keys and values of kv head g, packed.
+void pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<const float, 3> v, Index g,
+               const TileScratch& scratch);
+
 /// Tile number `tile` of a part's queries, in the heads that read kv head g.
-void attend_tile(const Kernels& kernels, const AttentionPart& part, Index g, Index tile, const TileScratch& scratch);
+void attend_tile(const Kernels& kernels, const AttentionPart& part, const AttentionOptions& options, Index g,
+                 Index tile, const TileScratch& scratch);
 
 }  // namespace detail
 
 inline void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                      TensorView<const float, 3> v, TensorView<float, 3> out) {
+                      TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options) {
   const AttentionPart part{q, k, v, out};
-  attention(pool, std::span(&part, 1));
+  attention(pool, std::span(&part, 1), options);
 }
 
-inline void attention(ThreadPool& pool, std::span<const AttentionPart> parts) {
+inline void attention(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options) {
+  detail::check_attention(options);
   for (const AttentionPart& part : parts) {
     detail::check_attention(part);
     detail::check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
     detail::check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
     detail::check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
   }
-  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(pool, parts);
-  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(pool, parts);
+  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(pool, parts, options);
+  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(pool, parts, options);
 }
 
 inline void detail::check_attention(const AttentionPart& part) {
@@ -110,12 +138,36 @@ inline void detail::check_attention(const AttentionPart& part) {
   check_contiguous_rows("attention: out", out);
 }
 
-inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts) {
+inline void detail::check_attention(const AttentionOptions& options) {
+  const auto require = [](bool ok, const std::string& problem) {
+    if (!ok) throw ArgumentError("AttentionOptions: " + problem);
+  };
+  const auto positive = [&](const std::optional<float>& x, const char* name) {
+    require(!x || (*x > 0 && std::isfinite(*x)),
+            std::string(name) + " must be positive and finite, got " + std::to_string(x.value_or(0)));
+  };
+  positive(options.scale, "scale");
+  positive(options.soft_cap, "soft_cap");
+  require(options.window >= 0, "window must not be negative, got " + std::to_string(options.window));
+}
+
+inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions& options, Index D, float* scores,
+                                  Index begin, Index count, Index padded) {
+  std::fill(scores, scores + begin, -std::numeric_limits<float>::infinity());
+  const float scale = attention_scale(options, D);
+  if (!options.soft_cap) return kernels.exponentiate_row(scores, count, padded, scale);
+  const std::span<float> seen(scores + begin, scores + count);
+  for (float& score : seen) score *= scale;
+  soft_cap(seen, *options.soft_cap);
+  return kernels.exponentiate_row(scores, count, padded, 1.0f);
+}
+
+inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts,
+                                  const AttentionOptions& options) {
   const Kernels& kernels = detail::kernels(pool.isa());
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   const Index sharing = parts[0].q.extent(1) / groups;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(D));
   Index rows = 0;
   Index longest = 0;
   for (const AttentionPart& part : parts)
@@ -136,15 +188,18 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
         for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
           const Index i = (j - first) / sharing;
           const Index h = g * sharing + (j - first) % sharing;
-          const Index visible = k.extent(0) - n + i + 1;
+          const Index all = k.extent(0) - n + i + 1;
+          const Index hidden = window_begin(options, all);
+          const Index visible = all - hidden;
           kernels.rows_of(DType::f32)
-              .dot_rows(reinterpret_cast<const std::byte*>(k.data() + g * k.stride(1)),
+              .dot_rows(reinterpret_cast<const std::byte*>(k.data() + hidden * k.stride(0) + g * k.stride(1)),
                         k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
                         q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
-          const float total = kernels.exponentiate_row(weights, visible, padded, scale);
+          const float total = weigh_scores(kernels, options, D, weights, 0, visible, padded);
           float* result = out.data() + i * out.stride(0) + h * out.stride(1);
-          kernels.weighted_sum(weights, v.data() + g * v.stride(1), v.stride(0), visible, D, result);
+          kernels.weighted_sum(weights, v.data() + hidden * v.stride(0) + g * v.stride(1), v.stride(0), visible, D,
+                               result);
           for (Index c = 0; c < D; ++c) result[c] /= total;
         }
       }
@@ -152,7 +207,8 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
   });
 }
 
-inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts) {
+inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts,
+                                   const AttentionOptions& options) {
   const Index groups = parts[0].k.extent(1);
   const Index width = kernels(pool.isa()).panel_width;
   const auto tiles_of = [](const AttentionPart& part) {
@@ -175,7 +231,7 @@ inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPa
         for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
           // Tiles from both ends in turn: later ones see more keys, and workers get equal shares.
           const Index order = j - first;
-          attend_tile(kernels(pool.isa()), part, g, order % 2 == 0 ? order / 2 : own - 1 - order / 2, scratch);
+          attend_tile(kernels(pool.isa()), part, options, g, order % 2 == 0 ? order / 2 : own - 1 - order / 2, scratch);
         }
       }
     }
@@ -195,20 +251,11 @@ inline detail::TileScratch::TileScratch(ThreadPool& pool, int worker, Index posi
   results = scores + sizes[3];
 }
 
-inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& part, Index g, Index tile,
-                                const TileScratch& scratch) {
-  const auto& [q, k, v, out] = part;
+inline void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<const float, 3> v,
+                              Index g, const TileScratch& scratch) {
   const Index width = kernels.panel_width;
-  const Index n = q.extent(0);
-  const Index D = q.extent(2);
-  const Index t = k.extent(0);
-  const Index sharing = q.extent(1) / k.extent(1);
-  const Index value_panel_size = scratch.key_panels * width * width;
-  const Index result_stride = scratch.value_panels * width;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(D));
-  const Index first = tile * query_tile;
-  const Index last = std::min(first + query_tile, n);
-  const Index visible = t - n + last;
+  const Index D = k.extent(2);
+  const Index visible = k.extent(0);
   const Index panels = (visible + width - 1) / width;
   for (Index p = 0; p < panels; ++p) {
     const std::byte* source[max_panel_width];
@@ -218,7 +265,7 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& par
     kernels.rows_of(DType::f32).pack(source, rows, 0, D, scratch.row_buffer, scratch.packed_keys + p * D * width);
   }
   for (Index p = 0; p < scratch.value_panels; ++p) {
-    float* panel = scratch.packed_values + p * value_panel_size;
+    float* panel = scratch.packed_values + p * scratch.key_panels * width * width;
     const Index columns = std::min(width, D - p * width);
     for (Index r = 0; r < visible; ++r, panel += width) {
       const float* value = v.data() + r * v.stride(0) + g * v.stride(1) + p * width;
@@ -226,6 +273,25 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& par
       std::fill(panel + columns, panel + width, 0.0f);
     }
   }
+}
+
+inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& part, const AttentionOptions& options,
+                                Index g, Index tile, const TileScratch& scratch) {
+  const auto& [q, all_keys, all_values, out] = part;
+  const Index width = kernels.panel_width;
+  const Index n = q.extent(0);
+  const Index D = q.extent(2);
+  const Index sharing = q.extent(1) / all_keys.extent(1);
+  const Index value_panel_size = scratch.key_panels * width * width;
+  const Index result_stride = scratch.value_panels * width;
+  const Index first = tile * query_tile;
+  const Index last = std::min(first + query_tile, n);
+  const Index skipped = window_begin(options, all_keys.extent(0) - n + first + 1) / key_step * key_step;
+  const auto k = all_keys.slice(0, skipped, all_keys.extent(0));
+  const auto v = all_values.slice(0, skipped, all_values.extent(0));
+  const Index t = k.extent(0);
+  const Index visible = t - n + last;
+  pack_tile(kernels, k.slice(0, 0, visible), v.slice(0, 0, visible), g, scratch);
   for (Index h = g * sharing; h < (g + 1) * sharing; ++h) {
     for (Index i = first; i < last; i += query_subtile) {
       const Index rows = std::min(query_subtile, last - i);
@@ -236,9 +302,11 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& par
                                scratch.packed_keys + p * D * width, D, scratch.scores + p * width, scratch.score_stride,
                                Into::set);
       float totals[query_subtile];
-      for (Index r = 0; r < rows; ++r)
-        totals[r] = kernels.exponentiate_row(scratch.scores + r * scratch.score_stride, t - n + i + r + 1,
-                                             seen_panels * width, scale);
+      for (Index r = 0; r < rows; ++r) {
+        const Index count = t - n + i + r + 1;
+        totals[r] = weigh_scores(kernels, options, D, scratch.scores + r * scratch.score_stride,
+                                 window_begin(options, skipped + count) - skipped, count, seen_panels * width);
+      }
       for (Index p = 0; p < scratch.value_panels; ++p)
         kernels.multiply_panel(scratch.scores, scratch.score_stride, rows, scratch.packed_values + p * value_panel_size,
                                seen, scratch.results + p * width, result_stride, Into::set);

@@ -71,6 +71,7 @@ struct Kernels {
   void (*jensen_shannon_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
                                      const DivergenceRow* rows, double* sums);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
+  void (*gelu_tanh_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);
 
   /// The kernels for rows of `dtype`, which must be one of DType's.

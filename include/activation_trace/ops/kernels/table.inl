@@ -21,6 +21,7 @@ inline constexpr Kernels table{
     .counted_exponentials = counted_exponentials,
     .reference_divergences = reference_divergences,
     .jensen_shannon_divergences = jensen_shannon_divergences,
-    .silu_multiply = silu_multiply,
+    .silu_multiply = gated_multiply<Silu>,
+    .gelu_tanh_multiply = gated_multiply<GeluTanh>,
     .rms_norm = rms_norm,
 };

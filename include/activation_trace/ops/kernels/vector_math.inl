@@ -109,19 +109,33 @@ inline void weighted_sum(const float* weights, const float* values, Index stride
   }
 }
 
-[[gnu::always_inline]] inline F silu(F g) {
-  const F bounded = max(set(-88.3f), g);  // where the result is 0 within 1e-36; -inf would become NaN below
-  return bounded / (set(1.0f) + exp(set(0.0f) - bounded));
-}
+struct Silu {
+  [[gnu::always_inline]] static F of(F g) {
+    const F bounded = max(set(-88.3f), g);  // where the result is 0 within 1e-36; -inf would become NaN below
+    return bounded / (set(1.0f) + exp(set(0.0f) - bounded));
+  }
+};
 
-inline void silu_multiply(const float* gate, const float* up, Index n, float* y) {
+/// g / 2 (1 + tanh(u)) = g / (1 + e^(-2 u)) with u = sqrt(2 / pi) (g + 0.044715 g^3).
+struct GeluTanh {
+  [[gnu::always_inline]] static F of(F g) {
+    const F bounded = max(set(-20.0f), g);  // where the result is 0 within 1e-36, as for silu
+    const F twice = set(1.5957691216057308f) * bounded;
+    const F u = multiply_add(twice * bounded, set(0.044715f) * bounded, twice);
+    return bounded / (set(1.0f) + exp(set(0.0f) - u));
+  }
+};
+
+/// y = Activation::of(gate) * up.
+template <class Activation>
+inline void gated_multiply(const float* gate, const float* up, Index n, float* y) {
   Index i = 0;
-  for (; i + lanes <= n; i += lanes) store(y + i, silu(load(gate + i)) * load(up + i));
+  for (; i + lanes <= n; i += lanes) store(y + i, Activation::of(load(gate + i)) * load(up + i));
   if (i < n) {
     float rest[2][lanes] = {};
     std::copy(gate + i, gate + n, rest[0]);
     std::copy(up + i, up + n, rest[1]);
-    store(rest[0], silu(load(rest[0])) * load(rest[1]));
+    store(rest[0], Activation::of(load(rest[0])) * load(rest[1]));
     std::copy(rest[0], rest[0] + (n - i), y + i);
   }
 }

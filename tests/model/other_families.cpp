@@ -1,0 +1,172 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/model/llama.hpp"
+#include "model/trace.hpp"
+#include "support/each_isa.hpp"
+#include "support/random_matrix.hpp"
+#include "support/reference_llama.hpp"
+
+// What other families change in the forward pass, each alone and all at once, against double precision.
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+namespace {
+
+TinyLlamaOptions small() {
+  TinyLlamaOptions options;
+  LlamaConfig& c = options.config;
+  c.layers = 3;
+  c.hidden = 48;
+  c.ffn = 80;
+  c.heads = 6;
+  c.kv_heads = 2;
+  c.head_dim = 16;
+  c.vocab = 101;
+  c.max_context = 256;
+  c.rope.theta = 500;
+  return options;
+}
+
+// 4 eps for each of four products and sums of a block, as rounding_tolerance has it, and what a fact amplifies: twice.
+void check_against_reference(const TinyLlama& tiny, Index tokens, std::size_t piece, Isa isa) {
+  const std::vector<TokenId> ids = some_ids(tokens, tiny.config().vocab);
+  const reference::ForwardResult expected = reference::forward(tiny.config(), tiny.weights(), ids);
+  ThreadPool pool(2, isa);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, pool);
+  Trace trace(tiny.config().layers);
+  trace.run(model, ids, piece);
+  const double tolerance = 2 * rounding_tolerance(tiny.config());
+  CAPTURE(tolerance);
+  CAPTURE(piece);
+  for (std::size_t layer = 0; layer < expected.hidden.size(); ++layer)
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      CAPTURE(layer);
+      CAPTURE(t);
+      CHECK(relative_error(trace.hidden[layer][t], expected.hidden[layer][t]) <= tolerance);
+    }
+  CHECK(relative_error(trace.logits, expected.logits.back()) <= tolerance);
+}
+
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    largest = std::max(largest, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  return largest;
+}
+
+std::vector<float> last_logits(const TinyLlama& tiny, Index tokens) {
+  ThreadPool pool(1);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, pool);
+  const auto logits = model.forward(some_ids(tokens, tiny.config().vocab));
+  return {logits.begin(), logits.end()};
+}
+
+using Change = std::function<void(TinyLlamaOptions&)>;
+const std::vector<std::pair<std::string, Change>>& changes() {
+  static const std::vector<std::pair<std::string, Change>> all{
+      {"biases of q, k and v", [](TinyLlamaOptions& o) { o.family.qkv_biases = true; }},
+      {"bias of o", [](TinyLlamaOptions& o) { o.family.o_bias = true; }},
+      {"norms of q and k", [](TinyLlamaOptions& o) { o.family.q_k_norms = true; }},
+      {"gelu", [](TinyLlamaOptions& o) { o.config.activation = Activation::gelu_tanh; }},
+      {"scale of the embedding", [](TinyLlamaOptions& o) { o.config.embedding_scale = 6.5f; }},
+      {"scale of attention", [](TinyLlamaOptions& o) { o.config.attention_scale = 0.11f; }},
+      {"soft cap of attention", [](TinyLlamaOptions& o) { o.config.attention_soft_cap = 1.5f; }},
+      {"soft cap of logits", [](TinyLlamaOptions& o) { o.config.logit_soft_cap = 3; }},
+      {"windows",
+       [](TinyLlamaOptions& o) {
+         o.config.windows = {5, 0, 20};
+       }},
+  };
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("each fact of other families changes the logits as double precision says, prefilled and decoded") {
+  const std::vector<float> plain = last_logits(TinyLlama(small()), 33);
+  for (const auto& named : changes()) {
+    const std::string& fact = named.first;
+    CAPTURE(fact);
+    TinyLlamaOptions options = small();
+    named.second(options);
+    const TinyLlama tiny(options);
+    testing::each_isa([&](Isa isa) {
+      check_against_reference(tiny, 33, 33, isa);
+      check_against_reference(tiny, 9, 1, isa);
+    });
+    // Those that change no random number of the weights: not by rounding only.
+    if (fact.find("bias") == std::string::npos && fact.find("norms") == std::string::npos)
+      CHECK(difference(last_logits(tiny, 33), plain) > 1e-2);
+  }
+}
+
+TEST_CASE("all facts at once, over more positions than a tile of attention holds") {
+  TinyLlamaOptions options = small();
+  for (const auto& named : changes()) named.second(options);
+  options.config.windows = {7, 0, 130};
+  const TinyLlama tiny(options);
+  check_against_reference(tiny, 230, 230, best_isa());
+  check_against_reference(tiny, 230, 50, best_isa());
+  check_against_reference(tiny, 12, 1, Isa::portable);
+}
+
+TEST_CASE("with windows too, the cut into pieces of four or more does not show") {
+  TinyLlamaOptions options = small();
+  options.config.windows = {3, 100, 150};
+  const TinyLlama tiny(options);
+  const std::vector<TokenId> ids = some_ids(240, tiny.config().vocab);
+  testing::each_isa([&](Isa isa) {
+    ThreadPool pool(2, isa);
+    const auto run = [&](std::size_t piece) {
+      Llama model(tiny.config(), tiny.weights(), {.max_context = 240}, pool);
+      Trace trace(tiny.config().layers);
+      trace.run(model, ids, piece);
+      return trace.hidden;
+    };
+    const auto whole = run(240);
+    CHECK(run(120) == whole);
+    CHECK(run(60) == whole);
+    CHECK(run(5) == whole);
+  });
+}
+
+TEST_CASE("facts that no model can have are named") {
+  const auto complaint = [](const Change& change) -> std::string {
+    TinyLlamaOptions options = small();
+    change(options);
+    try {
+      options.config.validate();
+    } catch (const ArgumentError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  const auto nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK(complaint([&](auto& o) { o.config.embedding_scale = nan; }) ==
+        "LlamaConfig: embedding_scale must be positive and finite");
+  CHECK(complaint([](auto& o) { o.config.attention_scale = 0; }) ==
+        "LlamaConfig: attention_scale must be positive and finite");
+  CHECK(complaint([](auto& o) { o.config.attention_soft_cap = -1; }) ==
+        "LlamaConfig: attention_soft_cap must be positive and finite");
+  CHECK(complaint([&](auto& o) { o.config.logit_soft_cap = testing::infinity; }) ==
+        "LlamaConfig: logit_soft_cap must be positive and finite");
+  CHECK(complaint([](auto& o) { o.config.windows = {4}; }) == "LlamaConfig: windows must be empty or one per layer");
+  CHECK(complaint([](auto& o) { o.config.windows = {4, -1, 0}; }) == "LlamaConfig: windows must not be negative");
+  const TinyLlama tiny(small());
+  LlamaWeights weights = tiny.weights();
+  weights.layers[1].q_bias = {1, 2};
+  CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 1 q_bias: expected [96], got [2]", ShapeError);
+  weights = tiny.weights();
+  weights.layers[2].k_norm = {1, 2, 3};
+  CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 2 k_norm: expected [16], got [3]", ShapeError);
+}
