@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/formats/llama_config.hpp"
 #include "activation_trace/formats/safetensors.hpp"
@@ -29,10 +30,11 @@ struct Checkpoint {
   std::vector<SafetensorsFile> safetensors;  ///< the files of a Hugging Face model
 };
 
-/// Opens a LLaMA: a .gguf file, or a Hugging Face folder with config.json and safetensors. Shapes, types and
-/// the completeness of the weights are checked, and a tensor that a plain LLaMA does not have is refused.
-/// Throws FormatError naming the file and what is wrong with it.
-[[nodiscard]] Checkpoint load_llama(const std::filesystem::path& path, FileAccess access = FileAccess::map);
+/// Opens a model of one of the families: a .gguf file, or a Hugging Face folder with config.json and safetensors.
+/// Shapes, types and the completeness of the weights are checked, and a tensor that its family does not have is
+/// refused. Throws FormatError naming the file and what is wrong with it.
+[[nodiscard]] Checkpoint load_llama(const std::filesystem::path& path, FileAccess access = FileAccess::map,
+                                    std::span<const Family> known = families);
 
 namespace detail {
 
@@ -40,7 +42,12 @@ namespace detail {
 template <class Files>
 class TensorCollector {
  public:
-  TensorCollector(const Files& files, std::string name) : files_(files), name_(std::move(name)) {}
+  TensorCollector(const Files& files, std::string name, const Family& family)
+      : files_(files), name_(std::move(name)), family_(family) {}
+
+  [[nodiscard]] const Family& family() const noexcept { return family_; }
+  /// What is read: the file or folder.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   StoredMatrix matrix(const std::string& tensor, Index rows, Index cols) {
     const auto [file, found] = require(tensor);
@@ -52,6 +59,14 @@ class TensorCollector {
     return floats_of(*found, size, file->name());
   }
 
+  /// As floats, as what the forward pass multiplies by.
+  std::vector<float> norm(const std::string& tensor, Index size, const TensorNames& names) {
+    std::vector<float> weight = floats(tensor, size);
+    if (names.norm_offset != 0)
+      for (float& w : weight) w += names.norm_offset;
+    return weight;
+  }
+
   [[nodiscard]] bool contains(std::string_view tensor) const { return find(tensor).second != nullptr; }
   void ignore(std::string_view tensor) { used_.emplace(tensor); }
 
@@ -60,8 +75,9 @@ class TensorCollector {
     for (const auto& file : files_)
       for (const FileTensor& tensor : file.tensors())
         if (!used_.contains(tensor.name) && !tensor.name.ends_with(".rotary_emb.inv_freq"))
-          throw FormatError(file.name(), tensor.offset,
-                            "tensor " + printable(tensor.name) + " has no place in a plain LLaMA");
+          throw FormatError(
+              file.name(), tensor.offset,
+              "tensor " + printable(tensor.name) + " has no place in a plain " + std::string(family_.name));
   }
 
  private:
@@ -82,73 +98,82 @@ class TensorCollector {
 
   const Files& files_;
   std::string name_;
+  const Family& family_;
   std::set<std::string, std::less<>> used_;
 };
 
-/// How a format names the tensors of a LLaMA. Each is followed by ".weight".
-struct LlamaTensorNames {
-  const char* embedding;
-  const char* block;  ///< followed by the block's number and a dot
-  const char* attention_norm;
-  const char* q;
-  const char* k;
-  const char* v;
-  const char* o;
-  const char* fused_qkv;  ///< refused
-  const char* ffn_norm;
-  const char* gate;
-  const char* up;
-  const char* down;
-  const char* final_norm;
-  const char* lm_head;
-};
+/// q, k and v of a block, with their biases.
+template <class Files>
+void collect_attention(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
+                       const std::string& block, LlamaLayerWeights& layer) {
+  const Family& family = tensors.family();
+  const Index queries = config.heads * config.head_dim;
+  const Index keys = config.kv_heads * config.head_dim;
+  const auto name = [&](std::string_view part, const char* ending) { return block + std::string(part) + ending; };
+  const std::string fused = name(names.fused_qkv, ".weight");
+  if (!family.fused_qkv) {
+    if (!names.fused_qkv.empty() && tensors.contains(fused))
+      throw FormatError(tensors.name(), "tensor " + printable(fused) +
+                                            " fuses q, k and v, which is not supported: convert with separate tensors");
+    layer.q = tensors.matrix(name(names.q, ".weight"), queries, config.hidden);
+    layer.k = tensors.matrix(name(names.k, ".weight"), keys, config.hidden);
+    layer.v = tensors.matrix(name(names.v, ".weight"), keys, config.hidden);
+    if (family.biases != Biases::none) {
+      layer.q_bias = tensors.floats(name(names.q, ".bias"), queries);
+      layer.k_bias = tensors.floats(name(names.k, ".bias"), keys);
+      layer.v_bias = tensors.floats(name(names.v, ".bias"), keys);
+    }
+    return;
+  }
+  const StoredMatrix all = tensors.matrix(fused, queries + 2 * keys, config.hidden);
+  layer.q = all.slice(0, queries);
+  layer.k = all.slice(queries, queries + keys);
+  layer.v = all.slice(queries + keys, queries + 2 * keys);
+  if (family.biases != Biases::none) {
+    const std::vector<float> bias = tensors.floats(name(names.fused_qkv, ".bias"), queries + 2 * keys);
+    const auto first_key = bias.begin() + queries;
+    layer.q_bias.assign(bias.begin(), first_key);
+    layer.k_bias.assign(first_key, first_key + keys);
+    layer.v_bias.assign(first_key + keys, bias.end());
+  }
+}
 
-inline constexpr LlamaTensorNames gguf_names{"token_embd", "blk.",        "attn_norm",   "attn_q",   "attn_k",
-                                             "attn_v",     "attn_output", "attn_qkv",    "ffn_norm", "ffn_gate",
-                                             "ffn_up",     "ffn_down",    "output_norm", "output"};
-
-inline constexpr LlamaTensorNames hugging_face_names{"model.embed_tokens",
-                                                     "model.layers.",
-                                                     "input_layernorm",
-                                                     "self_attn.q_proj",
-                                                     "self_attn.k_proj",
-                                                     "self_attn.v_proj",
-                                                     "self_attn.o_proj",
-                                                     "self_attn.qkv_proj",
-                                                     "post_attention_layernorm",
-                                                     "mlp.gate_proj",
-                                                     "mlp.up_proj",
-                                                     "mlp.down_proj",
-                                                     "model.norm",
-                                                     "lm_head"};
+template <class Files>
+LlamaLayerWeights collect_layer(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
+                                const std::string& block) {
+  const Index d = config.hidden;
+  const auto name = [&](std::string_view part) { return block + std::string(part) + ".weight"; };
+  LlamaLayerWeights layer;
+  layer.attention_norm = tensors.norm(name(names.attention_norm), d, names);
+  collect_attention(tensors, config, names, block, layer);
+  if (!names.q_norm.empty()) layer.q_norm = tensors.norm(name(names.q_norm), config.head_dim, names);
+  if (!names.k_norm.empty()) layer.k_norm = tensors.norm(name(names.k_norm), config.head_dim, names);
+  layer.o = tensors.matrix(name(names.o), d, config.heads * config.head_dim);
+  if (tensors.family().biases == Biases::qkvo) layer.o_bias = tensors.floats(block + std::string(names.o) + ".bias", d);
+  layer.ffn_norm = tensors.norm(name(names.ffn_norm), d, names);
+  if (names.fused_gate_up.empty()) {
+    layer.gate = tensors.matrix(name(names.gate), config.ffn, d);
+    layer.up = tensors.matrix(name(names.up), config.ffn, d);
+  } else {
+    const StoredMatrix both = tensors.matrix(name(names.fused_gate_up), 2 * config.ffn, d);
+    layer.gate = both.slice(0, config.ffn);
+    layer.up = both.slice(config.ffn, 2 * config.ffn);
+  }
+  layer.down = tensors.matrix(name(names.down), d, config.ffn);
+  return layer;
+}
 
 enum class HeadKind { separate, tied };
 
 template <class Files>
-LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig& config, const LlamaTensorNames& names,
-                             HeadKind head, const std::string& file) {
+LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
+                             HeadKind head) {
   const Index d = config.hidden;
-  const Index queries = config.heads * config.head_dim;
-  const Index keys = config.kv_heads * config.head_dim;
   LlamaWeights weights;
   weights.embedding = tensors.matrix(std::string(names.embedding) + ".weight", config.vocab, d);
-  for (Index i = 0; i < config.layers; ++i) {
-    const auto name = [&](const char* part) { return names.block + std::to_string(i) + "." + part + ".weight"; };
-    if (tensors.contains(name(names.fused_qkv)))
-      throw FormatError(file, "tensor " + printable(name(names.fused_qkv)) +
-                                  " fuses q, k and v, which is not supported: convert with separate tensors");
-    LlamaLayerWeights& layer = weights.layers.emplace_back();
-    layer.attention_norm = tensors.floats(name(names.attention_norm), d);
-    layer.q = tensors.matrix(name(names.q), queries, d);
-    layer.k = tensors.matrix(name(names.k), keys, d);
-    layer.v = tensors.matrix(name(names.v), keys, d);
-    layer.o = tensors.matrix(name(names.o), d, queries);
-    layer.ffn_norm = tensors.floats(name(names.ffn_norm), d);
-    layer.gate = tensors.matrix(name(names.gate), config.ffn, d);
-    layer.up = tensors.matrix(name(names.up), config.ffn, d);
-    layer.down = tensors.matrix(name(names.down), d, config.ffn);
-  }
-  weights.final_norm = tensors.floats(std::string(names.final_norm) + ".weight", d);
+  for (Index i = 0; i < config.layers; ++i)
+    weights.layers.push_back(collect_layer(tensors, config, names, std::string(names.block) + std::to_string(i) + "."));
+  weights.final_norm = tensors.norm(std::string(names.final_norm) + ".weight", d, names);
   const std::string lm_head = std::string(names.lm_head) + ".weight";
   if (head == HeadKind::tied) {
     weights.lm_head = weights.embedding;
@@ -161,26 +186,29 @@ LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig&
   return weights;
 }
 
-inline Checkpoint load_gguf_llama(GgufFile file) {
+inline Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known = families) {
   Checkpoint checkpoint;
   checkpoint.gguf = std::move(file);
   const GgufFile& gguf = *checkpoint.gguf;
-  checkpoint.config = read_llama_config(gguf);
+  checkpoint.config = read_llama_config(gguf, known);
+  const Family& family = family_of(gguf, known);
   checkpoint.config.source = gguf.name();
   const std::span<const GgufFile> files(&gguf, 1);
-  TensorCollector<std::span<const GgufFile>> tensors(files, gguf.name());
+  TensorCollector<std::span<const GgufFile>> tensors(files, gguf.name(), family);
   if (tensors.contains("rope_freqs.weight"))
     checkpoint.config.rope.divisors = tensors.floats("rope_freqs.weight", checkpoint.config.head_dim / 2);
   validate_config(checkpoint.config, gguf.name());
-  const HeadKind head = tensors.contains("output.weight") ? HeadKind::separate : HeadKind::tied;
-  checkpoint.weights = collect_weights(tensors, checkpoint.config, gguf_names, head, gguf.name());
+  const HeadKind head =
+      tensors.contains(std::string(family.gguf.lm_head) + ".weight") ? HeadKind::separate : HeadKind::tied;
+  checkpoint.weights = collect_weights(tensors, checkpoint.config, family.gguf, head);
   return checkpoint;
 }
 
-inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, FileAccess access) {
+inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, FileAccess access,
+                                          std::span<const Family> known) {
   Checkpoint checkpoint;
   const MappedFile config_file = MappedFile::open(folder / "config.json", FileAccess::read);
-  const HuggingFaceConfig parsed = parse_config_json(text_of(config_file.bytes()), config_file.name());
+  const HuggingFaceConfig parsed = parse_config_json(text_of(config_file.bytes()), config_file.name(), known);
   checkpoint.config = parsed.config;
   checkpoint.config.source = folder.string();
   std::error_code ignored;
@@ -192,9 +220,9 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
     validate_config(checkpoint.config, file.name());
   }
   checkpoint.safetensors = open_safetensors_folder(folder, access);
-  TensorCollector<std::vector<SafetensorsFile>> tensors(checkpoint.safetensors, folder.string());
+  TensorCollector<std::vector<SafetensorsFile>> tensors(checkpoint.safetensors, folder.string(), *parsed.family);
   const HeadKind head = parsed.tied_embeddings ? HeadKind::tied : HeadKind::separate;
-  checkpoint.weights = collect_weights(tensors, checkpoint.config, hugging_face_names, head, folder.string());
+  checkpoint.weights = collect_weights(tensors, checkpoint.config, parsed.family->hugging_face, head);
   return checkpoint;
 }
 
@@ -219,15 +247,15 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
 
 }  // namespace detail
 
-inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess access) {
+inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess access, std::span<const Family> known) {
   std::error_code problem;
   if (std::filesystem::is_directory(path, problem)) {
     if (!std::filesystem::exists(path / "config.json", problem)) detail::refuse_folder(path);
-    return detail::load_hugging_face_llama(path, access);
+    return detail::load_hugging_face_llama(path, access, known);
   }
   const MappedFile file = MappedFile::open(path, FileAccess::map);  // says what is wrong with a path to nothing
   if (!detail::text_of(file.bytes()).starts_with("GGUF")) detail::refuse_file(path);
-  return detail::load_gguf_llama(GgufFile::open(path, access));
+  return detail::load_gguf_llama(GgufFile::open(path, access), known);
 }
 
 }  // namespace v0

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/formats/json.hpp"
 #include "activation_trace/model/config.hpp"
@@ -19,23 +21,25 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// What the config.json of a Hugging Face folder says about a LLaMA.
+/// What the config.json of a Hugging Face folder says about a model.
 struct HuggingFaceConfig {
-  LlamaConfig config;            ///< validated; half-split rotation
-  bool tied_embeddings = false;  ///< the LM head is the embedding
+  LlamaConfig config;              ///< validated; half-split rotation
+  bool tied_embeddings = false;    ///< the LM head is the embedding
+  const Family* family = nullptr;  ///< which of those that were known
 };
 
 /// Reads the text of a config.json (formats/README.md 2), as transformers 4 and 5 write it. `name` is for messages.
-/// Throws FormatError for what is not a LlamaForCausalLM, or uses a feature that is not supported: biases,
-/// another activation than silu, a rope type other than default, linear and llama3, quantised weights.
-[[nodiscard]] HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name);
+/// Throws FormatError for what is of none of the families, or uses a feature that is not supported: another activation
+/// than its family's, biases where it has none, a rope type other than default, linear and llama3, quantised weights.
+[[nodiscard]] HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
+                                                  std::span<const Family> known = families);
 
 /// The eos ids in the text of a generation_config.json, which may name more than config.json does.
 [[nodiscard]] std::vector<TokenId> parse_generation_config_eos(std::string_view text, const std::string& name);
 
-/// Reads the shape of the LLaMA in a GGUF file, with interleaved rotation (formats/README.md 3). Throws FormatError
-/// for another architecture and for features that are not supported.
-[[nodiscard]] LlamaConfig read_llama_config(const GgufFile& gguf);
+/// Reads the shape of the model in a GGUF file, with its family's rotation (formats/README.md 3). Throws FormatError
+/// for an architecture of none of the families and for features that are not supported.
+[[nodiscard]] LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Family> known = families);
 
 namespace detail {
 
@@ -44,16 +48,16 @@ class JsonFields {
  public:
   JsonFields(const nlohmann::json& object, const std::string& file) noexcept : object_(object), file_(file) {}
 
-  [[nodiscard]] const nlohmann::json* find(const char* key) const {
+  [[nodiscard]] const nlohmann::json* find(const std::string& key) const {
     const auto found = object_.find(key);
     return found == object_.end() || found->is_null() ? nullptr : &*found;
   }
 
-  [[noreturn]] void fail(const char* key, const std::string& problem) const {
-    throw FormatError(file_, std::string(key) + " " + problem);
+  [[noreturn]] void fail(const std::string& key, const std::string& problem) const {
+    throw FormatError(file_, key + " " + problem);
   }
 
-  [[nodiscard]] std::optional<Index> integer(const char* key) const {
+  [[nodiscard]] std::optional<Index> integer(const std::string& key) const {
     const nlohmann::json* value = find(key);
     if (value == nullptr) return std::nullopt;
     if (!value->is_number_integer() ||
@@ -62,7 +66,7 @@ class JsonFields {
     return value->get<Index>();
   }
 
-  [[nodiscard]] std::optional<float> number(const char* key) const {
+  [[nodiscard]] std::optional<float> number(const std::string& key) const {
     const nlohmann::json* value = find(key);
     if (value == nullptr) return std::nullopt;
     const double wide = value->is_number() ? value->get<double>() : std::numeric_limits<double>::infinity();
@@ -71,13 +75,13 @@ class JsonFields {
     return static_cast<float>(wide);
   }
 
-  [[nodiscard]] bool flag(const char* key) const {
+  [[nodiscard]] bool flag(const std::string& key) const {
     const nlohmann::json* value = find(key);
     if (value != nullptr && !value->is_boolean()) fail(key, "is not true or false: " + shortened(*value));
     return value != nullptr && value->get<bool>();
   }
 
-  [[nodiscard]] std::optional<std::string> text(const char* key) const {
+  [[nodiscard]] std::optional<std::string> text(const std::string& key) const {
     const nlohmann::json* value = find(key);
     if (value == nullptr) return std::nullopt;
     if (!value->is_string()) fail(key, "is not a string: " + shortened(*value));
@@ -85,13 +89,13 @@ class JsonFields {
   }
 
   template <class T>
-  [[nodiscard]] T required(const char* key, std::optional<T> value) const {
+  [[nodiscard]] T required(const std::string& key, std::optional<T> value) const {
     if (!value) fail(key, "is missing");
     return *value;
   }
 
   /// One id, a list of ids, or null for none.
-  [[nodiscard]] std::vector<TokenId> ids(const char* key) const {
+  [[nodiscard]] std::vector<TokenId> ids(const std::string& key) const {
     std::vector<TokenId> result;
     const nlohmann::json* value = find(key);
     if (value == nullptr) return result;
@@ -125,6 +129,23 @@ inline void validate_config(const LlamaConfig& config, const std::string& file) 
   }
 }
 
+/// What the family has beside a plain LLaMA's. number(key) and integer(key) look one of its keys up, nothing if the
+/// file has none. The config's sizes have been validated.
+template <class Number, class Integer>
+void read_family_facts(const Family& family, const OptionalKeys& keys, const Number& number, const Integer& integer,
+                       LlamaConfig& config) {
+  const auto find = [](std::string_view key, const auto& look_up) {
+    return key.empty() ? decltype(look_up(std::string())){} : look_up(std::string(key));
+  };
+  config.activation = family.activation;
+  config.attention_scale = find(keys.attention_scale, number);
+  config.attention_soft_cap = find(keys.attention_soft_cap, number);
+  config.logit_soft_cap = find(keys.logit_soft_cap, number);
+  const float usual = family.embedding_times_sqrt ? std::sqrt(static_cast<float>(config.hidden)) : 1;
+  config.embedding_scale = find(keys.embedding_scale, number).value_or(usual);
+  config.windows = windows_of(family, find(keys.window, integer).value_or(0), config.layers);
+}
+
 inline void read_rope_scaling(const nlohmann::json& object, const JsonFields& top, const std::string& file,
                               RopeConfig& rope) {
   const JsonFields fields(object, file);
@@ -151,32 +172,36 @@ inline void read_rope_scaling(const nlohmann::json& object, const JsonFields& to
   rope.original_context = fields.required("original_max_position_embeddings", original);
 }
 
-}  // namespace detail
-
-inline HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name) {
-  const nlohmann::json json = detail::parse_json(text, name);
-  if (!json.is_object()) throw FormatError(name, "is not a JSON object");
-  const detail::JsonFields fields(json, name);
-
+/// The family that a config.json says it is of. Throws FormatError for none.
+inline const Family& family_of(const JsonFields& fields, const std::string& file, std::span<const Family> known) {
   const std::string model_type = fields.text("model_type").value_or("");
   const nlohmann::json* architectures = fields.find("architectures");
-  const bool is_llama = architectures != nullptr ? architectures->is_array() && architectures->size() == 1 &&
-                                                       (*architectures)[0] == "LlamaForCausalLM"
-                                                 : model_type == "llama";
-  if (!is_llama) {
-    const std::string found =
-        architectures != nullptr ? "architectures " + architectures->dump(-1, ' ', true) : "model_type " + model_type;
-    throw FormatError(name, "expected architectures [\"LlamaForCausalLM\"], found " + detail::printable(found));
-  }
+  const Family* family = nullptr;
+  if (architectures == nullptr)
+    family = find_family(known, &Family::model_type, model_type);
+  else if (architectures->is_array() && architectures->size() == 1 && (*architectures)[0].is_string())
+    family = find_family(known, &Family::hugging_face_class, (*architectures)[0].get<std::string>());
+  if (family != nullptr) return *family;
+  const std::string found =
+      architectures != nullptr ? "architectures " + architectures->dump(-1, ' ', true) : "model_type " + model_type;
+  throw FormatError(file, "expected architectures " + names_of(known, &Family::hugging_face_class, "[\"", "\"]") +
+                              ", found " + printable(found));
+}
+
+/// Refuses what no family, or not this one, supports.
+inline void check_supported(const JsonFields& fields, const Family& family) {
   if (fields.find("quantization_config") != nullptr)
     fields.fail("quantization_config", "is not supported: give unquantised safetensors or a .gguf file");
-  for (const char* key : {"attention_bias", "mlp_bias"})
-    if (fields.flag(key)) fields.fail(key, "true is not supported");
-  const std::string activation = fields.text("hidden_act").value_or("silu");
-  if (activation != "silu") fields.fail("hidden_act", detail::printable(activation) + " is not supported, only silu");
+  for (const std::string_view key : family.refused_flags)
+    if (!key.empty() && fields.flag(std::string(key))) fields.fail(std::string(key), "true is not supported");
+  const std::string usual(family.activation_name);
+  const std::string activation = fields.text("hidden_act").value_or(usual);
+  if (activation != usual) fields.fail("hidden_act", printable(activation) + " is not supported, only " + usual);
+}
 
-  HuggingFaceConfig result;
-  LlamaConfig& config = result.config;
+/// The numbers of the model's shape.
+inline LlamaConfig read_sizes(const JsonFields& fields, const Family& family) {
+  LlamaConfig config;
   const auto size = [&](const char* key) { return fields.required(key, fields.integer(key)); };
   config.layers = size("num_hidden_layers");
   config.hidden = size("hidden_size");
@@ -184,9 +209,8 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
   config.heads = size("num_attention_heads");
   config.kv_heads = fields.integer("num_key_value_heads").value_or(config.heads);
   config.vocab = size("vocab_size");
-  // The defaults below are those of transformers' LlamaConfig.
-  config.max_context = fields.integer("max_position_embeddings").value_or(2048);
-  config.rms_norm_eps = fields.number("rms_norm_eps").value_or(1e-6f);
+  config.max_context = fields.integer("max_position_embeddings").value_or(family.defaults.max_context);
+  config.rms_norm_eps = fields.number("rms_norm_eps").value_or(1e-6f);  // as the classes in transformers
   if (const auto head_dim = fields.integer("head_dim")) {
     config.head_dim = *head_dim;
   } else {
@@ -194,6 +218,22 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
       fields.fail("num_attention_heads", "does not divide hidden_size and there is no head_dim");
     config.head_dim = config.hidden / config.heads;
   }
+  return config;
+}
+
+}  // namespace detail
+
+inline HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
+                                           std::span<const Family> known) {
+  const nlohmann::json json = detail::parse_json(text, name);
+  if (!json.is_object()) throw FormatError(name, "is not a JSON object");
+  const detail::JsonFields fields(json, name);
+  const Family& family = detail::family_of(fields, name, known);
+  detail::check_supported(fields, family);
+
+  HuggingFaceConfig result;
+  result.family = &family;
+  LlamaConfig& config = result.config = detail::read_sizes(fields, family);
   config.rope.layout = RopeLayout::half_split;
   config.rope.theta = fields.number("rope_theta").value_or(10000.0f);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
@@ -203,9 +243,16 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
     detail::read_rope_scaling(*rope, fields, name, config.rope);
   }
   const std::vector<TokenId> bos = fields.ids("bos_token_id");
-  config.bos = json.contains("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : 1;
-  config.eos = json.contains("eos_token_id") ? fields.ids("eos_token_id") : std::vector<TokenId>{2};
+  config.bos = json.contains("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : family.defaults.bos;
+  if (json.contains("eos_token_id"))
+    config.eos = fields.ids("eos_token_id");
+  else if (family.defaults.eos != -1)
+    config.eos = {family.defaults.eos};
   result.tied_embeddings = fields.flag("tie_word_embeddings");
+  detail::validate_config(config, name);
+  detail::read_family_facts(
+      family, family.hugging_face_keys, [&](const std::string& key) { return fields.number(key); },
+      [&](const std::string& key) { return fields.integer(key); }, config);
   detail::validate_config(config, name);
   return result;
 }
@@ -216,64 +263,103 @@ inline std::vector<TokenId> parse_generation_config_eos(std::string_view text, c
   return detail::JsonFields(json, name).ids("eos_token_id");
 }
 
-inline LlamaConfig read_llama_config(const GgufFile& gguf) {
-  const auto fail = [&](const std::string& problem) { throw FormatError(gguf.name(), problem); };
-  const auto architecture = gguf.get<std::string_view>("general.architecture");
-  if (architecture != "llama")
-    fail("general.architecture is " + detail::printable(architecture) + ", only 'llama' is supported");
-  if (gguf.find<Index>("llama.expert_count").value_or(0) != 0) fail("mixtures of experts are not supported");
+namespace detail {
 
+/// A family's keys in GGUF metadata: they begin with the architecture.
+class FamilyKeys {
+ public:
+  explicit FamilyKeys(const Family& family) : prefix_(std::string(family.gguf_architecture) + ".") {}
+  [[nodiscard]] std::string operator()(std::string_view name) const { return prefix_ + std::string(name); }
+
+ private:
+  std::string prefix_;
+};
+
+/// The family that a GGUF file says it is of. Throws FormatError for none.
+inline const Family& family_of(const GgufFile& gguf, std::span<const Family> known) {
+  const auto architecture = gguf.get<std::string_view>("general.architecture");
+  if (const Family* family = find_family(known, &Family::gguf_architecture, architecture)) return *family;
+  throw FormatError(gguf.name(), "general.architecture is " + printable(architecture) + ", only " +
+                                     names_of(known, &Family::gguf_architecture, "'", "'") + " is supported");
+}
+
+/// The numbers of the model's shape but the vocabulary's.
+inline LlamaConfig read_sizes(const GgufFile& gguf, const FamilyKeys& key) {
   LlamaConfig config;
-  config.layers = gguf.get<Index>("llama.block_count");
-  config.hidden = gguf.get<Index>("llama.embedding_length");
-  config.ffn = gguf.get<Index>("llama.feed_forward_length");
-  config.heads = gguf.get<Index>("llama.attention.head_count");
-  config.kv_heads = gguf.find<Index>("llama.attention.head_count_kv").value_or(config.heads);
-  config.max_context = gguf.get<Index>("llama.context_length");
-  config.rms_norm_eps = gguf.get<float>("llama.attention.layer_norm_rms_epsilon");
-  if (const auto key_length = gguf.find<Index>("llama.attention.key_length")) {
+  config.layers = gguf.get<Index>(key("block_count"));
+  config.hidden = gguf.get<Index>(key("embedding_length"));
+  config.ffn = gguf.get<Index>(key("feed_forward_length"));
+  config.heads = gguf.get<Index>(key("attention.head_count"));
+  config.kv_heads = gguf.find<Index>(key("attention.head_count_kv")).value_or(config.heads);
+  config.max_context = gguf.get<Index>(key("context_length"));
+  config.rms_norm_eps = gguf.get<float>(key("attention.layer_norm_rms_epsilon"));
+  if (const auto key_length = gguf.find<Index>(key("attention.key_length"))) {
     config.head_dim = *key_length;
   } else {
     if (config.heads <= 0 || config.hidden % config.heads != 0)
-      fail("llama.attention.head_count does not divide llama.embedding_length and there is no key_length");
+      throw FormatError(gguf.name(), key("attention.head_count") + " does not divide " + key("embedding_length") +
+                                         " and there is no key_length");
     config.head_dim = config.hidden / config.heads;
   }
-  for (const char* key : {"llama.attention.value_length", "llama.rope.dimension_count"})
-    if (const auto length = gguf.find<Index>(key).value_or(config.head_dim); length != config.head_dim)
-      fail(std::string(key) + " is " + std::to_string(length) + ", only the size of a head, " +
-           std::to_string(config.head_dim) + ", is supported");
+  for (const std::string& other : {key("attention.value_length"), key("rope.dimension_count")})
+    if (const auto length = gguf.find<Index>(other).value_or(config.head_dim); length != config.head_dim)
+      throw FormatError(gguf.name(), other + " is " + std::to_string(length) + ", only the size of a head, " +
+                                         std::to_string(config.head_dim) + ", is supported");
+  return config;
+}
 
-  config.rope.layout = RopeLayout::interleaved;
-  config.rope.theta = gguf.find<float>("llama.rope.freq_base").value_or(10000.0f);
-  // As in llama.cpp: a factor without a type is linear, and the old name of the factor still counts.
-  const auto scaling = gguf.find<std::string_view>("llama.rope.scaling.type").value_or("linear");
-  auto factor = gguf.find<float>("llama.rope.scaling.factor");
-  if (!factor) factor = gguf.find<float>("llama.rope.scale_linear");
+/// Frequencies of the rotation, as in llama.cpp: a factor without a type is linear, and the old name of the factor
+/// still counts.
+inline RopeConfig read_rope(const GgufFile& gguf, const FamilyKeys& key) {
+  RopeConfig rope;
+  rope.theta = gguf.find<float>(key("rope.freq_base")).value_or(10000.0f);
+  const auto scaling = gguf.find<std::string_view>(key("rope.scaling.type")).value_or("linear");
+  auto factor = gguf.find<float>(key("rope.scaling.factor"));
+  if (!factor) factor = gguf.find<float>(key("rope.scale_linear"));
   if (scaling != "none" && scaling != "linear")
-    fail("llama.rope.scaling.type " + detail::printable(scaling) + " is not supported; supported are none and linear");
+    throw FormatError(gguf.name(), key("rope.scaling.type") + " " + printable(scaling) +
+                                       " is not supported; supported are none and linear");
   if (scaling == "linear" && factor && *factor != 0 && *factor != 1) {
-    config.rope.scaling = RopeScaling::linear;
-    config.rope.factor = *factor;
+    rope.scaling = RopeScaling::linear;
+    rope.factor = *factor;
   }
+  return rope;
+}
 
+/// What the settings say, else the number of tokens, else the embedding's rows; 0 if the file has none of them.
+inline Index read_vocabulary_size(const GgufFile& gguf, const Family& family) {
+  const std::string key = FamilyKeys(family)("vocab_size");
   const auto tokens = gguf.find<std::vector<std::string_view>>("tokenizer.ggml.tokens");
-  const auto vocab = gguf.find<Index>("llama.vocab_size");
+  const auto vocab = gguf.find<Index>(key);
   if (tokens && vocab && !std::cmp_equal(tokens->size(), *vocab))
-    fail("llama.vocab_size is " + std::to_string(*vocab) + ", but there are " + std::to_string(tokens->size()) +
-         " tokens");
-  if (vocab) {
-    config.vocab = *vocab;
-  } else if (tokens) {
-    config.vocab = static_cast<Index>(tokens->size());
-  } else if (const FileTensor* embedding = gguf.find_tensor("token_embd.weight");
-             embedding != nullptr && embedding->shape.size() == 2) {
-    config.vocab = embedding->shape[0];
-  }
+    throw FormatError(gguf.name(), key + " is " + std::to_string(*vocab) + ", but there are " +
+                                       std::to_string(tokens->size()) + " tokens");
+  if (vocab) return *vocab;
+  if (tokens) return static_cast<Index>(tokens->size());
+  const FileTensor* embedding = gguf.find_tensor(std::string(family.gguf.embedding) + ".weight");
+  return embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[0] : 0;
+}
+
+}  // namespace detail
+
+inline LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Family> known) {
+  const Family& family = detail::family_of(gguf, known);
+  const detail::FamilyKeys key(family);
+  if (gguf.find<Index>(key("expert_count")).value_or(0) != 0)
+    throw FormatError(gguf.name(), "mixtures of experts are not supported");
+  LlamaConfig config = detail::read_sizes(gguf, key);
+  config.rope = detail::read_rope(gguf, key);
+  config.rope.layout = family.gguf_rotation;
+  config.vocab = detail::read_vocabulary_size(gguf, family);
   config.bos = gguf.find<TokenId>("tokenizer.ggml.bos_token_id").value_or(-1);
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
-    if (const auto id = gguf.find<TokenId>(key);
+  for (const char* end : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
+    if (const auto id = gguf.find<TokenId>(end);
         id && std::find(config.eos.begin(), config.eos.end(), *id) == config.eos.end())
       config.eos.push_back(*id);
+  detail::validate_config(config, gguf.name());
+  detail::read_family_facts(
+      family, family.gguf_keys, [&](const std::string& name) { return gguf.find<float>(key(name)); },
+      [&](const std::string& name) { return gguf.find<Index>(key(name)); }, config);
   detail::validate_config(config, gguf.name());
   return config;
 }

@@ -1,0 +1,241 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/formats/families.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <string>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "support/complaint.hpp"
+#include "support/tiny_llama.hpp"
+
+// A family that is not in the library, with everything that a row can say, read from both formats.
+using namespace activation_trace;
+using test::complaint;
+
+namespace {
+
+constexpr Family other_family = [] {
+  Family f = llama_family;
+  f.name = "Other";
+  f.gguf_architecture = "other";
+  f.hugging_face_class = "OtherForCausalLM";
+  f.model_type = "other";
+  f.gguf_rotation = RopeLayout::half_split;
+  f.activation = Activation::gelu_tanh;
+  f.activation_name = "gelu_pytorch_tanh";
+  f.biases = Biases::qkvo;
+  f.gguf.q_norm = "attn_q_norm";
+  f.gguf.k_norm = "attn_k_norm";
+  f.hugging_face.q_norm = "self_attn.q_norm";
+  f.hugging_face.k_norm = "self_attn.k_norm";
+  f.hugging_face.norm_offset = 1;
+  f.full_attention_every = 2;
+  f.embedding_times_sqrt = true;
+  f.gguf_keys = {.window = "attention.sliding_window",
+                 .attention_scale = "attention.scale",
+                 .attention_soft_cap = "attn_logit_softcapping",
+                 .logit_soft_cap = "final_logit_softcapping"};
+  f.hugging_face_keys = {.window = "sliding_window",
+                         .attention_scale = "attention_multiplier",
+                         .attention_soft_cap = "attn_logit_softcapping",
+                         .logit_soft_cap = "final_logit_softcapping"};
+  f.defaults = {.max_context = 4096, .bos = -1, .eos = -1};
+  f.refused_flags = {"mlp_bias"};
+  return f;
+}();
+
+constexpr Family fused_family = [] {
+  Family f = llama_family;
+  f.name = "Fused";
+  f.gguf_architecture = "fused";
+  f.hugging_face_class = "FusedForCausalLM";
+  f.gguf_rotation = RopeLayout::half_split;
+  f.fused_qkv = true;
+  f.gguf.fused_gate_up = "ffn_up";
+  f.hugging_face.fused_gate_up = "mlp.gate_up_proj";
+  return f;
+}();
+
+constexpr std::array<Family, 3> known{llama_family, other_family, fused_family};
+
+test::TinyLlama other_model() {
+  test::TinyLlamaOptions options;
+  options.config.layers = 3;
+  options.family = {.architecture = "other",
+                    .hugging_face_class = "OtherForCausalLM",
+                    .gguf_rotation = RopeLayout::half_split,
+                    .qkv_biases = true,
+                    .o_bias = true,
+                    .q_k_norms = true};
+  return test::TinyLlama(options);
+}
+
+std::vector<float> row_of(const StoredMatrix& matrix, Index row) {
+  std::vector<float> values(static_cast<std::size_t>(matrix.cols()));
+  matrix.decode_row(row, values);
+  return values;
+}
+
+void check_same(const StoredMatrix& a, const StoredMatrix& b) {
+  REQUIRE(a.rows() == b.rows());
+  for (Index r = 0; r < a.rows(); ++r) REQUIRE(row_of(a, r) == row_of(b, r));
+}
+
+std::vector<float> plus(std::vector<float> x, float offset) {
+  for (float& v : x) v += offset;
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("the table's first row is LLaMA, and no two rows have the same name in a format") {
+  CHECK(families[0].gguf_architecture == "llama");
+  CHECK(families[0].gguf_rotation == RopeLayout::interleaved);
+  for (std::size_t i = 0; i < std::size(families); ++i)
+    for (std::size_t j = 0; j < i; ++j) {
+      CHECK(families[i].gguf_architecture != families[j].gguf_architecture);
+      CHECK(families[i].hugging_face_class != families[j].hugging_face_class);
+    }
+}
+
+TEST_CASE("a family's facts are read from GGUF") {
+  const test::TinyLlama model = other_model();
+  const test::TemporaryFolder folder;
+  test::GgufBuilder builder = model.gguf();
+  builder.value("other.attention.sliding_window", std::uint32_t{40});
+  builder.value("other.attention.scale", 0.2f);
+  builder.value("other.attn_logit_softcapping", 50.0f);
+  builder.value("other.final_logit_softcapping", 30.0f);
+  test::write_file(folder / "model.gguf", builder.bytes());
+  const Checkpoint checkpoint = load_llama(folder / "model.gguf", FileAccess::map, known);
+  const LlamaConfig& c = checkpoint.config;
+  CHECK(c.rope.layout == RopeLayout::half_split);
+  CHECK(c.activation == Activation::gelu_tanh);
+  CHECK(c.embedding_scale == 16);  // hidden size 256
+  CHECK(c.windows == std::vector<Index>{40, 0, 40});
+  CHECK(c.attention_scale == 0.2f);
+  CHECK(c.attention_soft_cap == 50.0f);
+  CHECK(c.logit_soft_cap == 30.0f);
+  const LlamaWeights expected = model.weights();
+  for (std::size_t i = 0; i < 3; ++i) {
+    const LlamaLayerWeights& layer = checkpoint.weights.layers[i];
+    check_same(layer.q, expected.layers[i].q);
+    CHECK(layer.q_bias == expected.layers[i].q_bias);
+    CHECK(layer.k_bias == expected.layers[i].k_bias);
+    CHECK(layer.v_bias == expected.layers[i].v_bias);
+    CHECK(layer.o_bias == expected.layers[i].o_bias);
+    CHECK(layer.q_norm == expected.layers[i].q_norm);
+    CHECK(layer.k_norm == expected.layers[i].k_norm);
+    CHECK(layer.ffn_norm == expected.layers[i].ffn_norm);
+  }
+}
+
+TEST_CASE("a family's facts are read from a folder, and those that are left out") {
+  const test::TinyLlama model = other_model();
+  const test::TemporaryFolder folder;
+  model.write_hugging_face(folder.path());
+  auto config = model.config_json();
+  config["hidden_act"] = "gelu_pytorch_tanh";
+  config["attention_bias"] = true;  // which this family has, said or not
+  test::write_file(folder / "config.json", config.dump());
+  {
+    const LlamaConfig c = load_llama(folder.path(), FileAccess::map, known).config;
+    CHECK(c.windows.empty());
+    CHECK_FALSE(c.attention_scale.has_value());
+    CHECK_FALSE(c.attention_soft_cap.has_value());
+    CHECK_FALSE(c.logit_soft_cap.has_value());
+  }
+  config["sliding_window"] = 24;
+  config["attention_multiplier"] = 0.5;
+  config["attn_logit_softcapping"] = 20;
+  config["final_logit_softcapping"] = nullptr;
+  config.erase("bos_token_id");
+  config.erase("eos_token_id");
+  config.erase("max_position_embeddings");
+  test::write_file(folder / "config.json", config.dump());
+  const Checkpoint checkpoint = load_llama(folder.path(), FileAccess::map, known);
+  const LlamaConfig& c = checkpoint.config;
+  CHECK(c.windows == std::vector<Index>{24, 0, 24});
+  CHECK(c.attention_scale == 0.5f);
+  CHECK(c.attention_soft_cap == 20.0f);
+  CHECK_FALSE(c.logit_soft_cap.has_value());
+  CHECK(c.bos == -1);
+  CHECK(c.eos.empty());
+  CHECK(c.max_context == 4096);
+  CHECK(c.embedding_scale == 16);
+  const LlamaWeights expected = model.weights();
+  CHECK(checkpoint.weights.layers[2].k_norm == plus(expected.layers[2].k_norm, 1));
+  CHECK(checkpoint.weights.layers[2].attention_norm == plus(expected.layers[2].attention_norm, 1));
+  CHECK(checkpoint.weights.final_norm == plus(expected.final_norm, 1));
+  CHECK(checkpoint.weights.layers[2].k_bias == expected.layers[2].k_bias);
+}
+
+TEST_CASE("fused tensors are cut up where the family has them") {
+  test::TinyLlamaOptions options;
+  options.dtype = DType::q8_0;
+  options.family = {.architecture = "fused",
+                    .hugging_face_class = "FusedForCausalLM",
+                    .gguf_rotation = RopeLayout::half_split,
+                    .fused = true};
+  const test::TinyLlama model(options);
+  const test::TemporaryFolder folder;
+  model.write_gguf(folder / "model.gguf");
+  model.write_hugging_face(folder.path());
+  const LlamaWeights expected = model.weights();
+  for (const auto& path : {folder / "model.gguf", folder.path()}) {
+    const Checkpoint checkpoint = load_llama(path, FileAccess::map, known);
+    for (std::size_t i = 0; i < 2; ++i) {
+      check_same(checkpoint.weights.layers[i].q, expected.layers[i].q);
+      check_same(checkpoint.weights.layers[i].k, expected.layers[i].k);
+      check_same(checkpoint.weights.layers[i].v, expected.layers[i].v);
+      check_same(checkpoint.weights.layers[i].gate, expected.layers[i].gate);
+      check_same(checkpoint.weights.layers[i].up, expected.layers[i].up);
+      check_same(checkpoint.weights.layers[i].down, expected.layers[i].down);
+    }
+  }
+}
+
+TEST_CASE("a row says what is missing, too much or not supported in its files") {
+  const test::TinyLlama model = other_model();
+  const test::TemporaryFolder folder;
+  model.write_gguf(folder / "model.gguf");
+  model.write_hugging_face(folder.path());
+  const auto says = [&](const std::filesystem::path& path, std::string_view part) {
+    const std::string text = complaint([&] { (void)load_llama(path, FileAccess::map, known); });
+    CAPTURE(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  CHECK(complaint([&] {
+          (void)load_llama(folder / "model.gguf");
+        }).find("general.architecture is 'other', only 'llama' is supported") != std::string::npos);
+  CHECK(complaint([&] {
+          (void)load_llama(folder.path());
+        }).find("expected architectures [\"LlamaForCausalLM\"], found") != std::string::npos);
+  says(folder.path(), "hidden_act 'silu' is not supported, only gelu_pytorch_tanh");
+
+  test::GgufBuilder builder = model.gguf();
+  builder.tensors.erase(std::ranges::find(builder.tensors, "blk.1.attn_k.bias", &test::GgufBuilder::Tensor::name));
+  test::write_file(folder / "model.gguf", builder.bytes());
+  says(folder / "model.gguf", "tensor 'blk.1.attn_k.bias' is missing");
+  builder = model.gguf();
+  builder.tensor({"blk.0.attn_q.scale", 0, {64}, std::vector<std::byte>(256)});
+  test::write_file(folder / "model.gguf", builder.bytes());
+  says(folder / "model.gguf", "tensor 'blk.0.attn_q.scale' has no place in a plain Other");
+  builder = model.gguf();
+  builder.value("other.attn_logit_softcapping", -1.0f);
+  test::write_file(folder / "model.gguf", builder.bytes());
+  says(folder / "model.gguf", "attention_soft_cap must be positive and finite");
+  builder = model.gguf();
+  builder.values[0] = test::ByteWriter().string("general.architecture").put(std::uint32_t{8}).string("more").bytes();
+  test::write_file(folder / "model.gguf", builder.bytes());
+  says(folder / "model.gguf", "general.architecture is 'more', only 'llama' or 'other' or 'fused' is supported");
+
+  auto config = model.config_json();
+  config["hidden_act"] = "gelu_pytorch_tanh";
+  config["mlp_bias"] = true;
+  test::write_file(folder / "config.json", config.dump());
+  says(folder.path(), "mlp_bias true is not supported");
+}
