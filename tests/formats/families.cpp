@@ -165,6 +165,13 @@ TEST_CASE("a family's facts are read from a folder, and those that are left out"
   CHECK(c.bos == -1);
   CHECK(c.eos.empty());
   CHECK(c.max_context == 4096);
+  config.erase("tie_word_embeddings");
+  std::array<Family, 1> tied{other_family};
+  CHECK_FALSE(parse_config_json(config.dump(), "config.json", tied).tied_embeddings);
+  tied[0].defaults.tied_embeddings = true;
+  CHECK(parse_config_json(config.dump(), "config.json", tied).tied_embeddings);
+  config["tie_word_embeddings"] = false;
+  CHECK_FALSE(parse_config_json(config.dump(), "config.json", tied).tied_embeddings);
   CHECK(c.embedding_scale == 16);
   const LlamaWeights expected = model.weights();
   CHECK(checkpoint.weights.layers[2].k_norm == plus(expected.layers[2].k_norm, 1));

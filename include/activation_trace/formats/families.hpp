@@ -55,6 +55,7 @@ struct HuggingFaceDefaults {
   Index max_context = 2048;
   TokenId bos = 1;  ///< -1: none
   TokenId eos = 2;  ///< -1: none
+  bool tied_embeddings = false;
 };
 
 /// A family of models, as far as it differs from others: how its files name things, and what its blocks do. All of it

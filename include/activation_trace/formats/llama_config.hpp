@@ -248,7 +248,8 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
     config.eos = fields.ids("eos_token_id");
   else if (family.defaults.eos != -1)
     config.eos = {family.defaults.eos};
-  result.tied_embeddings = fields.flag("tie_word_embeddings");
+  result.tied_embeddings = fields.find("tie_word_embeddings") == nullptr ? family.defaults.tied_embeddings
+                                                                         : fields.flag("tie_word_embeddings");
   detail::validate_config(config, name);
   detail::read_family_facts(
       family, family.hugging_face_keys, [&](const std::string& key) { return fields.number(key); },
