@@ -12,28 +12,21 @@ option(ACTIVATION_TRACE_WERROR "Warnings are errors in our own targets" OFF)
 set(ACTIVATION_TRACE_SANITIZE "" CACHE STRING "Sanitizers for our own targets, such as address,undefined or thread")
 
 add_library(activation_trace_options INTERFACE)
-target_link_libraries(activation_trace_options INTERFACE activation_trace::activation_trace)
-target_compile_definitions(activation_trace_options INTERFACE ACTIVATION_TRACE_COMPILED_KERNELS)
 # CUDA sources get their own list in activation_trace_cuda.cmake: nvcc does not take these.
 target_compile_options(activation_trace_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${ACTIVATION_TRACE_WERROR}>>:-Werror>)
 if(ACTIVATION_TRACE_SANITIZE)
+  target_compile_definitions(activation_trace_options INTERFACE ACTIVATION_TRACE_SANITIZED)
   target_compile_options(activation_trace_options INTERFACE
     -fsanitize=${ACTIVATION_TRACE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(activation_trace_options INTERFACE -fsanitize=${ACTIVATION_TRACE_SANITIZE})
 endif()
 
-# The kernels, which every user of the headers compiles, once for all programs here: 12 s less for each file, and 23 s
-# under AddressSanitizer. tests/consumers is built without.
-add_library(activation_trace_kernels STATIC ${CMAKE_CURRENT_LIST_DIR}/kernels.cpp)
-target_link_libraries(activation_trace_kernels PRIVATE activation_trace_options)
-if(ACTIVATION_TRACE_SANITIZE)  # nearly all of the tests' time; the rest may be compiled quickly instead
-  target_compile_options(activation_trace_kernels PRIVATE -O2)
-endif()
+target_link_libraries(activation_trace_kernels PRIVATE $<BUILD_INTERFACE:activation_trace_options>)
 
 add_library(activation_trace_development INTERFACE)
-target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace_kernels)
+target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace::kernels)
 
 # Each public header compiles alone (target all_verify_interface_header_sets). Globbed: a header that is forgotten in a
 # list is a bug. The .inl files are compiled more than once, with other settings each time, by the header that
@@ -44,5 +37,8 @@ if(ACTIVATION_TRACE_BUILD_TESTS)
   target_sources(activation_trace_headers INTERFACE
                  FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
   set_target_properties(activation_trace_headers PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
-  target_link_libraries(activation_trace_headers INTERFACE activation_trace::activation_trace activation_trace::eigen)
+  target_link_libraries(activation_trace_headers INTERFACE activation_trace::experiments activation_trace::eigen)
+  # Parsing is all; tests/consumers compiles the kernels as a user's file does.
+  target_compile_options(activation_trace_headers INTERFACE -O0 -g0)
+  target_compile_definitions(activation_trace_headers INTERFACE ACTIVATION_TRACE_COMPILED_KERNELS)
 endif()

@@ -3,12 +3,20 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/activation_trace)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/activation_trace)
 
-install(TARGETS activation_trace_processors activation_trace activation_trace_eigen EXPORT activation_trace_targets
-        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS activation_trace_processors activation_trace activation_trace_experiments activation_trace_eigen
+        EXPORT activation_trace_targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT activation_trace_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
         FILE activation_traceTargets.cmake)
+
+# The headers can be installed without a build; then there are no compiled kernels, and the Config file says so.
+if(TARGET activation_trace_kernels)
+  install(TARGETS activation_trace_kernels EXPORT activation_trace_kernels_targets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL)
+  install(EXPORT activation_trace_kernels_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
+          FILE activation_traceKernelsTargets.cmake)
+endif()
 
 # As a folder and not as a FILE_SET, which CMake knows since 3.23 and drops without a word before. The CUDA headers
 # travel even if this build had no nvcc: they cost a host user nothing. The Config file makes activation_trace::cuda
@@ -17,9 +25,11 @@ install(DIRECTORY include/activation_trace DESTINATION ${CMAKE_INSTALL_INCLUDEDI
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cuh")
 install(FILES cmake/activation_trace_cuda.cmake DESTINATION ${package_dir})
 
+set(kernels_file
+    ${CMAKE_INSTALL_LIBDIR}/${CMAKE_STATIC_LIBRARY_PREFIX}activation_trace_kernels${CMAKE_STATIC_LIBRARY_SUFFIX})
 configure_package_config_file(cmake/activation_traceConfig.cmake.in activation_traceConfig.cmake
-                              INSTALL_DESTINATION ${package_dir})
+                              INSTALL_DESTINATION ${package_dir} PATH_VARS kernels_file)
 # While the version is 0.x a minor step may break: users of 0.1 do not get 0.2.
-write_basic_package_version_file(activation_traceConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+write_basic_package_version_file(activation_traceConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfigVersion.cmake DESTINATION ${package_dir})

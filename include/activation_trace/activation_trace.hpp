@@ -2,20 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Everything for a host compiler but activation_trace/tensor/eigen.hpp, which needs Eigen. CUDA is never pulled in:
-// include activation_trace/cuda.cuh in .cu files.
-#include "activation_trace/evaluation/answer_metrics.hpp"
-#include "activation_trace/evaluation/conversation.hpp"
-#include "activation_trace/evaluation/csv.hpp"
-#include "activation_trace/evaluation/data_sets.hpp"
-#include "activation_trace/evaluation/detection.hpp"
-#include "activation_trace/evaluation/grouped_auroc.hpp"
-#include "activation_trace/evaluation/histogram.hpp"
-#include "activation_trace/evaluation/lower_case.hpp"
-#include "activation_trace/evaluation/multiple_choice.hpp"
-#include "activation_trace/evaluation/prompts.hpp"
-#include "activation_trace/evaluation/resampling.hpp"
-#include "activation_trace/evaluation/run_log.hpp"
+// Everything for a host compiler but experiments.hpp, data sets and pictures, and tensor/eigen.hpp, which needs Eigen.
+// CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
@@ -85,14 +73,6 @@
 #include "activation_trace/processors/top_k.hpp"
 #include "activation_trace/processors/top_p.hpp"
 #include "activation_trace/processors/typical.hpp"
-#include "activation_trace/report/activation_map.hpp"
-#include "activation_trace/report/color_scale.hpp"
-#include "activation_trace/report/html.hpp"
-#include "activation_trace/report/picture.hpp"
-#include "activation_trace/report/svg.hpp"
-#include "activation_trace/report/tables.hpp"
-#include "activation_trace/report/terminal.hpp"
-#include "activation_trace/report/text.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"

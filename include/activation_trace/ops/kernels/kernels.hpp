@@ -9,8 +9,9 @@
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 // The inner loops of the ops. instances.hpp compiles them, in every translation unit that uses them: 12 s each with
-// g++ -O2. A program that defines ACTIVATION_TRACE_COMPILED_KERNELS everywhere includes instances.hpp in one
-// translation unit of its own choice (as cmake/kernels.cpp does) and nowhere else.
+// g++ -O2. CMake's target activation_trace::kernels has them compiled, and defines ACTIVATION_TRACE_COMPILED_KERNELS
+// for all who link it. Without CMake: define it everywhere, and include instances.hpp in one translation unit (as
+// cmake/kernels.cpp does) and nowhere else.
 
 #if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
 #define ACTIVATION_TRACE_KERNELS_INLINE
