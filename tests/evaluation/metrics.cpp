@@ -27,7 +27,7 @@ using namespace activation_trace;
 
 namespace {
 
-std::ifstream golden(const std::string& name) {
+std::ifstream golden_file(const std::string& name) {
   std::ifstream file(ACTIVATION_TRACE_TEST_DATA "/golden/" + name, std::ios::binary);
   REQUIRE_MESSAGE(file.good(), name);
   return file;
@@ -44,7 +44,7 @@ std::vector<double> numbers(const std::string& line) {
 }  // namespace
 
 TEST_CASE("normalisation, EM and F1 equal Python's to the last digit") {
-  std::ifstream file = golden("answers.txt");
+  std::ifstream file = golden_file("answers.txt");
   std::string answer, gold, normalized, match, f1;
   int cases = 0;
   while (std::getline(file, answer)) {
@@ -79,7 +79,7 @@ TEST_CASE("lower case of ill-formed text") {
 }
 
 TEST_CASE("lower case is Python's, of every character, alone and about a capital sigma, and of random texts") {
-  std::ifstream file = golden("lower_case.json");
+  std::ifstream file = golden_file("lower_case.json");
   const nlohmann::json python = nlohmann::json::parse(file);
   REQUIRE(python["blocks"].size() == 0x110);
   for (char32_t block = 0; block < 0x110; ++block) {
@@ -104,8 +104,8 @@ TEST_CASE("lower case is Python's, of every character, alone and about a capital
 }
 
 TEST_CASE("histograms of scores are numpy's") {
-  std::ifstream cases = golden("detection.txt");
-  std::ifstream histograms = golden("histogram.txt");
+  std::ifstream cases = golden_file("detection.txt");
+  std::ifstream histograms = golden_file("histogram.txt");
   std::string name, values, labels, results, same_name, ends, right, wrong;
   int compared = 0;
   while (std::getline(cases, name)) {
@@ -175,7 +175,7 @@ TEST_CASE("multiple choice by hand") {
 }
 
 TEST_CASE("detection equals scikit-learn") {
-  std::ifstream file = golden("detection.txt");
+  std::ifstream file = golden_file("detection.txt");
   std::string name, values_line, labels_line, results;
   int cases = 0;
   while (std::getline(file, name)) {

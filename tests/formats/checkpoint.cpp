@@ -10,6 +10,7 @@
 
 using namespace activation_trace;
 
+namespace checkpoint_tests {  // compiled as one with others
 namespace {
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -239,3 +240,5 @@ TEST_CASE("a Hugging Face folder with the wrong tensors is refused") {
   std::filesystem::remove(folder / "model.safetensors");
   CHECK(contains(refusal(folder.path()), "holds neither model.safetensors nor"));
 }
+
+}  // namespace checkpoint_tests

@@ -15,6 +15,7 @@
 using namespace activation_trace;
 using test::complaint;
 
+namespace families_tests {  // compiled as one with others
 namespace {
 
 constexpr Family other_family = [] {
@@ -246,3 +247,5 @@ TEST_CASE("a row says what is missing, too much or not supported in its files") 
   test::write_file(folder / "config.json", config.dump());
   says(folder.path(), "mlp_bias true is not supported");
 }
+
+}  // namespace families_tests

@@ -15,6 +15,7 @@ using namespace activation_trace;
 using test::ByteWriter;
 using test::GgufBuilder;
 
+namespace gguf_tests {  // compiled as one with others
 namespace {
 
 constexpr std::uint32_t F32 = 0;
@@ -406,3 +407,5 @@ TEST_CASE("every weight type is a type of GGUF's, by its number and with its siz
   }
   CHECK_FALSE(detail::find_gguf_tensor_type(I8)->dtype().has_value());
 }
+
+}  // namespace gguf_tests

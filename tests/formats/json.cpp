@@ -18,6 +18,7 @@ using detail::parse_json;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
+namespace json_tests {  // compiled as one with others
 namespace {
 
 /// What reading `text` fails with.
@@ -178,3 +179,5 @@ TEST_CASE("a part of a file names itself in what it refuses") {
   CHECK(problem(R"([])", first) == "file: the file is not an object");
   CHECK(problem(R"({"a": 1})", [](const Part& part) { (void)part["a"].text(); }) == "file: a is not a string");
 }
+
+}  // namespace json_tests

@@ -9,6 +9,7 @@
 using namespace activation_trace;
 using Json = nlohmann::ordered_json;
 
+namespace llama_config_tests {  // compiled as one with others
 namespace {
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -278,3 +279,5 @@ TEST_CASE("formats/README.md 4, GGUF metadata: what no LLaMA has is refused by n
       gguf_refusal([](test::GgufBuilder& b) { b.array("tokenizer.ggml.tokens", std::vector<std::string>{"a"}); }),
       "llama.vocab_size is 320, but there are 1 tokens"));
 }
+
+}  // namespace llama_config_tests

@@ -13,6 +13,7 @@
 
 using namespace activation_trace;
 
+namespace safetensors_tests {  // compiled as one with others
 namespace {
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -217,3 +218,5 @@ TEST_CASE("a safetensors file cut short at any byte, or changed at random, is re
     (void)refusal(bytes);  // anything but a FormatError ends the test
   }
 }
+
+}  // namespace safetensors_tests

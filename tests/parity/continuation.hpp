@@ -24,8 +24,7 @@ struct Comparison {
 template <class Check>
 void compare(Llama& llama, std::span<const TokenId> prompt, GenerationOptions options,
              const std::vector<std::int32_t>& tokens, const std::vector<float>& gap, Comparison& result, Check check) {
-  options.max_new_tokens =
-      static_cast<Index>(parity_is_short() ? std::min<std::size_t>(8, tokens.size()) : tokens.size());
+  options.max_new_tokens = static_cast<Index>(tokens.size());
   const auto on_token = [&](const GeneratedToken& token) {
     const auto step = static_cast<std::size_t>(token.step);
     check(token);

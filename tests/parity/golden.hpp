@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -70,18 +69,10 @@ struct GoldenPrompt {
   std::string text;
 };
 
-/// ACTIVATION_TRACE_PARITY=short keeps the first four prompts, of up to 54 tokens: for sanitizers.
-inline bool parity_is_short() {
-  const char* value = std::getenv("ACTIVATION_TRACE_PARITY");
-  return value != nullptr && std::string(value) == "short";
-}
-
 inline std::vector<GoldenPrompt> golden_prompts() {
   std::vector<GoldenPrompt> prompts;
-  for (const auto& entry : nlohmann::json::parse(read_golden("prompts.json"))) {
-    if (parity_is_short() && prompts.size() == 4) break;
+  for (const auto& entry : nlohmann::json::parse(read_golden("prompts.json")))
     prompts.push_back({entry.at("name"), entry.at("text")});
-  }
   return prompts;
 }
 
