@@ -6,8 +6,9 @@
 
 # The tensor-core kernels are for sm_80 and later, and for sm_90a by its own instructions; plain 90 has no wgmma. Later
 # devices compile the PTX of 90, which has programmatic dependent launches, at the first start: that of 80 has none.
-# A user's project chooses its own architectures.
-if(PROJECT_IS_TOP_LEVEL AND PROJECT_NAME STREQUAL activation_trace AND NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+# A user's project chooses its own architectures, and so does who sets the environment's CUDAARCHS.
+if(PROJECT_IS_TOP_LEVEL AND PROJECT_NAME STREQUAL activation_trace AND NOT DEFINED CMAKE_CUDA_ARCHITECTURES
+   AND NOT DEFINED ENV{CUDAARCHS})
   set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
 endif()
 enable_language(CUDA)

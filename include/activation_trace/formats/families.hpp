@@ -137,7 +137,10 @@ inline const Family* find_family(std::span<const Family> known, std::string_view
 inline std::string names_of(std::span<const Family> known, std::string_view Family::*name, const std::string& open,
                             const std::string& close) {
   std::string names;
-  for (const Family& family : known) names += (names.empty() ? "" : " or ") + open + std::string(family.*name) + close;
+  for (const Family& family : known) {
+    names += names.empty() ? "" : " or ";
+    names.append(open).append(family.*name).append(close);
+  }
   return names;
 }
 
