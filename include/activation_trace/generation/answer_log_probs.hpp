@@ -8,15 +8,20 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/contrastive.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/relative_top.hpp"
 
 namespace activation_trace {
@@ -41,12 +46,13 @@ inline void multiply_lm_head(ThreadPool& pool, MatrixView<const float> states, c
 /// multiplies them by the LM head when there are enough for a block of rows.
 class AnswerLogProbs {
  public:
-  /// `layers` = the mature one, then the premature ones, all 0..N.
-  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, ThreadPool& pool);
+  /// `layers` = the mature one, then the premature ones, all 0..N. `amateur` is contrastive scoring's.
+  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, ThreadPool& pool,
+                 Amateur* amateur);
 
-  /// Makes room for one state per layer and token of `answer`, which must stay where it is until finish(). Returns the
-  /// number of the first of its positions, good until the next evaluate().
-  Index expect(ContinuationScore& answer);
+  /// Makes room for one state per layer and token of `answer` to `prompt`; both must stay where they are until
+  /// finish(). Returns the number of the first of its positions, good until the next evaluate().
+  Index expect(std::span<const TokenId> prompt, ContinuationScore& answer);
   /// h_layer of `position` and the next.
   void take(Index layer, Index position, MatrixView<const float> states);
   /// Completes the answers' log_probs and layers as far as whole blocks go.
@@ -56,6 +62,7 @@ class AnswerLogProbs {
 
  private:
   struct Position {
+    std::span<const TokenId> prompt;
     ContinuationScore* answer;
     std::size_t token;
   };
@@ -65,14 +72,20 @@ class AnswerLogProbs {
   void evaluate(Index positions);
   /// logits [layers, V], destroyed.
   void evaluate(const Position& position, MatrixView<float> logits);
+  /// The mode's processors.
+  void make(const auto& mode);
+  /// What the mode gives the token; logits as above.
+  [[nodiscard]] double value(const Position& position, MatrixView<float> logits);
 
   const ScoreOptions& options_;
   std::vector<Index> layers_;
   LmHead lm_head_;
   ThreadPool* pool_;
+  Amateur* amateur_;
   Index block_;  // positions whose logits exist at once: of 64 rows, one costs half as much as of a dozen
-  RelativeTopFilter filter_;
+  std::optional<RelativeTopFilter> filter_;
   std::optional<DolaProcessor> dola_;
+  std::optional<ContrastiveProcessor> contrastive_;
   std::vector<Position> waiting_;
   std::vector<float> states_;  // [waiting, layers, d]
   std::vector<float> logits_;  // [block, layers, V]
@@ -80,29 +93,39 @@ class AnswerLogProbs {
 };
 
 inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head,
-                                      ThreadPool& pool)
+                                      ThreadPool& pool, Amateur* amateur)
     : options_(options),
       layers_(std::move(layers)),
       lm_head_(std::move(lm_head)),
       pool_(&pool),
-      block_(std::max<Index>(1, 64 / this->layers())),
-      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
-  if (layers_.size() > 1)
-    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()),
-                  DolaOptions{.relative_top = options.relative_top,
-                              .min_tokens_to_keep = options.min_tokens_to_keep,
-                              .divergence = options.divergence,
-                              .base = options.mode == DecodingMode::activation_dola ? options.activation_dola_base
-                                                                                    : DolaBase::log_probs,
-                              .unfiltered = DolaUnfiltered::log_probs,
-                              .output = options.post_softmax,
-                              .masked_value = options.relative_top_value},
-                  pool);
+      amateur_(amateur),
+      block_(std::max<Index>(1, 64 / this->layers())) {
+  std::visit([&](const auto& mode) { make(mode); }, options.mode);
 }
 
-inline Index AnswerLogProbs::expect(ContinuationScore& answer) {
+inline void AnswerLogProbs::make(const auto& mode) {
+  using M = std::remove_cvref_t<decltype(mode)>;
+  if constexpr (std::is_same_v<M, Contrastive>) {
+    contrastive_.emplace(ContrastiveOptions{.coefficient = mode.coefficient,
+                                            .student_temperature = mode.student_temperature,
+                                            .relative_top = mode.filter.relative_top,
+                                            .min_tokens_to_keep = mode.filter.min_tokens_to_keep},
+                         *pool_);
+  } else if constexpr (std::is_same_v<M, Activation>) {
+    if (options_.filter == ScoreFilter::on) filter_.emplace(mode.filter);
+  } else if constexpr (!std::is_same_v<M, Baseline>) {
+    DolaOptions dola = dola_options(mode);
+    dola.unfiltered = DolaUnfiltered::log_probs;
+    dola.output = options_.post_softmax;
+    dola.masked_value = options_.relative_top_value;
+    if constexpr (requires { mode.base; }) dola.base = mode.base.value_or(DolaBase::log_probs);
+    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()), dola, *pool_);
+  }
+}
+
+inline Index AnswerLogProbs::expect(std::span<const TokenId> prompt, ContinuationScore& answer) {
   const auto first = static_cast<Index>(waiting_.size());
-  for (std::size_t t = 0; t < answer.ids.size(); ++t) waiting_.push_back({&answer, t});
+  for (std::size_t t = 0; t < answer.ids.size(); ++t) waiting_.push_back({prompt, &answer, t});
   states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
   return first;
 }
@@ -141,25 +164,34 @@ inline void AnswerLogProbs::evaluate(Index positions) {
 }
 
 inline void AnswerLogProbs::evaluate(const Position& position, MatrixView<float> logits) {
+  const double log_prob = value(position, logits);
+  if (!(log_prob < std::numeric_limits<double>::infinity()))
+    throw ArgumentError("the log-probability of token " + std::to_string(position.answer->ids[position.token]) +
+                        " is not a number: the model's logits are not finite");
+  position.answer->log_probs.push_back(log_prob);
+}
+
+inline double AnswerLogProbs::value(const Position& position, MatrixView<float> logits) {
   ContinuationScore& answer = *position.answer;
   const auto id = static_cast<std::size_t>(answer.ids[position.token]);
   const std::span<float> mature = logits.row(0).span();
-  double value = 0;
   if (dola_) {
     dola_->observe_layers(logits.slice(0, 1, layers()));
     dola_->process(mature);
-    value = static_cast<double>(mature[id]);
     answer.layers.push_back(dola_->layer());
-  } else {
-    const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
-    value = (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
-    if (options_.filter == ScoreFilter::on && mature[id] < filter_.threshold(mature, normalizer.max))
-      value = static_cast<double>(options_.relative_top_value);
+    return static_cast<double>(mature[id]);
   }
-  if (!(value < std::numeric_limits<double>::infinity()))
-    throw ArgumentError("the log-probability of token " + std::to_string(id) +
-                        " is not a number: the model's logits are not finite");
-  answer.log_probs.push_back(value);
+  if (contrastive_) {  // positions come in the order in which the amateur reads them
+    contrastive_->observe_amateur(position.token == 0 ? amateur_->begin(0, position.prompt)
+                                                      : amateur_->observe(0, answer.ids[position.token - 1]));
+    contrastive_->process(mature);
+    const bool masked = mature[id] == -std::numeric_limits<float>::infinity();
+    return static_cast<double>(masked ? options_.relative_top_value : mature[id]);
+  }
+  const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
+  if (filter_ && mature[id] < filter_->threshold(mature, normalizer.max))
+    return static_cast<double>(options_.relative_top_value);
+  return (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
 }
 
 }  // namespace detail

@@ -13,13 +13,13 @@
 
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/language_model.hpp"
-#include "activation_trace/generation/mode_scores.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_chain.hpp"
 #include "activation_trace/generation/text_run.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/processors/check.hpp"
+#include "activation_trace/processors/mode_processor.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -34,7 +34,7 @@ class BeamSearch {
  public:
   /// Arguments that detail::check_generation() has seen; all must outlive the search.
   BeamSearch(Model& model, std::span<const TokenId> prompt, const GenerationOptions& options,
-             const GenerationCallbacks& callbacks, Index index);
+             const GenerationCallbacks& callbacks, const Companions& with, Index index);
 
   /// The tokens of the best text are shown at the end.
   template <TextDecoder Decoder>
@@ -81,12 +81,14 @@ class BeamSearch {
   std::span<const TokenId> prompt_;
   const GenerationOptions& options_;
   const GenerationCallbacks& callbacks_;
+  const Companions& with_;
+  std::optional<detail::ContextSource> context_;
   Index index_;
   Index room_;  // tokens that a text may have
   std::size_t count_;
   std::size_t looked_at_;
   detail::StepForward<Model> forward_;
-  ModeScores mode_;
+  ModeProcessor mode_;
   std::vector<ProcessorChain> chains_;          // one per slot
   std::vector<char> holds_prompt_;              // one per slot
   std::vector<Beam> beams_;                     // the best first
@@ -99,18 +101,21 @@ class BeamSearch {
 
 template <LanguageModel Model>
 BeamSearch<Model>::BeamSearch(Model& model, std::span<const TokenId> prompt, const GenerationOptions& options,
-                              const GenerationCallbacks& callbacks, Index index)
+                              const GenerationCallbacks& callbacks, const Companions& with, Index index)
     : model_(model),
       prompt_(prompt),
       options_(options),
       callbacks_(callbacks),
+      with_(with),
+      context_(detail::context_source(model, options)),
       index_(index),
       room_(std::min(options.max_new_tokens, model.max_context() - static_cast<Index>(prompt.size()) + 1)),
       count_(static_cast<std::size_t>(options.beams.count)),
       looked_at_(std::max<std::size_t>(2, 1 + options.eos.size() + options.stop_sequences.size()) * count_),
-      forward_(model, detail::exit_layers(options, model.config().layers), options.beams.count),
-      mode_(options, forward_.early_layers(), model.config().vocab, model.pool()),
-      chains_(count_, make_score_chain(options, model.config().vocab)),
+      forward_(model, detail::exit_layers(options.mode, model.config().layers), options.beams.count),
+      mode_(options.mode, std::nullopt, context_ ? context_->norm : std::nullopt, forward_.early_layers(),
+            model.config().vocab, model.pool()),
+      chains_(count_, make_score_chain(options, with.processors, model.config().vocab)),
       holds_prompt_(count_, 0) {
   scores_.reserve(static_cast<std::size_t>(model.config().vocab));
   best_.reserve(looked_at_ + 1);
@@ -124,10 +129,10 @@ GenerationResult BeamSearch<Model>::run(Decoder decoder) {
   model_.rewind(0, 0);
   if (options_.max_new_tokens == 0) return result;
   LayerObserver observer;
-  if (mode_.reads_context()) {
-    observer.layers = {detail::resolve_info_layer(options_.info_layer, model_.config().layers)};
-    observer.on_states = [&, lm_head = LmHead(model_.weights().lm_head)](Index, Index, MatrixView<const float> states) {
-      mode_.observe_context(states, lm_head);
+  if (context_) {
+    observer.layers = {context_->layer};
+    observer.on_states = [&](Index, Index, MatrixView<const float> states) {
+      mode_.observe_context(states, context_->lm_head);
     };
   }
   const bool read = detail::prefill(model_, forward_, 0, prompt_, options_.prefill_piece, observer, callbacks_);
@@ -183,9 +188,9 @@ void BeamSearch<Model>::search() {
     for (std::size_t b = 0; b < beams_.size(); ++b) {
       StepLogits logits = forward_[static_cast<Index>(b)];
       const Beam& beam = beams_[b];
-      if (options_.amateur != nullptr)
-        logits.amateur = beam.ids.empty() ? options_.amateur->begin(beam.slot, prompt_)
-                                          : options_.amateur->observe(beam.slot, beam.ids.back());
+      if (with_.amateur != nullptr)
+        logits.amateur = beam.ids.empty() ? with_.amateur->begin(beam.slot, prompt_)
+                                          : with_.amateur->observe(beam.slot, beam.ids.back());
       look_at(b, logits);
     }
     if (choose() == Outcome::ended) return;
@@ -293,8 +298,7 @@ void BeamSearch<Model>::copy(Index from, Index to) {
   const auto prompt = static_cast<Index>(prompt_.size());
   const bool tail_only = std::exchange(holds_prompt_[slot], char{1}) != 0;
   model_.copy_sequence(from, to, tail_only ? prompt : 0);
-  if (options_.amateur != nullptr)
-    options_.amateur->copy(from, to, tail_only ? room_ : std::numeric_limits<Index>::max());
+  if (with_.amateur != nullptr) with_.amateur->copy(from, to, tail_only ? room_ : std::numeric_limits<Index>::max());
   chains_[slot] = chains_[static_cast<std::size_t>(from)];
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -30,17 +31,17 @@ inline namespace v0 {
 template <LanguageModel Model, class Decoder>
 requires TextDecoder<std::remove_reference_t<Decoder>> GenerationResult
 generate(Model& model, Decoder&& decoder, std::span<const TokenId> prompt, const GenerationOptions& options,
-         const GenerationCallbacks& callbacks = {});
+         const GenerationCallbacks& callbacks = {}, const Companions& with = {});
 
 /// Continues every prompt, as many at once as the model has sequences: when a text ends, the next prompt takes its
 /// place. The results are those of generate() one at a time, where prompt i draws from the random stream + i: prompts
 /// are read one by one, so contexts and entropies are the same, and decoding together differs by rounding only. With
-/// beams one prompt is searched after another. `make_decoder()` gives a decoder for each text. Processors that the
-/// options hold by reference are shared by all texts. Throws as generate(); then no result is returned.
+/// beams one prompt is searched after another. `make_decoder()` gives a decoder for each text. Processors that
+/// the caller's chain holds by reference are shared by all texts. Throws as generate(); then no result is returned.
 template <LanguageModel Model, class MakeDecoder>
 requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationResult> generate_batch(
     Model& model, MakeDecoder&& make_decoder, std::span<const std::vector<TokenId>> prompts,
-    const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
+    const GenerationOptions& options, const GenerationCallbacks& callbacks = {}, const Companions& with = {});
 
 namespace detail {
 
@@ -49,16 +50,17 @@ template <LanguageModel Model, class MakeDecoder>
 class Generation {
  public:
   Generation(Model& model, MakeDecoder& make_decoder, std::span<const std::span<const TokenId>> prompts,
-             const GenerationOptions& options, const GenerationCallbacks& callbacks)
+             const GenerationOptions& options, const GenerationCallbacks& callbacks, const Companions& with)
       : model_(model),
         make_decoder_(make_decoder),
         prompts_(prompts),
         options_(options),
         callbacks_(callbacks),
-        info_layer_(resolve_info_layer(options.info_layer, model.config().layers)),
+        with_(with),
+        context_(context_source(model, options)),
         slots_(std::min({model.sequences(), static_cast<Index>(prompts.size()),
-                         options.amateur != nullptr ? options.amateur->sequences() : model.sequences()})),
-        forward_(model, exit_layers(options, model.config().layers), slots_),
+                         with.amateur != nullptr ? with.amateur->sequences() : model.sequences()})),
+        forward_(model, exit_layers(options.mode, model.config().layers), slots_),
         results_(prompts.size()) {}
 
   std::vector<GenerationResult> run() {
@@ -88,7 +90,7 @@ class Generation {
       for (std::size_t p = 0; p < pieces.size(); ++p) {
         const Index slot = pieces[p].sequence;
         StepLogits logits = forward_[static_cast<Index>(p)];
-        if (options_.amateur != nullptr) logits.amateur = options_.amateur->observe(slot, pieces[p].ids.front());
+        if (with_.amateur != nullptr) logits.amateur = with_.amateur->observe(slot, pieces[p].ids.front());
         std::unique_ptr<Run>& text = running[static_cast<std::size_t>(slot)];
         if (!text->step(logits, room(slot), callbacks_)) finish(text);
       }
@@ -105,9 +107,12 @@ class Generation {
   // Reads a prompt and chooses the first token; null if that is all.
   std::unique_ptr<Run> start(Index slot, std::size_t index) {
     const std::span<const TokenId> prompt = prompts_[index];
-    auto text =
-        std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, forward_.early_layers(),
-                              info_layer_, model_.config().vocab, model_.weights().lm_head, model_.pool());
+    const Index vocab = model_.config().vocab;
+    ModeProcessor mode(options_.mode, record_options(options_), context_ ? context_->norm : std::nullopt,
+                       forward_.early_layers(), vocab, model_.pool());
+    TokenChooser chooser(options_, std::move(mode), make_score_chain(options_, with_.processors, vocab), vocab, index);
+    auto text = std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, std::move(chooser),
+                                      context_ ? &*context_ : nullptr);
     text->reserve(std::min(options_.max_new_tokens, model_.max_context() - static_cast<Index>(prompt.size()) + 1));
     bool goes_on = options_.max_new_tokens != 0;
     const Index known = goes_on ? enter_prefix(*text, slot, prompt) : 0;
@@ -120,7 +125,7 @@ class Generation {
     text->end_prefill();
     if (goes_on) {
       StepLogits logits = forward_[0];
-      if (options_.amateur != nullptr) logits.amateur = options_.amateur->begin(slot, prompt);
+      if (with_.amateur != nullptr) logits.amateur = with_.amateur->begin(slot, prompt);
       goes_on = text->step(logits, room(slot), callbacks_);
     }
     if (!goes_on) finish(text);
@@ -129,10 +134,10 @@ class Generation {
 
   // The positions of the prompt that need not be computed.
   Index enter_prefix(Run& text, Index slot, std::span<const TokenId> prompt) {
-    const Index known = options_.prefix != nullptr ? options_.prefix->covers(prompt) : 0;
+    const Index known = with_.prefix != nullptr ? with_.prefix->covers(prompt) : 0;
     if (known == 0) return 0;
-    options_.prefix->enter(model_, slot, text.observer().layers, options_.prefill_piece);
-    text.begin_with(*options_.prefix, model_.weights().lm_head, model_.pool());
+    with_.prefix->enter(model_, slot, text.observer().layers, options_.prefill_piece);
+    text.begin_with(*with_.prefix, model_.pool());
     return known;
   }
 
@@ -148,7 +153,8 @@ class Generation {
   std::span<const std::span<const TokenId>> prompts_;
   const GenerationOptions& options_;
   const GenerationCallbacks& callbacks_;
-  Index info_layer_;
+  const Companions& with_;
+  std::optional<ContextSource> context_;
   Index slots_;
   StepForward<Model> forward_;
   std::vector<GenerationResult> results_;
@@ -157,13 +163,14 @@ class Generation {
 template <class Model, class MakeDecoder>
 std::vector<GenerationResult> generate_all(Model& model, MakeDecoder& make_decoder,
                                            std::span<const std::span<const TokenId>> prompts,
-                                           const GenerationOptions& options, const GenerationCallbacks& callbacks) {
-  check_generation(model, prompts, options);
-  if (options.beams.count == 1) return Generation(model, make_decoder, prompts, options, callbacks).run();
+                                           const GenerationOptions& options, const GenerationCallbacks& callbacks,
+                                           const Companions& with) {
+  check_generation(model, prompts, options, with);
+  if (options.beams.count == 1) return Generation(model, make_decoder, prompts, options, callbacks, with).run();
   std::vector<GenerationResult> results;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const auto sequence = static_cast<Index>(i);
-    results.push_back(BeamSearch(model, prompts[i], options, callbacks, sequence).run(make_decoder()));
+    results.push_back(BeamSearch(model, prompts[i], options, callbacks, with, sequence).run(make_decoder()));
     if (callbacks.on_finish) callbacks.on_finish(sequence, results.back());
   }
   return results;
@@ -184,17 +191,18 @@ template <LanguageModel Model, class Decoder>
 requires TextDecoder<std::remove_reference_t<Decoder>> GenerationResult generate(Model& model, Decoder&& decoder,
                                                                                  std::span<const TokenId> prompt,
                                                                                  const GenerationOptions& options,
-                                                                                 const GenerationCallbacks& callbacks) {
+                                                                                 const GenerationCallbacks& callbacks,
+                                                                                 const Companions& with) {
   const auto reference = [&] { return detail::DecoderReference<std::remove_reference_t<Decoder>>{&decoder}; };
-  return std::move(detail::generate_all(model, reference, std::span(&prompt, 1), options, callbacks).front());
+  return std::move(detail::generate_all(model, reference, std::span(&prompt, 1), options, callbacks, with).front());
 }
 
 template <LanguageModel Model, class MakeDecoder>
 requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationResult> generate_batch(
     Model& model, MakeDecoder&& make_decoder, std::span<const std::vector<TokenId>> prompts,
-    const GenerationOptions& options, const GenerationCallbacks& callbacks) {
+    const GenerationOptions& options, const GenerationCallbacks& callbacks, const Companions& with) {
   const std::vector<std::span<const TokenId>> spans(prompts.begin(), prompts.end());
-  return detail::generate_all(model, make_decoder, spans, options, callbacks);
+  return detail::generate_all(model, make_decoder, spans, options, callbacks, with);
 }
 
 }  // namespace v0

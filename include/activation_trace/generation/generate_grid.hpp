@@ -11,11 +11,11 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/language_model.hpp"
-#include "activation_trace/generation/mode_scores.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
@@ -23,6 +23,7 @@
 #include "activation_trace/generation/stop_strings.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
 #include "activation_trace/processors/stop_sequences.hpp"
 
@@ -40,7 +41,7 @@ struct GridPoint {
 /// sequences of their own, as many at once as the model has, the others after them.
 ///
 /// `options` are those of generate() in mode activation or activation_dola with strategy entropy; alpha and info_layer
-/// have no effect, and final_norm is left out at layer N, which has passed it. `make_decoder()` gives a decoder that
+/// have no effect. `make_decoder()` gives a decoder that
 /// can be copied. Results have ids, text and reason. A stop that callbacks ask for cancels the texts that are not
 /// complete; of the callbacks, on_token and on_finish are not called.
 ///
@@ -49,7 +50,7 @@ struct GridPoint {
 template <LanguageModel Model, class MakeDecoder>
 requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationResult> generate_grid(
     Model& model, MakeDecoder&& make_decoder, std::span<const TokenId> prompt, std::span<const GridPoint> points,
-    const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
+    const GenerationOptions& options, const GenerationCallbacks& callbacks = {}, const Companions& with = {});
 
 namespace detail {
 
@@ -57,25 +58,27 @@ template <LanguageModel Model, TextDecoder Decoder>
 class GridGeneration {
  public:
   GridGeneration(Model& model, std::span<const TokenId> prompt, std::span<const GridPoint> points,
-                 const GenerationOptions& options, const GenerationCallbacks& callbacks)
+                 const GenerationOptions& options, const GenerationCallbacks& callbacks, const Companions& with)
       : model_(model),
         prompt_(prompt),
         points_(points),
         options_(options),
         callbacks_(callbacks),
-        forward_(model, exit_layers(options, model.config().layers), model.sequences()),
-        candidates_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
+        with_(with),
+        context_(*context_of(options.mode)),
+        forward_(model, exit_layers(options.mode, model.config().layers), model.sequences()),
+        candidates_(*filter_of(options.mode)),
         holds_prompt_(static_cast<std::size_t>(model.sequences())),
         results_(points.size()) {
-    if (options.decoding_mode == DecodingMode::activation_dola) {
-      const std::vector<Index> layers = exit_layers(options, model.config().layers);  // the mature one first
-      dola_.emplace(std::vector<Index>(layers.begin() + 1, layers.end()), dola_options(options), model.pool());
+    if (const auto* on_dola = std::get_if<ActivationDola>(&options.mode)) {
+      const std::span<const Index> early = forward_.early_layers();
+      dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(*on_dola), model.pool());
     }
     for (const GridPoint& point : points_) {
       const Index layer = resolve_layer(point.info_layer, model.config().layers);
       layer_of_.push_back(layer);
       if (contexts_.contains(layer)) continue;
-      contexts_.try_emplace(layer, model.pool(), options.context, norm_of(layer));
+      contexts_.try_emplace(layer, model.pool(), context_.span, norm_of(model_, context_, layer));
       observer_.layers.push_back(layer);
     }
     observer_.on_states = [this](Index layer, Index, MatrixView<const float> states) {
@@ -88,7 +91,7 @@ class GridGeneration {
     auto root = std::make_unique<Text>(Text{{},
                                             {},
                                             {},
-                                            make_score_chain(options_, model_.config().vocab),
+                                            make_score_chain(options_, with_.processors, model_.config().vocab),
                                             std::move(decoder),
                                             StopStrings(options_.stop),
                                             StopSequences(options_.stop_sequences),
@@ -121,18 +124,14 @@ class GridGeneration {
     Index slot;  ///< the model's sequence that has read all ids but some of the last; -1: waits for one
   };
 
-  [[nodiscard]] std::optional<FinalNorm> norm_of(Index layer) const {
-    return layer == model_.config().layers ? std::nullopt : options_.final_norm;
-  }
-
   // The positions of the prompt that need not be computed.
   Index enter_prefix() {
-    const Index known = options_.prefix != nullptr ? options_.prefix->covers(prompt_) : 0;
+    const Index known = with_.prefix != nullptr ? with_.prefix->covers(prompt_) : 0;
     if (known == 0) return 0;
-    options_.prefix->enter(model_, 0, observer_.layers, options_.prefill_piece);
+    with_.prefix->enter(model_, 0, observer_.layers, options_.prefill_piece);
     for (auto& [layer, context] : contexts_)
-      context.begin_with(
-          options_.prefix->context(layer, options_.context, norm_of(layer), model_.weights().lm_head, model_.pool()));
+      context.begin_with(with_.prefix->context(layer, context_.span, norm_of(model_, context_, layer),
+                                               model_.weights().lm_head, model_.pool()));
     return known;
   }
 
@@ -278,6 +277,8 @@ class GridGeneration {
   std::span<const GridPoint> points_;
   const GenerationOptions& options_;
   const GenerationCallbacks& callbacks_;
+  const Companions& with_;
+  const ContextOptions& context_;
   StepForward<Model> forward_;
   std::optional<DolaProcessor> dola_;
   PlausibleCandidates candidates_;
@@ -293,19 +294,29 @@ class GridGeneration {
 
 template <class Model>
 void check_grid(const Model& model, std::span<const TokenId> prompt, std::span<const GridPoint> points,
-                const GenerationOptions& options) {
+                const GenerationOptions& options, const Companions& with) {
   const auto need = [](bool ok, const char* problem) { require(ok, std::string("generate_grid: ") + problem); };
-  need(uses_context(options.decoding_mode) && options.strategy == DecodingStrategy::entropy,
+  need(std::visit(
+           [](const auto& mode) {
+             if constexpr (requires { mode.strategy; }) return mode.strategy == ContextStrategy::entropy;
+             return false;
+           },
+           options.mode),
        "expected mode activation or activation_dola and strategy entropy");
   need(!options.sampling && options.beams.count == 1, "takes the best token, without sampling or beams");
-  need(!records_always(options), "makes no records");
-  need(options.context_growth == ContextGrowth::prompt, "the context is the prompt");
+  need(!record_options(options), "makes no records");
+  need(context_of(options.mode)->growth == ContextGrowth::prompt, "the context is the prompt");
   GenerationOptions checked = options;
-  checked.final_norm.reset();  // it is not applied to layer N
   for (const GridPoint& point : points) {
-    checked.alpha = point.alpha;
-    checked.info_layer = point.info_layer;
-    check_generation(model, std::span(&prompt, 1), checked);
+    std::visit(
+        [&](auto& mode) {
+          if constexpr (requires { mode.context; }) {
+            mode.alpha = point.alpha;
+            mode.context.info_layer = point.info_layer;
+          }
+        },
+        checked.mode);
+    check_generation(model, std::span(&prompt, 1), checked, with);
   }
 }
 
@@ -314,11 +325,11 @@ void check_grid(const Model& model, std::span<const TokenId> prompt, std::span<c
 template <LanguageModel Model, class MakeDecoder>
 requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationResult> generate_grid(
     Model& model, MakeDecoder&& make_decoder, std::span<const TokenId> prompt, std::span<const GridPoint> points,
-    const GenerationOptions& options, const GenerationCallbacks& callbacks) {
-  detail::check_grid(model, prompt, points, options);
+    const GenerationOptions& options, const GenerationCallbacks& callbacks, const Companions& with) {
+  detail::check_grid(model, prompt, points, options, with);
   if (points.empty()) return {};
   using Decoder = std::invoke_result_t<MakeDecoder&>;
-  return detail::GridGeneration<Model, Decoder>(model, prompt, points, options, callbacks).run(make_decoder());
+  return detail::GridGeneration<Model, Decoder>(model, prompt, points, options, callbacks, with).run(make_decoder());
 }
 
 }  // namespace v0

@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <concepts>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "activation_trace/generation/mode_scores.hpp"
+#include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
+#include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -27,6 +30,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const LlamaP
   { seen.config().layers } -> std::convertible_to<Index>;
   { seen.config().vocab } -> std::convertible_to<Index>;
   { seen.weights().lm_head } -> std::convertible_to<LmHead>;
+  { seen.final_norm() } -> std::convertible_to<FinalNorm>;
   { seen.max_context() } -> std::convertible_to<Index>;
   { seen.sequences() } -> std::convertible_to<Index>;
   { seen.position(i) } -> std::convertible_to<Index>;
@@ -47,6 +51,31 @@ concept TextDecoder = requires(D& decoder, TokenId id) {
 };
 
 namespace detail {
+
+/// The norm of a context's states at `layer`, 0..N; none at N, whose states have passed it.
+template <LanguageModel Model>
+[[nodiscard]] std::optional<FinalNorm> norm_of(const Model& model, const ContextOptions& context, Index layer) {
+  return context.final_norm && layer != model.config().layers ? std::optional<FinalNorm>(model.final_norm())
+                                                              : std::nullopt;
+}
+
+/// Where the context of a call comes from.
+struct ContextSource {
+  Index layer;  ///< 0..N
+  ContextSpan span;
+  std::optional<FinalNorm> norm;
+  ContextGrowth growth;
+  LmHead lm_head;
+};
+
+/// None if nothing is read. Throws ArgumentError for a layer that does not exist.
+template <LanguageModel Model>
+[[nodiscard]] std::optional<ContextSource> context_source(const Model& model, const GenerationOptions& options) {
+  const std::optional<ContextOptions> context = read_context(options);
+  if (!context) return std::nullopt;
+  const Index layer = resolve_info_layer(context->info_layer, model.config().layers);
+  return ContextSource{layer, context->span, norm_of(model, *context, layer), context->growth, model.weights().lm_head};
+}
 
 /// A model's forward pass with the logits that a decoding mode wants: of the mature layer and of the candidates.
 template <LanguageModel Model>

@@ -35,7 +35,8 @@ struct LayerEntropies {
 template <LanguageModel Model>
 std::vector<LayerEntropies> layer_entropies(Model& model, std::span<const std::vector<TokenId>> sequences,
                                             Index prompt_length, std::span<const Index> layers = {},
-                                            const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {});
+                                            const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {},
+                                            const Companions& with = {});
 
 /// The same for text, as score_text().
 template <LanguageModel Model, PromptTokenizer Tokens>
@@ -43,7 +44,7 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
                                                     std::span<const std::string> continuations,
                                                     std::span<const Index> layers = {},
                                                     const ScoreOptions& options = {},
-                                                    const ScoreCallbacks& callbacks = {});
+                                                    const ScoreCallbacks& callbacks = {}, const Companions& with = {});
 
 /// `layers` as 0..N, or all of them if there are none. Throws ArgumentError for one that does not exist or comes twice.
 [[nodiscard]] inline std::vector<Index> resolve_layers(std::span<const Index> layers, Index blocks) {
@@ -60,10 +61,12 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
 template <LanguageModel Model>
 std::vector<LayerEntropies> layer_entropies(Model& model, std::span<const std::vector<TokenId>> sequences,
                                             Index prompt_length, std::span<const Index> layers,
-                                            const ScoreOptions& options, const ScoreCallbacks& callbacks) {
-  if (!options.reads_entropies())
-    throw ArgumentError("layer_entropies: mode " + std::string(name(options.mode)) + " reads no entropies");
-  detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks,
+                                            const ScoreOptions& options, const ScoreCallbacks& callbacks,
+                                            const Companions& with) {
+  if (options.entropies() == nullptr)
+    throw ArgumentError("layer_entropies: decoding_mode " + std::string(name(options.mode)) +
+                        " reads no entropies; give it a context to record");
+  detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks, with,
                                  resolve_layers(layers, model.config().layers));
   detail::ScoredAnswers scored = scoring.run();
   std::vector<LayerEntropies> result;
@@ -77,10 +80,10 @@ template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                                     std::span<const std::string> continuations,
                                                     std::span<const Index> layers, const ScoreOptions& options,
-                                                    const ScoreCallbacks& callbacks) {
+                                                    const ScoreCallbacks& callbacks, const Companions& with) {
   const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
   std::vector<LayerEntropies> result =
-      layer_entropies(model, text.sequences, text.prompt_length, layers, options, callbacks);
+      layer_entropies(model, text.sequences, text.prompt_length, layers, options, callbacks, with);
   for (LayerEntropies& answer : result) answer.moved_space = text.moved_space;
   return result;
 }

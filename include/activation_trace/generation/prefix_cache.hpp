@@ -30,7 +30,7 @@ inline namespace v0 {
 /// stay in the model's sequences, and softmax states of the context are kept for every token that was asked for.
 ///
 ///     PrefixCache prefix(ids);
-///     for (...) score(model, prompt, answers, {.prefix = &prefix});
+///     for (...) score(model, prompt, answers, options, {}, {.prefix = &prefix});
 ///
 /// A prompt's results do not depend on the prompts before it or beside it. Beside those without a prefix they are the
 /// same numbers to rounding. Whatever else the model does in between costs time only: sequences that do not begin with
@@ -132,10 +132,7 @@ inline MatrixView<const float> PrefixCache::states(Index layer) const {
 inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm,
                                             const LmHead& lm_head, ThreadPool& pool) {
   Layer& l = layers_.at(layer);
-  const auto same_norm = [](const std::optional<FinalNorm>& a, const std::optional<FinalNorm>& b) {
-    return a.has_value() == b.has_value() && (!a || (a->eps == b->eps && a->weight == b->weight));
-  };
-  if (!l.context || l.span.begin != span.begin || l.span.end != span.end || !same_norm(l.norm, norm)) {
+  if (!l.context || l.span != span || l.norm != norm) {
     l.context.emplace(pool, span, norm);
     l.context->observe(states(layer), lm_head);
     l.span = span;

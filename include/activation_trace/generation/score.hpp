@@ -39,14 +39,15 @@ inline namespace v0 {
 template <LanguageModel Model>
 std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prompt,
                                      std::span<const std::vector<TokenId>> continuations,
-                                     const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {});
+                                     const ScoreOptions& options = {}, const ScoreCallbacks& callbacks = {},
+                                     const Companions& with = {});
 
 /// The same for whole sequences, of which the first `prompt_length` ids are not scored. What all sequences begin with
 /// is computed once, the last four ids of the prompt aside.
 template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options = {},
-                                               const ScoreCallbacks& callbacks = {});
+                                               const ScoreCallbacks& callbacks = {}, const Companions& with = {});
 
 /// The same for text, as the published code does it: `prompt` and continuation are tokenised together, and what
 /// follows the prompt's tokens is the answer. A continuation usually begins with a space.
@@ -58,7 +59,7 @@ std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std
 template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options = {},
-                                          const ScoreCallbacks& callbacks = {});
+                                          const ScoreCallbacks& callbacks = {}, const Companions& with = {});
 
 namespace detail {
 
@@ -74,7 +75,8 @@ class Scoring {
  public:
   /// Entropies are computed at `entropy_layers` of 0..N.
   Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
-          const ScoreOptions& options, const ScoreCallbacks& callbacks, std::vector<Index> entropy_layers);
+          const ScoreOptions& options, const ScoreCallbacks& callbacks, const Companions& with,
+          std::vector<Index> entropy_layers);
 
   ScoredAnswers run();
 
@@ -86,7 +88,7 @@ class Scoring {
   [[nodiscard]] Index length(std::size_t i) const { return static_cast<Index>(sequences_[i].size()); }
   /// The positions of sequence i that its entropies are over end here.
   [[nodiscard]] Index context_end(std::size_t i) const {
-    return std::min(options_.span.end, options_.context == ScoreContext::whole ? length(i) : prompt_length_);
+    return std::min(span_.end, options_.context == ScoreContext::whole ? length(i) : prompt_length_);
   }
   /// The ids of sequence i behind the common ones, whose states somebody needs.
   [[nodiscard]] Ids rest(std::size_t i) const;
@@ -103,11 +105,13 @@ class Scoring {
   Index prompt_length_;
   const ScoreOptions& options_;
   const ScoreCallbacks& callbacks_;
+  const Companions& with_;
+  ContextSpan span_;
   std::vector<Index> layers_;
   LmHead lm_head_;
   AnswerEntropies entropies_;
   Index common_;
-  Index shared_;  // with options_.prefix
+  Index shared_;  // with with_.prefix
   Index done_ = 0;
   Index total_ = 0;
   AnswerLogProbs log_probs_;
@@ -116,20 +120,26 @@ class Scoring {
 
 template <class Model>
 Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequences, Index prompt_length,
-                        const ScoreOptions& options, const ScoreCallbacks& callbacks, std::vector<Index> entropy_layers)
+                        const ScoreOptions& options, const ScoreCallbacks& callbacks, const Companions& with,
+                        std::vector<Index> entropy_layers)
     : model_(model),
       sequences_(sequences),
       prompt_length_(prompt_length),
       options_((options.validate(), options)),
       callbacks_(callbacks),
-      layers_(exit_layers(options.mature_layer, options.candidate_layers, model.config().layers)),
+      with_(with),
+      span_(options.entropies() != nullptr ? options.entropies()->span : ContextSpan{}),
+      layers_(exit_layers(options.mode, model.config().layers)),
       lm_head_(model.weights().lm_head),
-      entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.pool(), options.final_norm),
+      entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.pool(),
+                 options.entropies() != nullptr && options.entropies()->final_norm
+                     ? std::optional<FinalNorm>(model.final_norm())
+                     : std::nullopt),
       common_((check(), common_length())),
-      shared_(options.prefix != nullptr && common_ >= std::ssize(options.prefix->ids()) && !sequences.empty()
-                  ? options.prefix->covers(sequences[0])
+      shared_(with.prefix != nullptr && common_ >= std::ssize(with.prefix->ids()) && !sequences.empty()
+                  ? with.prefix->covers(sequences[0])
                   : 0),
-      log_probs_(options, layers_, lm_head_, model.pool()) {
+      log_probs_(options, layers_, lm_head_, model.pool(), with.amateur) {
   results_.answers.resize(sequences.size());
   results_.entropies.resize(sequences.size());
   total_ = common_ - shared_;
@@ -142,6 +152,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
 template <class Model>
 void Scoring<Model>::check() const {
   if (prompt_length_ < 1) throw ArgumentError("prompt: it is empty");
+  check_amateur(with_.amateur, options_.mode, model_.config().vocab);
   for (std::size_t i = 0; i < sequences_.size(); ++i) {
     const std::string which = "continuation " + std::to_string(i) + ": ";
     if (length(i) <= prompt_length_) throw ArgumentError(which + "it adds no token to the prompt");
@@ -152,9 +163,13 @@ void Scoring<Model>::check() const {
       if (id < 0 || id >= model_.config().vocab)
         throw ArgumentError(which + "token id " + std::to_string(id) + " is not in the vocabulary of " +
                             std::to_string(model_.config().vocab));
-    if (entropies_.wanted() && options_.span.begin >= context_end(i))
-      throw ArgumentError(which + "none of its positions lies within the span from " +
-                          std::to_string(options_.span.begin) + " on");
+    if (with_.amateur != nullptr && length(i) > with_.amateur->max_context())
+      throw ArgumentError(which + "with the prompt it has " + std::to_string(length(i)) +
+                          " tokens, which do not fit into the amateur's context of " +
+                          std::to_string(with_.amateur->max_context()));
+    if (entropies_.wanted() && span_.begin >= context_end(i))
+      throw ArgumentError(which + "none of its positions lies within the span from " + std::to_string(span_.begin) +
+                          " on");
   }
 }
 
@@ -208,15 +223,14 @@ bool Scoring<Model>::compute_common() {
   const Ids ids = Ids(sequences_[0]).first(static_cast<std::size_t>(common_));
   LayerObserver observer;
   observer.layers = entropies_.layers();
-  observer.begin = options_.span.begin;
-  observer.end = options_.span.end;
+  observer.begin = span_.begin;
+  observer.end = span_.end;
   observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
     entropies_.observe_common(layer, states);
   };
   if (shared_ != 0) {
-    for (Index s = 0; s < parallel(); ++s)
-      options_.prefix->enter(model_, s, entropies_.layers(), options_.prefill_piece);
-    entropies_.begin_with(*options_.prefix, options_.span);
+    for (Index s = 0; s < parallel(); ++s) with_.prefix->enter(model_, s, entropies_.layers(), options_.prefill_piece);
+    entropies_.begin_with(*with_.prefix, span_);
   } else {
     model_.rewind(0, 0);
   }
@@ -264,13 +278,14 @@ LayerObserver Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates
   LayerObserver observer;
   observer.layers = layers_;
   observer.layers.insert(observer.layers.end(), entropies_.layers().begin(), entropies_.layers().end());
-  const Index answer = log_probs_.expect(results_.answers[i]);
+  const Ids prompt = Ids(sequences_[i]).first(static_cast<std::size_t>(prompt_length_));
+  const Index answer = log_probs_.expect(prompt, results_.answers[i]);
   observer.on_states = [this, i, &own_states, answer](Index layer, Index first, MatrixView<const float> states) {
     const auto within = [&](Index begin, Index end) {
       const Index from = std::clamp<Index>(begin - first, 0, states.extent(0));
       return states.slice(0, from, std::clamp<Index>(end - first, from, states.extent(0)));
     };
-    entropies_.observe_own(layer, within(options_.span.begin, context_end(i)), own_states);
+    entropies_.observe_own(layer, within(span_.begin, context_end(i)), own_states);
     const Index begin = prompt_length_ - 1;
     log_probs_.take(layer, answer + std::max<Index>(0, first - begin), within(begin, length(i) - 1));
   };
@@ -282,20 +297,24 @@ LayerObserver Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates
 template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options,
-                                               const ScoreCallbacks& callbacks) {
-  std::vector<Index> info_layer{detail::resolve_info_layer(options.info_layer, model.config().layers)};
-  if (!options.reads_entropies()) info_layer.clear();
-  detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks, std::move(info_layer));
+                                               const ScoreCallbacks& callbacks, const Companions& with) {
+  const ContextOptions* context = options.entropies();
+  std::vector<Index> info_layer;
+  if (context != nullptr) info_layer.push_back(detail::resolve_info_layer(context->info_layer, model.config().layers));
+  detail::Scoring<Model> scoring(model, sequences, prompt_length, options, callbacks, with, std::move(info_layer));
   detail::ScoredAnswers scored = scoring.run();
+  const auto* activation = std::get_if<Activation>(&options.mode);
+  const bool entropies_alone = activation != nullptr && activation->strategy == ContextStrategy::single_entropy;
+  const double weight = entropy_weight(options.mode).value_or(0);
   for (std::size_t i = 0; i < scored.answers.size(); ++i) {
     ContinuationScore& answer = scored.answers[i];
-    if (options.reads_entropies()) answer.entropies = std::move(scored.entropies[i][0]);
+    if (context != nullptr) answer.entropies = std::move(scored.entropies[i][0]);
     const double entropy = std::accumulate(answer.entropies.begin(), answer.entropies.end(), 0.0);
-    if (options.strategy == DecodingStrategy::single_entropy)
+    if (entropies_alone)
       answer.score = options.single_entropy == SingleEntropy::reference ? entropy : -entropy;
     else
-      answer.score = std::accumulate(answer.log_probs.begin(), answer.log_probs.end(), 0.0) -
-                     (options.weighs_entropies() ? static_cast<double>(options.alpha) * entropy : 0);
+      answer.score =
+          std::accumulate(answer.log_probs.begin(), answer.log_probs.end(), 0.0) - (weight != 0 ? weight * entropy : 0);
   }
   return std::move(scored.answers);
 }
@@ -303,22 +322,22 @@ std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std
 template <LanguageModel Model>
 std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prompt,
                                      std::span<const std::vector<TokenId>> continuations, const ScoreOptions& options,
-                                     const ScoreCallbacks& callbacks) {
+                                     const ScoreCallbacks& callbacks, const Companions& with) {
   std::vector<std::vector<TokenId>> sequences;
   for (const std::vector<TokenId>& continuation : continuations) {
     sequences.emplace_back(prompt.begin(), prompt.end());
     sequences.back().insert(sequences.back().end(), continuation.begin(), continuation.end());
   }
-  return score_sequences(model, sequences, static_cast<Index>(prompt.size()), options, callbacks);
+  return score_sequences(model, sequences, static_cast<Index>(prompt.size()), options, callbacks, with);
 }
 
 template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options,
-                                          const ScoreCallbacks& callbacks) {
+                                          const ScoreCallbacks& callbacks, const Companions& with) {
   const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
   std::vector<ContinuationScore> scores =
-      score_sequences(model, text.sequences, text.prompt_length, options, callbacks);
+      score_sequences(model, text.sequences, text.prompt_length, options, callbacks, with);
   for (ContinuationScore& score : scores) score.moved_space = text.moved_space;
   return scores;
 }

@@ -18,7 +18,8 @@ inline namespace v0 {
 
 /// What the options make of a mode's scores, for one text: logit_bias > repetition_penalty > occurrence_penalty > the
 /// caller's processors > temperature > top_k > typical > top_p > min_p. What is off is left out.
-[[nodiscard]] inline ProcessorChain make_score_chain(const GenerationOptions& options, Index vocab) {
+[[nodiscard]] inline ProcessorChain make_score_chain(const GenerationOptions& options, const ProcessorChain* processors,
+                                                     Index vocab) {
   ProcessorChain chain;
   if (!options.logit_bias.empty()) chain.add("logit_bias", LogitBias(options.logit_bias));
   if (options.repetition_penalty != 1)
@@ -26,7 +27,7 @@ inline namespace v0 {
   if (options.presence_penalty != 0 || options.frequency_penalty != 0)
     chain.add("occurrence_penalty",
               OccurrencePenalty({.presence = options.presence_penalty, .frequency = options.frequency_penalty}, vocab));
-  if (!options.processors.empty()) chain.add(options.processors.order(), options.processors);
+  if (processors != nullptr && !processors->empty()) chain.add(processors->order(), *processors);
   if (!options.sampling) return chain;
   const SamplingOptions& sampling = *options.sampling;
   if (sampling.temperature != 1) chain.add("temperature", Temperature(sampling.temperature));

@@ -2,19 +2,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/generation/options.hpp"
-#include "activation_trace/processors/context_entropy.hpp"
-#include "activation_trace/processors/dola.hpp"
+#include "activation_trace/processors/mode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -30,40 +31,59 @@ enum class ScoreContext { whole, prompt };
 /// Whether activation scoring applies the plausibility filter. The published code computes it and does not use it.
 enum class ScoreFilter { off, on };
 
-/// Names as in the reference (generation/README.md 1 and processors/README.md 5); the defaults are its, except alpha
-/// and info_layer, which are those of generation.
+template <>
+struct EnumNames<SingleEntropy> {
+  static constexpr std::pair<SingleEntropy, std::string_view> all[] = {{SingleEntropy::reference, "reference"},
+                                                                       {SingleEntropy::negated, "negated"}};
+};
+template <>
+struct EnumNames<ScoreContext> {
+  static constexpr std::pair<ScoreContext, std::string_view> all[] = {{ScoreContext::whole, "whole"},
+                                                                      {ScoreContext::prompt, "prompt"}};
+};
+template <>
+struct EnumNames<ScoreFilter> {
+  static constexpr std::pair<ScoreFilter, std::string_view> all[] = {{ScoreFilter::off, "off"},
+                                                                     {ScoreFilter::on, "on"}};
+};
+template <>
+struct EnumNames<DolaOutput> {  // --post_softmax
+  static constexpr std::pair<DolaOutput, std::string_view> all[] = {{DolaOutput::log_probs, "on"},
+                                                                    {DolaOutput::difference, "off"}};
+};
+
+/// How score() reads a mode. Names as in the reference (generation/README.md 1 and processors/README.md 5); the
+/// defaults are its, except alpha and info_layer, which are those of generation. A value: copied, compared.
 struct ScoreOptions {
-  DecodingMode mode = DecodingMode::activation;           ///< any but contrastive
-  DecodingStrategy strategy = DecodingStrategy::entropy;  ///< or single_entropy: the entropies alone
-  float alpha = 0.5f;                                     ///< >= 0
-  std::optional<Index> info_layer = {};      ///< hidden state 0..N, negative from the end; none: default_info_layer
-  std::vector<Index> candidate_layers = {};  ///< premature layers: one for dola_static, any number for the dolas
-  std::optional<Index> mature_layer = {};    ///< whose logits are the model's; none: N
-  float relative_top = 0.1f;                 ///< of the dolas and of ScoreFilter::on; 0: no filter
-  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
-  float relative_top_value = -1000;          ///< in place of a filtered token's log-probability; may be -inf
-  DolaOutput post_softmax = DolaOutput::log_probs;  ///< whether a dola's differences are normalised again
-  LayerDivergence divergence = LayerDivergence::reference;
-  /// What activation_dola subtracts: log-probabilities, as the published scoring does, unlike its generation. Without
-  /// an effect where post_softmax normalises the differences again.
-  DolaBase activation_dola_base = DolaBase::log_probs;
+  Mode mode = {};  ///< of the strategies entropy and single_entropy, where it has one
   ScoreContext context = ScoreContext::whole;
-  ScoreFilter filter = ScoreFilter::off;
+  ScoreFilter filter = ScoreFilter::off;  ///< whether Activation filters
   SingleEntropy single_entropy = SingleEntropy::reference;
-  ContextSpan span = {};                     ///< positions that count, of those that `context` names
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the info layer's states unless it is N
-  Index prefill_piece = 512;                 ///< prompt positions between two looks at progress and cancellation
-  /// always: entropies in every mode, also in those whose score has no use for them.
-  Recording recording = Recording::as_needed;
-  PrefixCache* prefix = nullptr;  ///< what prompts may begin with, see prefix_cache.hpp; must outlive the call
+  DolaOutput post_softmax = DolaOutput::log_probs;  ///< whether a DoLa's differences are normalised again
+  float relative_top_value = -1000;                 ///< in place of a filtered token's log-probability; may be -inf
+  Index prefill_piece = 512;                        ///< prompt positions between two looks at progress and cancellation
+  /// Entropies of this context also in modes whose score has no use for any.
+  std::optional<ContextOptions> record = {};
+
+  friend bool operator==(const ScoreOptions&, const ScoreOptions&) = default;
 
   /// Throws ArgumentError naming an option that is impossible or that the mode has no use for.
   void validate() const;
 
-  [[nodiscard]] bool weighs_entropies() const noexcept {
-    return mode == DecodingMode::activation || mode == DecodingMode::activation_dola;
+  /// The context whose entropies are computed; null if none are.
+  [[nodiscard]] const ContextOptions* entropies() const noexcept {
+    const ContextOptions* own = context_of(mode);
+    return own != nullptr || !record ? own : &*record;
   }
-  [[nodiscard]] bool reads_entropies() const noexcept { return weighs_entropies() || recording == Recording::always; }
+
+  /// What scoring has beside the mode's options, as describe(mode, field).
+  static void describe(auto& self, auto&& field) {
+    field("context", self.context, "what entropies are over: prompt and answer, or the prompt");
+    field("filter", self.filter, "whether activation filters");
+    field("single_entropy", self.single_entropy, "the sign of single_entropy: reference, sharper is lower");
+    field("post_softmax", self.post_softmax, "whether a dola's differences are normalised again");
+    field("relative_top_value", self.relative_top_value, "of a token that the filter rejects");
+  }
 };
 
 /// One answer. The vectors are of its length A.
@@ -85,33 +105,29 @@ struct ScoreCallbacks {
 };
 
 inline void ScoreOptions::validate() const {
+  activation_trace::validate(mode);
+  if (record) record->validate();
   const auto require = [](bool ok, const std::string& problem) {
     if (!ok) throw ArgumentError("ScoreOptions: " + problem);
   };
-  const auto count = candidate_layers.size();
-  require(mode != DecodingMode::contrastive, "mode contrastive scores no continuations");
-  if (mode == DecodingMode::dola_static)
-    require(count == 1, "mode dola_static takes one candidate layer, got " + std::to_string(count));
-  else if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola)
-    require(count >= 1, "candidate_layers are missing");
-  else
-    require(count == 0, "candidate_layers are for the dola modes only");
-  require(alpha >= 0 && std::isfinite(alpha), "alpha must be a number >= 0, got " + std::to_string(alpha));
-  require(strategy == DecodingStrategy::entropy || strategy == DecodingStrategy::single_entropy,
-          "strategy " + std::string(name(strategy)) + " scores no continuations");
-  require(strategy == DecodingStrategy::entropy || mode == DecodingMode::activation,
-          "strategy single_entropy is for mode activation only");
-  require(filter == ScoreFilter::off || mode == DecodingMode::activation,
-          "filter on is for mode activation; the dola modes always filter, baseline never does");
-  require(filter == ScoreFilter::off || strategy == DecodingStrategy::entropy,
-          "filter on has nothing to filter with strategy single_entropy");
-  require(relative_top >= 0 && relative_top <= 1,
-          "relative_top must be in [0, 1], got " + std::to_string(relative_top));
-  require(min_tokens_to_keep >= 1, "min_tokens_to_keep must be at least 1, got " + std::to_string(min_tokens_to_keep));
+  const auto* activation = std::get_if<Activation>(&mode);
+  const bool plain = activation != nullptr && activation->strategy == ContextStrategy::entropy;
+  require(activation == nullptr || plain || activation->strategy == ContextStrategy::single_entropy,
+          "decoding_strategy " + std::string(activation == nullptr ? "" : name(activation->strategy)) +
+              " scores no continuations");
+  const auto* on_dola = std::get_if<ActivationDola>(&mode);
+  require(on_dola == nullptr || on_dola->strategy == ContextStrategy::entropy,
+          "decoding_strategy single_entropy is for mode activation only");
+  require(filter == ScoreFilter::off || plain,
+          "filter on is for mode activation with strategy entropy; the other modes always filter, baseline never does");
+  const ContextOptions* read = entropies();
+  require(read == nullptr || read->growth == ContextGrowth::prompt,
+          "context_growth growing has no meaning for answers that are given; see context");
   require(relative_top_value < std::numeric_limits<float>::infinity(),
           "relative_top_value must be a number below infinity, got " + std::to_string(relative_top_value));
-  require(span.begin >= 0 && span.begin < span.end,
-          "span [" + std::to_string(span.begin) + ", " + std::to_string(span.end) + ") is empty");
+  require(read == nullptr || read->span.begin < read->span.end,
+          "the context span [" + std::to_string(read == nullptr ? 0 : read->span.begin) + ", " +
+              std::to_string(read == nullptr ? 0 : read->span.end) + ") is empty");
   require(prefill_piece >= 1, "prefill_piece must be positive, got " + std::to_string(prefill_piece));
 }
 

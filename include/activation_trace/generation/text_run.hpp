@@ -31,27 +31,29 @@ using Clock = std::chrono::steady_clock;
 template <TextDecoder Decoder>
 class TextRun {
  public:
-  /// `index` says which prompt it is; `early` and `lm_head` are the model's.
+  /// `index` says which prompt it is. `options` and `context`, if there is one, must outlive the run.
   TextRun(Index index, std::span<const TokenId> prompt, Decoder decoder, const GenerationOptions& options,
-          std::span<const Index> early, Index info_layer, Index vocab, const LmHead& lm_head, ThreadPool& pool)
+          TokenChooser chooser, const ContextSource* context)
       : index_(index),
         options_(&options),
+        context_(context),
         decoder_(std::move(decoder)),
-        chooser_(options, early, vocab, static_cast<std::uint64_t>(index), pool),
+        chooser_(std::move(chooser)),
         stops_(options.stop),
         stop_sequences_(options.stop_sequences) {
     chooser_.observe_prompt(prompt);
-    if (!chooser_.mode().reads_context()) return;
-    observer_.layers = {info_layer};
-    observer_.on_states = [this, lm_head](Index, Index, MatrixView<const float> states) {
-      chooser_.mode().observe_context(states, lm_head);
+    if (context_ == nullptr) return;
+    observer_.layers = {context_->layer};
+    observer_.on_states = [this](Index, Index, MatrixView<const float> states) {
+      chooser_.mode().observe_context(states, context_->lm_head);
     };
   }
   /// The prompt's first positions are those of `prefix`, which knows the states of observer().layers.
-  void begin_with(PrefixCache& prefix, const LmHead& lm_head, ThreadPool& pool) {
-    for (const Index layer : observer_.layers)
-      chooser_.mode().begin_context(
-          prefix.states(layer), prefix.context(layer, options_->context, options_->final_norm, lm_head, pool), lm_head);
+  void begin_with(PrefixCache& prefix, ThreadPool& pool) {
+    if (context_ == nullptr) return;
+    const ContextSource& c = *context_;
+    chooser_.mode().begin_context(prefix.states(c.layer), prefix.context(c.layer, c.span, c.norm, c.lm_head, pool),
+                                  c.lm_head);
   }
   TextRun(const TextRun&) = delete;
   TextRun& operator=(const TextRun&) = delete;
@@ -62,7 +64,7 @@ class TextRun {
 
   /// The last token, to be read by the model.
   [[nodiscard]] LlamaPiece piece(Index sequence) const {
-    const bool growing = options_->context_growth == ContextGrowth::growing;
+    const bool growing = context_ != nullptr && context_->growth == ContextGrowth::growing;
     return {sequence, std::span(result_.ids).last(1), growing ? &observer_ : nullptr};
   }
 
@@ -138,6 +140,7 @@ class TextRun {
 
   Index index_;
   const GenerationOptions* options_;
+  const ContextSource* context_;
   Decoder decoder_;
   TokenChooser chooser_;
   StopStrings stops_;

@@ -6,14 +6,15 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/generation/argmax.hpp"
-#include "activation_trace/generation/mode_scores.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/sampler.hpp"
 #include "activation_trace/generation/score_chain.hpp"
+#include "activation_trace/processors/mode_processor.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -22,12 +23,12 @@ inline namespace v0 {
 /// or a drawn one. Knows no model and no text.
 class TokenChooser {
  public:
-  /// `early` are the candidate layers as 0..N; `stream` is added to that of the sampling options. `options` and `pool`
-  /// must outlive this object.
-  TokenChooser(const GenerationOptions& options, std::span<const Index> early, Index vocab, std::uint64_t stream,
-               ThreadPool& pool);
+  /// `chain` is the options' (see make_score_chain), for this text; `stream` is added to that of the sampling options,
+  /// which must outlive this object.
+  TokenChooser(const GenerationOptions& options, ModeProcessor mode, ProcessorChain chain, Index vocab,
+               std::uint64_t stream);
 
-  [[nodiscard]] ModeScores& mode() noexcept { return mode_; }
+  [[nodiscard]] ModeProcessor& mode() noexcept { return mode_; }
 
   /// The prompt's ids, for the processors.
   void observe_prompt(std::span<const TokenId> ids) { chain_.observe_prompt(ids); }
@@ -45,7 +46,7 @@ class TokenChooser {
   [[nodiscard]] TokenId pick_without_entropy(TokenId chosen, double uniform);
 
   const GenerationOptions* options_;
-  ModeScores mode_;
+  ModeProcessor mode_;
   ProcessorChain chain_;
   std::optional<Sampler> sampler_;
   std::vector<float> scores_;  // [V]
@@ -55,9 +56,9 @@ class TokenChooser {
   std::vector<float> kept_scores_;  // without the entropy's term
 };
 
-inline TokenChooser::TokenChooser(const GenerationOptions& options, std::span<const Index> early, Index vocab,
-                                  std::uint64_t stream, ThreadPool& pool)
-    : options_(&options), mode_(options, early, vocab, pool), chain_(make_score_chain(options, vocab)) {
+inline TokenChooser::TokenChooser(const GenerationOptions& options, ModeProcessor mode, ProcessorChain chain,
+                                  Index vocab, std::uint64_t stream)
+    : options_(&options), mode_(std::move(mode)), chain_(std::move(chain)) {
   if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream + stream);
   if (!mode_.plain() || !chain_.empty()) scores_.reserve(static_cast<std::size_t>(vocab));
   if (!mode_.records()) return;
@@ -109,7 +110,7 @@ inline void TokenChooser::make_record(const StepLogits& logits, std::span<const 
 
 // The same step without the strategy's term, on the survivors alone: all others are masked either way.
 inline TokenId TokenChooser::pick_without_entropy(TokenId chosen, double uniform) {
-  if (!uses_context(options_->decoding_mode)) return chosen;
+  if (context_of(options_->mode) == nullptr) return chosen;
   chain_.process(kept_ids_, kept_scores_);
   const bool any = std::any_of(kept_scores_.begin(), kept_scores_.end(),
                                [](float score) { return score > -std::numeric_limits<float>::infinity(); });

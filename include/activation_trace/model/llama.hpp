@@ -20,6 +20,7 @@
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -54,6 +55,8 @@ class Llama {
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
+  /// The norm in front of the LM head.
+  [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
   /// The threads it works on, for those who work in turns with it.
   [[nodiscard]] ThreadPool& pool() const noexcept { return blocks_.pool(); }
   [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }

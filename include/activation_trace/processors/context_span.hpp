@@ -20,12 +20,15 @@ struct ContextSpan {
   Index end = std::numeric_limits<Index>::max();
 
   static constexpr ContextSpan without_bos() { return {.begin = 1}; }
+  friend bool operator==(const ContextSpan&, const ContextSpan&) = default;
 };
 
 /// The RMSNorm in front of the LM head: weight[d] and epsilon.
 struct FinalNorm {
   std::vector<float> weight;
   float eps = 1e-5f;
+
+  friend bool operator==(const FinalNorm&, const FinalNorm&) = default;
 };
 
 namespace detail {

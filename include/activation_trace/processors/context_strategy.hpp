@@ -28,10 +28,10 @@ struct ContextCandidate {
 };
 
 /// Filtered log-probabilities, or as published raw logits, plus what a ContextStrategy makes of the context; used like
-/// EntropySharpnessProcessor, which is the strategy "entropy". Tokens at -inf stay there under every strategy, where
-/// the published majority_voting meant to make them win. Lazy: values are computed for survivors of the filter only,
-/// and kept until the context grows; without a filter all are computed at the first step. Movable, not copyable, and
-/// not safe for concurrent use.
+/// EntropySharpnessProcessor, which is quicker and exact for the strategy "entropy". Tokens at -inf stay there under
+/// every strategy, where the published majority_voting meant to make them win. Lazy: values are computed for survivors
+/// of the filter only, and kept until the context grows; without a filter all are computed at the first step. Movable,
+/// not copyable, and not safe for concurrent use.
 class ContextStrategyProcessor {
  public:
   /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
@@ -193,6 +193,7 @@ inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
 inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, Index column) const {
   const Index T = scores.extent(0);
   const auto at = [&](Index i) { return static_cast<double>(scores(i, column)); };
+  if (options_.strategy == ContextStrategy::single_entropy) return 0;
   if (options_.strategy == ContextStrategy::tendency) return static_cast<float>(at(T - 1) - at(0));
   if (options_.strategy == ContextStrategy::ema) {
     double average = at(0);
@@ -209,6 +210,7 @@ inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, 
     weighted += e * (at(i) - max);
   }
   switch (options_.strategy) {
+    case ContextStrategy::entropy: return static_cast<float>(weighted / sum - std::log(sum));
     case ContextStrategy::subject: return static_cast<float>(std::exp(at(options_.subject_position) - max) / sum);
     case ContextStrategy::entropy_inverse: {
       // One position has entropy 0: bounded as the reference's clamp of probabilities does.

@@ -3,17 +3,22 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
+#include <utility>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/processors/context_span.hpp"
+#include "activation_trace/text/enum_names.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
 /// What of a token's scores s[i] = W[v] . h[i] over the context's positions is added to its log-probability or logit,
-/// times alpha. P[i] is their softmax over the positions (processors/README.md 1.6: the strategies of the first
-/// published commit).
+/// times alpha. P[i] is their softmax over the positions; from subject on processors/README.md 1.6, the strategies of
+/// the first published commit.
 enum class ContextStrategy {
+  entropy,          ///< minus the entropy of P: the published method
+  single_entropy,   ///< nothing, as in the published generation; in scoring the entropies alone
   subject,          ///< P at one position
   entropy_inverse,  ///< 1 / entropy of P, the entropy at least 2^-23 nats
   tendency,         ///< the last score minus the first
@@ -21,11 +26,29 @@ enum class ContextStrategy {
   majority_voting,  ///< number of positions with P above a threshold
 };
 
+template <>
+struct EnumNames<ContextStrategy> {
+  static constexpr std::pair<ContextStrategy, std::string_view> all[] = {
+      {ContextStrategy::entropy, "entropy"},
+      {ContextStrategy::single_entropy, "single_entropy"},
+      {ContextStrategy::subject, "subject"},
+      {ContextStrategy::entropy_inverse, "entropy_inverse"},
+      {ContextStrategy::tendency, "tendency"},
+      {ContextStrategy::ema, "ema"},
+      {ContextStrategy::majority_voting, "majority_voting"}};
+};
+
 /// What a ContextStrategy is added to. The two choose different tokens: a logit that no filter has seen may win by a
 /// value that is large everywhere, as 1 / entropy is.
 enum class StrategyBase {
   log_probs,  ///< log-probabilities that the plausibility filter has passed, as "entropy" is; masked tokens stay masked
   logits,     ///< as published: the raw logits of the whole vocabulary, without a filter (processors/README.md 1.6)
+};
+
+template <>
+struct EnumNames<StrategyBase> {
+  static constexpr std::pair<StrategyBase, std::string_view> all[] = {{StrategyBase::log_probs, "log_probs"},
+                                                                      {StrategyBase::logits, "logits"}};
 };
 
 struct ContextStrategyOptions {

@@ -6,9 +6,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/text/enum_names.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -19,9 +21,11 @@ enum class DolaBase {
   logits,     ///< its raw logits, as the published activation on top of DoLa generates (processors/README.md 3)
 };
 
-[[nodiscard]] constexpr std::string_view name(DolaBase base) {
-  return base == DolaBase::logits ? "logits" : "log_probs";
-}
+template <>
+struct EnumNames<DolaBase> {
+  static constexpr std::pair<DolaBase, std::string_view> all[] = {{DolaBase::logits, "logits"},
+                                                                  {DolaBase::log_probs, "log_probs"}};
+};
 
 /// What relative_top 0 leaves, with DolaBase::log_probs.
 enum class DolaUnfiltered {

@@ -14,9 +14,20 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// What the plausibility filter keeps.
 struct RelativeTopOptions {
   float relative_top = 0.1f;     ///< in [0, 1]: 0 keeps everything, 1 only the most probable and its equals
   Index min_tokens_to_keep = 1;  ///< at least this many stay, and whatever equals the last of them
+
+  friend bool operator==(const RelativeTopOptions&, const RelativeTopOptions&) = default;
+
+  /// Throws ArgumentError unless 0 <= relative_top <= 1 and min_tokens_to_keep >= 1.
+  void validate() const;
+
+  static void describe(auto& self, auto&& field) {
+    field("relative_top", self.relative_top, "tokens less likely than this times the best one are left out; 0: none");
+    field("min_tokens_to_keep", self.min_tokens_to_keep, "but never fewer than these");
+  }
 };
 
 /// The plausibility filter (processors/README.md 1.2, step 2): an entry stays if its probability is at least
@@ -24,7 +35,7 @@ struct RelativeTopOptions {
 /// log-probabilities.
 class RelativeTopFilter {
  public:
-  /// Throws ArgumentError unless 0 <= relative_top <= 1 and min_tokens_to_keep >= 1.
+  /// Throws as RelativeTopOptions::validate().
   explicit RelativeTopFilter(RelativeTopOptions options = {});
 
   /// min(k-th largest, largest + ln(relative_top)) with k = min_tokens_to_keep, in nats: entries strictly below it go,
@@ -46,12 +57,14 @@ class RelativeTopFilter {
   detail::KthLargest kth_largest_;
 };
 
-inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
-    : options_(options), log_relative_top_(std::log(options.relative_top)) {
-  if (!(options.relative_top >= 0 && options.relative_top <= 1))
-    throw ArgumentError("relative_top: expected a number in [0, 1], got " + std::to_string(options.relative_top));
-  detail::check_min_tokens_to_keep(options.min_tokens_to_keep);
+inline void RelativeTopOptions::validate() const {
+  if (!(relative_top >= 0 && relative_top <= 1))
+    throw ArgumentError("relative_top: expected a number in [0, 1], got " + std::to_string(relative_top));
+  detail::check_min_tokens_to_keep(min_tokens_to_keep);
 }
+
+inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
+    : options_((options.validate(), options)), log_relative_top_(std::log(options.relative_top)) {}
 
 inline float RelativeTopFilter::threshold(std::span<const float> log_probs) {
   float largest = -std::numeric_limits<float>::infinity();

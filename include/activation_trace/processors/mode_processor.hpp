@@ -1,0 +1,216 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/processors/context_strategy.hpp"
+#include "activation_trace/processors/contrastive.hpp"
+#include "activation_trace/processors/dola.hpp"
+#include "activation_trace/processors/entropy_sharpness.hpp"
+#include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/processors/mode.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What the models say at one position. Views of their memory.
+struct StepLogits {
+  std::span<const float> mature;        ///< [V]
+  MatrixView<const float> early = {};   ///< [C, V] of the premature layers, for the DoLa modes
+  std::span<const float> amateur = {};  ///< [V], for contrastive decoding
+};
+
+/// What a mode's DoLa does in generation; of ActivationDola and the modes without a context.
+template <class M>
+[[nodiscard]] DolaOptions dola_options(const M& mode) {
+  DolaOptions options{.relative_top = mode.filter.relative_top, .min_tokens_to_keep = mode.filter.min_tokens_to_keep};
+  if constexpr (requires { mode.divergence; }) options.divergence = mode.divergence;
+  if constexpr (requires { mode.base; }) {
+    options.base = mode.base.value_or(DolaBase::logits);
+    options.unfiltered = DolaUnfiltered::log_probs;
+  }
+  return options;
+}
+
+/// A mode's scores from what the models say, for the texts of one prompt: the first half of a step. Holds the mode's
+/// processors, and knows no model and nothing of generated tokens. Movable, and not safe for concurrent use.
+class ModeProcessor {
+ public:
+  /// `early` are the premature layers as 0..N. `record`: whether steps can be asked for their survivors in modes that
+  /// weigh no entropies, too. `norm` is applied to the context's states. `pool` must outlive this object. Throws as
+  /// validate(mode).
+  ModeProcessor(Mode mode, const std::optional<RecordOptions>& record, const std::optional<FinalNorm>& norm,
+                std::span<const Index> early, Index vocab, ThreadPool& pool);
+
+  /// Whether observe_context() must be told the info layer's states.
+  [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
+  void observe_context(MatrixView<const float> states, const LmHead& lm_head);
+  /// The same for the first positions of a prompt, if others share them: their states, and the entropies over them.
+  void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead& lm_head);
+
+  /// Whether the scores are the mature logits, which need no process() then.
+  [[nodiscard]] bool plain() const noexcept { return !dola_ && !contrastive_ && !strategy_ && !weighs_; }
+
+  /// `scores`[V], a copy of logits.mature, become the mode's.
+  void process(const StepLogits& logits, std::span<float> scores);
+
+  /// Whether survivors() can be asked for.
+  [[nodiscard]] bool records() const noexcept { return sharpness_.has_value(); }
+
+  /// The plausibility filter's survivors at the last step, ascending ids, with log-probability and entropy; as score
+  /// what the mode gives them without the strategy's term. `logits` are those of that step.
+  [[nodiscard]] std::span<const SharpnessCandidate> survivors(const StepLogits& logits);
+
+  /// Log-probability and entropy of any token.
+  [[nodiscard]] SharpnessCandidate look_up(const StepLogits& logits, TokenId id);
+
+  /// How often each premature layer was chosen, and the last one; empty and -1 in other modes.
+  [[nodiscard]] std::span<const Index> layer_histogram() const {
+    return dola_ ? dola_->histogram() : std::span<const Index>();
+  }
+  [[nodiscard]] Index layer() const { return dola_ ? dola_->layer() : -1; }
+
+  [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
+
+ private:
+  // The processors of a mode.
+  void make(const Baseline&) {}
+  template <class M>
+  requires std::is_same_v<M, Dola> || std::is_same_v<M, DolaStatic>
+  void make(const M& mode) { make_dola(mode); }
+  void make(const Contrastive& mode);
+  void make(const Activation& mode);
+  void make(const ActivationDola& mode);
+
+  template <class M>
+  void make_dola(const M& mode) {
+    dola_.emplace(early_, dola_options(mode), *pool_);
+  }
+  void make_sharpness(EntropySharpnessOptions options);
+
+  Mode mode_;
+  std::optional<FinalNorm> norm_;
+  std::vector<Index> early_;
+  ThreadPool* pool_;
+  std::optional<DolaProcessor> dola_;
+  std::optional<ContrastiveProcessor> contrastive_;
+  std::optional<ContextStrategyProcessor> strategy_;
+  std::optional<EntropySharpnessProcessor<>> sharpness_;  // the mode's own, or the records'
+  bool weighs_ = false;                                   // sharpness_ is the mode's own
+  bool on_logits_ = false;                                // what strategy_ is added to
+  std::vector<float> row_;                                // [V], for records of modes that have no entropies
+  std::vector<SharpnessCandidate> survivors_;
+};
+
+inline ModeProcessor::ModeProcessor(Mode mode, const std::optional<RecordOptions>& record,
+                                    const std::optional<FinalNorm>& norm, std::span<const Index> early, Index vocab,
+                                    ThreadPool& pool)
+    : mode_((validate(mode), std::move(mode))), norm_(norm), early_(early.begin(), early.end()), pool_(&pool) {
+  std::visit([&](const auto& m) { make(m); }, mode_);
+  if (record && !sharpness_)
+    make_sharpness({.alpha = 0,
+                    .relative_top = record->filter.relative_top,
+                    .min_tokens_to_keep = record->filter.min_tokens_to_keep,
+                    .context = record->context.span});
+  if (sharpness_ && !weighs_) row_.reserve(static_cast<std::size_t>(vocab));
+}
+
+inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
+  options.final_norm = norm_;
+  sharpness_.emplace(std::move(options), *pool_);
+  survivors_.reserve(1024);
+}
+
+inline void ModeProcessor::make(const Contrastive& mode) {
+  contrastive_.emplace(ContrastiveOptions{.coefficient = mode.coefficient,
+                                          .student_temperature = mode.student_temperature,
+                                          .relative_top = mode.filter.relative_top,
+                                          .min_tokens_to_keep = mode.filter.min_tokens_to_keep},
+                       *pool_);
+}
+
+inline void ModeProcessor::make(const Activation& mode) {
+  weighs_ = mode.strategy == ContextStrategy::entropy || mode.strategy == ContextStrategy::single_entropy;
+  if (weighs_) {
+    make_sharpness({.alpha = *entropy_weight(mode_),
+                    .relative_top = mode.filter.relative_top,
+                    .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
+                    .context = mode.context.span});
+    return;
+  }
+  on_logits_ = mode.base == StrategyBase::logits;
+  strategy_.emplace(ContextStrategyOptions{.strategy = mode.strategy,
+                                           .base = mode.base,
+                                           .alpha = mode.alpha,
+                                           .relative_top = mode.filter.relative_top,
+                                           .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
+                                           .context = mode.context.span,
+                                           .final_norm = norm_,
+                                           .subject_position = mode.subject_key,
+                                           .vote_threshold = mode.majority_threshold},
+                    *pool_);
+}
+
+inline void ModeProcessor::make(const ActivationDola& mode) {
+  make_dola(mode);
+  weighs_ = true;
+  make_sharpness({.alpha = *entropy_weight(mode_), .context = mode.context.span, .input = SharpnessInput::scores});
+}
+
+inline void ModeProcessor::observe_context(MatrixView<const float> states, const LmHead& lm_head) {
+  if (strategy_) strategy_->observe_context(states, lm_head);
+  if (sharpness_) sharpness_->observe_context(states, lm_head);
+}
+
+inline void ModeProcessor::begin_context(MatrixView<const float> states, ContextEntropy& entropies,
+                                         const LmHead& lm_head) {
+  if (strategy_) strategy_->observe_context(states, lm_head);
+  if (sharpness_) sharpness_->begin_context(entropies);
+}
+
+inline void ModeProcessor::process(const StepLogits& logits, std::span<float> scores) {
+  if (dola_) {
+    dola_->observe_layers(logits.early);
+    dola_->process(scores);
+  }
+  if (contrastive_) {
+    contrastive_->observe_amateur(logits.amateur);
+    contrastive_->process(scores);
+  }
+  if (strategy_) strategy_->process(scores);
+  if (weighs_) sharpness_->process(scores);
+}
+
+inline std::span<const SharpnessCandidate> ModeProcessor::survivors(const StepLogits& logits) {
+  if (!weighs_) {
+    row_.assign(logits.mature.begin(), logits.mature.end());
+    sharpness_->process(row_);
+  }
+  survivors_ = sharpness_->record().kept;
+  for (SharpnessCandidate& c : survivors_)
+    c.score = on_logits_ ? logits.mature[static_cast<std::size_t>(c.id)] : c.log_prob;
+  if (weighs_ && dola_) {  // that was DoLa's score
+    const LogNormalizer normalizer = log_normalizer(logits.mature);
+    for (SharpnessCandidate& c : survivors_)
+      c.log_prob = normalizer.log_prob(logits.mature[static_cast<std::size_t>(c.id)]);
+  }
+  return survivors_;
+}
+
+inline SharpnessCandidate ModeProcessor::look_up(const StepLogits& logits, TokenId id) {
+  return {.id = id,
+          .log_prob = log_normalizer(logits.mature).log_prob(logits.mature[static_cast<std::size_t>(id)]),
+          .entropy = sharpness_->state(id).entropy(),
+          .score = 0};
+}
+
+}  // namespace v0
+}  // namespace activation_trace
