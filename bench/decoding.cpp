@@ -60,38 +60,33 @@ void compare(benchmark::State& state, const Measured& measured, const Baseline& 
   state.counters["ratio"] = sum / baseline_sum;
 }
 
-GenerationOptions decoding(DecodingMode mode) {
-  GenerationOptions options;
-  options.decoding_mode = mode;
-  options.max_new_tokens = new_tokens;
-  if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola)
-    options.candidate_layers = {2, 4, 6, 8, 10, 12, 14, 16};
-  return options;
+std::vector<Mode> measured_modes() {
+  const std::vector<Index> layers{2, 4, 6, 8, 10, 12, 14, 16};
+  return {Baseline{}, Activation{}, Dola{.candidate_layers = layers}, ActivationDola{.candidate_layers = layers}};
 }
 
 /// One token after a prompt of 128, without the prompt, against greedy decoding.
-void per_token(benchmark::State& state, DecodingMode mode) {
+void per_token(benchmark::State& state, const Mode& mode) {
   ThreadPool pool(threads());
   Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, pool);
   const std::vector<TokenId> prompt = some_ids(128, 0);
-  const auto time = [&](DecodingMode m) {
-    const GenerationResult result = generate(model, testing::NoText{}, prompt, decoding(m));
+  const auto time = [&](const Mode& m) {
+    const GenerationResult result =
+        generate(model, testing::NoText{}, prompt, {.mode = m, .max_new_tokens = new_tokens});
     return result.decode_seconds / static_cast<double>(result.ids.size() - 1);  // the first costs no forward pass
   };
   compare(
-      state, [&] { return time(mode); }, [&] { return time(DecodingMode::baseline); });
+      state, [&] { return time(mode); }, [&] { return time(Baseline{}); });
 }
 
 /// Six answers of 10 tokens to a prompt of 400, against one.
-void six_answers(benchmark::State& state, DecodingMode mode) {
+void six_answers(benchmark::State& state, const Mode& mode) {
   ThreadPool pool(threads());
   Llama model(weights().config, weights().weights, {.max_context = 416, .sequences = 6}, pool);
   const std::vector<TokenId> prompt = some_ids(400, 0);
   std::vector<std::vector<TokenId>> answers;
   for (Index i = 0; i < 6; ++i) answers.push_back(some_ids(10, 1000 * (i + 1)));
-  ScoreOptions options;
-  options.mode = mode;
-  options.candidate_layers = decoding(mode).candidate_layers;
+  const ScoreOptions options{.mode = mode};
   const auto time = [&](std::size_t count) {
     return seconds([&] { benchmark::DoNotOptimize(score(model, prompt, std::span(answers).first(count), options)); });
   };
@@ -128,11 +123,9 @@ int main(int argc, char** argv) {
   const auto add = [](const std::string& name, auto f) {
     benchmark::RegisterBenchmark(name.c_str(), f)->Unit(benchmark::kMillisecond)->UseManualTime();
   };
-  for (const DecodingMode mode :
-       {DecodingMode::baseline, DecodingMode::activation, DecodingMode::dola, DecodingMode::activation_dola})
+  for (const Mode& mode : measured_modes())
     add("token/" + std::string(name(mode)), [mode](benchmark::State& state) { per_token(state, mode); });
-  for (const DecodingMode mode :
-       {DecodingMode::baseline, DecodingMode::activation, DecodingMode::dola, DecodingMode::activation_dola})
+  for (const Mode& mode : measured_modes())
     add("six_answers/" + std::string(name(mode)), [mode](benchmark::State& state) { six_answers(state, mode); });
   benchmark::RegisterBenchmark("batch", batch)
       ->ArgName("sequences")

@@ -27,7 +27,7 @@ namespace {
 
 using namespace activation_trace;
 
-struct Mode {
+struct Measured {
   const char* name;
   ScoreOptions options;
 };
@@ -48,19 +48,16 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
   Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512, .sequences = 8}, pool);
   const Index blocks = checkpoint.config.layers;
   const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
-  const std::vector<Mode> modes{
-      {"baseline", {.mode = DecodingMode::baseline}},
-      {"dola", {.mode = DecodingMode::dola, .candidate_layers = layers}},
-      {"activation", {}},
-      {"activation_dola", {.mode = DecodingMode::activation_dola, .candidate_layers = layers}}};
+  const std::vector<Measured> modes{{"baseline", {.mode = Baseline{}}},
+                                    {"dola", {.mode = Dola{.candidate_layers = layers}}},
+                                    {"activation", {}},
+                                    {"activation_dola", {.mode = ActivationDola{.candidate_layers = layers}}}};
   std::printf("%zu questions         every answer  every question      once   ratio   largest difference\n",
               questions.size());
   const std::vector<std::vector<TokenId>> ends{tokenizer.encode_prompt(truthfulqa_prompt("What")),
                                                tokenizer.encode_prompt(truthfulqa_prompt("1"))};
-  for (const Mode& mode : modes) {
+  for (const Measured& mode : modes) {
     PrefixCache prefix(common_prefix(ends));
-    ScoreOptions cached = mode.options;
-    cached.prefix = &prefix;
     double times[3] = {};
     double difference = 0;
     for (const TruthfulQuestion& q : questions) {
@@ -76,7 +73,8 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
       // The two before have overwritten what the sequences began with: brought back, as nobody does in between there.
       if (&q != &questions.front())
         for (Index s = 0; s < model.sequences(); ++s) prefix.enter(model, s, {}, 512);
-      times[2] += seconds([&] { once = score_text(model, tokenizer, prompt, answers, cached); });
+      times[2] +=
+          seconds([&] { once = score_text(model, tokenizer, prompt, answers, mode.options, {}, {.prefix = &prefix}); });
       for (std::size_t i = 0; i < answers.size(); ++i)
         difference = std::max(difference, std::abs(anew[i].score - once[i].score));
     }

@@ -19,9 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Index context = std::min<Index>(8, file.config.max_context);
     Llama model(file.config, file.weights, {.max_context = context, .max_batch = 4}, pool);
     const TokenId prompt[] = {0, static_cast<TokenId>(file.config.vocab - 1)};
-    for (const DecodingMode mode : {DecodingMode::activation, DecodingMode::dola, DecodingMode::baseline}) try {
-        GenerationOptions options{.decoding_mode = mode, .max_new_tokens = 3};
-        if (mode == DecodingMode::dola) options.candidate_layers = {0};
+    for (const Mode& mode : {Mode(Activation{}), Mode(Dola{.candidate_layers = {0}}), Mode(Baseline{})}) try {
+        const GenerationOptions options{.mode = mode, .max_new_tokens = 3};
         const GenerationCallbacks callbacks{.on_token = [](const GeneratedToken& token) {
           if (token.record != nullptr &&
               !(std::isfinite(token.record->chosen.log_prob) && std::isfinite(token.record->chosen.entropy)))

@@ -8,6 +8,7 @@
 
 #include "activation_trace/generation/generate.hpp"
 #include "generation/fake_model.hpp"
+#include "support/mode_fields.hpp"
 
 using namespace activation_trace;
 using activation_trace::test::FakeModel;
@@ -49,21 +50,24 @@ GenerationCallbacks batch_recorder(std::vector<std::vector<BatchToken>>& shown) 
 
 std::vector<GenerationOptions> all_modes() {
   std::vector<GenerationOptions> all;
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::dola_static, DecodingMode::dola,
-                                  DecodingMode::activation, DecodingMode::activation_dola, DecodingMode::contrastive})
+  const Mode each[] = {Baseline{},
+                       DolaStatic{.premature_layer = 1},
+                       Dola{.candidate_layers = {0, 2, 4}},
+                       Activation{.alpha = 0.8f},
+                       ActivationDola{.alpha = 0.8f, .candidate_layers = {0, 2, 4}},
+                       Contrastive{}};
+  for (const Mode& mode : each)
     for (const bool sampled : {false, true})
       for (const ContextGrowth growth : {ContextGrowth::prompt, ContextGrowth::growing}) {
-        GenerationOptions options{.decoding_mode = mode, .alpha = 0.8f, .repetition_penalty = 1.1f};
+        GenerationOptions options{.mode = mode, .repetition_penalty = 1.1f};
         options.max_new_tokens = 14;
         options.eos = {4, 17, 30};
         options.stop = {"><8", "<21>"};
         options.stop_sequences = {{9}, {2, 3}};
         options.prefill_piece = 3;
-        options.recording = Recording::always;
-        options.context_growth = growth;
+        options.record.emplace();
+        test::change_contexts(options, [&](ContextOptions& context) { context.growth = growth; });
         options.frequency_penalty = 0.2f;
-        if (mode == DecodingMode::dola_static) options.candidate_layers = {1};
-        if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola) options.candidate_layers = {0, 2, 4};
         if (sampled) options.sampling = SamplingOptions{.temperature = 1.5f, .top_p = 0.9f, .seed = 8, .stream = 40};
         all.push_back(options);
       }
@@ -76,19 +80,19 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
   const auto make_decoder = [] { return test::numbered(40); };
   std::set<FinishReason> reasons;
   for (unsigned seed = 1; seed <= 3; ++seed)
-    for (const GenerationOptions& common : all_modes()) {
-      GenerationOptions options = common;
+    for (const GenerationOptions& options : all_modes()) {
+      const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
       FakeModel alone(seed, 20);
       FakeModel weak_alone(seed + 9, 40);
       ModelAmateur amateur_alone(weak_alone);
-      if (options.decoding_mode == DecodingMode::contrastive) options.amateur = &amateur_alone;
       std::vector<GenerationResult> expected;
       std::vector<std::vector<BatchToken>> expected_shown(batch_prompts().size());
       for (std::size_t i = 0; i < batch_prompts().size(); ++i) {
         GenerationOptions mine = options;
         if (mine.sampling) mine.sampling->stream += i;
         std::vector<std::vector<BatchToken>> shown(1);
-        expected.push_back(generate(alone, test::numbered(40), batch_prompts()[i], mine, batch_recorder(shown)));
+        expected.push_back(generate(alone, test::numbered(40), batch_prompts()[i], mine, batch_recorder(shown),
+                                    {.amateur = contrastive ? &amateur_alone : nullptr}));
         expected_shown[i] = shown[0];
         reasons.insert(expected.back().reason);
       }
@@ -96,10 +100,10 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
         FakeModel model(seed, 20, slots);
         FakeModel weaker(seed + 9, 40, 3);
         ModelAmateur amateur(weaker);
-        if (options.decoding_mode == DecodingMode::contrastive) options.amateur = &amateur;
         std::vector<std::vector<BatchToken>> shown(batch_prompts().size());
         const std::vector<GenerationResult> results =
-            generate_batch(model, make_decoder, batch_prompts(), options, batch_recorder(shown));
+            generate_batch(model, make_decoder, batch_prompts(), options, batch_recorder(shown),
+                           {.amateur = contrastive ? &amateur : nullptr});
         REQUIRE(results.size() == expected.size());
         for (std::size_t i = 0; i < results.size(); ++i) {
           CHECK(results[i].ids == expected[i].ids);
@@ -110,7 +114,7 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
         }
         // Together means together: while prompts are left, every slot works.
         const Index together = *std::max_element(model.batches.begin(), model.batches.end());
-        const Index usable = options.amateur != nullptr ? std::min<Index>(slots, 3) : slots;
+        const Index usable = contrastive ? std::min<Index>(slots, 3) : slots;
         CHECK(together <= std::min<Index>(usable, 11));
         if (usable <= 4) CHECK(together == usable);
       }
@@ -121,7 +125,7 @@ TEST_CASE("a batch gives what one at a time gives, with more prompts than slots,
 TEST_CASE("a finished text's slot goes to the next prompt at once") {
   FakeModel model(1, 64, 2);
   // The first prompt goes on for long; the others share the second slot.
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 6};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 6};
   struct LongFirst {
     bool first = false;
     int left = 2;
@@ -130,11 +134,12 @@ TEST_CASE("a finished text's slot goes to the next prompt at once") {
     void process(std::span<float> scores) const { scores[39] = !first && left == 0 ? 1e6f : -1e6f; }
     void process(std::span<const TokenId>, std::span<float>) const {}
   };
-  options.processors.add("length", LongFirst{});
+  ProcessorChain processors;
+  processors.add("length", LongFirst{});
   options.eos = {39};
   const std::vector<std::vector<TokenId>> three{{0, 1}, {1, 2, 3}, {2}};
-  const std::vector<GenerationResult> results = generate_batch(
-      model, [] { return test::numbered(40); }, three, options);
+  const std::vector<GenerationResult> results =
+      generate_batch(model, [] { return test::numbered(40); }, three, options, {}, {.processors = &processors});
   CHECK(results[0].ids.size() == 6);
   CHECK(results[1].ids.size() == 3);
   CHECK(results[2].ids.size() == 3);
@@ -145,7 +150,7 @@ TEST_CASE("a finished text's slot goes to the next prompt at once") {
 
 TEST_CASE("one text of a batch can be cancelled, and all can") {
   const auto make_decoder = [] { return test::numbered(40); };
-  const GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 5};
+  const GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 5};
   {
     FakeModel model(3, 64, 3);
     const std::vector<GenerationResult> results =

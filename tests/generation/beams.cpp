@@ -24,7 +24,7 @@ PlainBeams beam_oracle(const FakeModel& model, const GenerationOptions& options,
   const auto log_probs = [&model, options, amateur](const std::vector<TokenId>& generated) {
     const StepOracle oracle{.model = model, .options = options, .prompt = kBeamPrompt, .amateur = amateur};
     const StepOracle::Step step = oracle.step(generated);
-    return options.decoding_mode == DecodingMode::baseline ? step.log_probs : step.scores;
+    return std::holds_alternative<Baseline>(options.mode) ? step.log_probs : step.scores;
   };
   return {log_probs, options.eos, options.beams, options.max_new_tokens};
 }
@@ -41,7 +41,7 @@ TEST_CASE("texts are those of transformers' algorithm, for every length penalty 
         for (const float penalty : {-1.0f, 0.0f, 1.0f, 2.5f})
           for (const EarlyStopping stopping : {EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never}) {
             FakeModel model(seed, 64, 5, vocab);
-            GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 9, .eos = {4, 7}};
+            GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 9, .eos = {4, 7}};
             if (seed % 3 == 0) options.eos = {5};
             const std::vector<TokenId> greedy = generate(model, test::numbered(40), kBeamPrompt, options).ids;
             options.beams = {.count = count, .length_penalty = penalty, .early_stopping = stopping};
@@ -65,20 +65,23 @@ TEST_CASE("texts are those of transformers' algorithm, for every length penalty 
 
 TEST_CASE("every mode, with penalties and a bias, and an amateur of either kind") {
   int compared = 0;
+  constexpr RelativeTopOptions filter{.relative_top = 0.02f};
   for (unsigned seed = 1; seed <= 6; ++seed)
-    for (const DecodingMode mode : {DecodingMode::dola_static, DecodingMode::dola, DecodingMode::activation,
-                                    DecodingMode::activation_dola, DecodingMode::contrastive})
+    for (const Mode& mode :
+         {Mode(DolaStatic{.premature_layer = 1, .filter = filter}),
+          Mode(Dola{.candidate_layers = {0, 2, 4}, .filter = filter}),
+          Mode(Activation{.alpha = 0.6f, .filter = filter, .context = {.info_layer = 3}}),
+          Mode(ActivationDola{
+              .alpha = 0.6f, .filter = filter, .context = {.info_layer = 3}, .candidate_layers = {0, 2, 4}}),
+          Mode(Contrastive{.filter = filter})})
       for (const bool penalised : {false, true}) {
         FakeModel model(seed, 64, 4);
         FakeModel weaker(seed + 50, 64, 4);
         ModelAmateur amateur(weaker);
         NgramAmateur ngrams(40, {}, 4);
-        GenerationOptions options{.decoding_mode = mode, .alpha = 0.6f, .info_layer = 3, .relative_top = 0.02f};
-        options.max_new_tokens = 8;
+        GenerationOptions options{.mode = mode, .max_new_tokens = 8};
         options.eos = {4, 7};
         options.beams = {.count = 4, .length_penalty = 0.5f};
-        if (uses_candidate_layers(mode)) options.candidate_layers = {1};
-        if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola) options.candidate_layers = {0, 2, 4};
         if (penalised) {
           options.repetition_penalty = 1.4f;
           options.presence_penalty = 0.3f;
@@ -86,13 +89,14 @@ TEST_CASE("every mode, with penalties and a bias, and an amateur of either kind"
           options.logit_bias = {{9, 2.0f}};
         }
         const bool by_model = seed % 2 == 0;
-        if (mode == DecodingMode::contrastive) {
-          options.amateur = &ngrams;
-          if (by_model) options.amateur = &amateur;
+        Companions with;
+        if (std::holds_alternative<Contrastive>(mode)) {
+          with.amateur = &ngrams;
+          if (by_model) with.amateur = &amateur;
         }
         const PlainBeams::Result expected = beam_oracle(model, options, by_model ? &weaker : nullptr).run();
         if (expected.gap < 1e-4) continue;
-        const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
+        const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options, {}, with);
         CHECK(result.ids == expected.ids);
         CHECK(result.score == doctest::Approx(expected.score).epsilon(1e-4));
         ++compared;
@@ -102,13 +106,15 @@ TEST_CASE("every mode, with penalties and a bias, and an amateur of either kind"
 
 TEST_CASE("one beam is greedy decoding") {
   for (unsigned seed = 1; seed <= 20; ++seed)
-    for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation}) {
+    for (const Mode& mode : {Mode(Baseline{}), Mode(Activation{})}) {
       FakeModel model(seed);
-      const GenerationOptions options{.decoding_mode = mode, .max_new_tokens = 12, .eos = {4, 7, 11}};
+      const GenerationOptions options{.mode = mode, .max_new_tokens = 12, .eos = {4, 7, 11}};
       const GenerationResult greedy = generate(model, test::numbered(40), kBeamPrompt, options);
       const GenerationCallbacks callbacks;
+      const Companions alone;
       const GenerationResult result =
-          BeamSearch(model, std::span<const TokenId>(kBeamPrompt), options, callbacks, 0).run(test::numbered(40));
+          BeamSearch(model, std::span<const TokenId>(kBeamPrompt), options, callbacks, alone, 0)
+              .run(test::numbered(40));
       CHECK(result.ids == greedy.ids);
       CHECK(result.text == greedy.text);
       CHECK(result.reason == greedy.reason);
@@ -120,7 +126,7 @@ TEST_CASE("with room for every text the best of all is found") {
   for (unsigned seed = 1; seed <= 10; ++seed)
     for (const float penalty : {0.0f, 1.0f}) {
       FakeModel model(seed, 16, 64, 4);
-      GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 4, .eos = {1}};
+      GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 4, .eos = {1}};
       options.beams = {.count = 64, .length_penalty = penalty, .early_stopping = EarlyStopping::never};
       double best = -1e30;
       std::vector<TokenId> best_ids;
@@ -151,7 +157,7 @@ TEST_CASE("with room for every text the best of all is found") {
 
 TEST_CASE("fewer plausible tokens than beams, and a single one, are enough") {
   FakeModel model(3, 64, 4);
-  GenerationOptions options{.decoding_mode = DecodingMode::activation, .relative_top = 1, .max_new_tokens = 6};
+  GenerationOptions options{.mode = Activation{.filter = {.relative_top = 1}}, .max_new_tokens = 6};
   options.beams.count = 4;
   const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options);
   options.beams.count = 1;
@@ -160,7 +166,7 @@ TEST_CASE("fewer plausible tokens than beams, and a single one, are enough") {
 
 TEST_CASE("the best text is shown at the end, by prompt, and a full context ends it") {
   FakeModel model(2, 9, 3);
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 20};
   options.beams.count = 3;
   const std::vector<std::vector<TokenId>> prompts{{1, 2, 3}, {4, 5, 6, 7, 8, 9}};
   std::vector<std::string> shown(2);
@@ -182,7 +188,7 @@ TEST_CASE("the best text is shown at the end, by prompt, and a full context ends
 
 TEST_CASE("a stop sequence ends a beam as an end token does") {
   FakeModel model(7, 64, 4);
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 10};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 10};
   options.beams.count = 4;
   options.eos = {4};
   const GenerationResult by_eos = generate(model, test::numbered(40), kBeamPrompt, options);
@@ -196,7 +202,7 @@ TEST_CASE("a stop sequence ends a beam as an end token does") {
 
 TEST_CASE("a search is cancelled before the next step, and keeps its best text") {
   FakeModel model(1, 64, 3);
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 10, .prefill_piece = 2};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 10, .prefill_piece = 2};
   options.beams.count = 3;
   std::stop_source source;
   CHECK(generate(model, test::numbered(40), kBeamPrompt, options,
@@ -217,9 +223,10 @@ TEST_CASE("a search is cancelled before the next step, and keeps its best text")
     void process(std::span<const TokenId>, std::span<float>) const {}
   };
   std::stop_source later;
-  options.processors.add("stop", StopAfter{later, 4});
-  const GenerationResult result =
-      generate(model, test::numbered(40), kBeamPrompt, options, {.stop = later.get_token()});
+  ProcessorChain processors;
+  processors.add("stop", StopAfter{later, 4});
+  const GenerationResult result = generate(model, test::numbered(40), kBeamPrompt, options, {.stop = later.get_token()},
+                                           {.processors = &processors});
   CHECK(result.reason == FinishReason::cancelled);
   CHECK(!result.ids.empty());
   CHECK(result.ids.size() < 10);

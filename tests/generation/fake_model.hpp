@@ -37,6 +37,7 @@ class FakeModel {
 
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] Weights weights() const { return {lm_head_.view()}; }
+  [[nodiscard]] FinalNorm final_norm() const { return {{1, 0.5f, 2, 1, 1, 0.7f}, 1e-5f}; }
   [[nodiscard]] Index max_context() const { return max_context_; }
   [[nodiscard]] Index sequences() const { return static_cast<Index>(texts.size()); }
   [[nodiscard]] Index position(Index sequence = 0) const { return static_cast<Index>(text(sequence).size()); }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fake_model.hpp"
+#include "support/mode_fields.hpp"
 
 using namespace activation_trace;
 using activation_trace::test::FakeDecoder;
@@ -28,11 +29,12 @@ struct Expected {
 Expected reference(FakeModel& model, const std::vector<TokenId>& prompt, const GenerationOptions& options,
                    Index steps) {
   const Index vocab = model.config().vocab;
-  const Index layer = options.info_layer.value_or(4);  // 0.8 * 5
+  const test::ModeFields mode(options);
+  const Index layer = mode.context.info_layer.value_or(4);  // 0.8 * 5
   Matrix hidden{0, 6, {}};
   for (std::size_t i = 0; i < prompt.size(); ++i) {
     const auto position = static_cast<Index>(i);
-    if (position < options.context.begin || position >= options.context.end) continue;
+    if (position < mode.context.span.begin || position >= mode.context.span.end) continue;
     const std::vector<float> row = model.state(layer < 0 ? layer + 6 : layer, position, prompt[i]);
     hidden.data.insert(hidden.data.end(), row.begin(), row.end());
     ++hidden.rows;
@@ -54,11 +56,11 @@ Expected reference(FakeModel& model, const std::vector<TokenId>& prompt, const G
     for (Index v = 0; v < vocab; ++v) logits.push_back(static_cast<float>(model.table().at(last, v)));
     TokenId chosen = -1;
     TokenId plain = -1;
-    if (options.decoding_mode == DecodingMode::baseline) {
+    if (std::holds_alternative<Baseline>(options.mode)) {
       chosen = plain = penalise({logits.begin(), logits.end()});
     } else {
-      const auto relative_top = static_cast<double>(options.relative_top);
-      chosen = penalise(test::reference_scores(logits, entropy, static_cast<double>(options.alpha), relative_top));
+      const auto relative_top = static_cast<double>(mode.filter.relative_top);
+      chosen = penalise(test::reference_scores(logits, entropy, static_cast<double>(mode.alpha), relative_top));
       plain = penalise(test::reference_scores(logits, entropy, 0, relative_top));
     }
     expected.ids.push_back(chosen);
@@ -77,24 +79,22 @@ TEST_CASE("tokens are those of the specification, in both modes, with every opti
   int changed = 0;
   for (unsigned seed = 1; seed <= 30; ++seed) {
     FakeModel model(seed);
-    for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation})
+    for (const bool activation : {false, true})
       for (const float penalty : {1.0f, 1.2f, 3.0f})
         for (const Index layer : {0, 2, 5, -1, -3})
           for (const Index piece : {1, 3, 512}) {
-            GenerationOptions options{.decoding_mode = mode,
-                                      .alpha = 0.7f,
-                                      .info_layer = layer,
-                                      .relative_top = 0.05f,
-                                      .repetition_penalty = penalty,
-                                      .max_new_tokens = 20,
-                                      .prefill_piece = piece};
-            if (seed % 3 == 1) options.context = ContextSpan::without_bos();
-            if (seed % 3 == 2) options.context = {.begin = 2, .end = 6};
+            Activation mode{.alpha = 0.7f, .filter = {.relative_top = 0.05f}, .context = {.info_layer = layer}};
+            if (seed % 3 == 1) mode.context.span = ContextSpan::without_bos();
+            if (seed % 3 == 2) mode.context.span = {.begin = 2, .end = 6};
+            const GenerationOptions options{.mode = activation ? Mode(mode) : Mode(Baseline{}),
+                                            .repetition_penalty = penalty,
+                                            .max_new_tokens = 20,
+                                            .prefill_piece = piece};
             const Expected expected = reference(model, kPrompt, options, 20);
             std::vector<TokenId> without_entropy;
             const GenerationResult result =
                 generate(model, test::numbered(40), kPrompt, options, {.on_token = [&](const GeneratedToken& token) {
-                           CHECK((token.record != nullptr) == (mode == DecodingMode::activation));
+                           CHECK((token.record != nullptr) == activation);
                            if (token.record != nullptr) {
                              CHECK(token.record->chosen.id == token.id);
                              without_entropy.push_back(token.record->without_entropy);
@@ -103,7 +103,7 @@ TEST_CASE("tokens are those of the specification, in both modes, with every opti
                            return Continue::yes;
                          }});
             CHECK(result.ids == expected.ids);
-            if (mode == DecodingMode::activation) CHECK(without_entropy == expected.without_entropy);
+            if (activation) CHECK(without_entropy == expected.without_entropy);
             CHECK(result.reason == FinishReason::length);
             std::string text;
             for (const TokenId id : expected.ids) text += "<" + std::to_string(id) + ">";
@@ -118,10 +118,28 @@ TEST_CASE("the info layer is about 80 % of the depth unless it is given") {
   CHECK(default_info_layer(32) == 26);
   CHECK(default_info_layer(1) == 1);
   FakeModel model(3);
-  GenerationOptions options{.alpha = 1, .max_new_tokens = 20};
+  GenerationOptions options{.mode = Activation{.alpha = 1}, .max_new_tokens = 20};
   const std::vector<TokenId> by_default = generate(model, test::numbered(40), kPrompt, options).ids;
-  options.info_layer = 4;
+  std::get<Activation>(options.mode).context.info_layer = 4;
   CHECK(generate(model, test::numbered(40), kPrompt, options).ids == by_default);
+}
+
+TEST_CASE("final_norm is the model's, and the states of the last layer have passed it") {
+  std::set<std::vector<TokenId>> different;
+  for (unsigned seed = 1; seed <= 5; ++seed)
+    for (const Index layer : {3, 5, -1}) {
+      FakeModel model(seed);
+      Activation mode{.alpha = 2, .filter = {.relative_top = 0.01f}, .context = {.info_layer = layer}};
+      const auto ids = [&] {
+        return generate(model, test::numbered(40), kPrompt, {.mode = mode, .max_new_tokens = 20}).ids;
+      };
+      const std::vector<TokenId> plain = ids();
+      mode.context.final_norm = true;
+      const std::vector<TokenId> normalised = ids();
+      if (layer == 3 && normalised != plain) different.insert(normalised);
+      if (layer != 3) CHECK(normalised == plain);
+    }
+  CHECK(different.size() >= 3);
 }
 
 TEST_CASE("the prompt goes in by pieces, then one token at a time, the last one never") {
@@ -152,13 +170,12 @@ TEST_CASE("records: survivors, log-probability, entropy and final score, also of
     }
     entropy = test::reference_entropies(hidden, model.lm_head());
   }
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation})
+  for (const bool activation : {false, true})
     for (const float penalty : {1.0f, 5.0f}) {
-      const GenerationOptions options{.decoding_mode = mode,
-                                      .alpha = 0.7f,
+      const GenerationOptions options{.mode = activation ? Mode(Activation{.alpha = 0.7f}) : Mode(Baseline{}),
                                       .repetition_penalty = penalty,
                                       .max_new_tokens = 12,
-                                      .recording = Recording::always};
+                                      .record = RecordOptions{}};
       std::set<TokenId> seen(kPrompt.begin(), kPrompt.end());
       TokenId last = kPrompt.back();
       const auto check = [&](const GeneratedToken& token) {
@@ -171,7 +188,7 @@ TEST_CASE("records: survivors, log-probability, entropy and final score, also of
           const auto v = static_cast<std::size_t>(c.id);
           CHECK(static_cast<double>(c.log_prob) == doctest::Approx(lp[v]).epsilon(1e-5));
           CHECK(static_cast<double>(c.entropy) == doctest::Approx(entropy[v]).epsilon(1e-5));
-          double score = mode == DecodingMode::baseline ? static_cast<double>(logits[v]) : lp[v] - 0.7 * entropy[v];
+          double score = activation ? lp[v] - 0.7 * entropy[v] : static_cast<double>(logits[v]);
           if (seen.contains(c.id)) score = score < 0 ? score * penalty : score / penalty;
           CHECK(static_cast<double>(c.score) == doctest::Approx(score).epsilon(1e-4));
         };
@@ -182,7 +199,7 @@ TEST_CASE("records: survivors, log-probability, entropy and final score, also of
         CHECK(static_cast<long>(token.record->kept.size()) ==
               std::count_if(filtered.begin(), filtered.end(), [](double x) { return std::isfinite(x); }));
         check_candidate(token.record->chosen);
-        if (mode == DecodingMode::baseline) CHECK_FALSE(token.record->changed());
+        if (!activation) CHECK_FALSE(token.record->changed());
         seen.insert(token.id);
         last = token.id;
         return Continue::yes;
@@ -194,7 +211,7 @@ TEST_CASE("records: survivors, log-probability, entropy and final score, also of
 
 TEST_CASE("an eos ends the text, is an id of the result and no part of the text") {
   FakeModel model;
-  const GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20};
+  const GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 20};
   const std::vector<TokenId> ids = generate(model, test::numbered(40), kPrompt, options).ids;
   GenerationOptions ending = options;
   ending.eos = {39, ids[4]};
@@ -213,7 +230,7 @@ TEST_CASE("an eos ends the text, is an id of the result and no part of the text"
 
 TEST_CASE("a stop string ends the text wherever it lies in the tokens") {
   FakeModel model;
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 20};
   const std::string text = generate(model, test::numbered(40), kPrompt, options).text;
   // From the middle of the third token to the middle of the fifth.
   std::size_t begin = 0;
@@ -237,7 +254,7 @@ TEST_CASE("what was held back is shown when the text ends otherwise") {
   FakeModel model;
   FakeDecoder decoder = test::numbered(40);
   decoder.rest = "?";  // as for a character that was not completed
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 3};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 3};
   const std::string whole = generate(model, decoder, kPrompt, options).text;
   CHECK(whole.ends_with(">?"));
   options.stop = {whole.substr(whole.size() - 3) + "never"};
@@ -254,7 +271,7 @@ TEST_CASE("what was held back is shown when the text ends otherwise") {
 TEST_CASE("a full context ends the text, and one token needs no room") {
   FakeModel model(1, 9);
   const GenerationResult result =
-      generate(model, test::numbered(40), kPrompt, {.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20});
+      generate(model, test::numbered(40), kPrompt, {.mode = Baseline{}, .max_new_tokens = 20});
   CHECK(result.reason == FinishReason::context_full);
   CHECK(result.ids.size() == 3);  // two enter the cache, the third is only chosen
   FakeModel exact(1, 7);
@@ -294,10 +311,10 @@ TEST_CASE("no new tokens: nothing is computed") {
 }
 
 TEST_CASE("a logit that is not a number is an error in both modes") {
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation}) {
+  for (const Mode& mode : {Mode(Baseline{}), Mode(Activation{})}) {
     FakeModel model;
     model.table().data[7] = std::numeric_limits<float>::quiet_NaN();  // after token 0, the prompt's last
-    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kPrompt, {.decoding_mode = mode}), "logits: [7] is nan",
+    CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), kPrompt, {.mode = mode}), "logits: [7] is nan",
                          ArgumentError);
   }
 }
@@ -307,16 +324,16 @@ TEST_CASE("options that cannot be are refused by name") {
   const auto run = [&](const GenerationOptions& options) { generate(model, test::numbered(40), kPrompt, options); };
   CHECK_THROWS_WITH_AS(generate(model, test::numbered(40), std::vector<TokenId>{}, {}), "prompt: it is empty",
                        ArgumentError);
-  CHECK_THROWS_WITH_AS(run({.info_layer = 6}),
+  CHECK_THROWS_WITH_AS(run({.mode = Activation{.context = {.info_layer = 6}}}),
                        "layer 6 does not exist: a model of 5 blocks has the hidden states -6..5", ArgumentError);
-  CHECK_THROWS_AS(run({.info_layer = -7}), ArgumentError);
-  CHECK_THROWS_AS(run({.alpha = -1}), ArgumentError);
-  CHECK_THROWS_AS(run({.relative_top = 1.5f}), ArgumentError);
+  CHECK_THROWS_AS(run({.mode = Activation{.context = {.info_layer = -7}}}), ArgumentError);
+  CHECK_THROWS_AS(run({.mode = Activation{.alpha = -1}}), ArgumentError);
+  CHECK_THROWS_AS(run({.mode = Activation{.filter = {.relative_top = 1.5f}}}), ArgumentError);
   CHECK_THROWS_AS(run({.repetition_penalty = 0}), ArgumentError);
   CHECK_THROWS_AS(run({.max_new_tokens = -1}), ArgumentError);
   CHECK_THROWS_AS(run({.eos = {40}}), ArgumentError);
   CHECK_THROWS_AS(run({.stop = {""}}), ArgumentError);
   CHECK_THROWS_AS(run({.prefill_piece = 0}), ArgumentError);
-  CHECK_THROWS_AS(run({.context = {.begin = 7}}), StateError);  // no position is left
+  CHECK_THROWS_AS(run({.mode = Activation{.context = {.span = {.begin = 7}}}}), StateError);  // no position is left
   CHECK(model.position() <= 7);
 }

@@ -9,6 +9,7 @@
 
 #include "activation_trace/generation/generate_grid.hpp"
 #include "generation/fake_model.hpp"
+#include "support/mode_fields.hpp"
 
 using namespace activation_trace;
 using test::FakeModel;
@@ -24,14 +25,23 @@ std::vector<GridPoint> grid_points() {
   return all;
 }
 
+ContextOptions grid_context() { return {.final_norm = true}; }
+
 GenerationOptions grid_options() {
-  GenerationOptions o{.relative_top = 0.01f, .repetition_penalty = 1.3f, .max_new_tokens = 12};
-  o.eos = {3};
-  o.stop = {"<7>", "8><1"};
-  o.stop_sequences = {{11, 5}};
-  o.prefill_piece = 3;
-  o.final_norm = FinalNorm{{1, 0.5f, 2, 1, 1, 0.7f}, 1e-5f};
-  return o;
+  return {.mode = Activation{.filter = {.relative_top = 0.01f}, .context = grid_context()},
+          .repetition_penalty = 1.3f,
+          .max_new_tokens = 12,
+          .eos = {3},
+          .stop = {"<7>", "8><1"},
+          .stop_sequences = {{11, 5}},
+          .prefill_piece = 3};
+}
+
+// The options with a point's alpha and layer.
+GenerationOptions at_point(GenerationOptions options, const GridPoint& point) {
+  test::set_alpha(options.mode, point.alpha);
+  test::change_contexts(options, [&](ContextOptions& context) { context.info_layer = point.info_layer; });
+  return options;
 }
 
 }  // namespace
@@ -43,13 +53,8 @@ TEST_CASE("a grid's texts are those of one setting at a time, with any number of
     for (const Index max_context : {64, 12}) {
       std::vector<GenerationResult> expected;
       FakeModel alone(seed, max_context);
-      for (const GridPoint& point : grid_points()) {
-        GenerationOptions o = grid_options();
-        o.alpha = point.alpha;
-        o.info_layer = point.info_layer;
-        if (point.info_layer == alone.config().layers) o.final_norm.reset();
-        expected.push_back(generate(alone, test::numbered(40), kGridPrompt, o));
-      }
+      for (const GridPoint& point : grid_points())
+        expected.push_back(generate(alone, test::numbered(40), kGridPrompt, at_point(grid_options(), point)));
       for (const Index sequences : {1, 2, 3, 16}) {
         CAPTURE(seed);
         CAPTURE(sequences);
@@ -78,19 +83,15 @@ TEST_CASE("a grid of activation_dola is that of one setting at a time, in both f
       CAPTURE(seed);
       CAPTURE(name(base));
       GenerationOptions o = grid_options();
-      o.decoding_mode = DecodingMode::activation_dola;
-      o.candidate_layers = {0, 2, 4};
-      o.activation_dola_base = base;
+      o.mode = ActivationDola{
+          .filter = {.relative_top = 0.01f}, .context = grid_context(), .candidate_layers = {0, 2, 4}, .base = base};
       FakeModel model(seed, 64, 3);
       const std::vector<GenerationResult> grid = generate_grid(
           model, [] { return test::numbered(40); }, kGridPrompt, grid_points(), o);
       for (std::size_t i = 0; i < grid.size(); ++i) {
-        GenerationOptions one = o;
-        one.alpha = grid_points()[i].alpha;
-        one.info_layer = grid_points()[i].info_layer;
-        if (one.info_layer == model.config().layers) one.final_norm.reset();
         FakeModel alone(seed, 64);
-        const GenerationResult expected = generate(alone, test::numbered(40), kGridPrompt, one);
+        const GenerationResult expected =
+            generate(alone, test::numbered(40), kGridPrompt, at_point(o, grid_points()[i]));
         CHECK(grid[i].ids == expected.ids);
         CHECK(grid[i].reason == expected.reason);
         texts.insert(grid[i].text);
@@ -118,20 +119,17 @@ TEST_CASE("a grid computes what its prompt shares with others once") {
       PrefixCache prefix({kGridPrompt.begin(), kGridPrompt.begin() + 3});
       FakeModel alone(seed, 64, sequences);
       FakeModel model(seed, 64, sequences);
-      GenerationOptions o = grid_options();
       for (const TokenId last : {25, 11, 25}) {
         std::vector<TokenId> prompt = kGridPrompt;
         prompt.back() = last;
-        const auto run = [&](FakeModel& of) {
+        const auto run = [&](FakeModel& of, PrefixCache* with) {
           of.calls.clear();
-          return generate_grid(
-              of, [] { return test::numbered(40); }, prompt, grid_points(), o);
+          return generate_grid(of, [] { return test::numbered(40); }, prompt, grid_points(), grid_options(), {},
+                               {.prefix = with});
         };
-        o.prefix = nullptr;
-        const auto expected = run(alone);
-        o.prefix = &prefix;
+        const auto expected = run(alone, nullptr);
         const bool first = model.calls.empty();
-        const auto found = run(model);
+        const auto found = run(model, &prefix);
         for (std::size_t i = 0; i < expected.size(); ++i) {
           CHECK(found[i].ids == expected[i].ids);
           CHECK(found[i].text == expected[i].text);
@@ -156,13 +154,15 @@ TEST_CASE("a grid refuses what it does not do") {
   CHECK(run(o, {}).empty());
   CHECK_THROWS_AS(run(o, {{-1.0f, 2}}), ArgumentError);
   CHECK_THROWS_AS(run(o, {{0.5f, 2}, {0.5f, 6}}), ArgumentError);
-  o.decoding_mode = DecodingMode::baseline;
+  o = {.mode = Baseline{}};
+  CHECK_THROWS_AS(run(o), ArgumentError);
+  o = {.mode = Activation{.strategy = ContextStrategy::ema}};
   CHECK_THROWS_AS(run(o), ArgumentError);
   o = {.sampling = SamplingOptions{}};
   CHECK_THROWS_AS(run(o), ArgumentError);
-  o = {.recording = Recording::always};
+  o = {.record = RecordOptions{}};
   CHECK_THROWS_AS(run(o), ArgumentError);
-  o = {.context_growth = ContextGrowth::growing};
+  o = {.mode = Activation{.context = {.growth = ContextGrowth::growing}}};
   CHECK_THROWS_AS(run(o), ArgumentError);
 }
 

@@ -24,79 +24,42 @@ struct NamedMode {
 };
 
 std::vector<NamedMode> modes() {
-  const GenerationOptions common{.alpha = 0.7f, .max_new_tokens = 12};
-  const auto with = [&](DecodingMode mode, auto change) {
-    GenerationOptions options = common;
-    options.decoding_mode = mode;
-    change(options);
-    return options;
+  constexpr float alpha = 0.7f;
+  constexpr RelativeTopOptions unfiltered{.relative_top = 0};
+  constexpr auto jensen_shannon = LayerDivergence::jensen_shannon;
+  std::vector<NamedMode> all;
+  const auto add = [&](std::string name, Mode mode) {
+    all.push_back({std::move(name), {.mode = std::move(mode), .max_new_tokens = 12}});
   };
-  const auto nothing = [](GenerationOptions&) {};
-  std::vector<NamedMode> all{
-      {"baseline", with(DecodingMode::baseline, nothing)},
-      {"mature layer", with(DecodingMode::baseline, [](GenerationOptions& o) { o.mature_layer = -2; })},
-      {"static", with(DecodingMode::dola_static, [](GenerationOptions& o) { o.candidate_layers = {2}; })},
-      {"raw static", with(DecodingMode::dola_static,
-                          [](GenerationOptions& o) {
-                            o.candidate_layers = {-4};
-                            o.relative_top = 0;
-                          })},
-      {"dola", with(DecodingMode::dola,
-                    [](GenerationOptions& o) {
-                      o.candidate_layers = {0, 2, 4, 3};
-                    })},
-      {"dola, Jensen-Shannon", with(DecodingMode::dola,
-                                    [](GenerationOptions& o) {
-                                      o.candidate_layers = {0, 1, -2};
-                                      o.divergence = LayerDivergence::jensen_shannon;
-                                      o.relative_top = 0.02f;
-                                    })},
-      {"dola, early mature layer", with(DecodingMode::dola,
-                                        [](GenerationOptions& o) {
-                                          o.candidate_layers = {0, 1, 2};
-                                          o.mature_layer = 4;
-                                        })},
-      {"activation", with(DecodingMode::activation, nothing)},
-      {"no filter", with(DecodingMode::activation, [](GenerationOptions& o) { o.relative_top = 0; })},
-      {"kept tokens", with(DecodingMode::activation,
-                           [](GenerationOptions& o) {
-                             o.relative_top = 1;
-                             o.min_tokens_to_keep = 6;
-                           })},
-      {"activation_dola", with(DecodingMode::activation_dola,
-                               [](GenerationOptions& o) {
-                                 o.candidate_layers = {0, 2, 4};
-                               })},
-      {"corrected activation_dola", with(DecodingMode::activation_dola,
-                                         [](GenerationOptions& o) {
-                                           o.candidate_layers = {1, 3};
-                                           o.activation_dola_base = DolaBase::log_probs;
-                                           o.divergence = LayerDivergence::jensen_shannon;
-                                         })},
-      {"activation_dola, unfiltered", with(DecodingMode::activation_dola,
-                                           [](GenerationOptions& o) {
-                                             o.candidate_layers = {1, 3};
-                                             o.relative_top = 0;
-                                           })},
-      {"activation_dola, single_entropy", with(DecodingMode::activation_dola,
-                                               [](GenerationOptions& o) {
-                                                 o.candidate_layers = {1, 3};
-                                                 o.strategy = DecodingStrategy::single_entropy;
-                                               })},
-  };
-  for (const auto strategy :
-       {DecodingStrategy::single_entropy, DecodingStrategy::subject, DecodingStrategy::entropy_inverse,
-        DecodingStrategy::tendency, DecodingStrategy::ema, DecodingStrategy::majority_voting})
+  add("baseline", Baseline{});
+  add("mature layer", Baseline{.mature_layer = -2});
+  add("static", DolaStatic{.premature_layer = 2});
+  add("raw static", DolaStatic{.premature_layer = -4, .filter = unfiltered});
+  add("dola", Dola{.candidate_layers = {0, 2, 4, 3}});
+  add("dola, Jensen-Shannon",
+      Dola{.candidate_layers = {0, 1, -2}, .divergence = jensen_shannon, .filter = {.relative_top = 0.02f}});
+  add("dola, early mature layer", Dola{.candidate_layers = {0, 1, 2}, .mature_layer = 4});
+  add("activation", Activation{.alpha = alpha});
+  add("no filter", Activation{.alpha = alpha, .filter = unfiltered});
+  add("kept tokens", Activation{.alpha = alpha, .filter = {.relative_top = 1, .min_tokens_to_keep = 6}});
+  add("activation_dola", ActivationDola{.alpha = alpha, .candidate_layers = {0, 2, 4}});
+  add("corrected activation_dola",
+      ActivationDola{
+          .alpha = alpha, .candidate_layers = {1, 3}, .divergence = jensen_shannon, .base = DolaBase::log_probs});
+  add("activation_dola, unfiltered", ActivationDola{.alpha = alpha, .filter = unfiltered, .candidate_layers = {1, 3}});
+  add("activation_dola, single_entropy",
+      ActivationDola{.alpha = alpha, .strategy = ContextStrategy::single_entropy, .candidate_layers = {1, 3}});
+  for (const ContextStrategy strategy :
+       {ContextStrategy::single_entropy, ContextStrategy::subject, ContextStrategy::entropy_inverse,
+        ContextStrategy::tendency, ContextStrategy::ema, ContextStrategy::majority_voting})
     for (const StrategyBase base : {StrategyBase::log_probs, StrategyBase::logits}) {
-      if (strategy == DecodingStrategy::single_entropy && base == StrategyBase::logits) continue;
-      all.push_back({std::string(name(strategy)) + (base == StrategyBase::logits ? " on logits" : ""),
-                     with(DecodingMode::activation, [&](GenerationOptions& o) {
-                       o.strategy = strategy;
-                       o.strategy_base = base;
-                       o.subject_key = 3;
-                       o.majority_threshold = 0.1f;
-                       o.alpha = base == StrategyBase::logits ? 2 : 0.2f;
-                     })});
+      if (strategy == ContextStrategy::single_entropy && base == StrategyBase::logits) continue;
+      add(std::string(name(strategy)) + (base == StrategyBase::logits ? " on logits" : ""),
+          Activation{.alpha = base == StrategyBase::logits ? 2 : 0.2f,
+                     .strategy = strategy,
+                     .base = base,
+                     .subject_key = 3,
+                     .majority_threshold = 0.1f});
     }
   return all;
 }
@@ -107,7 +70,7 @@ struct Counts {
 };
 
 // Generates and compares tokens, layers and records with the oracle.
-void compare(FakeModel& model, const StepOracle& oracle, Counts& counts) {
+void compare(FakeModel& model, const StepOracle& oracle, Counts& counts, const Companions& with = {}) {
   const GenerationOptions& options = oracle.options;
   std::vector<TokenId> generated;
   std::vector<Index> layers;
@@ -142,10 +105,11 @@ void compare(FakeModel& model, const StepOracle& oracle, Counts& counts) {
     generated.push_back(token.id);
     return token.id == expected ? Continue::yes : Continue::no;
   };
-  const GenerationResult result = generate(model, test::numbered(40), oracle.prompt, options, {.on_token = check});
+  const GenerationResult result =
+      generate(model, test::numbered(40), oracle.prompt, options, {.on_token = check}, with);
   if (result.reason != FinishReason::length) return;
   std::vector<Index> histogram;
-  for (const Index layer : options.candidate_layers)
+  for (const Index layer : premature_layers(options.mode))
     histogram.push_back(std::count(layers.begin(), layers.end(), layer < 0 ? layer + 6 : layer));
   CHECK(result.layer_histogram == histogram);
 }
@@ -160,15 +124,17 @@ TEST_CASE("every mode chooses as processors/README.md 1 to 4 in double, with and
       for (int variant = 0; variant < 4; ++variant) {
         FakeModel model(seed);
         GenerationOptions options = mode.options;
-        options.info_layer = static_cast<Index>(seed % 6);
-        if (variant % 2 == 1) options.recording = Recording::always;
+        if (variant % 2 == 1) options.record.emplace();
+        test::change_contexts(options, [&](ContextOptions& context) {
+          context.info_layer = static_cast<Index>(seed % 6);
+          if (seed == 3) context.span = {.begin = 1, .end = 8};
+        });
         if (variant >= 2) {
           options.repetition_penalty = 1.3f;
           options.presence_penalty = 0.4f;
           options.frequency_penalty = 0.7f;
           options.logit_bias = {{7, 1.5f}, {12, -std::numeric_limits<float>::infinity()}, {39, -2}};
         }
-        if (seed == 3) options.context = {.begin = 1, .end = 8};
         if (seed == 4) options.alert_entropy = 1.2f;
         options.prefill_piece = seed % 2 == 0 ? 4 : 512;
         compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
@@ -186,25 +152,23 @@ TEST_CASE("contrastive decoding with another model and with the n-grams of the t
         FakeModel model(seed);
         FakeModel weaker(seed + 100);
         ModelAmateur amateur(weaker);
-        GenerationOptions options{.decoding_mode = DecodingMode::contrastive,
-                                  .relative_top = relative_top,
+        GenerationOptions options{.mode = Contrastive{.coefficient = 0.6f,
+                                                      .student_temperature = temperature,
+                                                      .filter = {.relative_top = relative_top}},
                                   .repetition_penalty = seed % 2 == 0 ? 1.2f : 1.0f,
-                                  .max_new_tokens = 12,
-                                  .amateur = &amateur,
-                                  .contrastive_coefficient = 0.6f,
-                                  .student_temperature = temperature};
-        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts);
+                                  .max_new_tokens = 12};
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts,
+                {.amateur = &amateur});
         CHECK(weaker.position() == model.position());
 
         ModelAmateur forgetful(weaker, AmateurPrompt::last_token);
-        options.amateur = &forgetful;
-        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts);
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt, .amateur = &weaker}, counts,
+                {.amateur = &forgetful});
         CHECK(weaker.position() == model.position() - static_cast<Index>(kModesPrompt.size()) + 1);
 
         NgramAmateur ngrams(40);
-        options.amateur = &ngrams;
-        options.recording = Recording::always;
-        compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
+        options.record.emplace();
+        compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts, {.amateur = &ngrams});
       }
   CHECK(counts.steps > 600);
   CHECK(counts.close < 20);
@@ -212,21 +176,23 @@ TEST_CASE("contrastive decoding with another model and with the n-grams of the t
 
 TEST_CASE("a growing context is that of the whole text so far, computed anew") {
   for (const NamedMode& mode : modes()) {
-    const bool reads = uses_context(mode.options.decoding_mode);
+    const bool reads = context_of(mode.options.mode) != nullptr;
     CAPTURE(mode.name);
     Counts counts;
     int different = 0;
     for (unsigned seed = 1; seed <= 6; ++seed) {
       FakeModel model(seed);
       GenerationOptions options = mode.options;
-      options.recording = Recording::always;
-      options.alpha = 2;
+      options.record.emplace();
+      test::set_alpha(options.mode, 2);
       options.max_new_tokens = 20;
       const std::vector<TokenId> fixed = generate(model, test::numbered(40), kModesPrompt, options).ids;
-      options.context_growth = ContextGrowth::growing;
-      options.context.begin = seed % 2;
+      test::change_contexts(options, [&](ContextOptions& context) {
+        context.growth = ContextGrowth::growing;
+        context.span.begin = seed % 2;
+      });
       compare(model, {.model = model, .options = options, .prompt = kModesPrompt}, counts);
-      options.context.begin = 0;
+      test::change_contexts(options, [](ContextOptions& context) { context.span.begin = 0; });
       different += generate(model, test::numbered(40), kModesPrompt, options).ids != fixed;
     }
     CHECK(counts.steps > 60);
@@ -243,8 +209,8 @@ TEST_CASE("sampling draws from the scores after temperature and filters with the
       CAPTURE(mode.name);
       FakeModel model(2);
       GenerationOptions options = mode.options;
-      options.info_layer = 2;
-      options.recording = Recording::always;
+      options.record.emplace();
+      test::change_contexts(options, [](ContextOptions& context) { context.info_layer = 2; });
       options.sampling = SamplingOptions{.temperature = 1.7f, .top_k = 9, .min_p = 0.02f, .seed = 11, .stream = stream};
       const StepOracle oracle{.model = model, .options = options, .prompt = kModesPrompt};
       std::seed_seq sequence{11u, 0u, static_cast<unsigned>(stream), 0u};
@@ -290,10 +256,10 @@ TEST_CASE("sampling draws from the scores after temperature and filters with the
 TEST_CASE("without the entropy the same step chooses what alpha 0 chooses, drawn with the same number") {
   FakeModel model(4);
   for (const bool sampled : {false, true})
-    for (const DecodingMode mode : {DecodingMode::activation, DecodingMode::activation_dola}) {
-      GenerationOptions options{.decoding_mode = mode, .alpha = 1.5f, .relative_top = 0.01f, .max_new_tokens = 30};
-      options.repetition_penalty = 1.1f;
-      if (mode == DecodingMode::activation_dola) options.candidate_layers = {1, 3};
+    for (const Mode& mode :
+         {Mode(Activation{.alpha = 1.5f, .filter = {.relative_top = 0.01f}}),
+          Mode(ActivationDola{.alpha = 1.5f, .filter = {.relative_top = 0.01f}, .candidate_layers = {1, 3}})}) {
+      GenerationOptions options{.mode = mode, .repetition_penalty = 1.1f, .max_new_tokens = 30};
       if (sampled) options.sampling = SamplingOptions{.temperature = 1.2f, .seed = 3};
       int changed = 0;
       TokenId expected = -1;
@@ -304,7 +270,7 @@ TEST_CASE("without the entropy the same step chooses what alpha 0 chooses, drawn
                  return Continue::yes;
                }});
       CHECK(changed > 0);
-      options.alpha = 0;
+      test::set_alpha(options.mode, 0);
       options.max_new_tokens = 1;
       CHECK(generate(model, test::numbered(40), kModesPrompt, options).ids.front() == expected);
     }
@@ -337,29 +303,32 @@ TEST_CASE("the caller's processors run after the penalties and before the warper
       .repetition_penalty = 2,
       .logit_bias = {{1, 1.0f}},
       .presence_penalty = 1,
-      .processors = ProcessorChain().add("mine", Ban{{1}}).add("yours", Ban{{2}}),
       .sampling = SamplingOptions{.temperature = 2, .top_k = 5, .typical_p = 0.9f, .top_p = 0.9f, .min_p = 0.1f}};
-  CHECK(make_score_chain(all, 40).order() ==
+  const ProcessorChain mine = ProcessorChain().add("mine", Ban{{1}}).add("yours", Ban{{2}});
+  CHECK(make_score_chain(all, &mine, 40).order() ==
         "logit_bias > repetition_penalty > occurrence_penalty > mine > yours > temperature > top_k > typical > top_p > "
         "min_p");
-  CHECK(make_score_chain({}, 40).empty());
+  CHECK(make_score_chain({}, nullptr, 40).empty());
 
   for (const NamedMode& mode : modes()) {
     FakeModel model(5);
     const std::vector<TokenId> plain = generate(model, test::numbered(40), kModesPrompt, mode.options).ids;
     Ban ban{{plain[0], plain[3]}};
-    GenerationOptions options = mode.options;
-    options.processors.add("ban", std::ref(ban));
-    const std::vector<TokenId> ids = generate(model, test::numbered(40), kModesPrompt, options).ids;
+    ProcessorChain shared;
+    shared.add("ban", std::ref(ban));
+    const auto ids_with = [&](const ProcessorChain& processors) {
+      return generate(model, test::numbered(40), kModesPrompt, mode.options, {}, {.processors = &processors}).ids;
+    };
+    const std::vector<TokenId> ids = ids_with(shared);
     CHECK(ids[0] != plain[0]);
     for (const TokenId id : ban.ids) CHECK(std::find(ids.begin(), ids.end(), id) == ids.end());
     CHECK(ban.prompt == kModesPrompt);
     CHECK(ban.seen == ids);
 
-    GenerationOptions owned = mode.options;
-    owned.processors.add("ban", Ban{ban.ids});
-    CHECK(generate(model, test::numbered(40), kModesPrompt, owned).ids == ids);
-    CHECK(generate(model, test::numbered(40), kModesPrompt, owned).ids == ids);
+    ProcessorChain owned;
+    owned.add("ban", Ban{ban.ids});
+    CHECK(ids_with(owned) == ids);
+    CHECK(ids_with(owned) == ids);
   }
 }
 
@@ -371,15 +340,17 @@ TEST_CASE("a processor may raise what the filter masked") {
   for (const NamedMode& mode : modes()) {
     FakeModel model(6);
     GenerationOptions options = mode.options;
-    options.processors.add("force", Force{});
-    options.recording = Recording::always;
+    ProcessorChain processors;
+    processors.add("force", Force{});
+    options.record.emplace();
     options.max_new_tokens = 3;
-    generate(model, test::numbered(40), kModesPrompt, options, {.on_token = [&](const GeneratedToken& token) {
-               CHECK(token.id == 33);
-               CHECK(std::isfinite(token.record->chosen.log_prob));
-               CHECK(token.record->chosen.score == 1e6f);
-               return Continue::yes;
-             }});
+    const auto check = [](const GeneratedToken& token) {
+      CHECK(token.id == 33);
+      CHECK(std::isfinite(token.record->chosen.log_prob));
+      CHECK(token.record->chosen.score == 1e6f);
+      return Continue::yes;
+    };
+    generate(model, test::numbered(40), kModesPrompt, options, {.on_token = check}, {.processors = &processors});
   }
 }
 
@@ -398,7 +369,7 @@ TEST_CASE("everything banned is an error that says so") {
 
 TEST_CASE("a stop sequence of ids ends the text and stays in it") {
   FakeModel model;
-  GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 20};
+  GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 20};
   const std::vector<TokenId> ids = generate(model, test::numbered(40), kModesPrompt, options).ids;
   options.stop_sequences = {{39, 39, 39}, {ids[2], ids[3]}};
   const GenerationResult result = generate(model, test::numbered(40), kModesPrompt, options);

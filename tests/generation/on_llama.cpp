@@ -11,6 +11,7 @@
 #include "activation_trace/generation/generate_grid.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "generation/beam_oracle.hpp"
+#include "support/mode_fields.hpp"
 #include "support/no_text.hpp"
 #include "support/tiny_llama.hpp"
 
@@ -56,17 +57,18 @@ std::vector<std::vector<TokenId>> prompts() {
   return all;
 }
 
-GenerationOptions options_of(DecodingMode mode) {
-  GenerationOptions options{.decoding_mode = mode, .info_layer = 3, .repetition_penalty = 1.2f, .max_new_tokens = 12};
-  options.recording = Recording::always;
+GenerationOptions options_of(const Mode& mode) {
+  GenerationOptions options{.mode = mode, .repetition_penalty = 1.2f, .max_new_tokens = 12};
+  options.record.emplace();
   options.prefill_piece = 7;
-  if (mode == DecodingMode::dola_static) options.candidate_layers = {1};
-  if (mode == DecodingMode::dola || mode == DecodingMode::activation_dola) options.candidate_layers = {0, 1, 2};
+  test::change_contexts(options, [](ContextOptions& context) { context.info_layer = 3; });
   return options;
 }
 
-constexpr DecodingMode kModes[] = {DecodingMode::baseline,   DecodingMode::dola_static,     DecodingMode::dola,
-                                   DecodingMode::activation, DecodingMode::activation_dola, DecodingMode::contrastive};
+const Dola kDola{.candidate_layers = {0, 1, 2}};
+const Mode kModes[] = {
+    Baseline{},   DolaStatic{.premature_layer = 1}, kDola, Activation{}, ActivationDola{.candidate_layers = {0, 1, 2}},
+    Contrastive{}};
 
 struct Shown {
   TokenId id;
@@ -85,20 +87,21 @@ GenerationCallbacks recorder(std::vector<std::vector<Shown>>& shown) {
 }  // namespace
 
 TEST_CASE("batches of up to five decode as one at a time: tokens, layers, entropies to 1e-6") {
-  for (const DecodingMode mode : kModes)
+  for (const Mode& mode : kModes)
     for (const ContextGrowth growth : {ContextGrowth::prompt, ContextGrowth::growing}) {
       CAPTURE(name(mode));
       GenerationOptions options = options_of(mode);
-      options.context_growth = growth;
+      test::change_contexts(options, [&](ContextOptions& context) { context.growth = growth; });
+      const bool contrastive = std::holds_alternative<Contrastive>(mode);
       Tiny alone(1);
       Tiny weak_alone(1, 1, 2);
       ModelAmateur amateur_alone(weak_alone.model);
-      if (mode == DecodingMode::contrastive) options.amateur = &amateur_alone;
+      const Companions with_alone{.amateur = contrastive ? &amateur_alone : nullptr};
       std::vector<GenerationResult> expected;
       std::vector<std::vector<Shown>> expected_shown(prompts().size());
       for (std::size_t i = 0; i < prompts().size(); ++i) {
         std::vector<std::vector<Shown>> one(1);
-        expected.push_back(generate(alone.model, NoText{}, prompts()[i], options, recorder(one)));
+        expected.push_back(generate(alone.model, NoText{}, prompts()[i], options, recorder(one), with_alone));
         expected_shown[i] = one[0];
       }
       // Some end early, so that others take their places.
@@ -107,10 +110,10 @@ TEST_CASE("batches of up to five decode as one at a time: tokens, layers, entrop
         Tiny together(sequences);
         Tiny weaker(sequences, 1, 2);
         ModelAmateur amateur(weaker.model);
-        if (mode == DecodingMode::contrastive) options.amateur = &amateur;
         std::vector<std::vector<Shown>> shown(prompts().size());
         const std::vector<GenerationResult> results =
-            generate_batch(together.model, kNoText, prompts(), options, recorder(shown));
+            generate_batch(together.model, kNoText, prompts(), options, recorder(shown),
+                           {.amateur = contrastive ? &amateur : nullptr});
         for (std::size_t i = 0; i < results.size(); ++i) {
           std::vector<TokenId> ids = expected[i].ids;
           const auto end = std::find_first_of(ids.begin(), ids.end(), options.eos.begin(), options.eos.end());
@@ -133,14 +136,14 @@ TEST_CASE("batches of up to five decode as one at a time: tokens, layers, entrop
 TEST_CASE("a growing context is what the whole text would give as a prompt") {
   Tiny tiny(1);
   Tiny fresh(1);
-  for (const DecodingMode mode : {DecodingMode::activation, DecodingMode::baseline}) {
+  for (const Mode& mode : {Mode(Activation{}), Mode(Baseline{})}) {
     GenerationOptions options = options_of(mode);
     options.repetition_penalty = 1;
-    options.context_growth = ContextGrowth::growing;
+    test::change_contexts(options, [](ContextOptions& context) { context.growth = ContextGrowth::growing; });
     std::vector<TokenId> text = prompts()[3];
     generate(tiny.model, NoText{}, prompts()[3], options, {.on_token = [&](const GeneratedToken& token) {
                GenerationOptions anew = options;
-               anew.context_growth = ContextGrowth::prompt;
+               test::change_contexts(anew, [](ContextOptions& c) { c.growth = ContextGrowth::prompt; });
                anew.max_new_tokens = 1;
                generate(fresh.model, NoText{}, text, anew, {.on_token = [&](const GeneratedToken& first) {
                           CHECK(first.id == token.id);
@@ -156,7 +159,7 @@ TEST_CASE("a growing context is what the whole text would give as a prompt") {
 }
 
 TEST_CASE("the same seed gives the same text for any number of threads, another seed another") {
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::dola, DecodingMode::activation}) {
+  for (const Mode& mode : {Mode(Baseline{}), Mode(kDola), Mode(Activation{})}) {
     GenerationOptions options = options_of(mode);
     options.sampling = SamplingOptions{.temperature = 1.3f, .top_p = 0.95f, .seed = 7};
     std::vector<std::vector<TokenId>> first;
@@ -180,7 +183,7 @@ TEST_CASE("beams on caches of which only the tail is copied are those of the who
     Tiny tiny(4, 2, seed);
     Tiny fresh(1, 1, seed);
     for (const std::size_t p : {std::size_t{1}, std::size_t{4}}) {
-      GenerationOptions options{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 10};
+      GenerationOptions options{.mode = Baseline{}, .max_new_tokens = 10};
       options.eos = {5, 100, 200};
       options.beams.count = 4;
       const std::vector<TokenId> prompt = prompts()[p];
@@ -225,8 +228,7 @@ TEST_CASE("a grid of settings on a LLaMA gives the tokens of one setting at a ti
       for (std::size_t i = 0; i < points.size(); ++i) {
         CAPTURE(sequences);
         CAPTURE(i);
-        options.alpha = points[i].alpha;
-        options.info_layer = points[i].info_layer;
+        options.mode = Activation{.alpha = points[i].alpha, .context = {.info_layer = points[i].info_layer}};
         CHECK(grid[i].ids == generate(alone.model, NoText{}, prompt, options).ids);
         if (std::find(different.begin(), different.end(), grid[i].ids) == different.end())
           different.push_back(grid[i].ids);

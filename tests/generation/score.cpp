@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -13,6 +15,7 @@
 
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/model/llama.hpp"
+#include "support/mode_fields.hpp"
 #include "support/oracle.hpp"
 #include "support/reference_llama.hpp"
 #include "support/tiny_llama.hpp"
@@ -48,6 +51,8 @@ const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2
 ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
                            const ScoreOptions& o) {
   const LlamaWeights weights = tiny().weights();
+  const test::ModeFields mode(o.mode);
+  const bool dola = !mode.premature_layers.empty();
   const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
   const auto row = [&](Index layer, std::size_t position) {
     return testing::log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
@@ -55,15 +60,15 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   ContinuationScore result;
   for (std::size_t t = prompt_length; t < ids.size(); ++t) {
     const auto y = static_cast<std::size_t>(ids[t]);
-    const std::vector<double> mature = row(o.mature_layer.value_or(-1), t - 1);
+    const std::vector<double> mature = row(mode.mature_layer.value_or(-1), t - 1);
     std::vector<double> values = mature;
-    if (!o.candidate_layers.empty()) {
+    if (dola) {
       std::vector<double> early;
       Index chosen = 0;
       double largest = -1;
-      for (const Index layer : o.candidate_layers) {
+      for (const Index layer : mode.premature_layers) {
         const std::vector<double> candidate = row(layer, t - 1);
-        const double d = testing::layer_divergence(mature, candidate, o.divergence);
+        const double d = testing::layer_divergence(mature, candidate, mode.divergence);
         if (d <= largest) continue;
         largest = d;
         early = candidate;
@@ -71,30 +76,32 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
         if (result.layers.size() > t - prompt_length) result.layers.pop_back();
         result.layers.push_back(static_cast<Index>(layer_of(layer)));
       }
-      if (o.mode == DecodingMode::activation_dola && o.activation_dola_base == DolaBase::logits)
+      if (mode.dola_base == DolaBase::logits)
         early = reference::times(weights.lm_head, states.hidden[layer_of(chosen)][t - 1]);
       for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
       if (o.post_softmax == DolaOutput::log_probs) values = testing::log_softmax(values);
     }
-    if (o.relative_top > 0 && (!o.candidate_layers.empty() || o.filter == ScoreFilter::on)) {
+    if (mode.filter.relative_top > 0 && (dola || o.filter == ScoreFilter::on)) {
       std::vector<double> sorted = mature;
       std::sort(sorted.begin(), sorted.end(), std::greater<>());
-      const double threshold = std::min(sorted[static_cast<std::size_t>(o.min_tokens_to_keep - 1)],
-                                        sorted[0] + std::log(static_cast<double>(o.relative_top)));
+      const double threshold = std::min(sorted[static_cast<std::size_t>(mode.filter.min_tokens_to_keep - 1)],
+                                        sorted[0] + std::log(static_cast<double>(mode.filter.relative_top)));
       if (mature[y] < threshold) values[y] = static_cast<double>(o.relative_top_value);
     }
     result.ids.push_back(ids[t]);
     result.log_probs.push_back(values[y]);
     result.score += values[y];
   }
-  if (o.mode != DecodingMode::activation && o.mode != DecodingMode::activation_dola) return result;
-  if (o.strategy == DecodingStrategy::single_entropy) result.score = 0;
+  if (!std::holds_alternative<Activation>(o.mode) && !std::holds_alternative<ActivationDola>(o.mode)) return result;
+  const bool alone = mode.strategy == ContextStrategy::single_entropy;
+  if (alone) result.score = 0;
+  const std::size_t layer = layer_of(mode.context.info_layer.value_or(4));
   for (const TokenId id : result.ids) {
     std::vector<double> scores;
     for (std::size_t i = 0; i < (o.context == ScoreContext::whole ? ids.size() : prompt_length); ++i) {
-      if (static_cast<Index>(i) < o.span.begin || static_cast<Index>(i) >= o.span.end) continue;
-      reference::Vector h = states.hidden[layer_of(o.info_layer.value_or(4))][i];
-      if (o.final_norm) h = reference::normalised(h, o.final_norm->weight, static_cast<double>(o.final_norm->eps));
+      if (static_cast<Index>(i) < mode.context.span.begin || static_cast<Index>(i) >= mode.context.span.end) continue;
+      reference::Vector h = states.hidden[layer][i];
+      if (mode.context.final_norm && layer != 5) h = reference::normalised(h, weights.final_norm, 1e-5);
       const reference::Vector w = reference::row(weights.lm_head, id);
       double sum = 0;
       for (std::size_t k = 0; k < h.size(); ++k) sum += h[k] * w[k];
@@ -102,95 +109,73 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
     }
     const double entropy = activation_trace::testing::entropy(scores);
     result.entropies.push_back(entropy);
-    if (o.strategy == DecodingStrategy::single_entropy)
+    if (alone)
       result.score += o.single_entropy == SingleEntropy::reference ? entropy : -entropy;
     else
-      result.score -= static_cast<double>(o.alpha) * entropy;
+      result.score -= static_cast<double>(mode.alpha) * entropy;
   }
   return result;
 }
 
 /// Every mode of generation/README.md 1 and each of its alternatives.
 std::map<std::string, ScoreOptions> runs() {
-  const ScoreOptions baseline{.mode = DecodingMode::baseline};
-  const ScoreOptions dola_static{.mode = DecodingMode::dola_static, .candidate_layers = {2}};
-  const ScoreOptions dola{.mode = DecodingMode::dola, .candidate_layers = {0, 1, 2, 3, -2}};
-  const ScoreOptions activation{.mode = DecodingMode::activation, .alpha = 0.8f, .info_layer = 3};
-  ScoreOptions activation_dola = dola;
-  activation_dola.mode = DecodingMode::activation_dola;
-  activation_dola.info_layer = -1;
-  const auto with = [](ScoreOptions options, const auto& change) {
-    change(options);
-    return options;
+  const DolaStatic dola_static{.premature_layer = 2};
+  const Dola dola{.candidate_layers = {0, 1, 2, 3, -2}};
+  const Activation activation{.alpha = 0.8f, .context = {.info_layer = 3}};
+  const ActivationDola activation_dola{.context = {.info_layer = -1}, .candidate_layers = dola.candidate_layers};
+  const auto with = [](auto mode, const auto& change) {
+    change(mode);
+    return ScoreOptions{.mode = mode};
   };
-  using O = ScoreOptions;
-  return {
-      {"baseline", baseline},
-      {"baseline, mature layer", with(baseline, [](O& o) { o.mature_layer = 3; })},
-      {"dola_static", dola_static},
-      {"dola_static, no filter", with(dola_static, [](O& o) { o.relative_top = 0; })},
-      {"dola_static, no filter, difference", with(dola_static,
-                                                  [](O& o) {
-                                                    o.relative_top = 0;
-                                                    o.post_softmax = DolaOutput::difference;
-                                                  })},
-      {"dola", dola},
-      {"dola, one candidate", with(dola, [](O& o) { o.candidate_layers = {1}; })},
-      {"dola, difference", with(dola, [](O& o) { o.post_softmax = DolaOutput::difference; })},
-      {"dola, other value", with(dola, [](O& o) { o.relative_top_value = -7.5f; })},
-      {"dola, filter 0.001", with(dola, [](O& o) { o.relative_top = 0.001f; })},
-      {"dola, keep 100", with(dola, [](O& o) { o.min_tokens_to_keep = 100; })},
-      {"dola, true divergence", with(dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},
-      {"dola, mature layer", with(dola,
-                                  [](O& o) {
-                                    o.mature_layer = 4;
-                                    o.candidate_layers = {3, 0};
-                                  })},
-      {"activation", activation},
-      {"activation, alpha 0", with(activation, [](O& o) { o.alpha = 0; })},
-      {"activation, default layer", with(activation, [](O& o) { o.info_layer = {}; })},
-      {"activation, layer 0", with(activation, [](O& o) { o.info_layer = 0; })},
-      {"activation, layer N", with(activation, [](O& o) { o.info_layer = 5; })},
-      {"activation, prompt", with(activation, [](O& o) { o.context = ScoreContext::prompt; })},
-      {"activation, filter", with(activation,
-                                  [](O& o) {
-                                    o.filter = ScoreFilter::on;
-                                    o.relative_top = 0.01f;
-                                  })},
-      {"activation, without BOS", with(activation, [](O& o) { o.span = ContextSpan::without_bos(); })},
-      {"activation, end of the prompt", with(activation,
-                                             [](O& o) {
-                                               o.span = {8, 9};
-                                             })},
-      {"activation, answer only", with(activation,
-                                       [](O& o) {
-                                         o.span = {9, 1000};
-                                       })},
-      {"activation, answer cut", with(activation,
-                                      [](O& o) {
-                                        o.span = {2, 10};
-                                      })},
-      {"activation, normalised", with(activation,
-                                      [](O& o) {
-                                        o.final_norm = {tiny().weights().final_norm, 1e-5f};
-                                      })},
-      {"single_entropy", with(activation, [](O& o) { o.strategy = DecodingStrategy::single_entropy; })},
-      {"single_entropy, negated", with(activation,
-                                       [](O& o) {
-                                         o.strategy = DecodingStrategy::single_entropy;
-                                         o.single_entropy = SingleEntropy::negated;
-                                       })},
-      {"activation_dola", activation_dola},
-      {"activation_dola, logits", with(activation_dola, [](O& o) { o.activation_dola_base = DolaBase::logits; })},
-      {"activation_dola, logits, not normalised", with(activation_dola,
-                                                       [](O& o) {
-                                                         o.activation_dola_base = DolaBase::logits;
-                                                         o.post_softmax = DolaOutput::difference;
-                                                       })},
-      {"activation_dola, prompt", with(activation_dola, [](O& o) { o.context = ScoreContext::prompt; })},
-      {"activation_dola, true divergence",
-       with(activation_dola, [](O& o) { o.divergence = LayerDivergence::jensen_shannon; })},
+  const auto read = [&](const ContextOptions& context) {
+    Activation mode = activation;
+    mode.context = context;
+    return ScoreOptions{.mode = mode};
   };
+  const RelativeTopOptions unfiltered{.relative_top = 0};
+  const auto raw = [](auto& mode) { mode.base = DolaBase::logits; };
+  const auto truly = [](auto& mode) { mode.divergence = LayerDivergence::jensen_shannon; };
+  const auto alone = [](Activation& mode) { mode.strategy = ContextStrategy::single_entropy; };
+  std::map<std::string, ScoreOptions> all{
+      {"baseline", {.mode = Baseline{}}},
+      {"baseline, mature layer", {.mode = Baseline{.mature_layer = 3}}},
+      {"dola_static", {.mode = dola_static}},
+      {"dola_static, no filter", with(dola_static, [&](DolaStatic& m) { m.filter = unfiltered; })},
+      {"dola", {.mode = dola}},
+      {"dola, one candidate", {.mode = Dola{.candidate_layers = {1}}}},
+      {"dola, difference", {.mode = dola, .post_softmax = DolaOutput::difference}},
+      {"dola, other value", {.mode = dola, .relative_top_value = -7.5f}},
+      {"dola, filter 0.001", with(dola, [](Dola& m) { m.filter.relative_top = 0.001f; })},
+      {"dola, keep 100", with(dola, [](Dola& m) { m.filter.min_tokens_to_keep = 100; })},
+      {"dola, true divergence", with(dola, truly)},
+      {"dola, mature layer", {.mode = Dola{.candidate_layers = {3, 0}, .mature_layer = 4}}},
+      {"activation", {.mode = activation}},
+      {"activation, alpha 0", with(activation, [](Activation& m) { m.alpha = 0; })},
+      {"activation, default layer", read({})},
+      {"activation, layer 0", read({.info_layer = 0})},
+      {"activation, layer N", read({.info_layer = 5})},
+      {"activation, layer N, normalised already", read({.info_layer = 5, .final_norm = true})},
+      {"activation, prompt", {.mode = activation, .context = ScoreContext::prompt}},
+      {"activation, filter", with(activation, [](Activation& m) { m.filter.relative_top = 0.01f; })},
+      {"activation, without BOS", read({.info_layer = 3, .span = ContextSpan::without_bos()})},
+      {"activation, end of the prompt", read({.info_layer = 3, .span = {8, 9}})},
+      {"activation, answer only", read({.info_layer = 3, .span = {9, 1000}})},
+      {"activation, answer cut", read({.info_layer = 3, .span = {2, 10}})},
+      {"activation, normalised", read({.info_layer = 3, .final_norm = true})},
+      {"single_entropy", with(activation, alone)},
+      {"single_entropy, negated", with(activation, alone)},
+      {"activation_dola", {.mode = activation_dola}},
+      {"activation_dola, logits", with(activation_dola, raw)},
+      {"activation_dola, logits, not normalised", with(activation_dola, raw)},
+      {"activation_dola, prompt", {.mode = activation_dola, .context = ScoreContext::prompt}},
+      {"activation_dola, true divergence", with(activation_dola, truly)},
+  };
+  all["dola_static, no filter, difference"] = all["dola_static, no filter"];
+  all["dola_static, no filter, difference"].post_softmax = DolaOutput::difference;
+  all["activation, filter"].filter = ScoreFilter::on;
+  all["single_entropy, negated"].single_entropy = SingleEntropy::negated;
+  all["activation_dola, logits, not normalised"].post_softmax = DolaOutput::difference;
+  return all;
 }
 
 struct Setup {
@@ -247,6 +232,7 @@ class Engine {
                                          llama_.weights().lm_head.decode_row(r, out.row(r - begin).span());
                                      })};
   }
+  [[nodiscard]] FinalNorm final_norm() const { return llama_.final_norm(); }
   [[nodiscard]] Index max_context() const { return llama_.max_context(); }
   [[nodiscard]] Index sequences() const { return llama_.sequences(); }
   [[nodiscard]] Index position(Index sequence = 0) const { return llama_.position(sequence); }
@@ -309,6 +295,162 @@ TEST_CASE("Every mode of scoring is its definition, computed in double") {
   CHECK(chosen.size() >= 4);  // or the data would say little about the choice
   CHECK(filtered);
   CHECK(plausible);
+}
+
+namespace {
+
+/// The log-probabilities that an amateur gives what follows `before`.
+using AmateurRow = std::function<std::vector<double>(const Ids& before)>;
+
+/// Contrastive scoring of one sequence, in double: lp - coefficient / temperature * lp of the amateur.
+ContinuationScore expected_contrastive(const reference::ForwardResult& states, const Ids& ids, const ScoreOptions& o,
+                                       const AmateurRow& amateur) {
+  const test::ModeFields mode(o.mode);
+  const double weight = static_cast<double>(mode.coefficient) / static_cast<double>(mode.student_temperature);
+  const auto layer = static_cast<std::size_t>(mode.mature_layer.value_or(5));
+  ContinuationScore result;
+  for (std::size_t t = prompt.size(); t < ids.size(); ++t) {
+    const auto y = static_cast<std::size_t>(ids[t]);
+    const auto lp = testing::log_softmax(reference::times(tiny().weights().lm_head, states.hidden[layer][t - 1]));
+    std::vector<double> sorted = lp;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    const double threshold = std::min(sorted[static_cast<std::size_t>(mode.filter.min_tokens_to_keep - 1)],
+                                      sorted[0] + std::log(static_cast<double>(mode.filter.relative_top)));
+    const bool kept = mode.filter.relative_top == 0 || lp[y] >= threshold;
+    const double difference = lp[y] - weight * amateur({ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(t)})[y];
+    result.ids.push_back(ids[t]);
+    result.log_probs.push_back(kept ? difference : static_cast<double>(o.relative_top_value));
+    result.score += result.log_probs.back();
+  }
+  return result;
+}
+
+/// Counts of three in a row, 0.1 added.
+std::vector<double> trigram(const Ids& text) {
+  std::vector<double> counts(131, 0.1);
+  double total = 13.1;
+  for (std::size_t i = 2; i < text.size(); ++i) {
+    if (text[i - 2] != text[text.size() - 2] || text[i - 1] != text.back()) continue;
+    counts[static_cast<std::size_t>(text[i])] += 1;
+    total += 1;
+  }
+  for (double& count : counts) count = std::log(count / total);
+  return counts;
+}
+
+const test::TinyLlama& weaker() {
+  static const test::TinyLlama model({.config = config(), .seed = 6});
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("Contrastive scoring is its definition in double, with n-grams and with another model") {
+  // An answer that goes on as the prompt does, or the n-grams would all be alike.
+  std::vector<Ids> more = answers;
+  more.push_back({3, 3, 44, 101, 8, 3, 3, 44});
+  std::vector<Ids> sequences;
+  std::vector<reference::ForwardResult> states;
+  for (const Ids& answer : more) {
+    sequences.push_back(prompt);
+    sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
+    states.push_back(reference::forward(tiny().config(), tiny().weights(), sequences.back()));
+  }
+  std::map<Ids, std::vector<double>> rows;  // of the weaker model, computed once
+  const auto weaker_row = [&](const Ids& text) {
+    std::vector<double>& row = rows[text];
+    if (row.empty()) {
+      const auto hidden = reference::forward(weaker().config(), weaker().weights(), text).hidden;
+      row = testing::log_softmax(reference::times(weaker().weights().lm_head, hidden.back().back()));
+    }
+    return row;
+  };
+  const auto forgetful_row = [&](const Ids& text) {
+    return weaker_row({text.begin() + static_cast<std::ptrdiff_t>(prompt.size()) - 1, text.end()});
+  };
+  const auto contrastive = [](const RelativeTopOptions& filter) {
+    return Contrastive{.coefficient = 0.6f, .student_temperature = 0.5f, .filter = filter};
+  };
+  const Contrastive early{.coefficient = 0.6f, .mature_layer = 4, .filter = {.relative_top = 0.01f}};
+  const Contrastive alone{.coefficient = 0};
+  int filtered = 0;
+  int kept = 0;
+  for (const ScoreOptions& options :
+       {ScoreOptions{.mode = contrastive({})}, ScoreOptions{.mode = contrastive({.relative_top = 0})},
+        ScoreOptions{.mode = contrastive({.relative_top = 1, .min_tokens_to_keep = 60}), .relative_top_value = -7.5f},
+        ScoreOptions{.mode = early, .relative_top_value = -std::numeric_limits<float>::infinity()},
+        ScoreOptions{.mode = alone}})
+    for (const Index parallel : {1, 4}) {
+      ThreadPool pool(2);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = parallel}, pool);
+      Llama other(weaker().config(), weaker().weights(), {.max_context = 32}, pool);
+      ModelAmateur model(other);
+      ModelAmateur forgetful(other, AmateurPrompt::last_token);
+      NgramAmateur ngrams(131);
+      const std::pair<Amateur*, AmateurRow> amateurs[] = {
+          {&ngrams, trigram}, {&model, weaker_row}, {&forgetful, forgetful_row}};
+      for (const auto& amateur : amateurs) {
+        const std::vector<ContinuationScore> scores =
+            score(llama, prompt, more, options, {}, {.amateur = amateur.first});
+        REQUIRE(scores.size() == more.size());
+        for (std::size_t i = 0; i < more.size(); ++i) {
+          CAPTURE(i);
+          const ContinuationScore wanted = expected_contrastive(states[i], sequences[i], options, amateur.second);
+          const double rejected = static_cast<double>(options.relative_top_value);
+          CHECK(scores[i].entropies.empty());
+          CHECK(scores[i].layers.empty());
+          REQUIRE(scores[i].log_probs.size() == wanted.log_probs.size());
+          for (std::size_t t = 0; t < wanted.log_probs.size(); ++t) {
+            (wanted.log_probs[t] == rejected ? filtered : kept) += 1;
+            if (wanted.log_probs[t] == rejected)
+              CHECK(scores[i].log_probs[t] == rejected);
+            else
+              CHECK(std::abs(scores[i].log_probs[t] - wanted.log_probs[t]) < 1e-4);
+          }
+          if (std::isfinite(wanted.score)) CHECK(std::abs(scores[i].score - wanted.score) < 1e-3);
+          if (!std::isfinite(wanted.score)) CHECK(scores[i].score == wanted.score);
+        }
+      }
+    }
+  CHECK(filtered > 100);
+  CHECK(kept > 100);
+}
+
+TEST_CASE("Contrastive scoring with a coefficient of 0 is the baseline, and records do not change it") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 3}, pool);
+  NgramAmateur ngrams(131);
+  ScoreOptions options{.mode = Contrastive{.coefficient = 0, .filter = {.relative_top = 0}}};
+  const Companions with{.amateur = &ngrams};
+  const std::vector<ContinuationScore> plain = run({.mode = Baseline{}});
+  const std::vector<ContinuationScore> zero = score(llama, prompt, answers, options, {}, with);
+  options.record = ContextOptions{.info_layer = 3};
+  const std::vector<ContinuationScore> recorded = score(llama, prompt, answers, options, {}, with);
+  const std::vector<ContinuationScore> activation = run(runs().at("activation"));
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    check_close(zero[i], plain[i], 1e-5);
+    CHECK(recorded[i].score == zero[i].score);
+    CHECK(recorded[i].entropies == activation[i].entropies);
+  }
+}
+
+TEST_CASE("An amateur that does not fit is refused by name") {
+  ThreadPool pool(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Llama narrow(weaker().config(), weaker().weights(), {.max_context = 13}, pool);
+  ModelAmateur short_context(narrow);
+  NgramAmateur fitting(131);
+  NgramAmateur other_vocabulary(130);
+  const auto refuses = [&](const Mode& mode, Amateur* amateur, const char* text) {
+    CHECK_THROWS_WITH_AS(score(llama, prompt, answers, {.mode = mode}, {}, {.amateur = amateur}), text, ArgumentError);
+    CHECK(llama.position() == 0);
+  };
+  refuses(Contrastive{}, nullptr, "amateur: decoding_mode contrastive needs one");
+  refuses(Activation{}, &fitting, "amateur: decoding_mode activation has no use for one");
+  refuses(Contrastive{}, &other_vocabulary, "amateur: its vocabulary has 130 tokens, the model's 131");
+  refuses(Contrastive{}, &short_context,
+          "continuation 0: with the prompt it has 14 tokens, which do not fit into the amateur's context of 13");
+  refuses(Contrastive{.coefficient = -1}, &fitting, "contrastive_coefficient: expected a number >= 0, got -1.000000");
 }
 
 TEST_CASE("Many continuations are those one at a time, bit for bit, for any number of sequences and threads") {
@@ -403,7 +545,7 @@ TEST_CASE("Prompts that share a prefix have it computed once, whatever comes bef
     const std::string& name = key;  // clang 14 captures no structured binding
     CAPTURE(name);
     ScoreOptions options = plain;
-    options.recording = Recording::always;
+    options.record.emplace();
     std::vector<std::vector<ContinuationScore>> first;
     for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 4}}) {
       ThreadPool pool(setup.threads);
@@ -413,12 +555,11 @@ TEST_CASE("Prompts that share a prefix have it computed once, whatever comes bef
         for (std::size_t k = 0; k < prompts.size(); ++k) {
           const std::size_t i = round == 0 ? k : prompts.size() - 1 - k;
           CAPTURE(i);
-          options.prefix = nullptr;
-          if (options.span.begin >= static_cast<Index>(prompts[i].size())) continue;
+          if (options.entropies()->span.begin >= static_cast<Index>(prompts[i].size())) continue;
           const std::vector<ContinuationScore> alone = run(options, setup, answers, prompts[i]);
           if (round == 1 && k == 2) score(llama, prompts[3], answers, options);  // without it, over its positions
-          options.prefix = &prefix;
-          const std::vector<ContinuationScore> cached = score(llama, prompts[i], answers, options);
+          const std::vector<ContinuationScore> cached =
+              score(llama, prompts[i], answers, options, {}, {.prefix = &prefix});
           REQUIRE(cached.size() == alone.size());
           for (std::size_t a = 0; a < alone.size(); ++a) check_close(cached[a], alone[a], 1e-4);
           if (setup.sequences == 1 && round == 0)
@@ -435,23 +576,24 @@ TEST_CASE("What a prefix costs") {
   Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
   Engine engine(llama);
   PrefixCache prefix(Ids{1, 17, 90});
-  const ScoreOptions options{.prefix = &prefix};
+  const Companions with{.prefix = &prefix};
   const std::vector<Ids> one{{7, 12}, {99}};
-  score(engine, prompt, one, options);
+  score(engine, prompt, one, {}, {}, with);
   const Index common = static_cast<Index>(prompt.size()) - 4;
   const Index own = 4 + 2 + 4 + 1;
   CHECK(engine.computed == common + own);
-  score(engine, prompt, one, options);
+  score(engine, prompt, one, {}, {}, with);
   CHECK(engine.computed == 2 * (common + own) - 3);
   llama.rewind(1, 0);
-  score(engine, prompt, one, options);  // the other sequence still has it
+  score(engine, prompt, one, {}, {}, with);  // the other sequence still has it
   CHECK(engine.computed == 3 * (common + own) - 6);
   llama.rewind(1, 0);
   llama.rewind(1, 1);
-  score(engine, prompt, one, options);
+  score(engine, prompt, one, {}, {}, with);
   CHECK(engine.computed == 4 * (common + own) - 6);
   Llama other(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
-  CHECK_THROWS_WITH_AS(score(other, prompt, one, options), "PrefixCache: it belongs to another model", ArgumentError);
+  CHECK_THROWS_WITH_AS(score(other, prompt, one, {}, {}, with), "PrefixCache: it belongs to another model",
+                       ArgumentError);
 }
 
 TEST_CASE("Entropies of all layers are those of one layer after the other, and their definition") {
@@ -468,23 +610,21 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
       REQUIRE(all.size() == answers.size());
       for (Index layer = 0; layer <= tiny().config().layers; ++layer) {
         CAPTURE(layer);
-        options.info_layer = layer;
-        // h_N has passed the norm already, and the oracle applies it wherever it is told to.
-        ScoreOptions plain = options;
-        if (layer == tiny().config().layers) plain.final_norm.reset();
+        if (auto* activation = std::get_if<Activation>(&options.mode)) activation->context.info_layer = layer;
+        if (auto* dola = std::get_if<ActivationDola>(&options.mode)) dola->context.info_layer = layer;
         const std::vector<ContinuationScore> one = score_sequences(llama, sequences, length, options);
         for (std::size_t i = 0; i < all.size(); ++i) {
           REQUIRE(all[i].entropies.size() == 6);
           CHECK(all[i].ids == one[i].ids);
           CHECK(all[i].log_probs == one[i].log_probs);
           CHECK(all[i].entropies[static_cast<std::size_t>(layer)] == one[i].entropies);
-          if (setup.sequences == 1) check_close(one[i], expected(states[i], sequences[i], prompt.size(), plain), 1e-4);
+          if (setup.sequences == 1)
+            check_close(one[i], expected(states[i], sequences[i], prompt.size(), options), 1e-4);
         }
       }
       PrefixCache prefix(Ids(prompt.begin(), prompt.begin() + 4));
-      options.prefix = &prefix;
-      const std::vector<LayerEntropies> prefixed = layer_entropies(llama, sequences, length, {}, options);
-      options.prefix = nullptr;
+      const std::vector<LayerEntropies> prefixed =
+          layer_entropies(llama, sequences, length, {}, options, {}, {.prefix = &prefix});
       for (std::size_t i = 0; i < all.size(); ++i)
         for (std::size_t k = 0; k < 6; ++k)
           for (std::size_t t = 0; t < all[i].ids.size(); ++t)
@@ -502,7 +642,8 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
   };
   refuses({5, 2, -1}, {}, "layers: layer 5 is there twice");
   refuses({6}, {}, "layer 6 does not exist: a model of 5 blocks has the hidden states -6..5");
-  refuses({}, {.mode = DecodingMode::baseline}, "layer_entropies: mode baseline reads no entropies");
+  refuses({}, {.mode = Baseline{}},
+          "layer_entropies: decoding_mode baseline reads no entropies; give it a context to record");
 }
 
 namespace {
@@ -653,32 +794,37 @@ TEST_CASE("What cannot be scored is refused by name") {
       CHECK(std::string(e.what()).find(text) != std::string::npos);
     }
   };
-  const ScoreOptions plain{.mode = DecodingMode::baseline};
+  const ScoreOptions plain{.mode = Baseline{}};
   refuses(plain, "prompt: it is empty", answers, {});
   refuses(plain, "continuation 1: it adds no token", {{5}, {}});
   refuses(plain, "continuation 1: with the prompt it has 33 tokens", {{5}, Ids(24, 3)});
   refuses(plain, "continuation 0: token id 131", {{131}});
   refuses(plain, "continuation 0: token id -1", {{-1}});
-  refuses({.mode = DecodingMode::contrastive}, "contrastive");
-  refuses({.mode = DecodingMode::baseline, .candidate_layers = {1}}, "candidate_layers are for the dola modes");
-  refuses({.mode = DecodingMode::dola}, "candidate_layers are missing");
-  refuses({.mode = DecodingMode::dola_static, .candidate_layers = {1, 2}}, "one candidate layer, got 2");
-  refuses({.mode = DecodingMode::dola, .candidate_layers = {6}}, "layer 6");
-  refuses({.mode = DecodingMode::dola, .candidate_layers = {2, -1}}, "-1 is the mature layer");
-  refuses({.mode = DecodingMode::dola, .candidate_layers = {2, 2}}, "layer 2 is there twice");
-  refuses({.mode = DecodingMode::baseline, .mature_layer = -7}, "layer -7");
-  refuses({.info_layer = 6}, "layer 6");
-  refuses({.alpha = -0.1f}, "alpha");
-  refuses({.alpha = NAN}, "alpha");
-  refuses({.mode = DecodingMode::baseline, .strategy = DecodingStrategy::single_entropy}, "single_entropy");
-  refuses({.strategy = DecodingStrategy::ema}, "ema");
-  refuses({.mode = DecodingMode::baseline, .filter = ScoreFilter::on}, "filter");
-  refuses({.strategy = DecodingStrategy::single_entropy, .filter = ScoreFilter::on}, "filter");
-  refuses({.relative_top = 1.5f}, "relative_top");
-  refuses({.min_tokens_to_keep = 0}, "min_tokens_to_keep");
+  const auto refuses_mode = [&](const Mode& mode, const char* text) { refuses({.mode = mode}, text); };
+  refuses_mode(Contrastive{}, "amateur: decoding_mode contrastive needs one");
+  refuses_mode(Dola{}, "candidate_layers: decoding_mode dola needs at least one");
+  refuses_mode(DolaStatic{}, "premature_layer: decoding_mode dola_static needs one");
+  refuses_mode(Dola{.candidate_layers = {6}}, "layer 6");
+  refuses_mode(Dola{.candidate_layers = {2, -1}}, "-1 is the mature layer");
+  refuses_mode(Dola{.candidate_layers = {2, 2}}, "layer 2 is there twice");
+  refuses_mode(Baseline{.mature_layer = -7}, "layer -7");
+  refuses_mode(Activation{.context = {.info_layer = 6}}, "layer 6");
+  refuses({.mode = Baseline{}, .record = ContextOptions{.info_layer = 6}}, "layer 6");
+  refuses_mode(Activation{.alpha = -0.1f}, "alpha");
+  refuses_mode(Activation{.alpha = NAN}, "alpha");
+  refuses_mode(Activation{.strategy = ContextStrategy::ema}, "decoding_strategy ema scores no continuations");
+  refuses_mode(ActivationDola{.strategy = ContextStrategy::single_entropy, .candidate_layers = {1}},
+               "decoding_strategy single_entropy is for mode activation only");
+  refuses({.mode = Baseline{}, .filter = ScoreFilter::on}, "filter");
+  refuses({.mode = Activation{.strategy = ContextStrategy::single_entropy}, .filter = ScoreFilter::on}, "filter");
+  refuses_mode(Activation{.filter = {.relative_top = 1.5f}}, "relative_top");
+  refuses_mode(Activation{.filter = {.min_tokens_to_keep = 0}}, "min_tokens_to_keep");
   refuses({.relative_top_value = NAN}, "relative_top_value");
-  refuses({.span = {4, 4}}, "span [4, 4)");
-  refuses({.context = ScoreContext::prompt, .span = {9, 12}}, "continuation 0: none of its positions");
+  refuses_mode(Activation{.context = {.span = {4, 4}}}, "span [4, 4)");
+  refuses_mode(Activation{.context = {.growth = ContextGrowth::growing}}, "context_growth growing has no meaning");
+  refuses({.mode = Baseline{}, .record = ContextOptions{.growth = ContextGrowth::growing}}, "context_growth growing");
+  refuses({.mode = Activation{.context = {.span = {9, 12}}}, .context = ScoreContext::prompt},
+          "continuation 0: none of its positions");
   refuses({.prefill_piece = 0}, "prefill_piece");
   CHECK(run(plain, {}, {}).empty());
 }

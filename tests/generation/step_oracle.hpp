@@ -8,9 +8,11 @@
 #include <map>
 #include <set>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "generation/fake_model.hpp"
+#include "support/mode_fields.hpp"
 #include "support/oracle.hpp"
 
 // The steps of processors/README.md 1 to 4 over a FakeModel, as plainly as they can be written, in double.
@@ -35,6 +37,7 @@ struct StepOracle {
 
   [[nodiscard]] Step step(const std::vector<TokenId>& generated) const {
     constexpr double infinity = std::numeric_limits<double>::infinity();
+    const ModeFields mode(options);
     std::vector<TokenId> text = prompt;
     text.insert(text.end(), generated.begin(), generated.end());
     const Index blocks = model.config().layers;
@@ -43,22 +46,22 @@ struct StepOracle {
     const std::size_t vocab = logits(blocks).size();
 
     Step result;
-    const std::vector<double> z = logits(resolved(options.mature_layer.value_or(blocks)));
+    const std::vector<double> z = logits(resolved(mode.mature_layer.value_or(blocks)));
     const std::vector<double> lp = testing::log_softmax(z);
     result.log_probs = lp;
     std::vector<double> sorted = lp;
     std::sort(sorted.rbegin(), sorted.rend());
-    const double lowest = std::min(sorted[static_cast<std::size_t>(options.min_tokens_to_keep) - 1],
-                                   sorted[0] + std::log(static_cast<double>(options.relative_top)));
-    const auto kept = [&](std::size_t v) { return options.relative_top == 0 || lp[v] >= lowest; };
+    const double lowest = std::min(sorted[static_cast<std::size_t>(mode.filter.min_tokens_to_keep) - 1],
+                                   sorted[0] + std::log(static_cast<double>(mode.filter.relative_top)));
+    const auto kept = [&](std::size_t v) { return mode.filter.relative_top == 0 || lp[v] >= lowest; };
 
     // The context.
-    const Index info = resolved(options.info_layer.value_or(4));
+    const Index info = resolved(mode.context.info_layer.value_or(4));
     Matrix hidden{0, 6, {}};
-    const std::size_t positions = options.context_growth == ContextGrowth::growing ? text.size() : prompt.size();
+    const std::size_t positions = mode.context.growth == ContextGrowth::growing ? text.size() : prompt.size();
     for (std::size_t i = 0; i < positions; ++i) {
       const auto position = static_cast<Index>(i);
-      if (position < options.context.begin || position >= options.context.end) continue;
+      if (position < mode.context.span.begin || position >= mode.context.span.end) continue;
       const std::vector<float> row = model.state(info, position, text[i]);
       hidden.data.insert(hidden.data.end(), row.begin(), row.end());
       ++hidden.rows;
@@ -66,50 +69,43 @@ struct StepOracle {
     result.entropy = reference_entropies(hidden, model.lm_head());
 
     // The mode.
-    const auto alpha = static_cast<double>(options.alpha);
+    const auto alpha = static_cast<double>(mode.alpha);
     std::vector<double> scores(vocab);
-    switch (options.decoding_mode) {
-      case DecodingMode::baseline: scores = z; break;
-      case DecodingMode::activation:
-        for (std::size_t v = 0; v < vocab; ++v)
-          scores[v] = (on_logits() ? z : lp)[v] + alpha * strategy(hidden, v, result.entropy[v]);
-        break;
-      case DecodingMode::dola_static:
-      case DecodingMode::dola:
-      case DecodingMode::activation_dola: {
-        double largest = -1;
-        for (const Index candidate : options.candidate_layers) {
-          const double d =
-              testing::layer_divergence(lp, testing::log_softmax(logits(resolved(candidate))), options.divergence);
-          if (d <= largest) continue;
-          largest = d;
-          result.layer = resolved(candidate);
-        }
-        const std::vector<double> raw = logits(result.layer);
-        const std::vector<double> early = testing::log_softmax(raw);
-        const bool with_entropy = options.decoding_mode == DecodingMode::activation_dola;
-        for (std::size_t v = 0; v < vocab; ++v) {
-          scores[v] = lp[v] - early[v];
-          if (with_entropy && options.activation_dola_base == DolaBase::logits) scores[v] = lp[v] - raw[v];
-          if (!with_entropy && options.relative_top == 0) scores[v] = z[v] - raw[v];
-          if (with_entropy && options.strategy == DecodingStrategy::entropy) scores[v] -= alpha * result.entropy[v];
-        }
-        break;
+    const bool on_logits = mode.strategy_base == StrategyBase::logits;  // published so: leaves no token out
+    if (std::holds_alternative<Baseline>(options.mode)) {
+      scores = z;
+    } else if (std::holds_alternative<Activation>(options.mode)) {
+      for (std::size_t v = 0; v < vocab; ++v)
+        scores[v] = (on_logits ? z : lp)[v] + alpha * strategy(mode, hidden, v, result.entropy[v]);
+    } else if (!std::holds_alternative<Contrastive>(options.mode)) {
+      double largest = -1;
+      for (const Index candidate : mode.premature_layers) {
+        const double d =
+            testing::layer_divergence(lp, testing::log_softmax(logits(resolved(candidate))), mode.divergence);
+        if (d <= largest) continue;
+        largest = d;
+        result.layer = resolved(candidate);
       }
-      case DecodingMode::contrastive: {
-        std::vector<TokenId> seen = text;
-        if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
-        const std::vector<double> a =
-            amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
-        const std::vector<double> a_lp = testing::log_softmax(a);
-        const double weight =
-            static_cast<double>(options.contrastive_coefficient) / static_cast<double>(options.student_temperature);
-        for (std::size_t v = 0; v < vocab; ++v)
-          scores[v] = options.relative_top == 0 ? z[v] - weight * a[v] : lp[v] - weight * a_lp[v];
-        break;
+      const std::vector<double> raw = logits(result.layer);
+      const std::vector<double> early = testing::log_softmax(raw);
+      const bool with_entropy = std::holds_alternative<ActivationDola>(options.mode);
+      for (std::size_t v = 0; v < vocab; ++v) {
+        scores[v] = lp[v] - early[v];
+        if (with_entropy && mode.dola_base.value_or(DolaBase::logits) == DolaBase::logits) scores[v] = lp[v] - raw[v];
+        if (!with_entropy && mode.filter.relative_top == 0) scores[v] = z[v] - raw[v];
+        if (with_entropy && mode.strategy == ContextStrategy::entropy) scores[v] -= alpha * result.entropy[v];
       }
+    } else {
+      std::vector<TokenId> seen = text;
+      if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
+      const std::vector<double> a =
+          amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
+      const std::vector<double> a_lp = testing::log_softmax(a);
+      const double weight = static_cast<double>(mode.coefficient) / static_cast<double>(mode.student_temperature);
+      for (std::size_t v = 0; v < vocab; ++v)
+        scores[v] = mode.filter.relative_top == 0 ? z[v] - weight * a[v] : lp[v] - weight * a_lp[v];
     }
-    if (options.decoding_mode != DecodingMode::baseline && !on_logits())
+    if (!std::holds_alternative<Baseline>(options.mode) && !on_logits)
       for (std::size_t v = 0; v < vocab; ++v)
         if (!kept(v)) scores[v] = -infinity;
 
@@ -131,11 +127,8 @@ struct StepOracle {
   }
 
  private:
-  // The published first commit leaves no token out.
-  [[nodiscard]] bool on_logits() const { return options.strategy_base == StrategyBase::logits; }
-
   // 1.6
-  [[nodiscard]] double strategy(const Matrix& hidden, std::size_t v, double entropy) const {
+  [[nodiscard]] double strategy(const ModeFields& mode, const Matrix& hidden, std::size_t v, double entropy) const {
     std::vector<double> s;
     for (Index i = 0; i < hidden.rows; ++i) {
       double product = 0;
@@ -143,21 +136,20 @@ struct StepOracle {
       s.push_back(product);
     }
     const std::vector<double> p = testing::log_softmax(s);
-    switch (options.strategy) {
-      case DecodingStrategy::entropy: return -entropy;
-      case DecodingStrategy::single_entropy: return 0;
-      case DecodingStrategy::subject: return std::exp(p[static_cast<std::size_t>(options.subject_key)]);
-      case DecodingStrategy::entropy_inverse: return 1 / entropy;
-      case DecodingStrategy::tendency: return s.back() - s.front();
-      case DecodingStrategy::ema: {
+    switch (mode.strategy) {
+      case ContextStrategy::entropy: return -entropy;
+      case ContextStrategy::single_entropy: return 0;
+      case ContextStrategy::subject: return std::exp(p[static_cast<std::size_t>(mode.subject_key)]);
+      case ContextStrategy::entropy_inverse: return 1 / entropy;
+      case ContextStrategy::tendency: return s.back() - s.front();
+      case ContextStrategy::ema: {
         double e = s.front();
         for (std::size_t i = 1; i < s.size(); ++i) e = 0.9 * e + 0.1 * s[i];
         return e;
       }
-      case DecodingStrategy::majority_voting:
-        return static_cast<double>(std::count_if(p.begin(), p.end(), [&](double x) {
-          return std::exp(x) > static_cast<double>(options.majority_threshold);
-        }));
+      case ContextStrategy::majority_voting:
+        return static_cast<double>(std::count_if(
+            p.begin(), p.end(), [&](double x) { return std::exp(x) > static_cast<double>(mode.majority_threshold); }));
     }
     return 0;
   }

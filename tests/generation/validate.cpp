@@ -6,6 +6,8 @@
 
 #include <limits>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/generation/generate.hpp"
@@ -20,17 +22,21 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kUnbounded = std::numeric_limits<float>::infinity();
 
 // The complaint about the options, empty if there is none.
-template <class Change>
-std::string complaint(Change change, DecodingMode mode = DecodingMode::activation) {
-  GenerationOptions options;
-  options.decoding_mode = mode;
-  change(options);
+std::string complaint(const GenerationOptions& options) {
   try {
     validate(options);
   } catch (const ArgumentError& e) {
     return e.what();
   }
   return "";
+}
+
+// The same of options that have been changed.
+template <class Change>
+requires std::is_invocable_v<Change, GenerationOptions&> std::string complaint(Change change) {
+  GenerationOptions options;
+  change(options);
+  return complaint(options);
 }
 
 // The same with sampling on.
@@ -51,33 +57,31 @@ using Options = GenerationOptions;
 }  // namespace
 
 TEST_CASE("every mode is valid with what it needs") {
-  CHECK(complaint([](Options&) {}).empty());
-  CHECK(complaint([](Options&) {}, DecodingMode::baseline).empty());
-  CHECK(complaint([](Options&) {}, DecodingMode::contrastive).empty());  // an amateur is loaded later
-  const auto one = [](Options& o) { o.candidate_layers = {3}; };
-  CHECK(complaint(one, DecodingMode::dola_static).empty());
-  CHECK(complaint(one, DecodingMode::dola).empty());
-  CHECK(complaint(one, DecodingMode::activation_dola).empty());
+  CHECK(complaint(Options{}).empty());
+  CHECK(complaint({.mode = Baseline{}}).empty());
+  CHECK(complaint({.mode = Contrastive{}}).empty());  // an amateur is loaded later
+  CHECK(complaint({.mode = DolaStatic{.premature_layer = 3}}).empty());
+  CHECK(complaint({.mode = Dola{.candidate_layers = {3}}}).empty());
+  CHECK(complaint({.mode = ActivationDola{.candidate_layers = {3}}}).empty());
+  CHECK(complaint({.mode = Baseline{}, .record = RecordOptions{}}).empty());
   CHECK(sampling_complaint([](SamplingOptions&) {}).empty());
   CHECK(beams_complaint([](Options&) {}).empty());
 }
 
 TEST_CASE("values that cannot be are refused by name") {
-  CHECK(complaint([](Options& o) { o.alpha = -1; }) == "alpha: expected a number >= 0, got -1.000000");
-  CHECK(complaint([](Options& o) { o.alpha = kNan; }).starts_with("alpha: "));
-  CHECK(complaint([](Options& o) { o.alpha = kUnbounded; }).starts_with("alpha: "));
-  CHECK(complaint([](Options& o) { o.relative_top = 1.5f; }).starts_with("relative_top: "));
-  CHECK(complaint([](Options& o) { o.relative_top = kNan; }).starts_with("relative_top: "));
-  CHECK(complaint([](Options& o) { o.min_tokens_to_keep = 0; }).starts_with("min_tokens_to_keep: "));
+  // Those of the modes: processors/mode.cpp.
+  CHECK(complaint({.mode = Activation{.alpha = -1}}) == "alpha: expected a number >= 0, got -1.000000");
+  CHECK(complaint({.mode = ActivationDola{}}) == "candidate_layers: decoding_mode activation_dola needs at least one");
+  CHECK(complaint({.mode = Contrastive{.student_temperature = 0}}).starts_with("student_temperature: "));
+  CHECK(complaint({.mode = Baseline{}, .record = RecordOptions{.filter = {.relative_top = 1.5f}}})
+            .starts_with("relative_top: "));
+  CHECK(complaint({.mode = Baseline{}, .record = RecordOptions{.context = {.span = {3, 2}}}}) ==
+        "context span: [3, 2) is not a range of positions");
   CHECK(complaint([](Options& o) { o.repetition_penalty = 0; }).starts_with("repetition_penalty: "));
   CHECK(complaint([](Options& o) { o.presence_penalty = kUnbounded; }).starts_with("presence_penalty: "));
   CHECK(complaint([](Options& o) { o.frequency_penalty = kNan; }).starts_with("frequency_penalty: "));
   CHECK(complaint([](Options& o) { o.max_new_tokens = -1; }) == "max_new_tokens: must not be negative, got -1");
   CHECK(complaint([](Options& o) { o.prefill_piece = 0; }).starts_with("prefill_piece: "));
-  CHECK(complaint([](Options& o) { o.subject_key = -1; }).starts_with("subject_key: "));
-  CHECK(complaint([](Options& o) { o.majority_threshold = 2; }).starts_with("majority_threshold: "));
-  CHECK(complaint([](Options& o) { o.contrastive_coefficient = -1; }).starts_with("contrastive_coefficient: "));
-  CHECK(complaint([](Options& o) { o.student_temperature = 0; }).starts_with("student_temperature: "));
   CHECK(complaint([](Options& o) { o.alert_entropy = -0.5f; }).starts_with("alert_entropy: "));
   CHECK(complaint([](Options& o) { o.beams.count = 0; }) == "beams: expected at least 1, got 0");
   CHECK(beams_complaint([](Options& o) { o.beams.length_penalty = kNan; }).starts_with("length_penalty: "));
@@ -96,71 +100,30 @@ TEST_CASE("values that cannot be are refused by name") {
 }
 
 TEST_CASE("what makes no sense together is refused by name") {
-  const auto candidates = [](std::vector<Index> layers) {
-    return [layers](Options& o) { o.candidate_layers = layers; };
-  };
-  CHECK(complaint(candidates({1, 2}), DecodingMode::dola_static) ==
-        "candidate_layers: decoding_mode dola_static takes one, got 2");
-  CHECK(complaint(candidates({}), DecodingMode::dola_static).starts_with("candidate_layers: "));
-  CHECK(complaint(candidates({}), DecodingMode::dola) == "candidate_layers: decoding_mode dola needs at least one");
-  CHECK(complaint(candidates({}), DecodingMode::activation_dola).starts_with("candidate_layers: "));
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::activation, DecodingMode::contrastive})
-    CHECK(complaint(candidates({1}), mode) ==
-          "candidate_layers: decoding_mode " + std::string(name(mode)) + " has no use for them");
-
-  const auto strategy = [](DecodingStrategy s) { return [s](Options& o) { o.strategy = s; }; };
-  CHECK(complaint([](Options& o) { o.strategy_base = StrategyBase::logits; }) ==
-        "strategy_base logits: strategy entropy is added to log-probabilities");
-  for (const auto s : {DecodingStrategy::single_entropy, DecodingStrategy::subject, DecodingStrategy::entropy_inverse,
-                       DecodingStrategy::tendency, DecodingStrategy::ema, DecodingStrategy::majority_voting}) {
-    CHECK(complaint(strategy(s)).empty());
-    CHECK(complaint(strategy(s), DecodingMode::baseline) ==
-          "strategy " + std::string(name(s)) + ": decoding_mode baseline has none");
-    const std::string with_dola = complaint(
-        [&](Options& o) {
-          o.strategy = s;
-          o.candidate_layers = {1};
-        },
-        DecodingMode::activation_dola);
-    CHECK(with_dola == (s == DecodingStrategy::single_entropy
-                            ? ""
-                            : "strategy " + std::string(name(s)) +
-                                  ": decoding_mode activation_dola knows entropy and single_entropy only"));
-  }
-
-  NgramAmateur amateur(40);
-  CHECK(complaint([&](Options& o) { o.amateur = &amateur; }) == "amateur: decoding_mode activation has no use for one");
-
-  const auto growing = [](Options& o) { o.context_growth = ContextGrowth::growing; };
-  CHECK(complaint(growing).empty());
-  CHECK(complaint(growing, DecodingMode::baseline) ==
-        "context_growth growing: decoding_mode baseline without records reads no context");
-  CHECK(complaint(
-            [&](Options& o) {
-              growing(o);
-              o.alert_entropy = 1.0f;
-            },
-            DecodingMode::baseline)
-            .empty());
-  CHECK(complaint([&](Options& o) {
-          growing(o);
-          o.context.end = 9;
-        }) == "context_growth growing: the context span ends at 9, so nothing would join it");
+  constexpr ContextOptions growing{.growth = ContextGrowth::growing};
+  CHECK(complaint({.mode = Activation{.context = growing}}).empty());
+  CHECK(complaint({.mode = Baseline{}, .record = RecordOptions{.context = growing}}).empty());
+  const ContextOptions cut{.span = {.end = 9}, .growth = ContextGrowth::growing};
+  CHECK(complaint({.mode = Activation{.context = cut}}) ==
+        "context_growth growing: the context span ends at 9, so nothing would join it");
+  CHECK(complaint({.mode = Baseline{}, .record = RecordOptions{.context = cut}}).starts_with("context_growth growing"));
 
   CHECK(beams_complaint([](Options& o) { o.sampling.emplace(); }).starts_with("sampling: not with beams"));
   CHECK(beams_complaint([](Options& o) { o.stop = {"x"}; }).starts_with("stop: not with beams"));
   CHECK(beams_complaint([](Options& o) { o.alert_entropy = 1.0f; }).starts_with("alert_entropy: not with beams"));
-  CHECK(beams_complaint([](Options& o) { o.recording = Recording::always; }).starts_with("recording: not with beams"));
-  CHECK(beams_complaint(growing).starts_with("context_growth growing: not with beams"));
+  CHECK(beams_complaint([](Options& o) { o.record.emplace(); }).starts_with("record: not with beams"));
+  CHECK(beams_complaint([&](Options& o) {
+          o.mode = Activation{.context = growing};
+        }).starts_with("context_growth growing: not with beams"));
 }
 
 TEST_CASE("what does not fit the model or the prompts is refused before anything is computed") {
   FakeModel model(1, 16, 2);
-  const auto refused = [&](auto change, DecodingMode mode = DecodingMode::activation) -> std::string {
-    GenerationOptions options{.decoding_mode = mode, .max_new_tokens = 4};
+  const auto refused = [&](auto change, const Companions& with = {}) -> std::string {
+    GenerationOptions options{.max_new_tokens = 4};
     change(options);
     try {
-      generate(model, test::numbered(40), std::vector<TokenId>{1, 2, 3}, options);
+      generate(model, test::numbered(40), std::vector<TokenId>{1, 2, 3}, options, {}, with);
     } catch (const ArgumentError& e) {
       CHECK(model.calls.empty());
       return e.what();
@@ -168,43 +131,40 @@ TEST_CASE("what does not fit the model or the prompts is refused before anything
     model.calls.clear();
     return "";
   };
+  const auto refused_mode = [&](const Mode& mode) { return refused([&](Options& o) { o.mode = mode; }); };
   CHECK(refused([](Options&) {}).empty());
-  CHECK(refused([](Options& o) { o.alpha = -1; }).starts_with("alpha: "));
+  CHECK(refused_mode(Activation{.alpha = -1}).starts_with("alpha: "));
   CHECK(refused([](Options& o) { o.eos = {40}; }) == "eos: 40 is not in the vocabulary of 40");
   CHECK(refused([](Options& o) { o.logit_bias = {{41, 1.0f}}; }) == "logit_bias: 41 is not in the vocabulary of 40");
-  CHECK(refused([](Options& o) { o.info_layer = 6; }).starts_with("layer 6 does not exist"));
-  CHECK(refused([](Options& o) { o.mature_layer = -7; }).starts_with("layer -7 does not exist"));
+  CHECK(refused_mode(Activation{.context = {.info_layer = 6}}).starts_with("layer 6 does not exist"));
+  CHECK(refused([](Options& o) {
+          o.mode = Baseline{};
+          o.record = RecordOptions{.context = {.info_layer = -7}};
+        }).starts_with("layer -7 does not exist"));
+  CHECK(refused_mode(Baseline{.mature_layer = -7}).starts_with("layer -7 does not exist"));
   const auto dola = [&](std::vector<Index> layers, std::optional<Index> mature = {}) {
-    return refused(
-        [&](Options& o) {
-          o.candidate_layers = layers;
-          o.mature_layer = mature;
-        },
-        DecodingMode::dola);
+    return refused_mode(Dola{.candidate_layers = std::move(layers), .mature_layer = mature});
   };
   CHECK(dola({0, 4}).empty());
   CHECK(dola({0, 6}).starts_with("layer 6 does not exist"));
   CHECK(dola({2, -1}) == "candidate_layers: -1 is the mature layer, 5");
   CHECK(dola({2, 3}, 3) == "candidate_layers: 3 is the mature layer, 3");
   CHECK(dola({2, 3, -4}) == "candidate_layers: layer 2 is there twice");
-  CHECK(refused([](Options& o) {
-          o.info_layer = -1;
-          o.final_norm = FinalNorm{std::vector<float>(6, 1.0f), 1e-5f};
-        }) == "final_norm: the states of info layer 5, the last, are normalised already");
   CHECK(refused([](Options& o) { o.beams.count = 3; }) == "beams: 3 need as many sequences of the model, which has 2");
 
   const auto contrastive = [&](Amateur* amateur, Index beams = 1) {
     return refused(
         [&](Options& o) {
-          o.amateur = amateur;
+          o.mode = Contrastive{};
           o.beams.count = beams;
         },
-        DecodingMode::contrastive);
+        {.amateur = amateur});
   };
   NgramAmateur fitting(40);
   NgramAmateur other_vocabulary(41);
   FakeModel short_model(2, 6);
   ModelAmateur short_context(short_model);
+  CHECK(refused([](Options&) {}, {.amateur = &fitting}) == "amateur: decoding_mode activation has no use for one");
   CHECK(contrastive(&fitting).empty());
   CHECK(contrastive(nullptr) == "amateur: decoding_mode contrastive needs one");
   CHECK(contrastive(&other_vocabulary) == "amateur: its vocabulary has 41 tokens, the model's 40");

@@ -97,9 +97,7 @@ TEST_CASE("Activation decoding of SmolLM2 is that of the independent implementat
       CAPTURE(prompt.name);
       const GoldenCandidates candidates(golden, key);
       compare(model.llama, states.get<std::int32_t>(prompt.name + ".ids"),
-              {.decoding_mode = DecodingMode::activation,
-               .alpha = run.alpha,
-               .info_layer = run.info_layer,
+              {.mode = Activation{.alpha = run.alpha, .context = {.info_layer = run.info_layer}},
                .repetition_penalty = run.repetition_penalty},
               golden.get<std::int32_t>(key + "tokens"), golden.get<float>(key + "gap"), result,
               [&](const GeneratedToken& token) { candidates.compare(token, differences); });

@@ -14,7 +14,7 @@ TEST_CASE("Greedy continuations of SmolLM2 are those of transformers in float32"
   Comparison result;
   for (const GoldenPrompt& prompt : golden_prompts()) {
     CAPTURE(prompt.name);
-    compare(model.llama, states.get<std::int32_t>(prompt.name + ".ids"), {.decoding_mode = DecodingMode::baseline},
+    compare(model.llama, states.get<std::int32_t>(prompt.name + ".ids"), {.mode = Baseline{}},
             golden.get<std::int32_t>(prompt.name + ".greedy.tokens"), golden.get<float>(prompt.name + ".greedy.gap"),
             result, [](const GeneratedToken&) {});
   }

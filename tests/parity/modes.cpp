@@ -66,24 +66,16 @@ double allowed(const std::string& stem, std::span<const Index> early_layers) {
   return stem == "tiny_llama" || early_layers.empty() ? kBar : kEarlyLayersBar;
 }
 
-double allowed(const std::string& stem, const GenerationOptions& options) {
-  if (stem != "tiny_llama" && options.strategy == DecodingStrategy::entropy_inverse) return kInverseBar;
-  return allowed(stem, options.candidate_layers);
+double allowed(const std::string& stem, const Mode& mode) {
+  const auto* activation = std::get_if<Activation>(&mode);
+  if (stem != "tiny_llama" && activation != nullptr && activation->strategy == ContextStrategy::entropy_inverse)
+    return kInverseBar;
+  return allowed(stem, premature_layers(mode));
 }
 
-DecodingMode mode_of(const Json& run) {
-  for (const DecodingMode mode : {DecodingMode::baseline, DecodingMode::dola_static, DecodingMode::dola,
-                                  DecodingMode::activation, DecodingMode::activation_dola, DecodingMode::contrastive})
-    if (name(mode) == run.at("mode").get<std::string>()) return mode;
-  throw std::runtime_error("no such mode: " + run.dump());
-}
-
-DecodingStrategy strategy_of(const Json& run) {
-  for (const DecodingStrategy strategy :
-       {DecodingStrategy::entropy, DecodingStrategy::single_entropy, DecodingStrategy::subject,
-        DecodingStrategy::entropy_inverse, DecodingStrategy::tendency, DecodingStrategy::ema,
-        DecodingStrategy::majority_voting})
-    if (name(strategy) == run.at("strategy").get<std::string>()) return strategy;
+ContextStrategy strategy_of(const Json& run) {
+  for (const auto& entry : EnumNames<ContextStrategy>::all)
+    if (entry.second == run.at("strategy").get<std::string>()) return entry.first;
   throw std::runtime_error("no such strategy: " + run.dump());
 }
 
@@ -91,39 +83,44 @@ LayerDivergence divergence_of(const Json& run) {
   return run.at("divergence") == "reference" ? LayerDivergence::reference : LayerDivergence::jensen_shannon;
 }
 
+// The mode that a run's facts describe. Of generation and scoring both.
+Mode mode_of(const Json& run) {
+  const auto mode = run.at("mode").get<std::string>();
+  const auto layers = run.at("layers").get<std::vector<Index>>();
+  const RelativeTopOptions filter{.relative_top = run.at("relative_top")};
+  const ContextOptions context{.info_layer = run.at("info_layer").get<Index>()};
+  if (mode == "baseline") return Baseline{};
+  if (mode == "dola_static") return DolaStatic{.premature_layer = layers.at(0), .filter = filter};
+  if (mode == "dola") return Dola{.candidate_layers = layers, .divergence = divergence_of(run), .filter = filter};
+  if (mode == "activation")
+    return Activation{.alpha = run.at("alpha"), .filter = filter, .context = context, .strategy = strategy_of(run)};
+  if (mode == "activation_dola") {
+    ActivationDola result{.alpha = run.at("alpha"),
+                          .filter = filter,
+                          .context = context,
+                          .strategy = strategy_of(run),
+                          .candidate_layers = layers,
+                          .divergence = divergence_of(run)};
+    // The published form is the default, which is compared as it is.
+    if (run.value("base", "") == "log_probs") result.base = DolaBase::log_probs;
+    return result;
+  }
+  if (mode == "contrastive")
+    return Contrastive{
+        .coefficient = run.at("coefficient"), .student_temperature = run.at("student_temperature"), .filter = filter};
+  throw std::runtime_error("no such mode: " + run.dump());
+}
+
 GenerationOptions generation_options(const Json& run) {
-  GenerationOptions options;
-  options.decoding_mode = mode_of(run);
-  options.strategy = strategy_of(run);
-  options.alpha = run.at("alpha");
-  options.info_layer = run.at("info_layer").get<Index>();
-  options.relative_top = run.at("relative_top");
-  options.repetition_penalty = run.at("repetition_penalty");
-  options.candidate_layers = run.at("layers").get<std::vector<Index>>();
-  options.divergence = divergence_of(run);
-  // The published form is the default, which is compared as it is.
-  if (options.decoding_mode == DecodingMode::activation_dola && run.at("base") == "log_probs")
-    options.activation_dola_base = DolaBase::log_probs;
-  options.contrastive_coefficient = run.at("coefficient");
-  options.student_temperature = run.at("student_temperature");
-  options.recording = Recording::always;
-  return options;
+  return {.mode = mode_of(run), .repetition_penalty = run.at("repetition_penalty"), .record = RecordOptions{}};
 }
 
 ScoreOptions score_options(const Json& run) {
-  ScoreOptions options;
-  options.mode = mode_of(run);
-  options.strategy = strategy_of(run);
-  options.alpha = run.at("alpha");
-  options.info_layer = run.at("info_layer").get<Index>();
-  options.candidate_layers = run.at("layers").get<std::vector<Index>>();
-  options.relative_top = run.at("relative_top");
-  options.relative_top_value = run.at("relative_top_value");
-  options.post_softmax = run.at("post_softmax") ? DolaOutput::log_probs : DolaOutput::difference;
-  options.divergence = divergence_of(run);
-  options.context = run.at("context") == "whole" ? ScoreContext::whole : ScoreContext::prompt;
-  options.filter = run.at("filter") ? ScoreFilter::on : ScoreFilter::off;
-  return options;
+  return {.mode = mode_of(run),
+          .context = run.at("context") == "whole" ? ScoreContext::whole : ScoreContext::prompt,
+          .filter = run.at("filter") ? ScoreFilter::on : ScoreFilter::off,
+          .post_softmax = run.at("post_softmax") ? DolaOutput::log_probs : DolaOutput::difference,
+          .relative_top_value = run.at("relative_top_value")};
 }
 
 // The golden continuations of one run, and what the library's were like.
@@ -197,12 +194,12 @@ class GoldenRun {
 };
 
 void compare(const std::string& stem, GoldenRun run, Llama& llama, std::span<const std::vector<TokenId>> prompts,
-             GenerationOptions options) {
+             GenerationOptions options, Amateur* amateur = nullptr) {
   options.max_new_tokens = run.count();
   const auto make_decoder = [] { return NoText{}; };
   generate_batch(llama, make_decoder, prompts.first(prompts_compared(stem, prompts.size())), options,
-                 {.on_token = [&](const GeneratedToken& token) { return run.compare(token); }});
-  run.finish(allowed(stem, options));
+                 {.on_token = [&](const GeneratedToken& token) { return run.compare(token); }}, {.amateur = amateur});
+  run.finish(allowed(stem, options.mode));
 }
 
 }  // namespace
@@ -214,12 +211,12 @@ void compare_generation(const std::string& stem, Llama& llama, Llama& amateur) {
   ModelAmateur<Llama> whole(amateur);
   ModelAmateur<Llama> last(amateur, AmateurPrompt::last_token);
   for (const auto& [name, facts] : runs(stem + "_generation.json")) {
-    GenerationOptions options = generation_options(facts);
-    if (facts.at("amateur") == "ngram") options.amateur = &ngram;
-    if (facts.at("amateur") == "model")
-      options.amateur = facts.at("ignore_prefix") ? static_cast<Amateur*>(&last) : &whole;
+    Amateur* student = nullptr;
+    if (facts.at("amateur") == "ngram") student = &ngram;
+    if (facts.at("amateur") == "model") student = facts.at("ignore_prefix") ? static_cast<Amateur*>(&last) : &whole;
     const auto count = facts.at("prompts").get<std::size_t>();
-    compare(stem, GoldenRun(golden, name, count), llama, std::span(prompts).first(count), options);
+    compare(stem, GoldenRun(golden, name, count), llama, std::span(prompts).first(count), generation_options(facts),
+            student);
   }
 }
 
@@ -227,15 +224,15 @@ void compare_dola_of_transformers(const std::string& stem, Llama& llama) {
   const GoldenFile golden(stem + "_dola_transformers.safetensors");
   const Ids prompts = ragged(GoldenFile(stem + "_generation.safetensors"), "prompts");
   for (const auto& [name, facts] : runs(stem + "_dola_transformers.json")) {
-    GenerationOptions options{.decoding_mode = DecodingMode::dola,
-                              .repetition_penalty = facts.at("repetition_penalty"),
-                              .recording = Recording::always};
+    Dola mode;
     if (facts.at("layers").is_string())
-      options.candidate_layers =
+      mode.candidate_layers =
           dola_layers(facts.at("layers") == "low" ? DolaBucket::low : DolaBucket::high, llama.config().layers,
                       facts.at("tied_embeddings") ? Embeddings::tied : Embeddings::separate);
     else
-      options.candidate_layers = facts.at("layers").get<std::vector<Index>>();
+      mode.candidate_layers = facts.at("layers").get<std::vector<Index>>();
+    const GenerationOptions options{
+        .mode = mode, .repetition_penalty = facts.at("repetition_penalty"), .record = RecordOptions{}};
     const auto count = facts.at("prompts").get<std::size_t>();
     compare(stem, GoldenRun(golden, name, count), llama, std::span(prompts).first(count), options);
   }
@@ -254,7 +251,7 @@ void compare_scoring(const std::string& stem, Llama& llama) {
     const auto margins = golden.get<float>(name + ".margin");
     std::vector<std::uint8_t> layers;
     std::vector<float> layer_margins(totals.size(), 1e30f);
-    if (!options.candidate_layers.empty()) {
+    if (!premature_layers(options.mode).empty()) {
       layers = golden.get<std::uint8_t>(name + ".layers");
       layer_margins = golden.get<float>(name + ".layer_margin");
     }
@@ -284,7 +281,7 @@ void compare_scoring(const std::string& stem, Llama& llama) {
         ++pairs;
       }
     }
-    CHECK(worst < allowed(stem, options.candidate_layers));
+    CHECK(worst < allowed(stem, options.mode));
     std::printf("%-24s %3d pairs within %.1e; close decisions: %d layers and %d at the filter's edge differ\n",
                 name.c_str(), pairs, worst, close_layers, close_filter);
   }
@@ -298,9 +295,8 @@ void compare_beams(const std::string& stem, Llama& llama) {
     CAPTURE(name);
     const Ids expected = ragged(golden, name + ".tokens");                  // [prompts * 4], the best first
     const std::vector<float> scores = golden.get<float>(name + ".scores");  // [prompts, 4]
-    GenerationOptions options{.decoding_mode = DecodingMode::baseline,
-                              .max_new_tokens = facts.at("max_new_tokens"),
-                              .eos = golden.get<std::int32_t>("eos")};
+    GenerationOptions options{
+        .mode = Baseline{}, .max_new_tokens = facts.at("max_new_tokens"), .eos = golden.get<std::int32_t>("eos")};
     options.beams = {.count = 4, .length_penalty = facts.at("length_penalty")};
     const Json& early = facts.at("early_stopping");
     if (early.is_string())

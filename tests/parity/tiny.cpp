@@ -83,8 +83,9 @@ TEST_CASE("A folder written by transformers: greedy and activation decoding") {
     compare(model.llama, model.ids, options, model.golden.get<std::int32_t>(key), no_close_decision, result,
             [](const GeneratedToken&) {});
   };
-  compare_with("greedy.tokens", {.decoding_mode = DecodingMode::baseline});
-  compare_with("activation.tokens", {.alpha = 1, .info_layer = 2, .repetition_penalty = 1.2f});
+  compare_with("greedy.tokens", {.mode = Baseline{}});
+  compare_with("activation.tokens",
+               {.mode = Activation{.alpha = 1, .context = {.info_layer = 2}}, .repetition_penalty = 1.2f});
   CHECK(result.tokens == 64);
 }
 

@@ -182,11 +182,21 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     return static_cast<double>(mature[id]);
   }
   if (contrastive_) {  // positions come in the order in which the amateur reads them
-    contrastive_->observe_amateur(position.token == 0 ? amateur_->begin(0, position.prompt)
-                                                      : amateur_->observe(0, answer.ids[position.token - 1]));
+    const std::span<const float> amateur = position.token == 0 ? amateur_->begin(0, position.prompt)
+                                                               : amateur_->observe(0, answer.ids[position.token - 1]);
+    const ContrastiveOptions& options = contrastive_->options();
+    double offset = 0;
+    if (options.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
+      const LogNormalizer expert = log_normalizer(mature, pool_->isa());
+      const LogNormalizer weak = log_normalizer(amateur, pool_->isa());
+      offset = static_cast<double>(expert.max) + expert.log_sum -
+               static_cast<double>(options.coefficient) / static_cast<double>(options.student_temperature) *
+                   (static_cast<double>(weak.max) + weak.log_sum);
+    }
+    contrastive_->observe_amateur(amateur);
     contrastive_->process(mature);
     const bool masked = mature[id] == -std::numeric_limits<float>::infinity();
-    return static_cast<double>(masked ? options_.relative_top_value : mature[id]);
+    return masked ? static_cast<double>(options_.relative_top_value) : static_cast<double>(mature[id]) - offset;
   }
   const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
   if (filter_ && mature[id] < filter_->threshold(mature, normalizer.max))
