@@ -4,9 +4,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
+#include "activation_trace/processors/entropy_sharpness.hpp"
 #include "activation_trace/processors/processor_chain.hpp"
 #include "processors/reference.hpp"
 
@@ -25,6 +27,8 @@ inline double strategy_value(const Matrix& hidden, const Matrix& w, Index v, con
   for (const double x : s) sum += std::exp(x);
   const auto p = [&](double x) { return std::exp(x) / sum; };
   switch (options.strategy) {
+    case ContextStrategy::entropy: return -testing::entropy(s);
+    case ContextStrategy::single_entropy: return 0;
     case ContextStrategy::subject: return p(s[static_cast<std::size_t>(options.subject_position)]);
     case ContextStrategy::entropy_inverse: return 1 / std::max(testing::entropy(s), std::pow(2.0, -23));
     case ContextStrategy::tendency: return s.back() - s.front();
@@ -42,8 +46,9 @@ inline double strategy_value(const Matrix& hidden, const Matrix& w, Index v, con
   return 0;
 }
 
-constexpr ContextStrategy kStrategies[] = {ContextStrategy::subject, ContextStrategy::entropy_inverse,
-                                           ContextStrategy::tendency, ContextStrategy::ema,
+constexpr ContextStrategy kStrategies[] = {ContextStrategy::entropy,        ContextStrategy::single_entropy,
+                                           ContextStrategy::subject,        ContextStrategy::entropy_inverse,
+                                           ContextStrategy::tendency,       ContextStrategy::ema,
                                            ContextStrategy::majority_voting};
 
 }  // namespace activation_trace::test
@@ -125,6 +130,35 @@ TEST_CASE("strategies: a context that grows, a reset, rows on request, and nothi
     CHECK(none == std::vector<float>(40, -kInfinity));
     CHECK(processor.kept().empty());
   }
+}
+
+TEST_CASE("strategy entropy keeps and scores as EntropySharpnessProcessor does, which is quicker") {
+  std::mt19937 random(83);
+  for (const Index T : {1, 5, 40})
+    for (const float relative_top : {0.0f, 0.05f}) {
+      const test::Matrix hidden = test::random_matrix(random, T, 9, 1);
+      const test::Matrix w = test::random_matrix(random, 60, 9, 0.5f);
+      const ContextSpan span = T > 1 ? ContextSpan::without_bos() : ContextSpan{};
+      ContextStrategyProcessor plain({.strategy = ContextStrategy::entropy,
+                                      .alpha = 0.8f,
+                                      .relative_top = relative_top,
+                                      .min_tokens_to_keep = 2,
+                                      .context = span});
+      EntropySharpnessProcessor<> quick(
+          {.alpha = 0.8f, .relative_top = relative_top, .min_tokens_to_keep = 2, .context = span});
+      plain.observe_context(hidden.view(), w.view());
+      quick.observe_context(hidden.view(), w.view());
+      for (int step = 0; step < 20; ++step) {
+        std::vector<float> scores = test::random_logits(random, 60);
+        std::vector<float> expected = scores;
+        plain.process(scores);
+        quick.process(expected);
+        test::check_close(scores, std::vector<double>(expected.begin(), expected.end()), 1e-5);
+        CHECK(std::max_element(scores.begin(), scores.end()) - scores.begin() ==
+              std::max_element(expected.begin(), expected.end()) - expected.begin());
+        CHECK(plain.kept().size() == quick.record().kept.size());
+      }
+    }
 }
 
 TEST_CASE("strategies refuse by name what cannot be") {

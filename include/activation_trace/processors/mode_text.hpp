@@ -32,7 +32,7 @@ struct OptionText<T> {
   static std::string expected() { return std::is_integral_v<T> ? "a whole number" : "a number"; }
 
   static std::optional<T> read(std::string_view text) {
-    if (text.starts_with('+')) text.remove_prefix(1);
+    if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
