@@ -50,9 +50,8 @@ TEST_CASE_FIXTURE(Fixture, "the text is the library's, in both modes, from both 
   write_tiny_folder(tiny, folder / "folder");
   for (const std::string mode : {"baseline", "activation"}) {
     std::string expected =
-        library(prompt, {.decoding_mode = mode == "baseline" ? DecodingMode::baseline : DecodingMode::activation,
-                         .alpha = 2,
-                         .info_layer = 1,
+        library(prompt, {.mode = mode == "baseline" ? Mode(Baseline{})
+                                                    : Mode(Activation{.alpha = 2, .context = {.info_layer = 1}}),
                          .max_new_tokens = 24})
             .text;
     ends_line(expected);
@@ -137,8 +136,9 @@ TEST_CASE_FIXTURE(Fixture, "--compare shows both answers token by token") {
   CHECK(lines[0].find("greedy") != std::string::npos);
   CHECK(lines[0].find("activation") != std::string::npos);
   CHECK(lines[2].starts_with("   1  "));
-  const GenerationOptions greedy{.decoding_mode = DecodingMode::baseline, .max_new_tokens = 9};
-  const GenerationOptions sharp{.alpha = 3, .relative_top = 0.001f, .max_new_tokens = 9};
+  const GenerationOptions greedy{.mode = Baseline{}, .max_new_tokens = 9};
+  const GenerationOptions sharp{.mode = Activation{.alpha = 3, .filter = {.relative_top = 0.001f}},
+                                .max_new_tokens = 9};
   CHECK(library("two answers", greedy).ids != library("two answers", sharp).ids);
   CHECK(result.out.find(" *\n") != std::string::npos);
   CHECK(result.out.ends_with("\ngreedy:     " + library("two answers", greedy).text +

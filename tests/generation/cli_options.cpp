@@ -43,10 +43,9 @@ struct OptionsFixture : test::CliFixture {
       other_llama = std::make_unique<Llama>(other.config, other.weights, memory, pool);
       owned = std::make_unique<ModelAmateur<Llama>>(*other_llama, amateur_prompt);
     }
-    options.amateur = owned.get();
     options.max_new_tokens = 12;
-    std::string text =
-        generate(llama, StreamDecoder(tokenizer), tokenizer.encode_prompt("the cat and the"), options).text;
+    const std::vector<TokenId> prompt = tokenizer.encode_prompt("the cat and the");
+    std::string text = generate(llama, StreamDecoder(tokenizer), prompt, options, {}, {.amateur = owned.get()}).text;
     if (text.empty() || text.back() != '\n') text += '\n';
     return text;
   }
@@ -64,153 +63,72 @@ struct Equivalent {
 TEST_CASE_FIXTURE(OptionsFixture, "Every option does what the library's does") {
   test::write_file(student, test::tiny_gguf(test::TinyLlama({.seed = 2})).bytes());
   using O = GenerationOptions;
-  const auto mode = [](DecodingMode m) { return [m](O& o) { o.decoding_mode = m; }; };
-  const auto dola = [&](O& o) {
-    o.decoding_mode = DecodingMode::dola;
-    o.candidate_layers = {0, 1};
+  constexpr RelativeTopOptions wide{.relative_top = 0.01f};
+  const Dola dola{.candidate_layers = {0, 1}};
+  const auto with = [](Mode mode) { return [mode = std::move(mode)](O& o) { o.mode = mode; }; };
+  const auto penalised = [&](std::optional<DolaBase> base) {
+    return [=](O& o) {
+      o.mode = ActivationDola{.candidate_layers = {0, 1}, .base = base};
+      o.repetition_penalty = 1.5f;
+    };
   };
   const std::vector<Equivalent> all{
-      {{"--decoding_mode", "baseline"}, mode(DecodingMode::baseline)},
-      {{"--decoding-mode", "dola", "--early_exit_layers", "0,1,2"}, dola},
-      {{"--decoding_mode", "dola", "--candidate_premature_layers", "0,-2", "--mature_layer", "-1"}, dola},
+      {{"--decoding_mode", "baseline"}, with(Baseline{})},
+      {{"--decoding-mode", "dola", "--early_exit_layers", "0,1,2"}, with(dola)},
+      {{"--decoding_mode", "dola", "--candidate_premature_layers", "0,-2", "--mature_layer", "-1"}, with(dola)},
       {{"--decoding_mode", "dola", "--early-exit-layers", "0,1,2", "--divergence", "jensen-shannon", "--relative_top",
         "0"},
-       [&](O& o) {
-         dola(o);
-         o.divergence = LayerDivergence::jensen_shannon;
-         o.relative_top = 0;
-       }},
-      {{"--decoding_mode", "dola", "--early_exit_layers", "low"},
-       [&](O& o) {
-         dola(o);
-         o.candidate_layers = {0};
-       }},
+       with(Dola{
+           .candidate_layers = {0, 1}, .divergence = LayerDivergence::jensen_shannon, .filter = {.relative_top = 0}})},
+      {{"--decoding_mode", "dola", "--early_exit_layers", "low"}, with(Dola{.candidate_layers = {0}})},
       {{"--decoding_mode", "dola", "--early_exit_layers", "high", "--min_tokens_to_keep", "5"},
-       [&](O& o) {
-         dola(o);
-         o.candidate_layers = {1};
-         o.min_tokens_to_keep = 5;
-       }},
-      {{"--decoding_mode", "dola-static", "--premature_layer", "1"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::dola_static;
-         o.candidate_layers = {1};
-       }},
+       with(Dola{.candidate_layers = {1}, .filter = {.min_tokens_to_keep = 5}})},
+      {{"--decoding_mode", "dola-static", "--premature_layer", "1"}, with(DolaStatic{.premature_layer = 1})},
       {{"--decoding_mode", "dola_static", "--early_exit_layers", "0,1"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::dola_static;
-         o.candidate_layers = {0};
-         o.mature_layer = 1;
-       }},
-      {{"--decoding_mode", "baseline", "--early_exit_layers", "-2"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::baseline;
-         o.mature_layer = 1;
-       }},
+       with(DolaStatic{.premature_layer = 0, .mature_layer = 1})},
+      {{"--decoding_mode", "baseline", "--early_exit_layers", "-2"}, with(Baseline{.mature_layer = 1})},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--alpha", "2", "--info_layer", "1"},
-       [&](O& o) {
-         dola(o);
-         o.decoding_mode = DecodingMode::activation_dola;
-         o.alpha = 2;
-         o.info_layer = 1;
-       }},
+       with(ActivationDola{.alpha = 2, .context = {.info_layer = 1}, .candidate_layers = {0, 1}})},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--activation_dola_base", "logits",
         "--repetition_penalty", "1.5"},
-       [&](O& o) {
-         dola(o);
-         o.decoding_mode = DecodingMode::activation_dola;
-         o.activation_dola_base = DolaBase::logits;
-         o.repetition_penalty = 1.5f;
-       }},
+       penalised(DolaBase::logits)},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--activation_dola_base", "log_probs",
         "--repetition_penalty", "1.5"},
-       [&](O& o) {
-         dola(o);
-         o.decoding_mode = DecodingMode::activation_dola;
-         o.activation_dola_base = DolaBase::log_probs;
-         o.repetition_penalty = 1.5f;
-       }},
+       penalised(DolaBase::log_probs)},
+      {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--repetition_penalty", "1.5"},
+       penalised(DolaBase::logits)},  // as published
       {{"--decoding_mode", "contrastive", "--student", "ngram", "--st_coef", "0.5"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::contrastive;
-         o.contrastive_coefficient = 0.5f;
-       },
+       with(Contrastive{.coefficient = 0.5f}),
        "ngram"},
       {{"--decoding_mode", "contrastive", "--student", student, "--student_temperature", "0.5", "--relative_top",
         "0.01"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::contrastive;
-         o.student_temperature = 0.5f;
-         o.relative_top = 0.01f;
-       },
+       with(Contrastive{.student_temperature = 0.5f, .filter = wide}),
        student},
       {{"--decoding_mode", "contrastive", "--student-model", student, "--ignore_prefix", "--relative_top", "0.01"},
-       [](O& o) {
-         o.decoding_mode = DecodingMode::contrastive;
-         o.relative_top = 0.01f;
-       },
+       with(Contrastive{.filter = wide}),
        student,
        AmateurPrompt::last_token},
-      {{"--decoding_strategy", "single_entropy"}, [](O& o) { o.strategy = DecodingStrategy::single_entropy; }},
+      {{"--decoding_strategy", "single_entropy"}, with(Activation{.strategy = ContextStrategy::single_entropy})},
       {{"--strategy", "subject", "--subject_key", "2", "--alpha", "5", "--relative_top", "0.01"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::subject;
-         o.subject_key = 2;
-         o.alpha = 5;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.alpha = 5, .filter = wide, .strategy = ContextStrategy::subject, .subject_key = 2})},
       {{"--decoding_strategy", "entropy_inverse", "--relative_top", "0.01"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::entropy_inverse;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.filter = wide, .strategy = ContextStrategy::entropy_inverse})},
       {{"--decoding_strategy", "ema", "--strategy_base", "logits", "--alpha", "3"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::ema;
-         o.strategy_base = StrategyBase::logits;
-         o.alpha = 3;
-       }},
-      {{"--decoding_mode", "activation_dola", "--early_exit_layers", "0,1,2", "--repetition_penalty", "1.5"},
-       [&](O& o) {
-         dola(o);
-         o.decoding_mode = DecodingMode::activation_dola;
-         o.activation_dola_base = DolaBase::logits;  // as published
-         o.repetition_penalty = 1.5f;
-       }},
+       with(Activation{.alpha = 3, .strategy = ContextStrategy::ema, .base = StrategyBase::logits})},
       {{"--decoding_strategy", "tendency", "--relative_top", "0.01"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::tendency;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.filter = wide, .strategy = ContextStrategy::tendency})},
       {{"--decoding_strategy", "ema", "--relative_top", "0.01"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::ema;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.filter = wide, .strategy = ContextStrategy::ema})},
       {{"--decoding_strategy", "majority_voting", "--mj_threshold", "0.05", "--relative_top", "0.01"},
-       [](O& o) {
-         o.strategy = DecodingStrategy::majority_voting;
-         o.majority_threshold = 0.05f;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.filter = wide, .strategy = ContextStrategy::majority_voting, .majority_threshold = 0.05f})},
       {{"--preset", "nq", "--relative_top", "0.01"},
-       [](O& o) {
-         o.alpha = preset(PresetData::nq, 2).alpha;
-         o.info_layer = preset(PresetData::nq, 2).info_layer;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.alpha = preset(PresetData::nq, 2).alpha,
+                       .filter = wide,
+                       .context = {.info_layer = preset(PresetData::nq, 2).info_layer}})},
       {{"--context-growth", "growing", "--alpha", "3", "--relative_top", "0.01"},
-       [](O& o) {
-         o.context_growth = ContextGrowth::growing;
-         o.alpha = 3;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.alpha = 3, .filter = wide, .context = {.growth = ContextGrowth::growing}})},
       {{"--context-span", "1:4", "--alpha", "3", "--relative_top", "0.01"},
-       [](O& o) {
-         o.context = {1, 4};
-         o.alpha = 3;
-         o.relative_top = 0.01f;
-       }},
+       with(Activation{.alpha = 3, .filter = wide, .context = {.span = {1, 4}}})},
       {{"--presence_penalty", "2", "--frequency-penalty", "0.5", "--repeat-penalty", "1.1"},
        [](O& o) {
          o.presence_penalty = 2;
@@ -223,24 +141,24 @@ TEST_CASE_FIXTURE(OptionsFixture, "Every option does what the library's does") {
        }},
       {{"--decoding_mode", "baseline", "--temp", "1.5", "--seed", "18446744073709551615"},
        [](O& o) {
-         o.decoding_mode = DecodingMode::baseline;
+         o.mode = Baseline{};
          o.sampling = SamplingOptions{.temperature = 1.5f, .seed = UINT64_MAX};
        }},
       {{"--decoding_mode", "baseline", "--temp", "3", "--top-k", "40", "--top-p", "0.9", "--min-p", "0.01", "--typical",
         "0.95", "-s", "7"},
        [](O& o) {
-         o.decoding_mode = DecodingMode::baseline;
+         o.mode = Baseline{};
          o.sampling = SamplingOptions{
              .temperature = 3, .top_k = 40, .typical_p = 0.95f, .top_p = 0.9f, .min_p = 0.01f, .seed = 7};
        }},
       {{"--decoding_mode", "baseline", "--beams", "3", "--length_penalty", "0.5", "--early_stopping", "yes"},
        [](O& o) {
-         o.decoding_mode = DecodingMode::baseline;
+         o.mode = Baseline{};
          o.beams = {.count = 3, .length_penalty = 0.5f, .early_stopping = EarlyStopping::yes};
        }},
       {{"--num_beams", "2", "--early-stopping", "never", "--alpha", "1"},
        [](O& o) {
-         o.alpha = 1;
+         o.mode = Activation{.alpha = 1};
          o.beams = {.count = 2, .early_stopping = EarlyStopping::never};
        }},
   };

@@ -62,13 +62,14 @@ std::vector<std::string> lines(const std::string& text) {
 TEST_CASE_FIXTURE(ScoreFixture, "The table has the library's scores, a column per mode, a row per answer") {
   const Finished result = scores({"--premature_layer", "1", "--alpha", "0.7", "--info_layer", "1"});
   REQUIRE(result.code == 0);
+  const ContextOptions context{.info_layer = 1};
   const std::vector<ScoreOptions> columns{
-      {.mode = DecodingMode::baseline},
-      {.mode = DecodingMode::dola_static, .candidate_layers = {1}},
-      {.mode = DecodingMode::dola, .candidate_layers = {0}},
-      {.mode = DecodingMode::activation, .alpha = 0.7f, .info_layer = 1},
-      {.mode = DecodingMode::activation, .strategy = DecodingStrategy::single_entropy, .info_layer = 1},
-      {.mode = DecodingMode::activation_dola, .alpha = 0.7f, .info_layer = 1, .candidate_layers = {0}},
+      {.mode = Baseline{}},
+      {.mode = DolaStatic{.premature_layer = 1}},
+      {.mode = Dola{.candidate_layers = {0}}},
+      {.mode = Activation{.alpha = 0.7f, .context = context}},
+      {.mode = Activation{.context = context, .strategy = ContextStrategy::single_entropy}},
+      {.mode = ActivationDola{.alpha = 0.7f, .context = context, .candidate_layers = {0}}},
   };
   const std::vector<std::string> table = lines(result.out);
   REQUIRE(table.size() == 4);
@@ -100,34 +101,30 @@ TEST_CASE_FIXTURE(ScoreFixture, "Every option does what the library's does; the 
     std::vector<std::string> arguments;
     ScoreOptions options;
   };
-  const std::vector<Index> all_layers{0, 1};
   const std::vector<Equivalent> all{
       {{"--decoding_mode", "activation", "--context", "prompt"}, {.context = ScoreContext::prompt}},
       {{"--decoding_mode", "activation", "--filter", "on", "--relative_top", "0.5", "--relative_top_value", "-7"},
-       {.relative_top = 0.5f, .relative_top_value = -7, .filter = ScoreFilter::on}},
+       {.mode = Activation{.filter = {.relative_top = 0.5f}}, .filter = ScoreFilter::on, .relative_top_value = -7}},
       {{"--decoding_mode", "activation", "--preset", "hotpotqa"},
-       {.alpha = preset(PresetData::hotpotqa, 2).alpha, .info_layer = 2}},
-      {{"--decoding_mode", "activation", "--context-span", "1:6"}, {.span = {1, 6}}},
+       {.mode = Activation{.alpha = preset(PresetData::hotpotqa, 2).alpha, .context = {.info_layer = 2}}}},
+      {{"--decoding_mode", "activation", "--context-span", "1:6"}, {.mode = Activation{.context = {.span = {1, 6}}}}},
       {{"--decoding_mode", "activation", "--info_layer", "1", "--final_norm"},
-       {.info_layer = 1, .final_norm = FinalNorm{tiny.weights().final_norm, 1e-5f}}},
+       {.mode = Activation{.context = {.info_layer = 1, .final_norm = true}}}},
       {{"--decoding-mode", "single-entropy", "--single_entropy", "negated"},
-       {.strategy = DecodingStrategy::single_entropy, .single_entropy = SingleEntropy::negated}},
-      {{"--decoding_mode", "baseline", "--mature_layer", "1"}, {.mode = DecodingMode::baseline, .mature_layer = 1}},
+       {.mode = Activation{.strategy = ContextStrategy::single_entropy}, .single_entropy = SingleEntropy::negated}},
+      {{"--decoding_mode", "baseline", "--mature_layer", "1"}, {.mode = Baseline{.mature_layer = 1}}},
       {{"--decoding_mode", "dola", "--early_exit_layers", "0,1,2", "--divergence", "jensen_shannon", "--post_softmax",
         "off", "--relative_top", "0"},
-       {.mode = DecodingMode::dola,
-        .candidate_layers = all_layers,
-        .relative_top = 0,
-        .post_softmax = DolaOutput::difference,
-        .divergence = LayerDivergence::jensen_shannon}},
+       {.mode = Dola{.candidate_layers = {0, 1},
+                     .divergence = LayerDivergence::jensen_shannon,
+                     .filter = {.relative_top = 0}},
+        .post_softmax = DolaOutput::difference}},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "high", "--min_tokens_to_keep", "200"},
-       {.mode = DecodingMode::activation_dola, .candidate_layers = {1}, .min_tokens_to_keep = 200}},
+       {.mode = ActivationDola{.filter = {.min_tokens_to_keep = 200}, .candidate_layers = {1}}}},
       {{"--decoding_mode", "activation_dola", "--early_exit_layers", "high", "--activation_dola_base", "logits",
         "--post_softmax", "off"},
-       {.mode = DecodingMode::activation_dola,
-        .candidate_layers = {1},
-        .post_softmax = DolaOutput::difference,
-        .activation_dola_base = DolaBase::logits}},
+       {.mode = ActivationDola{.candidate_layers = {1}, .base = DolaBase::logits},
+        .post_softmax = DolaOutput::difference}},
   };
   const std::string trace = (folder / "trace.jsonl").string();
   for (Equivalent one : all) {
