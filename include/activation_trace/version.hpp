@@ -4,5 +4,5 @@
 
 // The single source of the version: CMake reads these three lines.
 #define ACTIVATION_TRACE_VERSION_MAJOR 0
-#define ACTIVATION_TRACE_VERSION_MINOR 1
+#define ACTIVATION_TRACE_VERSION_MINOR 2
 #define ACTIVATION_TRACE_VERSION_PATCH 0

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "activation_trace/generation/prefix_cache.hpp"
+#include "activation_trace/ops/copy.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -63,13 +64,8 @@ class AnswerEntropies {
   /// Appends h_layer of further positions of one sequence.
   void observe_own(Index layer, MatrixView<const float> states, OwnStates& own) const {
     own.resize(layers_.size());
-    for (std::size_t k = 0; k < layers_.size(); ++k) {
-      if (layers_[k] != layer) continue;
-      for (Index i = 0; i < states.extent(0); ++i) {
-        const std::span<const float> state = states.row(i).span();
-        own[k].insert(own[k].end(), state.begin(), state.end());
-      }
-    }
+    for (std::size_t k = 0; k < layers_.size(); ++k)
+      if (layers_[k] == layer) append_rows(states, own[k]);
   }
 
   /// The entropies of `ids`, [layers][ids], over the common positions and `own`. Throws ArgumentError for one that is

@@ -16,6 +16,7 @@
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_chain.hpp"
+#include "activation_trace/generation/text_end.hpp"
 #include "activation_trace/generation/text_run.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/processors/check.hpp"
@@ -68,7 +69,6 @@ class BeamSearch {
   void search();
   void look_at(std::size_t beam, const StepLogits& logits);
   Outcome choose();
-  [[nodiscard]] std::optional<FinishReason> end_of(std::span<const TokenId> ids) const;
   void keep(Ended ended);
   [[nodiscard]] bool can_improve() const;
   void branch();
@@ -154,7 +154,7 @@ GenerationResult BeamSearch<Model>::run(Decoder decoder) {
   for (std::size_t i = 0; i < result.ids.size(); ++i) {
     const TokenId id = result.ids[i];
     const std::size_t before = result.text.size();
-    if (std::find(options_.eos.begin(), options_.eos.end(), id) == options_.eos.end()) result.text += decoder.push(id);
+    if (!detail::is_eos(id, options_)) result.text += decoder.push(id);
     if (i + 1 == result.ids.size()) result.text += decoder.finish();
     if (callbacks_.on_token &&
         callbacks_.on_token({.step = static_cast<Index>(i),
@@ -236,7 +236,8 @@ auto BeamSearch<Model>::choose() -> Outcome {
     const Beam& parent = beams_[c.beam];
     std::vector<TokenId> ids = parent.ids;
     ids.push_back(c.id);
-    if (const std::optional<FinishReason> reason = end_of(ids)) {
+    const detail::Room room = std::ssize(ids) < room_ ? detail::Room::some : detail::Room::none;
+    if (const std::optional<FinishReason> reason = detail::end_of(ids, options_, room)) {
       if (i >= count_) continue;
       const double score = normalised(c.score, static_cast<Index>(ids.size()));
       keep({std::move(ids), score, *reason});
@@ -246,15 +247,6 @@ auto BeamSearch<Model>::choose() -> Outcome {
   }
   const bool enough = options_.beams.early_stopping == EarlyStopping::yes && ended_.size() == count_;
   return next_.empty() || enough || !can_improve() ? Outcome::ended : Outcome::goes_on;
-}
-
-template <LanguageModel Model>
-std::optional<FinishReason> BeamSearch<Model>::end_of(std::span<const TokenId> ids) const {
-  if (std::find(options_.eos.begin(), options_.eos.end(), ids.back()) != options_.eos.end()) return FinishReason::eos;
-  for (const std::vector<TokenId>& s : options_.stop_sequences)
-    if (ids.size() >= s.size() && std::equal(s.rbegin(), s.rend(), ids.rbegin())) return FinishReason::stop_sequence;
-  if (static_cast<Index>(ids.size()) < room_) return std::nullopt;
-  return room_ == options_.max_new_tokens ? FinishReason::length : FinishReason::context_full;
 }
 
 template <LanguageModel Model>

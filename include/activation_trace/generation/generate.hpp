@@ -100,8 +100,8 @@ class Generation {
  private:
   using Run = TextRun<std::invoke_result_t<MakeDecoder&>>;
 
-  [[nodiscard]] typename Run::Room room(Index slot) const {
-    return model_.position(slot) == model_.max_context() ? Run::Room::none : Run::Room::some;
+  [[nodiscard]] Room room(Index slot) const {
+    return model_.position(slot) == model_.max_context() ? Room::none : Room::some;
   }
 
   // Reads a prompt and chooses the first token; null if that is all.

@@ -20,12 +20,11 @@
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_chain.hpp"
-#include "activation_trace/generation/stop_strings.hpp"
+#include "activation_trace/generation/text_end.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
-#include "activation_trace/processors/stop_sequences.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -89,12 +88,8 @@ class GridGeneration {
 
   std::vector<GenerationResult> run(Decoder decoder) {
     auto root = std::make_unique<Text>(Text{{},
-                                            {},
-                                            {},
                                             make_score_chain(options_, with_.processors, model_.config().vocab),
-                                            std::move(decoder),
-                                            StopStrings(options_.stop),
-                                            StopSequences(options_.stop_sequences),
+                                            GrowingText<Decoder>(options_, std::move(decoder)),
                                             0});
     for (std::size_t i = 0; i < points_.size(); ++i) root->points.push_back(i);
     root->chain.observe_prompt(prompt_);
@@ -103,7 +98,7 @@ class GridGeneration {
     const auto known = static_cast<std::size_t>(enter_prefix());
     if (known == 0) model_.rewind(0, 0);
     if (!prefill(model_, forward_, 0, prompt_.subspan(known), options_.prefill_piece, observer_, callbacks_)) {
-      end(*root, FinishReason::cancelled);
+      cancel(*root);
       return std::move(results_);
     }
     branch(std::move(root), forward_[0]);
@@ -115,12 +110,8 @@ class GridGeneration {
   /// What some of the points have written so far.
   struct Text {
     std::vector<std::size_t> points;
-    std::vector<TokenId> ids;
-    std::string text;
     ProcessorChain chain;
-    Decoder decoder;
-    StopStrings stops;
-    StopSequences stop_sequences;
+    GrowingText<Decoder> text;
     Index slot;  ///< the model's sequence that has read all ids but some of the last; -1: waits for one
   };
 
@@ -141,7 +132,7 @@ class GridGeneration {
   // one by one, as it did before.
   void step() {
     if (callbacks_.stop.stop_requested()) {
-      for (const std::unique_ptr<Text>& text : texts_) end(*text, FinishReason::cancelled);
+      for (const std::unique_ptr<Text>& text : texts_) cancel(*text);
       texts_.clear();
       return;
     }
@@ -155,13 +146,13 @@ class GridGeneration {
         continue;
       }
       const auto read = static_cast<std::size_t>(model_.position(text->slot) - prompt_length());
-      pieces.push_back({text->slot, std::span(text->ids).subspan(read, 1)});
+      pieces.push_back({text->slot, std::span(text->text.ids()).subspan(read, 1)});
       running.push_back(std::move(text));
     }
     texts_ = std::move(waiting);
     forward_.run(pieces);
     for (std::size_t p = 0; p < pieces.size(); ++p) {
-      const bool read_all = model_.position(running[p]->slot) - prompt_length() == std::ssize(running[p]->ids);
+      const bool read_all = model_.position(running[p]->slot) - prompt_length() == std::ssize(running[p]->text.ids());
       if (read_all)
         branch(std::move(running[p]), forward_[static_cast<Index>(p)]);
       else
@@ -239,35 +230,24 @@ class GridGeneration {
 
   /// Whether the text goes on after this token; else its points are done.
   bool append(Text& text, TokenId id) {
-    text.ids.push_back(id);
     text.chain.observe(std::span<const TokenId>(&id, 1));
-    if (std::find(options_.eos.begin(), options_.eos.end(), id) != options_.eos.end()) {
-      end(text, FinishReason::eos);
-      return false;
-    }
-    text.text += text.stops.push(text.decoder.push(id));
-    const bool sequence_matched = text.stop_sequences.push(id);
-    const auto length = std::ssize(text.ids);
-    if (text.stops.found())
-      end(text, FinishReason::stop_string);
-    else if (sequence_matched)
-      end(text, FinishReason::stop_sequence);
-    else if (length == options_.max_new_tokens)
-      end(text, FinishReason::length);
-    else if (prompt_length() + length > model_.max_context())
-      end(text, FinishReason::context_full);
-    else
-      return true;
-    return false;
+    const Index read = prompt_length() + std::ssize(text.text.ids());
+    const std::optional<FinishReason> reason =
+        text.text.push(id, read == model_.max_context() ? Room::none : Room::some);
+    if (reason) end(text, *reason);
+    return !reason;
+  }
+
+  void cancel(Text& text) {
+    text.text.finish();
+    end(text, FinishReason::cancelled);
   }
 
   void end(Text& text, FinishReason reason) {
-    text.text += text.stops.push(text.decoder.finish());
-    text.text += text.stops.finish();
     if (text.slot >= 0) free_.push_back(text.slot);
     for (const std::size_t point : text.points) {
-      results_[point].ids = text.ids;
-      results_[point].text = text.text;
+      results_[point].ids = text.text.ids();
+      results_[point].text = text.text.text();
       results_[point].reason = reason;
     }
   }

@@ -118,24 +118,35 @@ class StepForward {
   MatrixView<const float> logits_;  // the model's
 };
 
+/// Calls read(piece, positions read by then) for at most `length` ids at a time; false once that says no.
+template <class Read>
+bool in_pieces(std::span<const TokenId> ids, Index length, Read&& read) {
+  const auto total = static_cast<Index>(ids.size());
+  for (Index done = 0; done < total;) {
+    const Index count = std::min(total - done, length);
+    if (!read(ids.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), done + count)) return false;
+    done += count;
+  }
+  return true;
+}
+
 /// Reads a prompt in pieces; false if it was cancelled in between.
 template <class Model>
 bool prefill(Model& model, StepForward<Model>& forward, Index sequence, std::span<const TokenId> prompt, Index length,
              const LayerObserver& observer, const GenerationCallbacks& callbacks) {
   const auto total = static_cast<Index>(prompt.size());
-  for (Index done = 0; done < total;) {
-    if (callbacks.stop.stop_requested()) return false;
-    const Index count = std::min(total - done, length);
-    const LlamaPiece piece{sequence, prompt.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
-                           &observer};
-    done += count;
-    if (done < total)
-      model.fill(std::span(&piece, 1));
-    else
-      forward.run(std::span(&piece, 1));
-    if (callbacks.on_prefill) callbacks.on_prefill(done, total);
-  }
-  return !callbacks.stop.stop_requested();
+  return in_pieces(prompt, length,
+                   [&](std::span<const TokenId> ids, Index done) {
+                     if (callbacks.stop.stop_requested()) return false;
+                     const LlamaPiece piece{sequence, ids, &observer};
+                     if (done < total)
+                       model.fill(std::span(&piece, 1));
+                     else
+                       forward.run(std::span(&piece, 1));
+                     if (callbacks.on_prefill) callbacks.on_prefill(done, total);
+                     return true;
+                   }) &&
+         !callbacks.stop.stop_requested();
 }
 
 }  // namespace detail

@@ -11,6 +11,7 @@
 
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/ops/copy.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 
 namespace activation_trace {
@@ -107,19 +108,14 @@ void PrefixCache::compute(Model& model, Index sequence, std::span<const Index> l
   for (const Index layer : layers)
     if (!layers_.contains(layer)) observer.layers.push_back(layer);
   observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
-    std::vector<float>& all = added[layer].states;
-    for (Index i = 0; i < states.extent(0); ++i) {
-      const std::span<const float> row = states.row(i).span();
-      all.insert(all.end(), row.begin(), row.end());
-    }
+    append_rows(states, added[layer].states);
   };
   model.rewind(0, sequence);
-  for (std::size_t done = 0; done < ids_.size();) {
-    const std::size_t count = std::min(ids_.size() - done, static_cast<std::size_t>(piece));
-    const LlamaPiece part{sequence, std::span<const TokenId>(ids_).subspan(done, count), &observer};
+  detail::in_pieces(ids_, piece, [&](std::span<const TokenId> ids, Index) {
+    const LlamaPiece part{sequence, ids, &observer};
     model.fill(std::span(&part, 1));
-    done += count;
-  }
+    return true;
+  });
   layers_.merge(added);
 }
 

@@ -234,14 +234,15 @@ bool Scoring<Model>::compute_common() {
   } else {
     model_.rewind(0, 0);
   }
-  for (auto done = static_cast<std::size_t>(shared_); done < ids.size();) {
-    if (stopped()) return false;
-    const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(options_.prefill_piece));
-    const LlamaPiece piece{0, ids.subspan(done, count), &observer};
-    model_.fill(std::span(&piece, 1));
-    done += count;
-    advance(static_cast<Index>(count));
-  }
+  const bool complete = in_pieces(ids.subspan(static_cast<std::size_t>(shared_)), options_.prefill_piece,
+                                  [&](std::span<const TokenId> part, Index) {
+                                    if (stopped()) return false;
+                                    const LlamaPiece piece{0, part, &observer};
+                                    model_.fill(std::span(&piece, 1));
+                                    advance(std::ssize(part));
+                                    return true;
+                                  });
+  if (!complete) return false;
   for (Index s = 1; s < parallel(); ++s) model_.copy_sequence(0, s, shared_);
   if (entropies_.wanted()) {
     std::vector<TokenId> answers;

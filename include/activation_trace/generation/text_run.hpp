@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -12,9 +12,8 @@
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
-#include "activation_trace/generation/stop_strings.hpp"
+#include "activation_trace/generation/text_end.hpp"
 #include "activation_trace/generation/token_chooser.hpp"
-#include "activation_trace/processors/stop_sequences.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -34,13 +33,7 @@ class TextRun {
   /// `index` says which prompt it is. `options` and `context`, if there is one, must outlive the run.
   TextRun(Index index, std::span<const TokenId> prompt, Decoder decoder, const GenerationOptions& options,
           TokenChooser chooser, const ContextSource* context)
-      : index_(index),
-        options_(&options),
-        context_(context),
-        decoder_(std::move(decoder)),
-        chooser_(std::move(chooser)),
-        stops_(options.stop),
-        stop_sequences_(options.stop_sequences) {
+      : index_(index), context_(context), chooser_(std::move(chooser)), text_(options, std::move(decoder)) {
     chooser_.observe_prompt(prompt);
     if (context_ == nullptr) return;
     observer_.layers = {context_->layer};
@@ -65,10 +58,10 @@ class TextRun {
   /// The last token, to be read by the model.
   [[nodiscard]] LlamaPiece piece(Index sequence) const {
     const bool growing = context_ != nullptr && context_->growth == ContextGrowth::growing;
-    return {sequence, std::span(result_.ids).last(1), growing ? &observer_ : nullptr};
+    return {sequence, std::span(text_.ids()).last(1), growing ? &observer_ : nullptr};
   }
 
-  void reserve(Index ids) { result_.ids.reserve(static_cast<std::size_t>(ids)); }
+  void reserve(Index ids) { text_.reserve(ids); }
 
   void end_prefill() {
     const Clock::time_point now = Clock::now();
@@ -76,21 +69,18 @@ class TextRun {
     start_ = now;
   }
 
-  enum class Room { some, none };
-
   /// Chooses the next token and shows it; `room` says whether the model could read it. Returns whether the text goes
   /// on.
   bool step(const StepLogits& logits, Room room, const GenerationCallbacks& callbacks) {
     const TokenId id = chooser_.choose(logits);
-    const auto number = static_cast<Index>(result_.ids.size());
-    const std::size_t before = result_.text.size();
-    result_.ids.push_back(id);
-    const bool ended = ends(id, room);
-    if (ended) flush();
+    const auto number = static_cast<Index>(text_.ids().size());
+    const std::size_t before = text_.text().size();
+    const std::optional<FinishReason> ended = text_.push(id, room);
+    if (ended) result_.reason = *ended;
     const bool wanted =
         !callbacks.on_token || callbacks.on_token({.step = number,
                                                    .id = id,
-                                                   .text = std::string_view(result_.text).substr(before),
+                                                   .text = std::string_view(text_.text()).substr(before),
                                                    .record = chooser_.record(),
                                                    .sequence = index_}) == Continue::yes;
     if (!wanted && !ended) cancel();
@@ -99,11 +89,12 @@ class TextRun {
 
   void cancel() {
     result_.reason = FinishReason::cancelled;
-    flush();
+    text_.finish();
   }
 
   /// What came of it; to be asked once.
   [[nodiscard]] GenerationResult result() {
+    text_.move_to(result_);
     result_.decode_seconds = seconds_since(start_);
     const std::span<const Index> histogram = chooser_.mode().layer_histogram();
     result_.layer_histogram.assign(histogram.begin(), histogram.end());
@@ -111,40 +102,10 @@ class TextRun {
   }
 
  private:
-  // Releases the token's text and says whether it was the last.
-  bool ends(TokenId id, Room room) {
-    if (std::find(options_->eos.begin(), options_->eos.end(), id) != options_->eos.end()) {
-      result_.reason = FinishReason::eos;
-      return true;
-    }
-    result_.text += stops_.push(decoder_.push(id));
-    const bool sequence_matched = stop_sequences_.push(id);
-    if (stops_.found())
-      result_.reason = FinishReason::stop_string;
-    else if (sequence_matched)
-      result_.reason = FinishReason::stop_sequence;
-    else if (static_cast<Index>(result_.ids.size()) == options_->max_new_tokens)
-      result_.reason = FinishReason::length;
-    else if (room == Room::none)
-      result_.reason = FinishReason::context_full;
-    else
-      return false;
-    return true;
-  }
-
-  // The decoder's rest, and what could have become a stop string.
-  void flush() {
-    result_.text += stops_.push(decoder_.finish());
-    result_.text += stops_.finish();
-  }
-
   Index index_;
-  const GenerationOptions* options_;
   const ContextSource* context_;
-  Decoder decoder_;
   TokenChooser chooser_;
-  StopStrings stops_;
-  StopSequences stop_sequences_;
+  GrowingText<Decoder> text_;
   LayerObserver observer_;
   GenerationResult result_;
   Clock::time_point start_ = Clock::now();

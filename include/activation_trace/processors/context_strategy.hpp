@@ -174,13 +174,7 @@ inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
   rows_.resize(static_cast<std::size_t>(kBlock * lm_head.hidden()));
   scores_.resize(static_cast<std::size_t>(kBlock * context_.positions()));
   const MatrixView<float> rows(rows_.data(), {count, lm_head.hidden()});
-  for (Index i = 0; i < count; ++i) {
-    const TokenId id = ids[static_cast<std::size_t>(i)];
-    if (lm_head.on_request())
-      lm_head.rows(id, id + 1, rows.slice(0, i, i + 1));
-    else
-      lm_head.stored().decode_row(id, rows.row(i).span());
-  }
+  for (Index i = 0; i < count; ++i) lm_head.row(ids[static_cast<std::size_t>(i)], rows.row(i).span());
   const MatrixView<float> scores(scores_.data(), {context_.positions(), count});
   matmul(*pool_, hidden, rows, scores);
   for (Index i = 0; i < count; ++i) {

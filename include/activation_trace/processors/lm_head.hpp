@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -40,6 +41,14 @@ class LmHead {
   [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
   [[nodiscard]] const StoredMatrix& stored() const noexcept { return stored_; }
   void rows(Index begin, Index end, MatrixView<float> out) const { rows_(begin, end, out); }
+
+  /// Row `id` as float into `out`[d], whatever form it has.
+  void row(TokenId id, std::span<float> out) const {
+    if (on_request())
+      rows_(id, id + 1, MatrixView<float>(out.data(), {1, hidden_}));
+    else
+      stored_.decode_row(id, out);
+  }
 
   /// Whether both are the same matrix, as far as can be seen: callbacks are compared by shape only.
   [[nodiscard]] bool same_as(const LmHead& other) const noexcept {

@@ -99,7 +99,7 @@ class ActivationMapping {
       if (ids[a] < 0 || ids[a] >= lm_head_.vocab())
         throw ArgumentError("token id " + std::to_string(ids[a]) + " is not in the vocabulary of " +
                             std::to_string(lm_head_.vocab()));
-      decode_row(ids[a], rows().slice(0, static_cast<Index>(a), static_cast<Index>(a) + 1));
+      lm_head_.row(ids[a], rows().row(static_cast<Index>(a)).span());
       const std::size_t size = maps_.layers.size() * maps_.positions.size();
       maps_.tokens.push_back({ids[a], std::vector<double>(size), std::vector<double>(size), std::vector<double>(size),
                               std::vector<double>(maps_.layers.size())});
@@ -116,14 +116,12 @@ class ActivationMapping {
     };
     model_.rewind(0, 0);
     const auto total = static_cast<Index>(prompt_.size());
-    for (Index done = 0; done < total;) {
-      const Index count = std::min(total - done, options_.prefill_piece);
-      const LlamaPiece piece{0, prompt_.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)),
-                             &observer};
+    in_pieces(prompt_, options_.prefill_piece, [&](std::span<const TokenId> ids, Index done) {
+      const LlamaPiece piece{0, ids, &observer};
       model_.fill(std::span(&piece, 1));
-      done += count;
       if (on_progress) on_progress(done, total);
-    }
+      return true;
+    });
     for (ActivationMaps::Token& token : maps_.tokens) complete(token);
     return std::move(maps_);
   }
@@ -131,13 +129,6 @@ class ActivationMapping {
  private:
   [[nodiscard]] MatrixView<float> rows() {
     return {rows_.data(), {static_cast<Index>(rows_.size()) / lm_head_.hidden(), lm_head_.hidden()}};
-  }
-
-  void decode_row(TokenId id, MatrixView<float> out) const {
-    if (lm_head_.on_request())
-      lm_head_.rows(id, id + 1, out);
-    else
-      lm_head_.stored().decode_row(id, out.row(0).span());
   }
 
   /// h_layer of positions from `first` on, some at a time.
