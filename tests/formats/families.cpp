@@ -25,7 +25,7 @@ constexpr Family other_family = [] {
   f.hugging_face_class = "OtherForCausalLM";
   f.model_type = "other";
   f.gguf_rotation = RopeLayout::half_split;
-  f.activation = Activation::gelu_tanh;
+  f.activation = FfnActivation::gelu_tanh;
   f.activation_name = "gelu_pytorch_tanh";
   f.biases = Biases::qkvo;
   f.gguf.q_norm = "attn_q_norm";
@@ -114,7 +114,7 @@ TEST_CASE("a family's facts are read from GGUF") {
   const Checkpoint checkpoint = load_llama(folder / "model.gguf", FileAccess::map, known);
   const LlamaConfig& c = checkpoint.config;
   CHECK(c.rope.layout == RopeLayout::half_split);
-  CHECK(c.activation == Activation::gelu_tanh);
+  CHECK(c.activation == FfnActivation::gelu_tanh);
   CHECK(c.embedding_scale == 16);  // hidden size 256
   CHECK(c.windows == std::vector<Index>{40, 0, 40});
   CHECK(c.attention_scale == 0.2f);

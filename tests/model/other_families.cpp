@@ -77,7 +77,7 @@ const std::vector<std::pair<std::string, Change>>& changes() {
       {"biases of q, k and v", [](TinyLlamaOptions& o) { o.family.qkv_biases = true; }},
       {"bias of o", [](TinyLlamaOptions& o) { o.family.o_bias = true; }},
       {"norms of q and k", [](TinyLlamaOptions& o) { o.family.q_k_norms = true; }},
-      {"gelu", [](TinyLlamaOptions& o) { o.config.activation = Activation::gelu_tanh; }},
+      {"gelu", [](TinyLlamaOptions& o) { o.config.activation = FfnActivation::gelu_tanh; }},
       {"scale of the embedding", [](TinyLlamaOptions& o) { o.config.embedding_scale = 6.5f; }},
       {"scale of attention", [](TinyLlamaOptions& o) { o.config.attention_scale = 0.11f; }},
       {"soft cap of attention", [](TinyLlamaOptions& o) { o.config.attention_soft_cap = 1.5f; }},

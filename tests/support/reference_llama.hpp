@@ -73,8 +73,8 @@ inline double capped(double x, const std::optional<float>& cap) {
   return cap ? double{*cap} * std::tanh(x / double{*cap}) : x;
 }
 
-inline double activated(double g, activation_trace::Activation activation) {
-  if (activation == activation_trace::Activation::silu) return g / (1 + std::exp(-g));
+inline double activated(double g, activation_trace::FfnActivation activation) {
+  if (activation == activation_trace::FfnActivation::silu) return g / (1 + std::exp(-g));
   return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
 }
 

@@ -68,7 +68,7 @@ struct Family {
   TensorNames gguf;
   TensorNames hugging_face;
   RopeLayout gguf_rotation;          ///< folders rotate halves
-  Activation activation;             ///< config.json must agree, if it names one
+  FfnActivation activation;          ///< config.json must agree, if it names one
   std::string_view activation_name;  ///< what it is called there
 
   Biases biases = Biases::none;
@@ -116,7 +116,7 @@ inline constexpr Family llama_family{
                      .final_norm = "model.norm",
                      .lm_head = "lm_head"},
     .gguf_rotation = RopeLayout::interleaved,  // converters permute the rows of q and k
-    .activation = Activation::silu,
+    .activation = FfnActivation::silu,
     .activation_name = "silu",
     .refused_flags = {"attention_bias", "mlp_bias"},
 };

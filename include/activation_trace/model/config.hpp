@@ -30,7 +30,7 @@ struct RopeConfig {
 };
 
 /// What a block applies to gate before it multiplies up.
-enum class Activation { silu, gelu_tanh };
+enum class FfnActivation { silu, gelu_tanh };
 
 /// The shape of a LLaMA, and in what its blocks differ from a plain one's.
 struct LlamaConfig {
@@ -46,7 +46,7 @@ struct LlamaConfig {
   RopeConfig rope;
 
   // What other families have; a plain LLaMA has what stands here. Biases and norms of q and k are LlamaLayerWeights'.
-  Activation activation = Activation::silu;
+  FfnActivation activation = FfnActivation::silu;
   float embedding_scale = 1;                ///< h_0 is the embedding's row times this
   std::optional<float> attention_scale;     ///< of q k^T; 1 / sqrt(D) unless given
   std::optional<float> attention_soft_cap;  ///< as in AttentionOptions

@@ -210,8 +210,8 @@ inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
     const std::span<float> gated = gate.slice(0, begin, end).span();
     const std::span<const float> factors = up.slice(0, begin, end).span();
     switch (config_.activation) {
-      case Activation::silu: return silu_multiply(gated, factors, gated, pool_->isa());
-      case Activation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, pool_->isa());
+      case FfnActivation::silu: return silu_multiply(gated, factors, gated, pool_->isa());
+      case FfnActivation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, pool_->isa());
     }
   });
   multiply(gate, {{w.down, y}});
