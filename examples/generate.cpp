@@ -4,14 +4,12 @@
 // to standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
 #include <algorithm>
 #include <cstdio>
-#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/chat_template.hpp"
@@ -21,6 +19,7 @@
 #include "support/interrupt.hpp"
 #include "support/memory.hpp"
 #include "support/settings.hpp"
+#include "support/student.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 
@@ -63,7 +62,7 @@ class Session {
         progress_(!settings.model.quiet),
         color_(settings.color == When::always || (settings.color == When::automatic && wants_color(stdout))) {
     if (settings.trace) {  // before minutes are spent on what cannot be kept
-      check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file, settings.student},
+      check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file, settings.student.name},
                         begins::trace, settings.overwrite);
       trace_.emplace(*settings.trace);
     }
@@ -85,7 +84,10 @@ class Session {
     check_memory(checkpoint_.config, memory);
     pool_.emplace(settings.model.threads);
     model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *pool_);
-    load_student(memory);
+    if (!settings.student.name.empty()) {
+      if (settings.student.is_model()) progress_.note("loading " + settings.student.name);
+      student_.emplace(settings.student, settings.model.access, checkpoint_.config.vocab, memory, *pool_);
+    }
     progress_.clear();
   }
 
@@ -105,7 +107,7 @@ class Session {
   }
 
   void compare() {
-    const std::string mode(name(settings_.generation.decoding_mode));
+    const std::string mode(name(settings_.generation.mode));
     Comparison table(mode, positions(), settings_.color == When::always || (settings_.color != When::never && color_));
     table.print_header();
     const auto piece = [&](TokenId id) { return piece_of(id); };
@@ -129,49 +131,22 @@ class Session {
   // What depends on the model.
   void complete_options() {
     GenerationOptions& g = settings_.generation;
-    const Index blocks = checkpoint_.config.layers;
     if (!settings_.ignore_eos) g.eos = end_tokens(checkpoint_.config, *tokenizer_);
-    if (settings_.final_norm) g.final_norm = {checkpoint_.weights.final_norm, checkpoint_.config.rms_norm_eps};
-    if (settings_.preset) {
-      const Preset recommended = preset(*settings_.preset, blocks);
-      g.alpha = recommended.alpha;
-      g.info_layer = recommended.info_layer;
-    }
-    if (settings_.bucket) {
-      const bool tied = checkpoint_.weights.lm_head.data() == checkpoint_.weights.embedding.data();
-      g.candidate_layers = dola_layers(*settings_.bucket, blocks, tied ? Embeddings::tied : Embeddings::separate);
-    }
+    g.mode = settings_.mode.complete(checkpoint_);
+    if (trace_ || color_ || settings_.compare || g.alert_entropy) g.record = settings_.record;
   }
 
-  void load_student(const LlamaOptions& memory) {
-    if (settings_.student.empty()) return;
-    if (settings_.student == "ngram") {
-      amateur_ = std::make_unique<NgramAmateur>(checkpoint_.config.vocab, NgramOptions{}, memory.sequences);
-    } else {
-      progress_.note("loading " + settings_.student);
-      student_checkpoint_ = load_llama(settings_.student, settings_.model.access);
-      check_memory(student_checkpoint_.config, memory);
-      student_.emplace(student_checkpoint_.config, student_checkpoint_.weights, memory, *pool_);
-      amateur_ = std::make_unique<ModelAmateur<Llama>>(
-          *student_, settings_.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
-    }
-    settings_.generation.amateur = amateur_.get();
-  }
-
-  // The same text without the mode.
+  // The same text without the mode, its steps recorded as the mode's.
   [[nodiscard]] GenerationOptions greedy_options() const {
     GenerationOptions options = settings_.generation;
-    options.decoding_mode = DecodingMode::baseline;
-    options.strategy = DecodingStrategy::entropy;
-    options.candidate_layers.clear();
-    options.amateur = nullptr;
+    options.record = record_options(options);
+    options.mode = Baseline{.mature_layer = mature_layer(options.mode)};
     return options;
   }
 
   template <class OnToken>
-  GenerationResult run(GenerationOptions options, OnToken on_token) {
-    const std::string mode(name(options.decoding_mode));
-    options.recording = trace_ || color_ || settings_.compare ? Recording::always : Recording::as_needed;
+  GenerationResult run(const GenerationOptions& options, OnToken on_token) {
+    const std::string mode(name(options.mode));
     alerts_ = 0;
     std::stop_source stop;
     shown_ = 0;
@@ -192,7 +167,10 @@ class Session {
                                             },
                                         .stop = stop.get_token()};
     progress_.bar("prompt", 0, static_cast<Index>(prompt_.size()));
-    const GenerationResult result = generate(*model_, StreamDecoder(*tokenizer_), prompt_, options, callbacks);
+    const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
+    Amateur* const amateur = contrastive ? &student_->amateur() : nullptr;
+    const GenerationResult result =
+        generate(*model_, StreamDecoder(*tokenizer_), prompt_, options, callbacks, {.amateur = amateur});
     progress_.clear();
     return result;
   }
@@ -206,7 +184,7 @@ class Session {
 
   // Positions that the entropies are over.
   [[nodiscard]] Index positions() const {
-    const ContextSpan& span = settings_.generation.context;
+    const ContextSpan span = read_context(settings_.generation).value_or(ContextOptions{}).span;
     return std::min(span.end, static_cast<Index>(prompt_.size())) - span.begin;
   }
 
@@ -222,7 +200,7 @@ class Session {
     const auto rate = [](std::size_t tokens, double seconds) {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
-    const std::string mode(name(options.decoding_mode));
+    const std::string mode(name(options.mode));
     std::fprintf(stderr,
                  "%s: prompt %zu tokens in %.2f s (%.0f/s), answer %zu tokens in %.2f s (%.1f/s), ended by %s\n",
                  mode.c_str(), prompt_.size(), result.prefill_seconds, rate(prompt_.size(), result.prefill_seconds),
@@ -233,9 +211,9 @@ class Session {
       std::fprintf(stderr, "%s: %d alerts, entropy above %g\n", mode.c_str(), alerts_,
                    static_cast<double>(*options.alert_entropy));
     std::string layers;
-    for (std::size_t i = 0; i < std::min(result.layer_histogram.size(), options.candidate_layers.size()); ++i)
-      layers += (i == 0 ? "" : ", ") + std::to_string(options.candidate_layers[i]) + ": " +
-                std::to_string(result.layer_histogram[i]);
+    const std::vector<Index> candidates = premature_layers(options.mode);
+    for (std::size_t i = 0; i < std::min(result.layer_histogram.size(), candidates.size()); ++i)
+      layers += (i == 0 ? "" : ", ") + std::to_string(candidates[i]) + ": " + std::to_string(result.layer_histogram[i]);
     if (!layers.empty()) std::fprintf(stderr, "%s: layers chosen %s\n", mode.c_str(), layers.c_str());
   }
 
@@ -248,9 +226,7 @@ class Session {
   std::vector<TokenId> prompt_;
   std::optional<ThreadPool> pool_;
   std::optional<Llama> model_;
-  Checkpoint student_checkpoint_;
-  std::optional<Llama> student_;
-  std::unique_ptr<Amateur> amateur_;
+  std::optional<Student> student_;
   int alerts_ = 0;         // of the run
   std::size_t shown_ = 0;  // bytes of the answer
 };

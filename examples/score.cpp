@@ -18,6 +18,7 @@
 #include "support/interrupt.hpp"
 #include "support/memory.hpp"
 #include "support/score_settings.hpp"
+#include "support/student.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 
@@ -66,8 +67,8 @@ int run(int argc, char** argv) {
   Progress progress(!settings.model.quiet);
   std::optional<JsonLines> trace;
   if (settings.trace) {  // before minutes are spent on what cannot be kept
-    check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file}, begins::trace,
-                      settings.overwrite);
+    check_output_file("--trace", *settings.trace, {settings.model.path, settings.prompt_file, settings.student.name},
+                      begins::trace, settings.overwrite);
     trace.emplace(*settings.trace);
   }
   progress.note("loading " + settings.model.path);
@@ -83,6 +84,9 @@ int run(int argc, char** argv) {
   check_memory(checkpoint.config, memory);
   ThreadPool pool(settings.model.threads);
   Llama model(checkpoint.config, checkpoint.weights, memory, pool);
+  std::optional<Student> student;
+  if (!settings.student.name.empty())
+    student.emplace(settings.student, settings.model.access, checkpoint.config.vocab, memory, pool);
   progress.clear();
 
   catch_interrupt();
@@ -96,8 +100,10 @@ int run(int argc, char** argv) {
                                          if (interrupted != 0) stop.request_stop();
                                        },
                                    .stop = stop.get_token()};
-    Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers,
-                               score_options(settings, column, checkpoint), callbacks);
+    const ScoreOptions options = with_mode(settings.options, column.mode.complete(checkpoint));
+    const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
+    Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers, options, callbacks,
+                               {.amateur = contrastive ? &student->amateur() : nullptr});
     progress.clear();
     if (scores.size() != settings.answers.size()) break;  // Ctrl-C: the table has what is complete
     for (std::size_t i = 0; trace && i < scores.size(); ++i)

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "activation_trace/formats/mapped_file.hpp"
-#include "activation_trace/processors/context_entropy.hpp"
+#include "activation_trace/processors/mode_text.hpp"
 #include "activation_trace/text/visible.hpp"
 #include "activation_trace/version.hpp"
 #include "support/standard_streams.hpp"
@@ -83,8 +83,8 @@ template <class Integer = Index>
       "");
 }
 
-/// Accepts finite numbers above 0.
-[[nodiscard]] inline CLI::Validator positive_number() { return number(std::numeric_limits<float>::denorm_min()); }
+/// Accepts finite numbers above 0 by which scores can be multiplied and divided without leaving the range of a float.
+[[nodiscard]] inline CLI::Validator positive_number() { return number(1e-30, 1e30); }
 
 /// An option that is one of several words; '-' in them does as well as '_'.
 template <class Enum>
@@ -132,36 +132,14 @@ inline void read_prompt(const CLI::App& app, std::string& prompt, const std::str
     prompt = read_all("-");
   else if (escape)
     prompt = unescaped(prompt);
-  if (prompt.empty()) throw UsageError("the prompt is empty");
-}
-
-/// BEGIN:END, either may be missing.
-[[nodiscard]] inline ContextSpan parse_span(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  const auto place = [&](const std::string& digits, Index otherwise) {
-    if (digits.empty()) return otherwise;
-    const std::optional<Index> number = parse_number<Index>(digits);
-    if (!number || *number < 0) throw UsageError("--context-span: expected BEGIN:END, got " + text);
-    return *number;
-  };
-  if (colon == std::string::npos) throw UsageError("--context-span: expected BEGIN:END, got " + text);
-  const ContextSpan span{place(text.substr(0, colon), 0),
-                         place(text.substr(colon + 1), std::numeric_limits<Index>::max())};
-  if (span.end <= span.begin) throw UsageError("--context-span: " + text + " is empty");
-  return span;
+  if (prompt.empty())
+    throw UsageError("the prompt is empty: the first token needs one before it; for a text without any, give '\\n'");
 }
 
 /// Numbers of hidden states, separated by commas.
 [[nodiscard]] inline std::vector<Index> parse_layers(const std::string& option, const std::string& text) {
-  std::vector<Index> layers;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::optional<Index> layer = parse_number<Index>(std::string_view(text).substr(begin, end - begin));
-    if (!layer) throw UsageError(option + ": expected numbers of layers like 0,2,4, got " + text);
-    layers.push_back(*layer);
-    begin = end + 1;
-  }
-  return layers;
+  if (const std::optional<std::vector<Index>> layers = OptionText<std::vector<Index>>::read(text)) return *layers;
+  throw UsageError(option + ": expected numbers of layers like 0,2,4, got " + text);
 }
 
 /// major.minor.patch
