@@ -31,6 +31,7 @@
 #include "support/memory.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
+#include "visualize/marked_context.hpp"
 #include "visualize/output.hpp"
 
 namespace activation_trace::examples {
@@ -40,10 +41,9 @@ struct AurocSettings {
   OutputSettings output;
   std::string data;
   std::optional<Index> limit;
-  std::optional<Index> info_layer;
   std::vector<Index> layers;
-  ScoreOptions options{.mode = DecodingMode::activation, .context = ScoreContext::prompt};
-  bool final_norm = false;
+  ContextOptions context;  ///< its info layer is marked
+  ScoreOptions options{.context = ScoreContext::prompt};
   ResamplingOptions resampling;
   std::optional<std::string> answers;  ///< a file name for every answer's numbers
 };
@@ -177,9 +177,9 @@ struct JudgedAnswers {
   const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
   const Index blocks = checkpoint.config.layers;
   const std::vector<Index> layers = resolve_layers(s.layers, blocks);
-  const Index info_layer = resolve_layer(s.info_layer.value_or(default_info_layer(blocks)), blocks);
+  const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
   ScoreOptions options = s.options;
-  if (s.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
+  options.mode = Activation{.context = s.context};
 
   const std::size_t count =
       std::min(questions.size(), static_cast<std::size_t>(s.limit.value_or(std::numeric_limits<Index>::max())));
@@ -199,14 +199,13 @@ struct JudgedAnswers {
   ThreadPool pool(s.model.threads);
   Llama model(checkpoint.config, checkpoint.weights, memory, pool);
   PrefixCache prefix(common_prefix(prompts));
-  options.prefix = &prefix;
   catch_interrupt();
   JudgedAnswers answers(layers.size());
   std::size_t done = 0;
   for (; done < count && interrupted == 0; ++done) {
     const JudgedQuestion& question = questions[done];
-    const std::vector<LayerEntropies> scored =
-        layer_entropies_of_text(model, tokenizer, question.prompt, question.answers, layers, options);
+    const std::vector<LayerEntropies> scored = layer_entropies_of_text(
+        model, tokenizer, question.prompt, question.answers, layers, options, {}, {.prefix = &prefix});
     for (std::size_t k = 0; k < scored.size(); ++k) {
       answers.add(scored[k], k < question.right, static_cast<Index>(done));
       if (!file) continue;
@@ -233,7 +232,7 @@ struct JudgedAnswers {
   fact("answers", std::to_string(rights) + " right, " +
                       std::to_string(answers.right.size() - static_cast<std::size_t>(rights)) + " wrong");
   fact("entropies over", s.options.context == ScoreContext::prompt ? "the prompt" : "prompt and answer");
-  fact("hidden states", s.final_norm ? "after the final norm" : "as they are (the published method)");
+  fact("hidden states", s.context.final_norm ? "after the final norm" : "as they are (the published method)");
   fact("intervals", format_number(100 * s.resampling.confidence) + " % percentile bootstrap over questions, " +
                         std::to_string(s.resampling.resamples) + " resamples");
   report.pictures.push_back(auroc_chart(answers, layers, info_layer, s.resampling));
@@ -253,43 +252,35 @@ struct JudgedAnswers {
 inline void add_auroc_command(CLI::App& app, Command& command) {
   CLI::App& auroc = *app.add_subcommand("auroc", "how well entropy tells right answers from wrong ones, by layer");
   const auto s = std::make_shared<AurocSettings>();
-  const auto span = std::make_shared<std::string>();
+  const auto described = std::make_shared<DescribedOptions>();
   const auto layers = std::make_shared<std::string>();
-  const auto info_layer = std::make_shared<Index>(0);
   const auto limit = std::make_shared<Index>(0);
   add_model_options(auroc, s->model);
   auroc.add_option("--data-path,--data_path", s->data, "TruthfulQA.csv, or known facts' known_1000.json")->required();
   auroc.add_option("--limit", *limit, "only the first so many questions")->check(whole_number<Index>(1));
-  auroc
-      .add_option("--info_layer,--info-layer", *info_layer,
-                  "the hidden state 0..N that is marked, negative from the end (default: 80 % of N)")
-      ->check(whole_number<Index>(std::numeric_limits<Index>::min()));
+  add_marked_context(auroc, *described);
+  described->add(auroc, s->options, [](std::string_view key) { return key == "context"; });
   auroc.add_option("--layers", *layers, "hidden states to try, 0,8,16,24 (default: all)");
-  add_choice<ScoreContext>(auroc, "--context", s->options.context,
-                           {{"prompt", ScoreContext::prompt}, {"whole", ScoreContext::whole}},
-                           "what entropies are over: the prompt (default), or prompt and answer");
-  CLI::Option* positions =
-      auroc.add_option("--context-span,--context_span", *span, "positions of it that count, BEGIN:END (default: all)");
   auroc
       .add_flag_callback(
-          "--skip_bos,--skip-bos", [s] { s->options.span.begin = 1; }, "leave out the first position")
-      ->excludes(positions);
-  auroc.add_flag("--final_norm,--final-norm", s->final_norm, "normalise the hidden states as before the LM head");
+          "--skip_bos,--skip-bos", [s] { s->context.span = ContextSpan::without_bos(); },
+          "leave out the first position")
+      ->excludes(described->option("context_span"));
   auroc.add_option("--resamples", s->resampling.resamples, "of the bootstrap")
       ->capture_default_str()
       ->check(whole_number<Index>(1));
   auroc.add_option("--answers", s->answers, "write one JSON object per answer, with its entropies, to this file")
       ->check(file_name());
   add_output_options(auroc, s->output);
-  auroc.callback([&auroc, &command, s, span, layers, info_layer, limit] {
-    command = [&auroc, s, span, layers, info_layer, limit] {
+  auroc.callback([&auroc, &command, s, described, layers, limit] {
+    command = [&auroc, s, described, layers, limit] {
       const InputFiles inputs{s->model.path, s->data};
       check_output(s->output, inputs);
       if (s->answers) check_output_file("--answers", *s->answers, inputs, begins::answers, s->output.overwrite);
-      if (auroc.count("--info_layer") != 0) s->info_layer = *info_layer;
+      described->apply(s->context);
+      described->apply(s->options);
       if (auroc.count("--limit") != 0) s->limit = *limit;
       if (!layers->empty()) s->layers = parse_layers("--layers", *layers);
-      if (!span->empty()) s->options.span = parse_span(*span);
       s->options.prefill_piece = s->model.batch;
       Progress progress(!s->model.quiet);
       const Report report = auroc_report(*s, progress);

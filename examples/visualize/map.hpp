@@ -5,9 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +19,7 @@
 #include "support/command_line.hpp"
 #include "support/memory.hpp"
 #include "support/terminal.hpp"
+#include "visualize/marked_context.hpp"
 #include "visualize/output.hpp"
 
 namespace activation_trace::examples {
@@ -32,11 +31,9 @@ struct MapSettings {
   std::string prompt_file;
   std::string answer;
   std::string wrong;
-  std::optional<Index> info_layer;
   std::vector<Index> layers;
-  ContextSpan span;
+  ContextOptions context;  ///< its info layer is marked
   bool question_span = false;
-  bool final_norm = false;
   bool escape = true;
 };
 
@@ -116,11 +113,11 @@ struct EncodedAnswers {
   }
 
   const Index blocks = checkpoint.config.layers;
-  const Index info_layer = resolve_layer(s.info_layer.value_or(default_info_layer(blocks)), blocks);
-  ActivationMapOptions options{.layers = s.layers, .span = s.span, .prefill_piece = s.model.batch};
+  const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
+  ActivationMapOptions options{.layers = s.layers, .span = s.context.span, .prefill_piece = s.model.batch};
   if (s.question_span)
     options.span.begin = std::max(options.span.begin, question_begin(tokenizer, encoded.prompt, s.prompt));
-  if (s.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
+  if (s.context.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
   const auto length = static_cast<Index>(encoded.prompt.size());
   const LlamaOptions memory{
       .max_context = s.model.context != 0 ? s.model.context : std::min(length, checkpoint.config.max_context),
@@ -142,7 +139,7 @@ struct EncodedAnswers {
   fact("positions", std::to_string(maps.first_position) + " to " +
                         std::to_string(maps.first_position + static_cast<Index>(maps.positions.size()) - 1) + " of " +
                         std::to_string(length));
-  fact("hidden states", s.final_norm ? "after the final norm" : "as they are (the published method)");
+  fact("hidden states", s.context.final_norm ? "after the final norm" : "as they are (the published method)");
   report.pictures.push_back(
       activation_heat_map(maps, "Activation of the answer's token by layer and position", single, labels, info_layer));
   std::vector<MappedTokens> curves = single;
@@ -158,35 +155,29 @@ struct EncodedAnswers {
 inline void add_map_command(CLI::App& app, Command& command) {
   CLI::App& map = *app.add_subcommand("map", "layers x prompt tokens for an answer, or a right and a wrong one");
   const auto s = std::make_shared<MapSettings>();
-  const auto span = std::make_shared<std::string>();
+  const auto described = std::make_shared<DescribedOptions>();
   const auto layers = std::make_shared<std::string>();
-  const auto info_layer = std::make_shared<Index>(0);
   add_model_options(map, s->model);
   CLI::Option* prompt = map.add_option("-p,--prompt", s->prompt, "the prompt; - reads it from standard input");
   map.add_option("-f,--file", s->prompt_file, "a file with the prompt, taken as it is")->excludes(prompt);
   map.add_option("-a,--answer", s->answer, "the answer, usually with a leading space")->required();
   map.add_option("--wrong", s->wrong, "a wrong one beside it; shown is the first token in which they differ");
   map.add_flag("-e,--escape,!--no-escape", s->escape, "\\n, \\t and the like in -p and -a are escapes (default)");
-  map.add_option("--info_layer,--info-layer", *info_layer,
-                 "the hidden state 0..N that is marked, negative from the end (default: 80 % of N)")
-      ->check(whole_number<Index>(std::numeric_limits<Index>::min()));
+  add_marked_context(map, *described);
+  CLI::Option* positions = described->option("context_span");
   map.add_option("--layers", *layers, "hidden states to show, 0,8,16,24 (default: all)");
-  CLI::Option* positions = map.add_option("--context-span,--context_span", *span,
-                                          "positions of the prompt that count, BEGIN:END (default: all)");
   map.add_flag_callback(
-         "--skip_bos,--skip-bos", [s] { s->span.begin = 1; }, "leave out the first position")
+         "--skip_bos,--skip-bos", [s] { s->context.span = ContextSpan::without_bos(); }, "leave out the first position")
       ->excludes(positions);
   map.add_flag("--question_span,--question-span", s->question_span,
                "only the last question of a few-shot prompt, from its Q: on")
       ->excludes(positions);
-  map.add_flag("--final_norm,--final-norm", s->final_norm, "normalise the hidden states as before the LM head");
   add_output_options(map, s->output);
-  map.callback([&map, &command, s, span, layers, info_layer] {
-    command = [&map, s, span, layers, info_layer] {
+  map.callback([&map, &command, s, described, layers] {
+    command = [&map, s, described, layers] {
       check_output(s->output, {s->model.path, s->prompt_file});
-      if (map.count("--info_layer") != 0) s->info_layer = *info_layer;
+      described->apply(s->context);
       if (!layers->empty()) s->layers = parse_layers("--layers", *layers);
-      if (!span->empty()) s->span = parse_span(*span);
       read_prompt(map, s->prompt, s->prompt_file, s->escape);
       if (s->escape) s->answer = unescaped(s->answer), s->wrong = unescaped(s->wrong);
       if (s->answer.empty()) throw UsageError("--answer: it is empty");
