@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,13 +19,14 @@
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
 #include "evaluate/engine.hpp"
+#include "evaluate/mode_manifest.hpp"
 #include "evaluate/progress.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/command_line.hpp"
 #include "support/interrupt.hpp"
+#include "support/mode_options.hpp"
 #include "support/output_files.hpp"
-#include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -31,12 +34,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct ChatSettings {
-  ScoreSettings scoring;  ///< model and mode
-  detail::RawScoreSettings raw;
+  ModelSettings model;
+  StudentSettings student;
+  ModeOptions modes{Baseline::name, DolaBucket::low};
+  ChosenMode mode;
   std::string model_id;
   std::string question_file;
   std::string answer_file = "answer.jsonl";
-  DecodingMode mode = DecodingMode::baseline;
   float repetition_penalty = 1;
   Index max_new_tokens = 1024;
   SamplingOptions sampling{.temperature = 0.7f};
@@ -57,9 +61,8 @@ std::vector<ChatQuestion> read_questions(const std::string& path) {
 }
 
 GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
-  const ScoreColumn column{std::string(name(s.mode)), s.mode};
-  const ScoreOptions o = score_options(s.scoring, column, engine.checkpoint());
-  GenerationOptions generation = generation_options(s.scoring, o);
+  GenerationOptions generation{.mode = s.mode.complete(engine.checkpoint())};
+  generation.prefill_piece = s.model.batch;
   generation.repetition_penalty = s.repetition_penalty;
   generation.max_new_tokens = s.max_new_tokens;
   generation.eos = engine.end_tokens();
@@ -69,47 +72,42 @@ GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
 }
 
 Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine& engine, Index context) {
-  Json manifest{
-      {"task", "chat"},
-      {"model", {{"path", file_name(s.scoring.model.path)}, {"sha256", sha256_of_model(s.scoring.model.path)}}},
-      {"data", {{"sha256", sha256_of_file(s.question_file)}}},
-      {"options",
-       {{"model_id", s.model_id},
-        {"decoding_mode", name(g.decoding_mode)},
-        {"alpha", g.alpha},
-        {"info_layer", g.info_layer ? Json(*g.info_layer) : Json()},
-        {"final_norm", g.final_norm.has_value()},
-        {"context_span", {g.context.begin, g.context.end}},
-        {"candidate_layers", g.candidate_layers},
-        {"mature_layer", g.mature_layer ? Json(*g.mature_layer) : Json()},
-        {"divergence", g.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
-        {"activation_dola_base", name(g.activation_dola_base)},
-        {"relative_top", g.relative_top},
-        {"min_tokens_to_keep", g.min_tokens_to_keep},
-        {"repetition_penalty", g.repetition_penalty},
-        {"max_new_tokens", g.max_new_tokens},
-        {"temperature", s.sampling.temperature},
-        {"top_k", s.sampling.top_k},
-        {"top_p", s.sampling.top_p},
-        {"seed", s.sampling.seed},
-        {"batch_size", g.prefill_piece},
-        {"context", context}}}};
+  const auto number = [](float x) { return static_cast<double>(x); };
+  Json of_modes = options_of_modes(g.mode, {}, number);
+  if (of_modes["activation_dola_base"].is_null()) of_modes["activation_dola_base"] = name(DolaBase::logits);
+  Json options{{"model_id", s.model_id}};
+  for (const char* key : {"decoding_mode", "alpha", "info_layer", "final_norm", "context_span", "candidate_layers",
+                          "mature_layer", "divergence", "activation_dola_base", "relative_top", "min_tokens_to_keep"})
+    options[key] = of_modes[key];
+  options.update({{"repetition_penalty", g.repetition_penalty},
+                  {"max_new_tokens", g.max_new_tokens},
+                  {"temperature", s.sampling.temperature},
+                  {"top_k", s.sampling.top_k},
+                  {"top_p", s.sampling.top_p},
+                  {"seed", s.sampling.seed},
+                  {"batch_size", g.prefill_piece},
+                  {"context", context}});
+  add_new_options(options, g.mode, s.student, {"premature_layer"}, number);
+  Json manifest{{"task", "chat"},
+                {"model", {{"path", file_name(s.model.path)}, {"sha256", sha256_of_model(s.model.path)}}},
+                {"data", {{"sha256", sha256_of_file(s.question_file)}}},
+                {"options", std::move(options)}};
   manifest.update(engine.program());
   return manifest;
 }
 
 int chat(const ChatSettings& s) {
-  const bool quiet = s.scoring.model.quiet;
+  const bool quiet = s.model.quiet;
   const std::string log_path = s.answer_file + ".log";
-  const InputFiles inputs{s.scoring.model.path, s.question_file};
+  const InputFiles inputs{s.model.path, s.question_file};
   check_not_read("--answer-file", s.answer_file, inputs);
   prepare_run_output("--answer-file", log_path, RunStart::resume, inputs);
   if (activation_trace::detail::is_taken(s.answer_file) && !activation_trace::detail::has_run(log_path))
     throw Error(s.answer_file + ": is there, without the log of a chat that wrote it; name another --answer-file");
   const std::vector<ChatQuestion> questions = read_questions(s.question_file);
   Progress loading(!quiet);
-  loading.note("loading " + s.scoring.model.path);
-  Engine engine(s.scoring.model);
+  loading.note("loading " + s.model.path);
+  Engine engine(s.model, s.student);
   GenerationOptions options = chat_options(s, engine);
   const Conversation format = conversation(conversation_format(s.model_id));
 
@@ -119,7 +117,7 @@ int chat(const ChatSettings& s) {
     prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
     longest = std::max(longest, std::ssize(prompts.back()));
   }
-  const Index given = s.scoring.model.context;
+  const Index given = s.model.context;
   const Index most = engine.checkpoint().config.max_context;
   const Index context = given != 0 ? given : std::min(longest + std::min(s.max_new_tokens, most), most);
   for (std::size_t i = 0; i < prompts.size(); ++i)
@@ -187,7 +185,7 @@ int chat(const ChatSettings& s) {
 void add_chat_command(CLI::App& app, Command& command) {
   const auto s = std::make_shared<ChatSettings>();
   CLI::App* sub = app.add_subcommand("chat", "sampled answers to open questions, for another model to compare");
-  add_model_options(*sub, s->scoring.model);
+  add_model_options(*sub, s->model);
   sub->add_option("--model-id,--model_id", s->model_id,
                   "of the answers; what it contains picks the conversation format")
       ->required();
@@ -196,8 +194,9 @@ void add_chat_command(CLI::App& app, Command& command) {
                   "lines {\"question_id\", \"text\", \"answer_id\", \"model_id\", \"metadata\"}")
       ->capture_default_str()
       ->check(file_name());
-  detail::add_decoding_mode(*sub, s->mode);
-  detail::add_weighing_options(*sub, s->scoring, s->raw);
+  s->modes.add_mode(*sub);
+  s->modes.add_options(*sub);
+  add_student_options(*sub, s->student);
   sub->add_option("--temp,--temperature", s->sampling.temperature, "0: the best token")
       ->capture_default_str()
       ->check(number(0));
@@ -215,10 +214,13 @@ void add_chat_command(CLI::App& app, Command& command) {
       ->check(whole_number<Index>(1, 1024));
   sub->callback([s, sub, &command] {
     command = [s, sub] {
-      detail::read_weighing_options(*sub, s->raw, s->scoring);
-      detail::require_candidate_layers(s->raw, s->scoring);
-      if (s->mode == DecodingMode::dola_static && !s->scoring.premature_layer)
-        throw UsageError("--decoding_mode dola_static: needs --premature_layer");
+      s->modes.read();
+      s->mode = s->modes.choose();
+      s->modes.check_layers(s->mode);
+      s->modes.refuse_useless(std::span(&s->mode.mode, 1),
+                              [&](std::string_view key) { return has_use(s->mode.mode, key); });
+      refuse_senseless_student(*sub, s->student, std::holds_alternative<Contrastive>(s->mode.mode));
+      check_usage(s->mode.mode);
       return chat(*s);
     };
   });

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/engine.hpp"
 
+#include <optional>
 #include <utility>
 
 #include "activation_trace/generation/generate.hpp"
@@ -16,13 +17,15 @@ namespace activation_trace::examples {
 struct Engine::Running {
   ThreadPool pool;
   Llama model;
+  std::optional<Student> student;
 
   Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads, Isa isa)
       : pool(threads, isa), model(checkpoint.config, checkpoint.weights, options, pool) {}
 };
 
-Engine::Engine(const ModelSettings& settings)
+Engine::Engine(const ModelSettings& settings, const StudentSettings& student)
     : settings_(settings),
+      student_(student),
       checkpoint_(load_llama(settings.path, settings.access)),
       tokenizer_(load_tokenizer(settings.path).for_model(checkpoint_.config.vocab)) {}
 
@@ -55,6 +58,8 @@ void Engine::reserve(Index context, Index sequences) {
   check_memory(checkpoint_.config, memory);
   running_.reset();  // never two caches at once
   running_ = std::make_unique<Running>(checkpoint_, memory, settings_.threads, isa_);
+  if (!student_.name.empty())
+    running_->student.emplace(student_, settings_.access, checkpoint_.config.vocab, memory, running_->pool);
 }
 
 Engine::Running& Engine::running() const {
@@ -62,28 +67,35 @@ Engine::Running& Engine::running() const {
   return *running_;
 }
 
+Companions Engine::with(PrefixCache* prefix) const {
+  return {.prefix = prefix, .amateur = running().student ? &running().student->amateur() : nullptr};
+}
+
 std::vector<ContinuationScore> Engine::score(std::string_view prompt, std::span<const std::string> continuations,
-                                             const ScoreOptions& options, const ScoreCallbacks& callbacks) {
-  return score_text(running().model, tokenizer_, prompt, continuations, options, callbacks);
+                                             const ScoreOptions& options, const ScoreCallbacks& callbacks,
+                                             PrefixCache* prefix) {
+  return score_text(running().model, tokenizer_, prompt, continuations, options, callbacks, with(prefix));
 }
 
 std::vector<GenerationResult> Engine::generate(std::span<const std::vector<TokenId>> prompts,
-                                               const GenerationOptions& options, const GenerationCallbacks& callbacks) {
+                                               const GenerationOptions& options, const GenerationCallbacks& callbacks,
+                                               PrefixCache* prefix) {
   return generate_batch(
-      running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks);
+      running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks, with(prefix));
 }
 
 std::vector<LayerEntropies> Engine::layer_entropies(std::string_view prompt, std::span<const std::string> continuations,
                                                     std::span<const Index> layers, const ScoreOptions& options,
-                                                    const ScoreCallbacks& callbacks) {
-  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options, callbacks);
+                                                    const ScoreCallbacks& callbacks, PrefixCache* prefix) {
+  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options, callbacks,
+                                 with(prefix));
 }
 
 std::vector<GenerationResult> Engine::generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
                                                     const GenerationOptions& options,
-                                                    const GenerationCallbacks& callbacks) {
+                                                    const GenerationCallbacks& callbacks, PrefixCache* prefix) {
   return activation_trace::generate_grid(
-      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options, callbacks);
+      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options, callbacks, with(prefix));
 }
 
 }  // namespace activation_trace::examples

@@ -18,14 +18,15 @@
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
 #include "support/command_line.hpp"
+#include "support/student.hpp"
 
 namespace activation_trace::examples {
 
 /// A model with its tokenizer, and what the experiments ask of it. The forward pass is compiled once, behind this.
 class Engine {
  public:
-  /// Reads the model's files.
-  explicit Engine(const ModelSettings& settings);
+  /// Reads the model's files. A student follows whatever is generated or scored.
+  explicit Engine(const ModelSettings& settings, const StudentSettings& student = {});
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   ~Engine();
@@ -43,32 +44,37 @@ class Engine {
   [[nodiscard]] std::vector<TokenId> end_tokens() const;
 
   /// Memory for `sequences` texts of `context` positions at once; to be called before the functions below. Throws
-  /// ArgumentError for a context longer than the model's.
+  /// ArgumentError for a context longer than the model's or the student's.
   void reserve(Index context, Index sequences);
 
-  /// As score_text().
+  /// As score_text(). `prefix`, here and below: what prompts begin with, or null.
   [[nodiscard]] std::vector<ContinuationScore> score(std::string_view prompt,
                                                      std::span<const std::string> continuations,
-                                                     const ScoreOptions& options, const ScoreCallbacks& callbacks = {});
+                                                     const ScoreOptions& options, const ScoreCallbacks& callbacks = {},
+                                                     PrefixCache* prefix = nullptr);
   /// As layer_entropies_of_text().
   [[nodiscard]] std::vector<LayerEntropies> layer_entropies(std::string_view prompt,
                                                             std::span<const std::string> continuations,
                                                             std::span<const Index> layers, const ScoreOptions& options,
-                                                            const ScoreCallbacks& callbacks = {});
+                                                            const ScoreCallbacks& callbacks = {},
+                                                            PrefixCache* prefix = nullptr);
   /// As generate_batch(), with the text of the model's tokenizer.
   std::vector<GenerationResult> generate(std::span<const std::vector<TokenId>> prompts,
-                                         const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
+                                         const GenerationOptions& options, const GenerationCallbacks& callbacks = {},
+                                         PrefixCache* prefix = nullptr);
   /// As generate_grid(), the same.
   std::vector<GenerationResult> generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
                                               const GenerationOptions& options,
-                                              const GenerationCallbacks& callbacks = {});
+                                              const GenerationCallbacks& callbacks = {}, PrefixCache* prefix = nullptr);
 
  private:
   struct Running;
 
   [[nodiscard]] Running& running() const;
+  [[nodiscard]] Companions with(PrefixCache* prefix) const;
 
   ModelSettings settings_;
+  StudentSettings student_;
   Isa isa_ = best_isa();
   Checkpoint checkpoint_;
   Tokenizer tokenizer_;

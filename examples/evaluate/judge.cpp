@@ -87,12 +87,10 @@ class LocalJudge {
       result[static_cast<std::size_t>(token.sequence)].yes = probability(token.record->kept);
       return Continue::yes;
     }};
-    static_cast<void>(engine_.generate(prompts,
-                                       {.decoding_mode = DecodingMode::baseline,
-                                        .min_tokens_to_keep = 2,
-                                        .max_new_tokens = 1,
-                                        .recording = Recording::always},
-                                       callbacks));
+    static_cast<void>(engine_.generate(
+        prompts,
+        {.mode = Baseline{}, .max_new_tokens = 1, .record = RecordOptions{.filter = {.min_tokens_to_keep = 2}}},
+        callbacks));
     return result;
   }
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstddef>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -19,23 +19,11 @@
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "evaluate/engine.hpp"
+#include "evaluate/mode_manifest.hpp"
 #include "evaluate/task.hpp"
 #include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
-
-/// As it was typed: 0.1 rather than the double next to 0.1f.
-[[nodiscard]] inline double decimal(float x) {
-  std::array<char, 32> text{};
-  const char* end = std::to_chars(text.begin(), text.end(), x).ptr;
-  double result = 0;
-  std::from_chars(text.begin(), end, result);
-  return result;
-}
-
-[[nodiscard]] inline nlohmann::ordered_json number_or_null(const std::optional<Index>& x) {
-  return x ? nlohmann::ordered_json(*x) : nullptr;
-}
 
 /// The ids that prompts begin with, whatever is asked: known without the data set, so that a sample's numbers do not
 /// depend on which others there are. A question that is tokenised otherwise does without.
@@ -59,18 +47,21 @@ class ModelTask : public Task {
       : engine_(engine),
         settings_(settings),
         prefix_(std::move(prefix)),
-        score_(score_options(settings.scoring, settings.scoring.columns.front(), engine.checkpoint())) {
-    const Index blocks = engine.checkpoint().config.layers;
-    if (settings.grid) {
-      score_.info_layer = 0;  // each point has its own, and leaves the norm out at layer N
-    } else {
-      score_.info_layer = activation_trace::detail::resolve_info_layer(score_.info_layer, blocks);
-      if (score_.info_layer == blocks) score_.final_norm.reset();  // which h_N has passed
-      score_.recording = Recording::always;                        // the detector's signal, in every mode
+        context_(settings.context),
+        score_(with_mode(settings.scoring, settings.mode.complete(engine.checkpoint()))) {
+    std::visit(
+        [&](auto& mode) {
+          if constexpr (requires { mode.context; }) context_ = mode.context = with_layer(mode.context);
+        },
+        score_.mode);
+    generation_.mode = score_.mode;
+    if (!settings.grid) {  // the detector's signal, in every mode
+      context_ = with_layer(context_);
+      score_.record = context_;
+      generation_.record = RecordOptions{.context = context_};
     }
-    score_.prefix = &prefix_;
     score_.validate();
-    generation_ = generation_options(settings.scoring, score_);
+    generation_.prefill_piece = score_.prefill_piece;
     generation_.repetition_penalty = settings.repetition_penalty;
     generation_.max_new_tokens = settings.max_new_tokens;
     generation_.eos = engine.end_tokens();
@@ -78,32 +69,26 @@ class ModelTask : public Task {
   }
 
   [[nodiscard]] Json options() const override {
-    const ScoreOptions& o = score_;
-    Json j{{"decoding_mode", name(o.mode)},
-           {"decoding_strategy", name(o.strategy)},
-           {"alpha", decimal(o.alpha)},
-           {"info_layer", *o.info_layer},
-           {"final_norm", o.final_norm.has_value()},
-           {"candidate_layers", o.candidate_layers},
-           {"mature_layer", number_or_null(o.mature_layer)},
-           {"early_exit_layers", early_exit_layers()},
-           {"divergence", o.divergence == LayerDivergence::reference ? "reference" : "jensen_shannon"},
-           {"relative_top", decimal(o.relative_top)},
-           {"min_tokens_to_keep", o.min_tokens_to_keep},
-           {"context_span", {o.span.begin, o.span.end}},
-           {"batch_size", o.prefill_piece}};
+    Json of_modes = options_of_modes(score_.mode, context_, decimal);
+    of_modes.update({{"early_exit_layers", early_exit_layers()}, {"batch_size", score_.prefill_piece}});
+    add_described(of_modes, score_, decimal);
+    const Json base = of_modes["activation_dola_base"];
+    of_modes["scoring_dola_base"] = base.is_null() ? Json(name(DolaBase::log_probs)) : base;
+    if (base.is_null()) of_modes["activation_dola_base"] = name(DolaBase::logits);
+    Json j;
+    const auto add = [&](std::initializer_list<const char*> keys) {
+      for (const char* key : keys) j[key] = of_modes[key];
+    };
+    add({"decoding_mode", "decoding_strategy", "alpha", "info_layer", "final_norm", "candidate_layers", "mature_layer",
+         "early_exit_layers", "divergence", "relative_top", "min_tokens_to_keep", "context_span", "batch_size"});
     if (settings_.traits.scores)
-      j.update({{"context", o.context == ScoreContext::whole ? "whole" : "prompt"},
-                {"filter", o.filter == ScoreFilter::on ? "on" : "off"},
-                {"single_entropy", o.single_entropy == SingleEntropy::reference ? "reference" : "negated"},
-                {"scoring_dola_base", name(o.activation_dola_base)},
-                {"relative_top_value", decimal(o.relative_top_value)},
-                {"post_softmax", o.post_softmax == DolaOutput::log_probs ? "on" : "off"}});
+      add({"context", "filter", "single_entropy", "scoring_dola_base", "relative_top_value", "post_softmax"});
+    if (settings_.traits.generates) add({"activation_dola_base"});
     if (settings_.traits.generates)
-      j.update({{"activation_dola_base", name(generation_.activation_dola_base)},
-                {"max_new_tokens", generation_.max_new_tokens},
+      j.update({{"max_new_tokens", generation_.max_new_tokens},
                 {"repetition_penalty", decimal(generation_.repetition_penalty)},
                 {"stop", generation_.stop}});
+    add_new_options(j, score_.mode, settings_.student, {"premature_layer", "activation_dola_base"}, decimal);
     return j;
   }
 
@@ -126,6 +111,7 @@ class ModelTask : public Task {
 
   [[nodiscard]] Engine& engine() const { return engine_; }
   [[nodiscard]] const TaskSettings& settings() const { return settings_; }
+  [[nodiscard]] PrefixCache* prefix() { return &prefix_; }
   [[nodiscard]] const ScoreOptions& scoring() const { return score_; }
   [[nodiscard]] const GenerationOptions& generation() const { return generation_; }
 
@@ -168,14 +154,15 @@ class ModelTask : public Task {
               finish(samples[at(i)], answer);
             },
         .stop = stop};
-    engine_.generate(prompts, generation_, callbacks);
+    engine_.generate(prompts, generation_, callbacks, &prefix_);
   }
 
   /// What multiple choice has to say of a question; none if a stop was asked for before all answers were scored.
   [[nodiscard]] std::optional<Json> choose(const std::string& prompt, const Texts& true_answers,
                                            const Texts& false_answers, Index best, const std::stop_token& stop) {
     const Texts continuations = truthfulqa_continuations(true_answers, false_answers);
-    const std::vector<ContinuationScore> scores = engine_.score(prompt, continuations, score_, {.stop = stop});
+    const std::vector<ContinuationScore> scores =
+        engine_.score(prompt, continuations, score_, {.stop = stop}, &prefix_);
     if (scores.size() != continuations.size()) return std::nullopt;
 
     Json record{{"best", best}, {"true", Json::array()}, {"false", Json::array()}};
@@ -203,17 +190,26 @@ class ModelTask : public Task {
   }
 
  private:
+  /// Its info layer as 0..N; at N the norm is left out, which h_N has passed. Each point of a grid has its own layer.
+  [[nodiscard]] ContextOptions with_layer(ContextOptions context) const {
+    const Index blocks = engine_.checkpoint().config.layers;
+    context.info_layer = settings_.grid ? 0 : activation_trace::detail::resolve_info_layer(context.info_layer, blocks);
+    if (context.info_layer == blocks) context.final_norm = false;
+    return context;
+  }
+
   /// As typed, or what it stands for.
   [[nodiscard]] std::vector<Index> early_exit_layers() const {
-    if (!settings_.scoring.bucket || score_.candidate_layers.empty()) return settings_.early_exit_layers;
-    std::vector<Index> layers = score_.candidate_layers;
-    layers.push_back(score_.mature_layer.value_or(-1));
+    if (!settings_.early_exit_layers.empty()) return settings_.early_exit_layers;
+    std::vector<Index> layers = premature_layers(score_.mode);
+    layers.push_back(layers.empty() ? -1 : mature_layer(score_.mode).value_or(-1));
     return layers;
   }
 
   Engine& engine_;
   const TaskSettings settings_;
   PrefixCache prefix_;
+  ContextOptions context_;  // the mode's, or the records'
   ScoreOptions score_;
   GenerationOptions generation_;
 };

@@ -38,7 +38,6 @@ inline constexpr PublishedFlag kPublishedFlags[] = {
     {"--val_test_mode,--val-test-mode", PublishedFlag::Takes::value, kEverywhere, "all samples are run"},
     {"--return_adjust_scores,--return-adjust-scores", PublishedFlag::Takes::value, kEverywhere,
      "records have log-probabilities and entropies"},
-    {"--mj_threshold,--mj-threshold", PublishedFlag::Takes::value, kEverywhere, "no strategy here votes"},
     {"--activation,--consistent", PublishedFlag::Takes::nothing, kEverywhere, "--decoding_mode says it"},
     {"--with_dola,--with-dola", PublishedFlag::Takes::nothing, kEverywhere, "--decoding_mode says it"},
     {"--max-new-tokens,--max_new_tokens", PublishedFlag::Takes::value, kWhereNothingIsGenerated,

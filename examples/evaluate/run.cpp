@@ -61,7 +61,7 @@ RecordCheck check_of(const std::string& name, const Task& task, const std::vecto
 /// Makes room for the longest of the samples. Throws Error naming one that is too long.
 void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
              Index parallel) {
-  const Index given = settings.scoring.model.context;
+  const Index given = settings.model.context;
   const Index most = given != 0 ? given : engine.checkpoint().config.max_context;
   Index longest = 1;
   for (const Index sample : samples) {
@@ -79,7 +79,7 @@ Json make_manifest(const TaskSettings& settings, const Engine& engine, const Tas
   const fs::path data = data_file(settings);
   const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
   const LlamaConfig& config = engine.checkpoint().config;
-  const std::string& model = settings.scoring.model.path;
+  const std::string& model = settings.model.path;
   Json manifest{{"task", (settings.grid ? std::string(kSweep) : std::string()) + settings.traits.name},
                 {"model",
                  {{"path", file_name(model)},
@@ -128,16 +128,15 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
 
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
   const fs::path data = data_file(settings);
-  if (ranks.rank() == 0)
-    prepare_run_output("--output-path", run.output_path, run.start, {settings.scoring.model.path, data});
+  if (ranks.rank() == 0) prepare_run_output("--output-path", run.output_path, run.start, {settings.model.path, data});
   // A file that must not grow is an error like a full disk, not the end of the program.
   std::signal(SIGXFSZ, SIG_IGN);
-  const bool quiet = settings.scoring.model.quiet || ranks.rank() != 0;
+  const bool quiet = settings.model.quiet || ranks.rank() != 0;
   Progress loading(!quiet);
   loading.note("reading " + data.string());
   const MakeTask make_task = read_task(settings);
-  loading.note("loading " + settings.scoring.model.path);
-  Engine engine(settings.scoring.model);
+  loading.note("loading " + settings.model.path);
+  Engine engine(settings.model, settings.student);
   const std::unique_ptr<Task> task = make_task(engine);
   const Json manifest = make_manifest(settings, engine, *task);
   std::vector<Index> samples;

@@ -13,7 +13,7 @@
 #include "evaluate/run.hpp"
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
-#include "support/score_settings.hpp"
+#include "support/mode_options.hpp"
 
 // The part of the command line that says how a task is run, the same for all of them and for sweeps.
 namespace activation_trace::examples {
@@ -34,8 +34,8 @@ struct RunCommandLine {
 /// `data` and `beside` are what --help says of the data set, and of the files beside the output's.
 inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ranks, const std::string& data,
                             const std::string& beside) {
-  add_model_options(app, line.task.scoring.model);
-  line.task.scoring.model.threads = ranks.threads();
+  add_model_options(app, line.task.model);
+  line.task.model.threads = ranks.threads();
   CLI::Option* data_path = app.add_option("--data-path,--data_path", line.task.data_path, data);
   if (line.task.traits.folder != nullptr) line.task.data_path = line.task.traits.folder;
   line.task.data_path.empty() ? data_path->required() : data_path->capture_default_str();
@@ -44,7 +44,14 @@ inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ra
       ->required();
   app.add_flag("--resume", line.resume, "go on with the run that is there");
   app.add_option("--limit", line.task.limit, "only so many samples, the first")->check(whole_number<Index>(1));
-  app.add_flag("--debug", line.debug, "--limit 20");
+  const auto debug = [&line](const std::string& text) {
+    if (text != "True" && text != "False") throw CLI::ValidationError("--debug", "expected True or False, got " + text);
+    line.debug = text == "True";
+  };
+  app.add_option_function<std::string>("--debug", debug, "--limit 20; as published also --debug True")
+      ->expected(0, 1)
+      ->default_str("True")
+      ->type_name("");
   app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
   app.add_option("--parallel,-j", line.parallel,
                  "texts at once (default: " + std::to_string(line.run.parallel) +
@@ -57,6 +64,17 @@ inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ra
   app.add_option("--shard-id,--shard_id", line.shard_id, "from 0; the output is OUT_ID.jsonl, of multiple choice .json")
       ->check(whole_number<Index>(0));
   add_published_flags(app, line.task.traits);
+}
+
+/// Whether an option of the mode is one that the published scripts give to every mode; then it is said that it has no
+/// effect.
+[[nodiscard]] inline bool is_published(RunCommandLine& line, const ModeOptions& modes, std::string_view key) {
+  Activation activation;
+  modes.apply(activation);
+  if (key == "decoding_strategy") return activation.strategy == ContextStrategy::entropy;  // their default
+  if (key != "majority_threshold") return false;
+  line.published.push_back(ModeOptions::name(key) + " (no strategy here votes)");
+  return true;
 }
 
 /// --parallel with a number, or with the published scripts' meaning.

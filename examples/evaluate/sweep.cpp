@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,14 +15,13 @@
 #include "evaluate/run_options.hpp"
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
-#include "support/score_settings.hpp"
+#include "support/mode_options.hpp"
 
 namespace activation_trace::examples {
 namespace {
 
 struct SweepCommandLine : RunCommandLine {
-  detail::RawScoreSettings raw;
-  DecodingMode mode = DecodingMode::activation;
+  ModeOptions modes{Activation::name, DolaBucket::low};
   std::string task_name;
   std::string alphas = "0,0.2,0.4,0.6,0.8,1";
   std::string layers;
@@ -45,14 +45,28 @@ void refuse_senseless(const CLI::App& app, const SweepCommandLine& line) {
   const auto need = [&](const char* option, bool useful) {
     if (app.count(option) != 0 && !useful) throw UsageError(std::string(option) + ": means nothing to " + task.name);
   };
-  const bool dola = line.mode == DecodingMode::activation_dola;
-  for (const char* option : {"--early_exit_layers", "--divergence", "--activation_dola_base"})
-    if (app.count(option) != 0 && !dola)
-      throw UsageError(std::string(option) + ": needs --decoding_mode activation_dola");
-  if (dola) detail::require_candidate_layers(line.raw, line.task.scoring);
   need("--context", task.scores);
-  for (const char* option : {"--relative_top", "--max-new-tokens", "--repetition_penalty", "--prompt_style"})
+  for (const char* option :
+       {"--relative_top", "--min_tokens_to_keep", "--max-new-tokens", "--repetition_penalty", "--prompt_style"})
     need(option, task.generates);
+}
+
+/// The mode without what each point of the grid has of its own.
+void take_mode(SweepCommandLine& line) {
+  TaskSettings& task = line.task;
+  line.modes.read();
+  task.mode = line.modes.choose();
+  line.modes.apply(task.context);
+  line.modes.apply(task.scoring);
+  task.scoring.prefill_piece = task.model.batch;
+  if (line.modes.early_exit_given() && !compares_layers(task.mode.mode))
+    throw UsageError("--early_exit_layers: " + ModeOptions::reason(std::span(&task.mode.mode, 1), "candidate_layers"));
+  line.modes.check_layers(task.mode);
+  if (line.modes.early_exit_listed()) task.early_exit_layers = {-1};  // exports have no use for more
+  line.modes.refuse_useless(std::span(&task.mode.mode, 1), [&](std::string_view key) {
+    return is_published(line, line.modes, key) || describes(task.mode.mode, key) || key == "context";
+  });
+  check_usage(task.mode.mode);
 }
 
 int sweep(const CLI::App& app, SweepCommandLine& line, Ranks& ranks) {
@@ -60,13 +74,10 @@ int sweep(const CLI::App& app, SweepCommandLine& line, Ranks& ranks) {
   const auto tasks = all_tasks();
   task.traits =
       *std::find_if(tasks.begin(), tasks.end(), [&](const TaskTraits& t) { return line.task_name == t.name; });
-  detail::read_early_exit_layers(app, line.raw, task.scoring);
+  take_mode(line);
   refuse_senseless(app, line);
   if (app.count("--max-new-tokens") == 0) task.max_new_tokens = task.traits.max_new_tokens;
   if (app.count("--repetition_penalty") == 0) task.repetition_penalty = task.traits.repetition_penalty;
-  if (!line.raw.span.empty()) task.scoring.options.span = parse_span(line.raw.span);
-  task.scoring.options.prefill_piece = task.scoring.model.batch;
-  task.scoring.columns = {{std::string(name(line.mode)), line.mode}};
   task.grid = {parse_alphas(line.alphas), std::nullopt};
   if (line.layers == "all")
     task.grid->layers.emplace();
@@ -88,24 +99,18 @@ void add_sweep_command(CLI::App& app, Command& command, Ranks& ranks) {
   sub->add_option("TASK", line->task_name, CLI::detail::join(names))->required()->check(CLI::IsMember(names));
   task.traits.generates = task.traits.scores = true;  // as one of its tasks does
   add_run_options(*sub, *line, ranks, "the data set", ".manifest.json, .grid.json and .grid.csv");
-  add_choice<DecodingMode>(
-      *sub, "--decoding_mode,--decoding-mode", line->mode,
-      {{"activation", DecodingMode::activation}, {"activation_dola", DecodingMode::activation_dola}},
-      "what alpha and the layer are of (default: activation)");
-  detail::add_dola_options(*sub, task.scoring, line->raw);
+  const auto weighs = [](const Mode& mode) { return entropy_weight(mode).has_value(); };
+  line->modes.add_mode(*sub, weighs);
+  line->modes.add_options(*sub, [=](std::string_view key) {  // of those modes what the grid leaves open
+    bool wanted = false;
+    for_each_mode([&](const auto& mode) { wanted |= weighs(mode) && describes(Mode(mode), key); });
+    return wanted && key != "alpha" && key != "info_layer" && key != "decoding_strategy" && key != "strategy_base" &&
+           key != "subject_key" && key != "context_growth";
+  });
+  line->modes.add(*sub, task.scoring, [](std::string_view key) { return key == "context"; });
   sub->add_option("--alphas", line->alphas, "weights of the entropy")->capture_default_str();
   sub->add_option("--info_layers,--info-layers", line->layers,
                   "hidden states 0..N, or all (default: every second of the upper half)");
-  ScoreOptions& o = task.scoring.options;
-  add_choice<ScoreContext>(*sub, "--context", o.context,
-                           {{"whole", ScoreContext::whole}, {"prompt", ScoreContext::prompt}},
-                           "of truthfulqa-mc: what entropies are over (default: whole)");
-  sub->add_option("--context-span,--context_span", line->raw.span, "positions of it that count, BEGIN:END");
-  sub->add_flag("--final_norm,--final-norm", task.scoring.final_norm,
-                "normalise the hidden states as before the LM head");
-  sub->add_option("--relative_top,--relative-top", o.relative_top, "of the plausibility filter in generation")
-      ->capture_default_str()
-      ->check(number(0, 1));
   sub->add_option("--max-new-tokens,--max_new_tokens", task.max_new_tokens, "tokens to generate (default: 20)")
       ->check(whole_number<Index>(1));
   sub->add_option("--repetition_penalty,--repetition-penalty", task.repetition_penalty, "1: none (default: 1.2)")

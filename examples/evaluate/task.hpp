@@ -15,10 +15,12 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
+#include "activation_trace/generation/score_options.hpp"
 #include "evaluate/emit.hpp"
 #include "evaluate/engine.hpp"
 #include "evaluate/summary.hpp"
-#include "support/score_settings.hpp"
+#include "support/mode_options.hpp"
+#include "support/student.hpp"
 
 namespace activation_trace::examples {
 
@@ -76,9 +78,13 @@ struct GridSettings {
 struct TaskSettings {
   TaskTraits traits{};
   std::string data_path;
-  std::vector<Index> early_exit_layers{-1};  ///< as typed, in front of what the mode makes of it
-  Index limit = 0;                           ///< of samples; 0: none
-  ScoreSettings scoring;                     ///< model, and one column: the mode. Generation weighs the same.
+  ModelSettings model;
+  StudentSettings student;
+  ChosenMode mode;
+  ContextOptions context;                ///< whose entropies records have in modes that read none
+  ScoreOptions scoring;                  ///< what scoring has beside the mode
+  std::vector<Index> early_exit_layers;  ///< as typed, in front of what the mode makes of it; none: not typed
+  Index limit = 0;                       ///< of samples; 0: none
   Index max_new_tokens = 0;
   float repetition_penalty = 1;
   PromptStyle prompt_style = PromptStyle::few_shot;

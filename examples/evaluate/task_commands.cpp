@@ -2,36 +2,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/task_commands.hpp"
 
-#include <algorithm>
-#include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "evaluate/run_options.hpp"
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
+#include "support/mode_options.hpp"
 #include "support/score_settings.hpp"
+#include "support/student.hpp"
 
 namespace activation_trace::examples {
 namespace {
 
 /// Everything that the options of a task are written to.
 struct TaskCommandLine : RunCommandLine {
-  detail::RawScoreSettings raw;
-  DecodingMode mode = DecodingMode::activation;
-  DecodingStrategy strategy = DecodingStrategy::entropy;
+  ModeOptions modes{Activation::name, DolaBucket::low};
 };
 
 void add_mode_options(CLI::App& app, TaskCommandLine& line) {
-  detail::add_decoding_mode(app, line.mode);
-  add_choice<DecodingStrategy>(
-      app, "--decoding_strategy,--decoding-strategy", line.strategy,
-      {{"entropy", DecodingStrategy::entropy}, {"single_entropy", DecodingStrategy::single_entropy}},
-      "what of the context is weighed (default: entropy)");
-  if (line.task.traits.scores)
-    detail::add_scoring_options(app, line.task.scoring, line.raw);
-  else
-    detail::add_weighing_options(app, line.task.scoring, line.raw);
+  line.modes.add_mode(app);
+  line.modes.add_options(app);
+  if (line.task.traits.scores) line.modes.add(app, line.task.scoring);
+  add_student_options(app, line.task.student);
   if (!line.task.traits.generates) return;
   app.add_option("--max-new-tokens,--max_new_tokens", line.task.max_new_tokens, "tokens to generate")
       ->capture_default_str()
@@ -41,61 +36,45 @@ void add_mode_options(CLI::App& app, TaskCommandLine& line) {
       ->check(positive_number());
 }
 
-void refuse_senseless(const CLI::App& app, const TaskCommandLine& line) {
-  const auto need = [&](std::initializer_list<const char*> options, bool useful, const std::string& reason) {
-    for (const char* name : options) {
-      const CLI::Option* option = app.get_option_no_throw(name);
-      if (option != nullptr && option->count() != 0 && !useful) throw UsageError(std::string(name) + ": " + reason);
-    }
-  };
-  const ScoreSettings& s = line.task.scoring;
-  const std::string mode = "--decoding_mode " + std::string(name(line.mode));
-  const bool activation = line.mode == DecodingMode::activation;
-  const bool weighs = activation || line.mode == DecodingMode::activation_dola;
-  const bool chooses = line.mode == DecodingMode::dola || line.mode == DecodingMode::activation_dola;
-  const bool dola = chooses || line.mode == DecodingMode::dola_static;
-  const bool single = line.strategy == DecodingStrategy::single_entropy;
-  const bool filters = dola || (activation && (!line.task.traits.scores || s.options.filter == ScoreFilter::on));
-
-  need({"--alpha", "--preset"}, weighs, mode + " weighs nothing of the context");
-  need({"--alpha"}, !single, "--decoding_strategy single_entropy has no weight");
-  need({"--decoding_strategy"}, activation || !single, "single_entropy needs --decoding_mode activation");
-  need({"--preset"}, app.count("--alpha") == 0 && app.count("--info_layer") == 0, "sets --alpha and --info_layer");
-  need({"--final_norm"}, s.options.info_layer != Index{-1}, "--info_layer -1 is normalised already");
-  need({"--premature_layer"}, line.mode == DecodingMode::dola_static, "needs --decoding_mode dola_static");
-  if (line.mode == DecodingMode::dola_static && !s.premature_layer)
-    throw UsageError(mode + ": needs --premature_layer");
-  const bool listed = s.bucket == std::nullopt;  // which the published scripts do with every mode
-  need({"--early_exit_layers"}, chooses || (listed && line.mode != DecodingMode::dola_static),
-       "needs --decoding_mode dola or activation_dola");
-  if (chooses) detail::require_candidate_layers(line.raw, s);
-  need({"--divergence"}, chooses, "needs --decoding_mode dola or activation_dola");
-  need({"--activation_dola_base"}, line.mode == DecodingMode::activation_dola, "needs --decoding_mode activation_dola");
-  need({"--post_softmax"}, dola, "needs a dola mode");
-  need({"--filter"}, activation && !single, "needs --decoding_mode activation; the dola modes always filter");
-  need({"--relative_top", "--min_tokens_to_keep", "--relative_top_value"}, filters, mode + " leaves no token out");
-  need({"--single_entropy"}, single, "needs --decoding_strategy single_entropy");
+/// What the published scripts make of --early_exit_layers in modes that compare none, and as it was typed, for exports.
+void take_early_exit_layers(TaskCommandLine& line) {
+  TaskSettings& task = line.task;
+  const bool listed = line.modes.early_exit_listed();
+  if (listed) task.early_exit_layers = line.modes.early_exit_layers();
+  if (compares_layers(task.mode.mode) || !listed) {
+    line.modes.check_layers(task.mode);
+    return;
+  }
+  const bool reads = context_of(task.mode.mode) != nullptr;
+  if (!reads) std::visit([](auto& mode) { mode.mature_layer.reset(); }, task.mode.mode);
+  line.published.push_back("--early_exit_layers (" + line.modes.mode_name() + " compares no layers" +
+                           (reads ? "; the last one decides)" : ")"));
 }
 
-/// --early_exit_layers as typed, for exports; and what the published scripts make of it in modes that compare none.
-void take_early_exit_layers(TaskCommandLine& line) {
-  ScoreSettings& s = line.task.scoring;
-  if (s.bucket) return;
-  line.task.early_exit_layers = s.layers;
-  line.task.early_exit_layers.push_back(*s.options.mature_layer);
-  if (line.mode == DecodingMode::dola || line.mode == DecodingMode::activation_dola) return;
-  const bool activation = line.mode == DecodingMode::activation;
-  if (!activation) s.options.mature_layer.reset();
-  line.published.push_back(std::string("--early_exit_layers (") + std::string(name(line.mode)) + " compares no layers" +
-                           (activation ? "; the last one decides)" : ")"));
+void take_mode(TaskCommandLine& line, const CLI::App& app) {
+  TaskSettings& task = line.task;
+  line.modes.read();
+  task.mode = line.modes.choose();
+  line.modes.apply(task.context);
+  line.modes.apply(task.scoring);
+  task.scoring.prefill_piece = task.model.batch;
+  ScoreOptions scoring = with_mode(task.scoring, task.mode.mode);
+  scoring.record = task.context;
+  line.modes.refuse_useless(std::span(&task.mode.mode, 1), [&](std::string_view key) {
+    return (describes(task.context, key) && key != "context_growth") ||  // whose entropies are recorded
+           (task.traits.scores && has_use_in_scoring(scoring, key)) ||
+           (task.traits.generates && has_use(task.mode.mode, key)) || is_published(line, line.modes, key);
+  });
+  take_early_exit_layers(line);
+  refuse_senseless_student(app, task.student, std::holds_alternative<Contrastive>(task.mode.mode));
+  if (task.traits.scores)
+    check_usage(with_mode(scoring, task.mode.mode));
+  else
+    check_usage(task.mode.mode);
 }
 
 int run(TaskCommandLine& line, const CLI::App& app, Ranks& ranks) {
-  ScoreSettings& s = line.task.scoring;
-  detail::read_weighing_options(app, line.raw, s);
-  refuse_senseless(app, line);
-  take_early_exit_layers(line);
-  s.columns = {{std::string(name(line.mode)), line.mode, line.strategy}};
+  take_mode(line, app);
   return run_as_told(app, line, ranks);
 }
 

@@ -220,8 +220,8 @@ class KnowledgeQaSweep : public KnowledgeQa {
 
   void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) override {
     for (const Index sample : samples) {
-      const std::vector<GenerationResult> results =
-          engine().generate_grid(engine().encode(prompt(sample)), grid_.points(), generation(), {.stop = stop});
+      const std::vector<GenerationResult> results = engine().generate_grid(
+          engine().encode(prompt(sample)), grid_.points(), generation(), {.stop = stop}, prefix());
       Texts answers;
       std::vector<AnswerMetrics> metrics;
       for (const GenerationResult& result : results) {
@@ -259,8 +259,8 @@ class TruthfulQaChoiceSweep : public TruthfulQaChoice {
     for (const Index sample : samples) {
       const TruthfulQuestion& q = at(sample);
       const Texts continuations = truthfulqa_continuations(q.correct, q.incorrect);
-      const std::vector<LayerEntropies> answers = engine().layer_entropies(truthfulqa_prompt(q.question), continuations,
-                                                                           grid_.layers(), scoring(), {.stop = stop});
+      const std::vector<LayerEntropies> answers = engine().layer_entropies(
+          truthfulqa_prompt(q.question), continuations, grid_.layers(), scoring(), {.stop = stop}, prefix());
       if (answers.size() != continuations.size()) return;
 
       Json record = data_of(sample);
