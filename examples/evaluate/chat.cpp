@@ -99,7 +99,7 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
 int chat(const ChatSettings& s) {
   const bool quiet = s.model.quiet;
   const std::string log_path = s.answer_file + ".log";
-  const InputFiles inputs{s.model.path, s.question_file};
+  const InputFiles inputs{s.model.path, s.student.name, s.question_file};
   check_not_read("--answer-file", s.answer_file, inputs);
   prepare_run_output("--answer-file", log_path, RunStart::resume, inputs);
   if (activation_trace::detail::is_taken(s.answer_file) && !activation_trace::detail::has_run(log_path))

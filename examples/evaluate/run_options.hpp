@@ -48,8 +48,9 @@ inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ra
     if (text != "True" && text != "False") throw CLI::ValidationError("--debug", "expected True or False, got " + text);
     line.debug = text == "True";
   };
+  const bool sweep = line.task.traits.name == nullptr;  // has a TASK, which would be taken for the value
   app.add_option_function<std::string>("--debug", debug, "--limit 20; as published also --debug True")
-      ->expected(0, 1)
+      ->expected(0, sweep ? 0 : 1)
       ->default_str("True")
       ->type_name("");
   app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
