@@ -128,7 +128,8 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
 
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
   const fs::path data = data_file(settings);
-  if (ranks.rank() == 0) prepare_run_output("--output-path", run.output_path, run.start, {settings.model.path, settings.student.name, data});
+  if (ranks.rank() == 0)
+    prepare_run_output("--output-path", run.output_path, run.start, {settings.model.path, settings.student.name, data});
   // A file that must not grow is an error like a full disk, not the end of the program.
   std::signal(SIGXFSZ, SIG_IGN);
   const bool quiet = settings.model.quiet || ranks.rank() != 0;
