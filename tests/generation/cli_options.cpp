@@ -347,7 +347,6 @@ TEST_CASE_FIXTURE(OptionsFixture, "What only the model can tell fails with its n
   fails(with_model({"-p", "x", "--decoding_mode", "dola", "--early_exit_layers", "0,3"}), 1, {"layer 3"});
   fails(with_model({"-p", "x", "--decoding_mode", "dola", "--early_exit_layers", "0,0,2"}), 1, {"layer 0", "twice"});
   fails(with_model({"-p", "x", "--decoding_mode", "dola_static", "--premature_layer", "-1"}), 1, {"-1", "mature"});
-  fails(with_model({"-p", "x", "--final_norm", "--info_layer", "2"}), 1, {"final_norm", "2"});
   fails(with_model({"-p", "x", "--logit-bias", "320+1"}), 1, {"logit_bias", "320"});
   fails(with_model({"-p", "x", "--decoding_mode", "contrastive", "--student", (folder / "none.gguf").string()}), 1,
         {"none.gguf"});
