@@ -60,6 +60,16 @@ nlohmann::ordered_json as_json(const std::string& mode, const std::string& answe
   return line;
 }
 
+/// Those of every column; throws for a layer that does not exist before minutes are spent on the first.
+std::vector<ScoreOptions> options_of_columns(const ScoreSettings& settings, const Checkpoint& checkpoint) {
+  std::vector<ScoreOptions> options;
+  for (const ScoreColumn& column : settings.columns) {
+    options.push_back(with_mode(settings.options, column.mode.complete(checkpoint)));
+    check_layers(options.back().mode, checkpoint.config.layers);
+  }
+  return options;
+}
+
 int run(int argc, char** argv) {
   const std::variant<ScoreSettings, int> parsed = parse_score_command_line(argc, argv);
   if (const int* done = std::get_if<int>(&parsed)) return *done;
@@ -73,6 +83,7 @@ int run(int argc, char** argv) {
   }
   progress.note("loading " + settings.model.path);
   const Checkpoint checkpoint = load_llama(settings.model.path, settings.model.access);
+  const std::vector<ScoreOptions> all_options = options_of_columns(settings, checkpoint);
   const Tokenizer tokenizer = load_tokenizer(settings.model.path).for_model(checkpoint.config.vocab);
   Index longest = 1;
   for (const std::string& answer : settings.answers)
@@ -92,7 +103,8 @@ int run(int argc, char** argv) {
   catch_interrupt();
   std::stop_source stop;
   std::vector<Scores> columns;
-  for (const ScoreColumn& column : settings.columns) {
+  for (const ScoreOptions& options : all_options) {
+    const ScoreColumn& column = settings.columns[columns.size()];
     const auto start = std::chrono::steady_clock::now();
     const ScoreCallbacks callbacks{.on_progress =
                                        [&](Index done, Index total) {
@@ -100,7 +112,6 @@ int run(int argc, char** argv) {
                                          if (interrupted != 0) stop.request_stop();
                                        },
                                    .stop = stop.get_token()};
-    const ScoreOptions options = with_mode(settings.options, column.mode.complete(checkpoint));
     const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
     Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers, options, callbacks,
                                {.amateur = contrastive ? &student->amateur() : nullptr});

@@ -39,6 +39,9 @@ inline namespace v0 {
 /// two that make no sense together. An amateur is not looked for.
 void validate(const GenerationOptions& options);
 
+/// Throws ArgumentError for a layer of the mode that a model of `blocks` blocks does not have, or that it names twice.
+void check_layers(const Mode& mode, Index blocks);
+
 namespace detail {
 
 inline void validate_values(const GenerationOptions& o) {
@@ -132,7 +135,7 @@ void check_generation(const Model& model, std::span<const std::span<const TokenI
   }
   for (const TokenId id : options.eos) check_id("eos", id);
   for (const auto& [id, bias] : options.logit_bias) check_id("logit_bias", id);
-  exit_layers(options.mode, blocks);
+  check_layers(options.mode, blocks);
   if (const std::optional<ContextOptions> context = read_context(options))
     static_cast<void>(resolve_info_layer(context->info_layer, blocks));
   require(options.beams.count <= model.sequences(), "beams: " + std::to_string(options.beams.count) +
@@ -154,6 +157,12 @@ void check_generation(const Model& model, std::span<const std::span<const TokenI
 }
 
 }  // namespace detail
+
+inline void check_layers(const Mode& mode, Index blocks) {
+  detail::exit_layers(mode, blocks);
+  if (const ContextOptions* context = context_of(mode))
+    static_cast<void>(detail::resolve_info_layer(context->info_layer, blocks));
+}
 
 inline void validate(const GenerationOptions& options) {
   detail::validate_values(options);

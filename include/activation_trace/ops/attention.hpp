@@ -139,16 +139,16 @@ inline void detail::check_attention(const AttentionPart& part) {
 }
 
 inline void detail::check_attention(const AttentionOptions& options) {
-  const auto require = [](bool ok, const std::string& problem) {
-    if (!ok) throw ArgumentError("AttentionOptions: " + problem);
-  };
-  const auto positive = [&](const std::optional<float>& x, const char* name) {
-    require(!x || (*x > 0 && std::isfinite(*x)),
-            std::string(name) + " must be positive and finite, got " + std::to_string(x.value_or(0)));
+  // Words are made only where they are needed: this is called for every block and token.
+  const auto positive = [](const std::optional<float>& x, const char* name) {
+    if (x && !(*x > 0 && std::isfinite(*x)))
+      throw ArgumentError(std::string("AttentionOptions: ") + name + " must be positive and finite, got " +
+                          std::to_string(*x));
   };
   positive(options.scale, "scale");
   positive(options.soft_cap, "soft_cap");
-  require(options.window >= 0, "window must not be negative, got " + std::to_string(options.window));
+  if (options.window < 0)
+    throw ArgumentError("AttentionOptions: window must not be negative, got " + std::to_string(options.window));
 }
 
 inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions& options, Index D, float* scores,
