@@ -71,7 +71,7 @@ struct ScoreOptions {
   void validate() const;
 
   /// The context whose entropies are computed; null if none are.
-  [[nodiscard]] const ContextOptions* entropies() const noexcept {
+  [[nodiscard]] const ContextOptions* entropies() const {
     const ContextOptions* own = context_of(mode);
     return own != nullptr || !record ? own : &*record;
   }
