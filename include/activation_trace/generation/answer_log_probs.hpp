@@ -106,11 +106,7 @@ inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<I
 inline void AnswerLogProbs::make(const auto& mode) {
   using M = std::remove_cvref_t<decltype(mode)>;
   if constexpr (std::is_same_v<M, Contrastive>) {
-    contrastive_.emplace(ContrastiveOptions{.coefficient = mode.coefficient,
-                                            .student_temperature = mode.student_temperature,
-                                            .relative_top = mode.filter.relative_top,
-                                            .min_tokens_to_keep = mode.filter.min_tokens_to_keep},
-                         *pool_);
+    contrastive_.emplace(contrastive_options(mode), *pool_);
   } else if constexpr (std::is_same_v<M, Activation>) {
     if (options_.filter == ScoreFilter::on) filter_.emplace(mode.filter);
   } else if constexpr (!std::is_same_v<M, Baseline>) {

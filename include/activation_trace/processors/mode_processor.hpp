@@ -40,6 +40,14 @@ template <class M>
   return options;
 }
 
+/// The same of contrastive decoding.
+[[nodiscard]] inline ContrastiveOptions contrastive_options(const Contrastive& mode) {
+  return {.coefficient = mode.coefficient,
+          .student_temperature = mode.student_temperature,
+          .relative_top = mode.filter.relative_top,
+          .min_tokens_to_keep = mode.filter.min_tokens_to_keep};
+}
+
 /// A mode's scores from what the models say, for the texts of one prompt: the first half of a step. Holds the mode's
 /// processors, and knows no model and nothing of generated tokens. Movable, and not safe for concurrent use.
 class ModeProcessor {
@@ -86,7 +94,7 @@ class ModeProcessor {
   template <class M>
   requires std::is_same_v<M, Dola> || std::is_same_v<M, DolaStatic>
   void make(const M& mode) { make_dola(mode); }
-  void make(const Contrastive& mode);
+  void make(const Contrastive& mode) { contrastive_.emplace(contrastive_options(mode), *pool_); }
   void make(const Activation& mode);
   void make(const ActivationDola& mode);
 
@@ -127,14 +135,6 @@ inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
   options.final_norm = norm_;
   sharpness_.emplace(std::move(options), *pool_);
   survivors_.reserve(1024);
-}
-
-inline void ModeProcessor::make(const Contrastive& mode) {
-  contrastive_.emplace(ContrastiveOptions{.coefficient = mode.coefficient,
-                                          .student_temperature = mode.student_temperature,
-                                          .relative_top = mode.filter.relative_top,
-                                          .min_tokens_to_keep = mode.filter.min_tokens_to_keep},
-                       *pool_);
 }
 
 inline void ModeProcessor::make(const Activation& mode) {
