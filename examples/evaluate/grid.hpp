@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/evaluation/csv.hpp"
+#include "activation_trace/text/csv.hpp"
 #include "evaluate/summary.hpp"
 
 // What a sweep's records say, in numbers.

@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 #include "evaluate/connection_watch.hpp"
 #include "evaluate/judge_answer.hpp"
 #include "evaluate/server_url.hpp"

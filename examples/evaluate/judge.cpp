@@ -20,8 +20,8 @@
 
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 #include "evaluate/engine.hpp"
 #include "evaluate/finished_run.hpp"
 #include "evaluate/http_judge.hpp"

@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/json_part.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/json_part.hpp"
 #include "evaluate/http_judge.hpp"
 
 namespace activation_trace::examples {

@@ -17,7 +17,7 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 #ifdef ACTIVATION_TRACE_MPI
 #include <mpi.h>
 #endif

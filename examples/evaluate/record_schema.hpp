@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 #include "evaluate/summary.hpp"
 
 // What the record of a sample holds, task by task: a file may have been changed since it was written.

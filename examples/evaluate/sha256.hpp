@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace::examples {
 

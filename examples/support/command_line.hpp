@@ -21,8 +21,8 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/processors/mode_text.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 #include "activation_trace/text/visible.hpp"
 #include "activation_trace/version.hpp"
 #include "support/standard_streams.hpp"

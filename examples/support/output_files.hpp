@@ -20,7 +20,7 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
-#include "activation_trace/formats/output_file.hpp"
+#include "activation_trace/text/output_file.hpp"
 #include "support/command_line.hpp"
 
 // What all programs here ask before they write a file. A file that the run reads is never written to, by whatever name.

@@ -14,7 +14,7 @@
 #include <system_error>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace::examples {
 

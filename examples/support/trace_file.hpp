@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/output_file.hpp"
 #include "activation_trace/generation/result.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/output_file.hpp"
 
 namespace activation_trace::examples {
 

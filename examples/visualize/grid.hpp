@@ -14,9 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
 #include "activation_trace/report/picture.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 #include "evaluate/command.hpp"
 #include "visualize/output.hpp"
 

@@ -13,12 +13,12 @@
 #include <string_view>
 #include <utility>
 
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/output_file.hpp"
 #include "activation_trace/report/html.hpp"
 #include "activation_trace/report/svg.hpp"
 #include "activation_trace/report/tables.hpp"
 #include "activation_trace/report/terminal.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/output_file.hpp"
 #include "support/command_line.hpp"
 #include "support/output_files.hpp"
 #include "support/terminal.hpp"

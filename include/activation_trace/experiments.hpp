@@ -5,12 +5,10 @@
 // What experiments need beside the library: data sets, prompts and metrics, runs, and pictures.
 #include "activation_trace/evaluation/answer_metrics.hpp"
 #include "activation_trace/evaluation/conversation.hpp"
-#include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/detection.hpp"
 #include "activation_trace/evaluation/grouped_auroc.hpp"
 #include "activation_trace/evaluation/histogram.hpp"
-#include "activation_trace/evaluation/lower_case.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
@@ -23,3 +21,5 @@
 #include "activation_trace/report/tables.hpp"
 #include "activation_trace/report/terminal.hpp"
 #include "activation_trace/report/text.hpp"
+#include "activation_trace/text/csv.hpp"
+#include "activation_trace/text/lower_case.hpp"

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/activation_trace/evaluation/lower_case_table.inl: Python's str.lower(), character by character.
+"""Writes include/activation_trace/text/lower_case_table.inl: Python's str.lower(), character by character.
 
-    python tests/evaluation/generate_lower_case.py > include/activation_trace/evaluation/lower_case_table.inl
+    python tests/evaluation/generate_lower_case.py > include/activation_trace/text/lower_case_table.inl
 
 The published metrics lower-case with Python, so Python is the definition (Unicode 14.0.0 in Python 3.11). Left out:
 U+0130, the only character whose lower case is two, which is in the code. A capital sigma depends on its neighbours:

@@ -19,9 +19,9 @@
 #include "activation_trace/evaluation/detection.hpp"
 #include "activation_trace/evaluation/grouped_auroc.hpp"
 #include "activation_trace/evaluation/histogram.hpp"
-#include "activation_trace/evaluation/lower_case.hpp"
 #include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
+#include "activation_trace/text/lower_case.hpp"
 
 using namespace activation_trace;
 

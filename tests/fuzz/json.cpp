@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 
 #include <cstdint>
 #include <cstdlib>

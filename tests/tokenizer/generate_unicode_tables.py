@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/activation_trace/tokenizer/unicode_tables.inl: the ranges of \\p{L}, \\p{N} and \\s.
+"""Writes include/activation_trace/text/unicode_tables.inl: the ranges of \\p{L}, \\p{N} and \\s.
 
     pip install unicodedata2==16.0.0 tokenizers==0.23.3
-    python tests/tokenizer/generate_unicode_tables.py > include/activation_trace/tokenizer/unicode_tables.inl
+    python tests/tokenizer/generate_unicode_tables.py > include/activation_trace/text/unicode_tables.inl
 
 Unicode 16.0.0, because that is what the oracle has: the regular expressions of `tokenizers` 0.23.3
 (Oniguruma) are asked about every code point, and the script fails where they differ from the table. (Its

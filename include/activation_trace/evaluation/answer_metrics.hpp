@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "activation_trace/evaluation/lower_case.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/lower_case.hpp"
+#include "activation_trace/text/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

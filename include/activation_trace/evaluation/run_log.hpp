@@ -17,9 +17,9 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
-#include "activation_trace/formats/output_file.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/mapped_file.hpp"
+#include "activation_trace/text/output_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

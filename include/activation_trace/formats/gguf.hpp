@@ -20,7 +20,7 @@
 #include "activation_trace/formats/file_tensor.hpp"
 #include "activation_trace/formats/gguf_reader.hpp"
 #include "activation_trace/formats/gguf_types.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -15,8 +15,8 @@
 
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
-#include "activation_trace/formats/json.hpp"
 #include "activation_trace/model/config.hpp"
+#include "activation_trace/text/json.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

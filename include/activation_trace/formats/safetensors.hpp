@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "activation_trace/formats/file_tensor.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

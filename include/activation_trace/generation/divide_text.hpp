@@ -12,7 +12,7 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

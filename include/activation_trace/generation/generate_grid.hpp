@@ -14,7 +14,6 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
@@ -22,6 +21,7 @@
 #include "activation_trace/generation/score_chain.hpp"
 #include "activation_trace/generation/text_end.hpp"
 #include "activation_trace/generation/validate.hpp"
+#include "activation_trace/processors/argmax.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,25 +11,13 @@
 #include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/mode.hpp"
 #include "activation_trace/processors/processor_chain.hpp"
+#include "activation_trace/processors/sampling_chain.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
 class Amateur;
 class PrefixCache;
-
-/// How a token is drawn, in this order; the filters are those of Hugging Face's transformers.
-struct SamplingOptions {
-  float temperature = 1;     ///< > 0
-  Index top_k = 0;           ///< 0: off
-  float typical_p = 1;       ///< in (0, 1], 1: off
-  float top_p = 1;           ///< in (0, 1], 1: off
-  float min_p = 0;           ///< in [0, 1], 0: off
-  std::uint64_t seed = 0;    ///< the same seed gives the same text
-  std::uint64_t stream = 0;  ///< of independent random numbers; prompt i of a batch uses stream + i
-
-  friend bool operator==(const SamplingOptions&, const SamplingOptions&) = default;
-};
 
 /// When a beam search ends that has `count` finished texts, as in Hugging Face's transformers.
 enum class EarlyStopping {

@@ -4,14 +4,10 @@
 
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/processors/logit_bias.hpp"
-#include "activation_trace/processors/min_p.hpp"
 #include "activation_trace/processors/occurrence_penalty.hpp"
 #include "activation_trace/processors/processor_chain.hpp"
 #include "activation_trace/processors/repetition_penalty.hpp"
-#include "activation_trace/processors/temperature.hpp"
-#include "activation_trace/processors/top_k.hpp"
-#include "activation_trace/processors/top_p.hpp"
-#include "activation_trace/processors/typical.hpp"
+#include "activation_trace/processors/sampling_chain.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -28,13 +24,7 @@ inline namespace v0 {
     chain.add("occurrence_penalty",
               OccurrencePenalty({.presence = options.presence_penalty, .frequency = options.frequency_penalty}, vocab));
   if (processors != nullptr && !processors->empty()) chain.add(processors->order(), *processors);
-  if (!options.sampling) return chain;
-  const SamplingOptions& sampling = *options.sampling;
-  if (sampling.temperature != 1) chain.add("temperature", Temperature(sampling.temperature));
-  if (sampling.top_k != 0) chain.add("top_k", TopK(sampling.top_k));
-  if (sampling.typical_p != 1) chain.add("typical", Typical(sampling.typical_p));
-  if (sampling.top_p != 1) chain.add("top_p", TopP(sampling.top_p));
-  if (sampling.min_p != 0) chain.add("min_p", MinP(sampling.min_p));
+  if (options.sampling) append_sampling(chain, *options.sampling);
   return chain;
 }
 

@@ -9,12 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/generation/argmax.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"
-#include "activation_trace/generation/sampler.hpp"
 #include "activation_trace/generation/score_chain.hpp"
+#include "activation_trace/processors/argmax.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
+#include "activation_trace/processors/sampler.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -11,11 +11,11 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/formats/json.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "activation_trace/report/svg.hpp"
 #include "activation_trace/report/tables.hpp"
 #include "activation_trace/report/text.hpp"
+#include "activation_trace/text/json.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

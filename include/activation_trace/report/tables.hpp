@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/report/picture.hpp"
+#include "activation_trace/text/csv.hpp"
 #include "activation_trace/text/utf8.hpp"
 
 namespace activation_trace {

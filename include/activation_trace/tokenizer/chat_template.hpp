@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/chat_shapes.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -13,8 +13,8 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/formats/gguf.hpp"
-#include "activation_trace/formats/json_part.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/json_part.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 #include "activation_trace/tokenizer/folder_settings.hpp"
 #include "activation_trace/tokenizer/tokenizer_gguf.hpp"
 #include "activation_trace/tokenizer/tokenizer_json.hpp"

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string_view>
 
-#include "activation_trace/tokenizer/unicode.hpp"
+#include "activation_trace/text/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

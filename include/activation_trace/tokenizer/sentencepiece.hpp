@@ -17,9 +17,9 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/merge.hpp"
 #include "activation_trace/tokenizer/token_matcher.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
 #include "activation_trace/tokenizer/vocabulary.hpp"
 
 namespace activation_trace {

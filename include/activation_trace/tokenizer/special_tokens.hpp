@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/token_matcher.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

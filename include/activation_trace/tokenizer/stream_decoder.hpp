@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -15,10 +15,10 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/bpe.hpp"
 #include "activation_trace/tokenizer/sentencepiece.hpp"
 #include "activation_trace/tokenizer/special_tokens.hpp"
-#include "activation_trace/tokenizer/unicode.hpp"
 #include "activation_trace/tokenizer/vocabulary.hpp"
 
 namespace activation_trace {

@@ -13,8 +13,8 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/json_part.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/json_part.hpp"
 #include "activation_trace/tokenizer/find_special_tokens.hpp"
 #include "activation_trace/tokenizer/folder_settings.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"

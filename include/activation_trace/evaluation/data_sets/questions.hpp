@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "activation_trace/evaluation/answer_metrics.hpp"
-#include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/evaluation/data_sets/python_list.hpp"
 #include "activation_trace/evaluation/data_sets/records.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/csv.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/evaluation/csv.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
-#include "activation_trace/formats/json.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/csv.hpp"
+#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

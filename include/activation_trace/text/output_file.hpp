@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

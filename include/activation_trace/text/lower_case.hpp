@@ -28,7 +28,7 @@ struct LowerCaseRun {
   int distance;
 };
 
-#include "activation_trace/evaluation/lower_case_table.inl"
+#include "activation_trace/text/lower_case_table.inl"
 
 [[nodiscard]] inline char32_t lower_case(char32_t c) noexcept {
   if (c < 128) return c >= U'A' && c <= U'Z' ? c + 32 : c;

@@ -17,7 +17,7 @@ enum class CharacterClass : std::uint8_t { other, letter, number, space };
 
 namespace detail {
 
-#include "activation_trace/tokenizer/unicode_tables.inl"
+#include "activation_trace/text/unicode_tables.inl"
 
 [[nodiscard]] constexpr CharacterClass search_class(char32_t c) noexcept {
   if (contains(letter_ranges, c)) return CharacterClass::letter;

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/formats/output_file.hpp"
+#include "activation_trace/text/output_file.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>

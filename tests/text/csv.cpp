@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/evaluation/csv.hpp"
+#include "activation_trace/text/csv.hpp"
 
 #include <doctest/doctest.h>
 

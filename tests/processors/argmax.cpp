@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/generation/argmax.hpp"
+#include "activation_trace/processors/argmax.hpp"
 
 #include <doctest/doctest.h>
 

@@ -19,7 +19,8 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/formats/file_tensor.hpp"
+#include "activation_trace/error.hpp"
+#include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 
 #include <doctest/doctest.h>
 
@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json_part.hpp"
+#include "activation_trace/text/json_part.hpp"
 
 using namespace activation_trace;
 using detail::parse_json;

@@ -11,7 +11,7 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/formats/json.hpp"
+#include "activation_trace/text/json.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/formats/mapped_file.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
