@@ -11,15 +11,15 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The softmax of a sequence of logits, summarised so that sequences can be appended to and joined:
-/// m = max x, l = sum e^(x - m), a = sum (x - m) e^(x - m), in natural units (numerics/README.md 2).
+/// m = max x, l = sum e^(x - m), a = sum (x - m) e^(x - m), in natural units (numerics/README.md 1).
 ///
 /// A value of -inf has probability 0 and changes nothing. NaN or +inf makes `sum` NaN, and with it every
 /// result, for good. Differences from the maximum are taken before anything is scaled: that keeps the
 /// entropy of a sequence with one large spike right to 1e-9 instead of 3e-7.
 struct SoftmaxState {
-  float max = -std::numeric_limits<float>::infinity();
-  float sum = 0.0f;
-  float weighted = 0.0f;
+  float max = -std::numeric_limits<float>::infinity();  ///< m
+  float sum = 0.0f;                                     ///< l
+  float weighted = 0.0f;                                ///< a, never positive
 
   /// Appends one logit.
   ACTIVATION_TRACE_HOST_DEVICE void push(float x);

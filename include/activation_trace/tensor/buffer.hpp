@@ -24,7 +24,9 @@ struct Allocator {
   /// Cache lines, and the widest vector loads, are this long.
   static constexpr std::align_val_t alignment{64};
 
+  /// At least `bytes` bytes, aligned, with indeterminate content. Throws std::bad_alloc.
   static void* allocate(std::size_t bytes) { return ::operator new(bytes, alignment); }
+  /// Gives back what allocate() gave; null is allowed.
   static void deallocate(void* memory) noexcept { ::operator delete(memory, alignment); }
 };
 
@@ -37,6 +39,7 @@ class Buffer {
  public:
   Buffer() noexcept = default;
 
+  /// Throws ShapeError for a negative size, std::bad_alloc where memory or address space do not suffice.
   explicit Buffer(Index size) : size_(size) {
     if (size < 0) throw ShapeError("Buffer: size must not be negative, got " + std::to_string(size));
     if (static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / 2 / sizeof(T))
@@ -47,7 +50,9 @@ class Buffer {
       for (Index i = 0; i < size; ++i) new (data_ + i) T{};
   }
 
+  /// `other` becomes empty.
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  /// Frees what this one holds; `other` becomes empty.
   Buffer& operator=(Buffer&& other) noexcept {
     if (this != &other) {
       release();
@@ -60,11 +65,16 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() { release(); }
 
+  /// Elements.
   [[nodiscard]] Index size() const noexcept { return size_; }
+  /// The first element, of `Space`; null where there is none.
   [[nodiscard]] T* data() noexcept { return data_; }
+  /// The first element, of `Space`; null where there is none.
   [[nodiscard]] const T* data() const noexcept { return data_; }
 
+  /// All elements; valid as long as the buffer, which may be moved.
   [[nodiscard]] VectorView<T, Space> view() { return {data_, {size_}}; }
+  /// All elements; valid as long as the buffer, which may be moved.
   [[nodiscard]] VectorView<const T, Space> view() const { return {data_, {size_}}; }
 
   /// The first rows * cols elements as a matrix. Throws ShapeError if there are fewer.
@@ -72,6 +82,7 @@ class Buffer {
     check_matrix(rows, cols);
     return {data_, {rows, cols}};
   }
+  /// As above.
   [[nodiscard]] MatrixView<const T, Space> matrix(Index rows, Index cols) const {
     check_matrix(rows, cols);
     return {data_, {rows, cols}};

@@ -21,12 +21,13 @@ inline namespace v0 {
 /// Types in an order.
 template <class... T>
 struct TypeList {
-  static constexpr std::size_t size = sizeof...(T);
+  static constexpr std::size_t size = sizeof...(T);  ///< their number
 };
 
 /// How a row of weights is stored: the place of its type in WeightTypes, which is the one list of them. What depends on
 /// a type (names, sizes, kernels, what files hold) is looked up by it; ops/README.md 4 says how one is added.
 enum class DType { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k };
+/// The storage types, in the order of DType's enumerators.
 using WeightTypes = TypeList<float, Half, BFloat16, Q8_0Block, Q4_0Block, Q4_1Block, Q4_KBlock, Q5_KBlock, Q6_KBlock>;
 
 /// A storage type that decodes whole blocks of elements at a time.
@@ -39,6 +40,7 @@ concept QuantizedBlock = requires(const T& block, float* y) {
 /// Elements held by one T: 1 for the scalar types, the block length for the quantised ones.
 template <class T>
 inline constexpr Index elements_per_unit = 1;
+/// The length of the block.
 template <QuantizedBlock T>
 inline constexpr Index elements_per_unit<T> = T::elements;
 
@@ -92,6 +94,7 @@ template <class T>
 concept StorageType = detail::index_in<T>(WeightTypes{})
 < WeightTypes::size;
 
+/// The DType that is stored as T.
 template <StorageType T>
 inline constexpr DType dtype_of = static_cast<DType>(detail::index_in<T>(WeightTypes{}));
 

@@ -15,9 +15,11 @@ template <class T, class Plain>
 using EigenMapped = std::conditional_t<std::is_const_v<T>, const Plain, Plain>;
 }  // namespace detail
 
+/// What Eigen calls a VectorView: any stride, no assumption about alignment.
 template <class T>
 using EigenVectorMap = Eigen::Map<detail::EigenMapped<T, Eigen::Vector<std::remove_cv_t<T>, Eigen::Dynamic>>,
                                   Eigen::Unaligned, Eigen::InnerStride<>>;
+/// What Eigen calls a MatrixView: any strides, no assumption about alignment.
 template <class T>
 using EigenMatrixMap = Eigen::Map<
     detail::EigenMapped<T, Eigen::Matrix<std::remove_cv_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>,

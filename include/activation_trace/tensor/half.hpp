@@ -14,11 +14,12 @@ inline namespace v0 {
 /// IEEE 754 binary16 as storage: widened to float for every computation.
 struct Half {
   static constexpr std::string_view name = "F16";
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< sign, 5 bits of exponent, 10 of fraction
 
   Half() = default;
   /// Rounds to nearest, ties to even; beyond 65504 becomes infinity; NaN stays NaN.
   explicit constexpr Half(float value) noexcept : bits(from_float(value)) {}
+  /// The number that is stored as `bits`.
   static constexpr Half from_bits(std::uint16_t bits) noexcept {
     Half half;
     half.bits = bits;
@@ -60,17 +61,19 @@ static_assert(sizeof(Half) == 2);
 /// bfloat16, the upper half of a float, as storage.
 struct BFloat16 {
   static constexpr std::string_view name = "BF16";
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< sign, 8 bits of exponent, 7 of fraction
 
   BFloat16() = default;
   /// Rounds to nearest, ties to even; NaN stays NaN.
   explicit constexpr BFloat16(float value) noexcept : bits(from_float(value)) {}
+  /// The number that is stored as `bits`.
   static constexpr BFloat16 from_bits(std::uint16_t bits) noexcept {
     BFloat16 bfloat;
     bfloat.bits = bits;
     return bfloat;
   }
 
+  /// Exact: the lower half is zeros.
   constexpr operator float() const noexcept {  // NOLINT(google-explicit-constructor)
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }

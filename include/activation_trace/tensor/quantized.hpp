@@ -18,9 +18,10 @@ inline namespace v0 {
 struct Q4_0Block {
   static constexpr std::string_view name = "Q4_0";
   static constexpr int elements = 32;
-  Half d;
-  std::uint8_t q[16];
+  Half d;              ///< scale
+  std::uint8_t q[16];  ///< two elements a byte
 
+  /// Writes y[32].
   void decode(float* y) const noexcept {
     const float scale = d;
     for (int j = 0; j < 16; ++j) {
@@ -35,10 +36,11 @@ static_assert(sizeof(Q4_0Block) == 18);
 struct Q4_1Block {
   static constexpr std::string_view name = "Q4_1";
   static constexpr int elements = 32;
-  Half d;
-  Half m;
-  std::uint8_t q[16];
+  Half d;              ///< scale
+  Half m;              ///< offset
+  std::uint8_t q[16];  ///< two elements a byte, nibbles as in Q4_0
 
+  /// Writes y[32].
   void decode(float* y) const noexcept {
     const float scale = d;
     const float offset = m;
@@ -54,9 +56,10 @@ static_assert(sizeof(Q4_1Block) == 20);
 struct Q8_0Block {
   static constexpr std::string_view name = "Q8_0";
   static constexpr int elements = 32;
-  Half d;
-  std::int8_t q[32];
+  Half d;             ///< scale
+  std::int8_t q[32];  ///< one element a byte
 
+  /// Writes y[32].
   void decode(float* y) const noexcept {
     const float scale = d;
     for (int j = 0; j < 32; ++j) y[j] = static_cast<float>(q[j]) * scale;
@@ -66,9 +69,10 @@ static_assert(sizeof(Q8_0Block) == 34);
 
 /// The 6-bit scale and minimum of one of the eight 32-element groups of a Q4_K or Q5_K block.
 struct GroupScale {
-  std::uint8_t scale;
-  std::uint8_t minimum;
+  std::uint8_t scale;    ///< 0 to 63, of d
+  std::uint8_t minimum;  ///< 0 to 63, of dmin
 
+  /// Those of `group`, 0 to 7, from the twelve bytes that hold all eight (formats/README.md 3).
   static GroupScale unpack(const std::uint8_t (&packed)[12], int group) noexcept {
     if (group < 4)
       return {static_cast<std::uint8_t>(packed[group] & 63), static_cast<std::uint8_t>(packed[group + 4] & 63)};
@@ -81,11 +85,12 @@ struct GroupScale {
 struct Q4_KBlock {
   static constexpr std::string_view name = "Q4_K";
   static constexpr int elements = 256;
-  Half d;
-  Half dmin;
-  std::uint8_t scales[12];
-  std::uint8_t q[128];
+  Half d;                   ///< of the scales
+  Half dmin;                ///< of the minima
+  std::uint8_t scales[12];  ///< of GroupScale::unpack
+  std::uint8_t q[128];      ///< two elements a byte; 32 bytes hold two groups, low nibbles and high ones
 
+  /// Writes y[256].
   void decode(float* y) const noexcept {
     for (int group = 0; group < 8; ++group) {
       const auto [scale, minimum] = GroupScale::unpack(scales, group);
@@ -103,12 +108,13 @@ static_assert(sizeof(Q4_KBlock) == 144);
 struct Q5_KBlock {
   static constexpr std::string_view name = "Q5_K";
   static constexpr int elements = 256;
-  Half d;
-  Half dmin;
-  std::uint8_t scales[12];
-  std::uint8_t high[32];
-  std::uint8_t q[128];
+  Half d;                   ///< of the scales
+  Half dmin;                ///< of the minima
+  std::uint8_t scales[12];  ///< of GroupScale::unpack
+  std::uint8_t high[32];    ///< each element's fifth bit
+  std::uint8_t q[128];      ///< the lower four bits, as in Q4_K
 
+  /// Writes y[256].
   void decode(float* y) const noexcept {
     for (int group = 0; group < 8; ++group) {
       const auto [scale, minimum] = GroupScale::unpack(scales, group);
@@ -129,11 +135,12 @@ static_assert(sizeof(Q5_KBlock) == 176);
 struct Q6_KBlock {
   static constexpr std::string_view name = "Q6_K";
   static constexpr int elements = 256;
-  std::uint8_t low[128];
-  std::uint8_t high[64];
-  std::int8_t scales[16];
-  Half d;
+  std::uint8_t low[128];   ///< the lower four bits, two elements a byte
+  std::uint8_t high[64];   ///< the upper two bits, four elements a byte
+  std::int8_t scales[16];  ///< of the groups
+  Half d;                  ///< of the scales
 
+  /// Writes y[256].
   void decode(float* y) const noexcept {
     for (int half = 0; half < 2; ++half) {
       for (int quarter = 0; quarter < 4; ++quarter) {  // 32 elements each; bits 2q, 2q+1 of `high` are theirs

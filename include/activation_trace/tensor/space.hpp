@@ -7,13 +7,13 @@ inline namespace v0 {
 
 /// Memory that the CPU reads and writes.
 struct Host {
-  static constexpr bool host_accessible = true;
+  static constexpr bool host_accessible = true;  ///< views may be dereferenced in host code
 };
 
 /// Memory of a CUDA device. A host translation unit may name and pass such views, never dereference them;
 /// the code that works on them is in cuda/*.cuh.
 struct Cuda {
-  static constexpr bool host_accessible = false;
+  static constexpr bool host_accessible = false;  ///< views may not be dereferenced in host code
 };
 
 }  // namespace v0

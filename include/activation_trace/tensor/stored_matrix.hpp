@@ -43,16 +43,22 @@ class StoredMatrix {
       : StoredMatrix(dtype_of<T>, reinterpret_cast<const std::byte*>(view.data()), view.extent(0), view.extent(1),
                      checked_row_bytes(view)) {}
 
+  /// The same of elements that could be written.
   template <StorageType T>
   requires(elements_per_unit<T> == 1) StoredMatrix(MatrixView<T> view)  // NOLINT(google-explicit-constructor)
       : StoredMatrix(MatrixView<const T>(view)) {}
 
+  /// The form of the elements; f32 of an empty matrix.
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
+  /// Rows; row_bytes() is their distance.
   [[nodiscard]] Index rows() const noexcept { return rows_; }
+  /// Elements of a row, whatever number of blocks they are stored in.
   [[nodiscard]] Index cols() const noexcept { return cols_; }
   /// Bytes between the starts of two rows.
   [[nodiscard]] Index row_bytes() const noexcept { return row_bytes_; }
+  /// The first byte of row 0, perhaps unaligned.
   [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+  /// The first byte of row `r`, which is not checked.
   [[nodiscard]] const std::byte* row(Index r) const noexcept { return data_ + r * row_bytes_; }
 
   /// Rows [begin, end). Throws ShapeError if they do not exist.

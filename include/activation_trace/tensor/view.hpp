@@ -33,10 +33,10 @@ class TensorView {
   static_assert(Rank >= 1, "a view has at least one dimension");
 
  public:
-  using element_type = T;
-  using value_type = std::remove_cv_t<T>;
-  using space = Space;
-  using Extents = std::array<Index, static_cast<std::size_t>(Rank)>;
+  using element_type = T;                                             ///< const where the elements may not be written
+  using value_type = std::remove_cv_t<T>;                             ///< T without const
+  using space = Space;                                                ///< where the memory is: Host or Cuda
+  using Extents = std::array<Index, static_cast<std::size_t>(Rank)>;  ///< a number per dimension
 
   constexpr TensorView() noexcept = default;
 
@@ -62,6 +62,7 @@ class TensorView {
       requires(Rank == 1 && Space::host_accessible && !std::same_as<std::remove_cvref_t<Range>, TensorView>)
       : TensorView(std::span<T>(std::forward<Range>(range))) {}
 
+  /// All of a span.
   constexpr TensorView(std::span<T> span)  // NOLINT(google-explicit-constructor)
       requires(Rank == 1 && Space::host_accessible)
       : TensorView(span.data(), Extents{static_cast<Index>(span.size())}) {}
@@ -79,18 +80,26 @@ class TensorView {
   requires(!std::same_as<OtherSpace, Space>) TensorView(const TensorView<U, Rank, OtherSpace>&)
   = delete;
 
+  /// Dimensions.
   static constexpr int rank() noexcept { return Rank; }
+  /// The element at index 0 of every dimension, of `Space`; may be null where there is none.
   [[nodiscard]] constexpr T* data() const noexcept { return data_; }
+  /// Elements in each dimension.
   [[nodiscard]] constexpr const Extents& extents() const noexcept { return extents_; }
+  /// The distance, in elements, from one index to the next in each dimension.
   [[nodiscard]] constexpr const Extents& strides() const noexcept { return strides_; }
+  /// Elements in dimension `dim`, 0 <= dim < rank().
   [[nodiscard]] constexpr Index extent(int dim) const noexcept { return extents_[at(dim)]; }
+  /// The distance, in elements, between neighbours in dimension `dim`.
   [[nodiscard]] constexpr Index stride(int dim) const noexcept { return strides_[at(dim)]; }
 
+  /// Elements of all dimensions together.
   [[nodiscard]] constexpr Index size() const noexcept {
     Index count = 1;
     for (const Index e : extents_) count *= e;
     return count;
   }
+  /// Whether there is no element.
   [[nodiscard]] constexpr bool empty() const noexcept { return size() == 0; }
 
   /// Whether the elements lie in row-major order without gaps.
@@ -109,6 +118,7 @@ class TensorView {
     return data_[offset];
   }
 
+  /// Element `i` of a vector view.
   constexpr T& operator[](Index i) const noexcept requires(Rank == 1 && Space::host_accessible) { return (*this)(i); }
 
   /// The sub-view at index `i` of the first dimension.
@@ -186,8 +196,10 @@ class TensorView {
   Extents strides_{};
 };
 
+/// A vector [n].
 template <class T, class Space = Host>
 using VectorView = TensorView<T, 1, Space>;
+/// A matrix [rows, cols].
 template <class T, class Space = Host>
 using MatrixView = TensorView<T, 2, Space>;
 

@@ -14,20 +14,22 @@ inline namespace v0 {
 
 /// One step of reading UTF-8.
 struct DecodedCharacter {
+  /// What the bytes are.
   enum class Status : std::uint8_t {
-    valid,
+    valid,       ///< a character, in its only allowed form
     truncated,   ///< the text ends inside a character that could still become valid
     ill_formed,  ///< no continuation makes these bytes valid
   };
-  char32_t code_point = U'\uFFFD';  ///< U+FFFD unless valid
-  std::uint8_t length = 1;          ///< bytes taken, at least 1; what is not valid is a maximal subpart
-  Status status = Status::ill_formed;
+  char32_t code_point = U'\uFFFD';     ///< U+FFFD unless valid
+  std::uint8_t length = 1;             ///< bytes taken, at least 1; what is not valid is a maximal subpart
+  Status status = Status::ill_formed;  ///< what the bytes at the position are
 };
 
 /// Reads the character at `text[position]`, position < text.size(). Ill-formed bytes are taken as Unicode
 /// recommends (chapter 3.9, "substitution of maximal subparts"), as Python's errors="replace" does.
 [[nodiscard]] constexpr DecodedCharacter decode_character(std::string_view text, std::size_t position) noexcept;
 
+/// Whether all of it is well-formed UTF-8; so is an empty text.
 [[nodiscard]] bool is_valid_utf8(std::string_view text) noexcept;
 
 /// The text with each ill-formed sequence replaced by U+FFFD.

@@ -19,8 +19,9 @@ inline namespace v0 {
 /// How visible() shows spaces: as they are, or as U+2423, a low bracket.
 enum class Spaces { plain, marked };
 
-/// `bytes` as one line of well-formed UTF-8 in which nothing is hidden: \n, \t, \r, other control and format characters
-/// as \x1b or \u{202e}, bytes that are no UTF-8 as \xff. What is printable stays as it is, a backslash too.
+/// `bytes` as one line of well-formed UTF-8 in which nothing is hidden: `\n`, `\t`, `\r`, other control and format
+/// characters as `\x1b` or `\u{202e}`, bytes that are no UTF-8 as `\xff`. What is printable stays as it is, a backslash
+/// too.
 [[nodiscard]] std::string visible(std::string_view bytes, Spaces spaces = Spaces::plain);
 
 /// The same of a text of several lines: line ends and tabs stay, and so do the joiners within words and emoji.
