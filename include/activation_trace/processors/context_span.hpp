@@ -16,17 +16,18 @@ inline namespace v0 {
 /// The positions [begin, end) of the context that count, from its first observed one. The published method takes the
 /// whole prompt, BOS included.
 struct ContextSpan {
-  Index begin = 0;
-  Index end = std::numeric_limits<Index>::max();
+  Index begin = 0;                                ///< first position that counts
+  Index end = std::numeric_limits<Index>::max();  ///< behind the last one; may lie beyond the context
 
+  /// All but the first position.
   static constexpr ContextSpan without_bos() { return {.begin = 1}; }
   friend bool operator==(const ContextSpan&, const ContextSpan&) = default;
 };
 
 /// The RMSNorm in front of the LM head: weight[d] and epsilon.
 struct FinalNorm {
-  std::vector<float> weight;
-  float eps = 1e-5f;
+  std::vector<float> weight;  ///< [d], the factors behind the normalisation
+  float eps = 1e-5f;          ///< added to the mean square, > 0
 
   friend bool operator==(const FinalNorm&, const FinalNorm&) = default;
 };

@@ -44,6 +44,7 @@ class ContextStates {
   [[nodiscard]] Index next_position() const noexcept { return first_ + observed_; }
   /// V, or 0 before the first observe().
   [[nodiscard]] Index vocab() const noexcept { return lm_head_.vocab(); }
+  /// The one of observe(); an empty one before.
   [[nodiscard]] const LmHead& lm_head() const noexcept { return lm_head_; }
   /// The states [T - position, d] from `position` on; valid until the next observe().
   [[nodiscard]] MatrixView<const float> hidden(Index position = 0) const;

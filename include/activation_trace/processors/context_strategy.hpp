@@ -21,7 +21,7 @@ inline namespace v0 {
 
 /// A candidate that survived the filter, if there is one.
 struct ContextCandidate {
-  TokenId id;
+  TokenId id;   ///< the candidate
   float base;   ///< log-probability in nats over all that was given, not renormalised; or the logit (StrategyBase)
   float value;  ///< what the strategy says
   float score;  ///< base + alpha * value
@@ -57,7 +57,9 @@ class ContextStrategyProcessor {
   /// What the strategy says of token `id`. Throws StateError before a context, ArgumentError outside the vocabulary.
   float value(TokenId id);
 
+  /// Positions that count so far, T.
   [[nodiscard]] Index context_size() const noexcept { return context_.positions(); }
+  /// As given to the constructor.
   [[nodiscard]] const ContextStrategyOptions& options() const noexcept { return options_; }
 
   /// Forgets the context, for the next prompt.

@@ -51,16 +51,17 @@ struct EnumNames<StrategyBase> {
                                                                       {StrategyBase::logits, "logits"}};
 };
 
+/// What ContextStrategyProcessor adds, to what, and over which positions (processors/README.md 1.6).
 struct ContextStrategyOptions {
-  ContextStrategy strategy = ContextStrategy::subject;
-  StrategyBase base = StrategyBase::log_probs;
-  float alpha = 0.5f;                        ///< weight, any finite number
-  float relative_top = 0.1f;                 ///< as in RelativeTopOptions, of StrategyBase::log_probs
-  Index min_tokens_to_keep = 1;              ///< the same
-  ContextSpan context = {};                  ///< positions of the prompt that count
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states
-  Index subject_position = 0;                ///< of subject, among the positions that count
-  float vote_threshold = 0.001f;             ///< of majority_voting, in [0, 1]
+  ContextStrategy strategy = ContextStrategy::subject;  ///< what of the context's scores is added
+  StrategyBase base = StrategyBase::log_probs;          ///< to what
+  float alpha = 0.5f;                                   ///< weight, any finite number
+  float relative_top = 0.1f;                            ///< as in RelativeTopOptions, of StrategyBase::log_probs
+  Index min_tokens_to_keep = 1;                         ///< the same
+  ContextSpan context = {};                             ///< positions of the prompt that count
+  std::optional<FinalNorm> final_norm = {};             ///< applied to the hidden states
+  Index subject_position = 0;                           ///< of subject, among the positions that count
+  float vote_threshold = 0.001f;                        ///< of majority_voting, in [0, 1]
 };
 
 }  // namespace v0

@@ -41,6 +41,7 @@ class ContrastiveProcessor {
   /// The same for candidates in any order; the amateur's logits [n] are then those of `ids`, in that order.
   void process(std::span<const TokenId> ids, std::span<float> expert);
 
+  /// As given to the constructor.
   [[nodiscard]] const ContrastiveOptions& options() const noexcept { return options_; }
 
   /// Forgets an amateur that was observed and not used.

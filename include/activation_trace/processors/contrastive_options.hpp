@@ -10,6 +10,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// Contrastive decoding (processors/README.md 4): log p_expert - coefficient log p_amateur / student_temperature, for
+/// tokens that the expert finds plausible.
 struct ContrastiveOptions {
   float coefficient = 1;          ///< of the amateur, >= 0
   float student_temperature = 1;  ///< divides the amateur's log-probabilities, which are not normalised again; > 0

@@ -17,7 +17,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// The half of the blocks from which dola_layers() takes its candidates.
 enum class DolaBucket { low, high };
+/// Whether the embedding matrix is the LM head, too: then hidden state 0 is no candidate, for its logits are the token
+/// itself.
 enum class Embeddings { separate, tied };
 
 /// The candidate layers of Hugging Face's DoLa for a model of `blocks` blocks: every second hidden state of its lower
@@ -57,7 +60,9 @@ class DolaProcessor {
   [[nodiscard]] std::span<const double> divergences() const noexcept { return divergences_; }
   /// How often each layer was chosen since reset().
   [[nodiscard]] std::span<const Index> histogram() const noexcept { return histogram_; }
+  /// The candidate layers, as given to the constructor; rows of what observe_layers() takes.
   [[nodiscard]] std::span<const Index> layers() const noexcept { return layers_; }
+  /// As given to the constructor.
   [[nodiscard]] const DolaOptions& options() const noexcept { return options_; }
 
   /// Begins a new run: layer and histogram.

@@ -39,13 +39,14 @@ enum class DolaOutput {
   log_probs,   ///< they are normalised over the whole row: the reference's post_softmax (generation/README.md 1)
 };
 
+/// How DolaProcessor chooses and subtracts (processors/README.md 2). The defaults are the reference's in generation.
 struct DolaOptions {
-  float relative_top = 0.1f;     ///< as in RelativeTopOptions, on the mature layer
-  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
-  LayerDivergence divergence = LayerDivergence::reference;
-  DolaBase base = DolaBase::log_probs;
-  DolaUnfiltered unfiltered = DolaUnfiltered::logits;
-  DolaOutput output = DolaOutput::difference;
+  float relative_top = 0.1f;                                     ///< as in RelativeTopOptions, on the mature layer
+  Index min_tokens_to_keep = 1;                                  ///< as in RelativeTopOptions
+  LayerDivergence divergence = LayerDivergence::reference;       ///< by which one of several layers is chosen
+  DolaBase base = DolaBase::log_probs;                           ///< what is subtracted of it
+  DolaUnfiltered unfiltered = DolaUnfiltered::logits;            ///< what relative_top 0 gives
+  DolaOutput output = DolaOutput::difference;                    ///< what becomes of the differences
   float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
 };
 

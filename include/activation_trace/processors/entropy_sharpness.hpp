@@ -68,6 +68,7 @@ class EntropySharpnessProcessor {
 
   /// Positions that count so far, T.
   [[nodiscard]] Index context_size() const noexcept { return context_.positions(); }
+  /// As given to the constructor.
   [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return options_; }
 
   /// Forgets the context, for the next prompt.

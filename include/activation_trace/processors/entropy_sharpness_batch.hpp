@@ -24,6 +24,7 @@ class EntropySharpnessBatch {
   /// ArgumentError for a negative number of sequences and as the processor does.
   explicit EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options = {}, PoolHandle pool = {});
 
+  /// Sequences, B.
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(rows_.size()); }
 
   /// The processor of sequence b: observe_context, entropy, record, reset. Throws ArgumentError for another b.

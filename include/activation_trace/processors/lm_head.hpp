@@ -36,10 +36,15 @@ class LmHead {
       throw ArgumentError("LmHead: [" + std::to_string(vocab) + ", " + std::to_string(hidden) + "] is negative");
   }
 
+  /// V, the rows.
   [[nodiscard]] Index vocab() const noexcept { return vocab_; }
+  /// d, the columns.
   [[nodiscard]] Index hidden() const noexcept { return hidden_; }
+  /// Whether it is rows(); if not, it is stored().
   [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
+  /// The matrix in memory; an empty one if the rows are given on request.
   [[nodiscard]] const StoredMatrix& stored() const noexcept { return stored_; }
+  /// Calls the callback for rows [begin, end) into `out`[end - begin, d]; only for rows on request.
   void rows(Index begin, Index end, MatrixView<float> out) const { rows_(begin, end, out); }
 
   /// Row `id` as float into `out`[d], whatever form it has.

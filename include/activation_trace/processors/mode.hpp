@@ -41,6 +41,7 @@ struct ContextOptions {
   ContextGrowth growth = ContextGrowth::prompt;  ///< of generation
 
   friend bool operator==(const ContextOptions&, const ContextOptions&) = default;
+  /// Throws ArgumentError for a span that is no range, and for a growing context whose span has an end.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -58,6 +59,7 @@ struct Baseline {
   std::optional<Index> mature_layer = {};  ///< whose logits decide; none: N
 
   friend bool operator==(const Baseline&, const Baseline&) = default;
+  /// Every value will do.
   void validate() const {}
 
   static void describe(auto& self, auto&& field) {
@@ -71,9 +73,10 @@ struct DolaStatic {
 
   std::optional<Index> premature_layer = {};  ///< 0..N, negative from the end; there is no default
   std::optional<Index> mature_layer = {};     ///< whose logits decide; none: N
-  RelativeTopOptions filter = {};
+  RelativeTopOptions filter = {};             ///< on lp at the mature layer
 
   friend bool operator==(const DolaStatic&, const DolaStatic&) = default;
+  /// Throws ArgumentError without a premature_layer, and as the filter's.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -87,12 +90,13 @@ struct DolaStatic {
 struct Dola {
   static constexpr std::string_view name = "dola";
 
-  std::vector<Index> candidate_layers = {};  ///< premature layers, one or more
-  std::optional<Index> mature_layer = {};    ///< whose logits decide; none: N
-  LayerDivergence divergence = LayerDivergence::reference;
-  RelativeTopOptions filter = {};
+  std::vector<Index> candidate_layers = {};                 ///< premature layers, one or more
+  std::optional<Index> mature_layer = {};                   ///< whose logits decide; none: N
+  LayerDivergence divergence = LayerDivergence::reference;  ///< by which the candidate layer is chosen
+  RelativeTopOptions filter = {};                           ///< on lp at the mature layer
 
   friend bool operator==(const Dola&, const Dola&) = default;
+  /// Throws ArgumentError without candidate_layers, and as the filter's.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -107,16 +111,18 @@ struct Dola {
 struct Activation {
   static constexpr std::string_view name = "activation";
 
-  float alpha = 0.5f;  ///< >= 0
-  RelativeTopOptions filter = {};
-  ContextOptions context = {};
-  ContextStrategy strategy = ContextStrategy::entropy;
-  StrategyBase base = StrategyBase::log_probs;  ///< of the strategies from subject on
-  Index subject_key = 0;                        ///< position within the context, of strategy subject
-  float majority_threshold = 0.001f;            ///< probability, of strategy majority_voting
-  std::optional<Index> mature_layer = {};       ///< whose logits decide; none: N
+  float alpha = 0.5f;                                   ///< >= 0
+  RelativeTopOptions filter = {};                       ///< on lp
+  ContextOptions context = {};                          ///< what the entropies are over
+  ContextStrategy strategy = ContextStrategy::entropy;  ///< what of the context is added, times alpha
+  StrategyBase base = StrategyBase::log_probs;          ///< of the strategies from subject on
+  Index subject_key = 0;                                ///< position within the context, of strategy subject
+  float majority_threshold = 0.001f;                    ///< probability, of strategy majority_voting
+  std::optional<Index> mature_layer = {};               ///< whose logits decide; none: N
 
   friend bool operator==(const Activation&, const Activation&) = default;
+  /// Throws ArgumentError for a number out of its range, for raw logits as base of entropy or single_entropy, and as
+  /// filter and context do.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -137,19 +143,21 @@ struct Activation {
 struct ActivationDola {
   static constexpr std::string_view name = "activation_dola";
 
-  float alpha = 0.5f;  ///< >= 0
-  RelativeTopOptions filter = {};
-  ContextOptions context = {};
-  ContextStrategy strategy = ContextStrategy::entropy;  ///< or single_entropy
-  std::vector<Index> candidate_layers = {};             ///< premature layers, one or more
-  std::optional<Index> mature_layer = {};               ///< whose logits decide; none: N
-  LayerDivergence divergence = LayerDivergence::reference;
+  float alpha = 0.5f;                                       ///< >= 0
+  RelativeTopOptions filter = {};                           ///< on lp, before DoLa subtracts
+  ContextOptions context = {};                              ///< what the entropies are over
+  ContextStrategy strategy = ContextStrategy::entropy;      ///< or single_entropy
+  std::vector<Index> candidate_layers = {};                 ///< premature layers, one or more
+  std::optional<Index> mature_layer = {};                   ///< whose logits decide; none: N
+  LayerDivergence divergence = LayerDivergence::reference;  ///< by which the candidate layer is chosen
   /// What is subtracted; none: as published, in generation the raw logits (a number per step away from the
   /// log-probabilities, and no other choice without a repetition penalty, whose factor depends on signs), and in
   /// scoring log-probabilities.
   std::optional<DolaBase> base = {};
 
   friend bool operator==(const ActivationDola&, const ActivationDola&) = default;
+  /// Throws ArgumentError for an alpha out of its range, without candidate_layers, for another strategy than entropy
+  /// and single_entropy, and as filter and context do.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -172,9 +180,10 @@ struct Contrastive {
   float coefficient = 1;                   ///< of the amateur, >= 0
   float student_temperature = 1;           ///< divides the amateur's log-probabilities; > 0
   std::optional<Index> mature_layer = {};  ///< whose logits decide; none: N
-  RelativeTopOptions filter = {};
+  RelativeTopOptions filter = {};          ///< on the expert's lp
 
   friend bool operator==(const Contrastive&, const Contrastive&) = default;
+  /// Throws ArgumentError for a number out of its range, and as the filter's.
   void validate() const;
 
   static void describe(auto& self, auto&& field) {
@@ -187,7 +196,7 @@ struct Contrastive {
 
 /// What steps are recorded by in modes that read no context; those that do are recorded by their own.
 struct RecordOptions {
-  ContextOptions context = {};
+  ContextOptions context = {};     ///< what recorded entropies are over
   RelativeTopOptions filter = {};  ///< of modes that have none
 
   friend bool operator==(const RecordOptions&, const RecordOptions&) = default;
@@ -202,6 +211,7 @@ void for_each_mode(Visit&& visit) {
   [&]<class... M>(std::variant<M...>*) { (visit(M{}), ...); }(static_cast<Mode*>(nullptr));
 }
 
+/// What command lines and manifests call the mode, "activation_dola".
 [[nodiscard]] inline std::string_view name(const Mode& mode) {
   return std::visit([](const auto& m) { return m.name; }, mode);
 }

@@ -60,6 +60,8 @@ class ModeProcessor {
 
   /// Whether observe_context() must be told the info layer's states.
   [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
+  /// Appends states[T, d] of the prompt or, where the context grows, of generated tokens. Throws as
+  /// ContextStates::observe.
   void observe_context(MatrixView<const float> states, const LmHead& lm_head);
   /// The same for the first positions of a prompt, if others share them: their states, and the entropies over them.
   void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead& lm_head);
@@ -84,8 +86,10 @@ class ModeProcessor {
   [[nodiscard]] std::span<const Index> layer_histogram() const {
     return dola_ ? dola_->histogram() : std::span<const Index>();
   }
+  /// The premature layer that the last step chose; -1 in other modes.
   [[nodiscard]] Index layer() const { return dola_ ? dola_->layer() : -1; }
 
+  /// As given to the constructor.
   [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
 
  private:

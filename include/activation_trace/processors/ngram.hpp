@@ -14,6 +14,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// The n and the smoothing of an NgramModel.
 struct NgramOptions {
   Index order = 3;         ///< n, >= 1
   double smoothing = 0.1;  ///< added to every count, > 0
@@ -36,6 +37,7 @@ class NgramModel {
   /// out[V]: the natural logarithms of the next id's probabilities. Throws ShapeError for another length.
   void log_probs(std::span<float> out);
 
+  /// V, as given to the constructor.
   [[nodiscard]] Index vocab() const noexcept { return vocab_; }
   /// Ids seen so far.
   [[nodiscard]] Index position() const noexcept { return static_cast<Index>(ids_.size()); }
@@ -43,6 +45,7 @@ class NgramModel {
   /// Forgets all but the first `position` ids. Throws ArgumentError unless 0 <= position <= position().
   void rewind(Index position);
 
+  /// Forgets all ids, keeps its memory.
   void reset() { ids_.clear(); }
 
  private:

@@ -15,10 +15,11 @@ inline namespace v0 {
 /// Which tokens are counted: OpenAI's API counts what was generated, llama.cpp what it has seen.
 enum class OccurrenceScope { generated, prompt_and_generated };
 
+/// Two numbers that are subtracted from scores, and which occurrences count.
 struct OccurrencePenaltyOptions {
-  float presence = 0;   ///< subtracted once from a token that has occurred
-  float frequency = 0;  ///< subtracted as many times as it has occurred
-  OccurrenceScope scope = OccurrenceScope::generated;
+  float presence = 0;                                  ///< subtracted once from a token that has occurred
+  float frequency = 0;                                 ///< subtracted as many times as it has occurred
+  OccurrenceScope scope = OccurrenceScope::generated;  ///< whether the prompt's tokens count, too
 };
 
 /// Presence and frequency penalty: score -= count * frequency + (count > 0) * presence, as OpenAI's API and llama.cpp

@@ -34,8 +34,10 @@ concept LogitsProcessor = requires(P& processor, std::span<const TokenId> ids, s
 class ProcessorChain {
  public:
   ProcessorChain() = default;
+  /// Copies the processors that the chain owns; those added by reference are shared.
   ProcessorChain(const ProcessorChain& other);
   ProcessorChain(ProcessorChain&&) noexcept = default;
+  /// As the copy constructor; if a processor's copy throws, nothing has changed.
   ProcessorChain& operator=(const ProcessorChain& other) { return *this = ProcessorChain(other); }
   ProcessorChain& operator=(ProcessorChain&&) noexcept = default;
   ~ProcessorChain() = default;
@@ -56,6 +58,7 @@ class ProcessorChain {
 
   /// Throws what the processors throw; those before have then done their part.
   void process(std::span<float> scores);
+  /// The same for candidates, in any order: scores[i] belongs to ids[i].
   void process(std::span<const TokenId> ids, std::span<float> scores);
 
   /// Resets every processor that has reset().
@@ -63,7 +66,9 @@ class ProcessorChain {
 
   /// The names in order: "repetition_penalty > temperature > top_k".
   [[nodiscard]] std::string order() const;
+  /// Whether process() does nothing.
   [[nodiscard]] bool empty() const noexcept { return steps_.empty(); }
+  /// Processors in the chain.
   [[nodiscard]] std::size_t size() const noexcept { return steps_.size(); }
 
  private:

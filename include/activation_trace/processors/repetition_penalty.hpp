@@ -23,6 +23,7 @@ class RepetitionPenalty {
 
   /// Adds the ids of the prompt or of generated tokens. Throws ArgumentError for one outside the vocabulary.
   void observe(std::span<const TokenId> ids);
+  /// The same for one id.
   void observe(TokenId id) { observe(std::span<const TokenId>(&id, 1)); }
 
   /// scores[V], one per id, in place. Throws ShapeError for another length.

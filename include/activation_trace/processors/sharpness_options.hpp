@@ -21,6 +21,7 @@ enum class SharpnessInput {
   scores,  ///< filtered already, masked = -inf, such as DoLa's: only the entropy is subtracted (processors/README.md 3)
 };
 
+/// Activation decoding (processors/README.md 1): log p(v) - alpha E(v) for tokens that pass the plausibility filter.
 struct EntropySharpnessOptions {
   float alpha = 0.5f;                        ///< weight of the entropy, >= 0; 0 leaves the filtered log-probabilities
   float relative_top = 0.1f;                 ///< as in RelativeTopOptions
@@ -32,7 +33,7 @@ struct EntropySharpnessOptions {
 
 /// A candidate that survived the filter. Numbers in nats.
 struct SharpnessCandidate {
-  TokenId id;
+  TokenId id;      ///< the candidate
   float log_prob;  ///< over all that was given, not renormalised; for SharpnessInput::scores the given score
   float entropy;   ///< of the context, for this token
   float score;     ///< log_prob - alpha * entropy
@@ -41,9 +42,9 @@ struct SharpnessCandidate {
 /// What one step saw: the survivors in the order in which they were given, and the best by either measure (equals: the
 /// lowest id; -1 if everything was masked).
 struct SharpnessRecord {
-  std::vector<SharpnessCandidate> kept;
-  TokenId most_probable = -1;
-  TokenId best = -1;
+  std::vector<SharpnessCandidate> kept;  ///< the survivors
+  TokenId most_probable = -1;            ///< of the largest log_prob
+  TokenId best = -1;                     ///< of the largest score
 
   /// Whether the entropy changed the choice.
   [[nodiscard]] bool changed() const noexcept { return best != most_probable; }

@@ -28,6 +28,7 @@ class Temperature {
       throw ArgumentError("temperature: expected a positive number, got " + std::to_string(temperature));
   }
 
+  /// scores[V], in place.
   void process(std::span<float> scores) const {
     if (temperature_ == 1) return;
     const float largest = largest_of(scores);
