@@ -67,8 +67,8 @@ std::vector<Mode> measured_modes() {
 
 /// One token after a prompt of 128, without the prompt, against greedy decoding.
 void per_token(benchmark::State& state, const Mode& mode) {
-  ThreadPool pool(threads());
-  Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, pool);
+  Execution<Host> execution(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, execution);
   const std::vector<TokenId> prompt = some_ids(128, 0);
   const auto time = [&](const Mode& m) {
     const GenerationResult result =
@@ -81,8 +81,8 @@ void per_token(benchmark::State& state, const Mode& mode) {
 
 /// Six answers of 10 tokens to a prompt of 400, against one.
 void six_answers(benchmark::State& state, const Mode& mode) {
-  ThreadPool pool(threads());
-  Llama model(weights().config, weights().weights, {.max_context = 416, .sequences = 6}, pool);
+  Execution<Host> execution(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 416, .sequences = 6}, execution);
   const std::vector<TokenId> prompt = some_ids(400, 0);
   std::vector<std::vector<TokenId>> answers;
   for (Index i = 0; i < 6; ++i) answers.push_back(some_ids(10, 1000 * (i + 1)));
@@ -97,8 +97,8 @@ void six_answers(benchmark::State& state, const Mode& mode) {
 /// A token for each of several sequences that hold 256, against one for one.
 void batch(benchmark::State& state) {
   const Index count = state.range(0);
-  ThreadPool pool(threads());
-  Llama model(weights().config, weights().weights, {.max_context = 257, .sequences = count}, pool);
+  Execution<Host> execution(threads());
+  Llama model(weights().config, weights().weights, {.max_context = 257, .sequences = count}, execution);
   const std::vector<TokenId> ids = some_ids(256, 0);
   model.fill(ids);
   std::vector<LlamaPiece> pieces;

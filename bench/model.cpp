@@ -65,8 +65,8 @@ void rate(benchmark::State& state, const char* counter, double per_iteration) {
 }
 
 void prefill(benchmark::State& state, const Models::Model& m) {
-  ThreadPool pool(static_cast<int>(state.range(0)));
-  Llama model(m.config, m.weights, {.max_context = prompt_length}, pool);
+  Execution<Host> execution(static_cast<int>(state.range(0)));
+  Llama model(m.config, m.weights, {.max_context = prompt_length}, execution);
   const std::vector<TokenId> ids = prompt_ids(m.config.vocab);
   for (auto _ : state) {
     model.rewind(0);
@@ -79,8 +79,8 @@ void prefill(benchmark::State& state, const Models::Model& m) {
 }
 
 void decode(benchmark::State& state, const Models::Model& m) {
-  ThreadPool pool(static_cast<int>(state.range(0)));
-  Llama model(m.config, m.weights, {.max_context = prompt_length + answer_length}, pool);
+  Execution<Host> execution(static_cast<int>(state.range(0)));
+  Llama model(m.config, m.weights, {.max_context = prompt_length + answer_length}, execution);
   const std::vector<TokenId> ids = prompt_ids(m.config.vocab);
   model.fill(ids);
   std::size_t next = 0;

@@ -44,8 +44,8 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
   const Tokenizer tokenizer = load_tokenizer(path);
   std::vector<TruthfulQuestion> questions = read_truthfulqa(data);
   questions.resize(std::min(count, questions.size()));
-  ThreadPool pool(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512, .sequences = 8}, pool);
+  Execution<Host> execution(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512, .sequences = 8}, execution);
   const Index blocks = checkpoint.config.layers;
   const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
   const std::vector<Measured> modes{{"baseline", {.mode = Baseline{}}},

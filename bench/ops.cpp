@@ -47,34 +47,34 @@ int threads_of(const benchmark::State& state) { return static_cast<int>(state.ra
 /// A panel and rows that stay in the first-level cache: the micro-kernel's own limit, a few per cent below the
 /// processor's multiply-add peak.
 void peak_multiply_add(benchmark::State& state) {
-  ThreadPool pool(threads_of(state));
-  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  Execution<Host> execution(threads_of(state));
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
   constexpr Index depth = 128;
   constexpr Index rows = 24;
   constexpr Index repeats = 1000;
   for (auto _ : state) {
-    pool.for_each_range(pool.size(), 1, [&](Index, Index, int worker) {
-      float* memory = pool.scratch(worker, rows * depth + (depth + rows) * kernels.panel_width).data();
+    execution.for_each_range(execution.threads(), 1, [&](Index, Index, int worker) {
+      float* memory = execution.scratch(worker, rows * depth + (depth + rows) * kernels.panel_width).data();
       for (Index i = 0; i < repeats; ++i)
         kernels.multiply_panel(memory, depth, rows, memory + rows * depth, depth,
                                memory + rows * depth + depth * kernels.panel_width, kernels.panel_width,
                                detail::Into::set);
     });
   }
-  rate(state, "flop/s", flops_of_product(rows, depth, kernels.panel_width) * repeats * pool.size());
+  rate(state, "flop/s", flops_of_product(rows, depth, kernels.panel_width) * repeats * execution.threads());
 }
 
 /// Sum of 256 MiB, eight accumulators: reading from memory.
 void peak_read(benchmark::State& state) {
-  ThreadPool pool(threads_of(state));
+  Execution<Host> execution(threads_of(state));
   const std::vector<float> data(std::size_t{64} << 20, 1.0f);
-  std::vector<float> totals(static_cast<std::size_t>(pool.size()) * 16);
+  std::vector<float> totals(static_cast<std::size_t>(execution.threads()) * 16);
   const std::vector<float> ones(1024, 1.0f);
-  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
   for (auto _ : state) {
     // Products of rows of 1024 ones: the fastest reader there is in the library.
-    pool.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
-      float* sums = pool.scratch(worker, end - begin).data();
+    execution.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
+      float* sums = execution.scratch(worker, end - begin).data();
       kernels.rows_of(DType::f32)
           .dot_rows(reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin, 1024,
                     ones.data(), 0, 1, sums, 0);
@@ -89,12 +89,12 @@ void peak_read(benchmark::State& state) {
 
 void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m) {
   std::mt19937 random(1);
-  ThreadPool pool(threads_of(state));
+  Execution<Host> execution(threads_of(state));
   const testing::RandomMatrix w(dtype, m, d, random);
   const std::vector<float> x = testing::normal_floats(n * d, random);
   std::vector<float> y(static_cast<std::size_t>(n * m));
   for (auto _ : state) {
-    matmul(pool, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}});
+    matmul(execution, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}});
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(n, d, m));
@@ -123,12 +123,12 @@ void openblas(benchmark::State& state, Index n, Index d, Index m) {
 
 void entropy_full(benchmark::State& state, DType dtype, Index d) {
   std::mt19937 random(1);
-  ThreadPool pool(threads_of(state));
+  Execution<Host> execution(threads_of(state));
   const testing::RandomMatrix w(dtype, vocabulary, d, random);
   const std::vector<float> hidden = testing::normal_floats(context * d, random, 0.1f);
   std::vector<float> entropy(static_cast<std::size_t>(vocabulary));
   for (auto _ : state) {
-    softmax_entropy(pool, testing::matrix(hidden, context, d), w.view(), entropy);
+    softmax_entropy(execution, testing::matrix(hidden, context, d), w.view(), entropy);
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(context, d, vocabulary));
@@ -137,14 +137,14 @@ void entropy_full(benchmark::State& state, DType dtype, Index d) {
 
 void entropy_candidates(benchmark::State& state, DType dtype, Index count) {
   std::mt19937 random(1);
-  ThreadPool pool(threads_of(state));
+  Execution<Host> execution(threads_of(state));
   const testing::RandomMatrix w(dtype, vocabulary, hidden_size, random);
   const std::vector<float> hidden = testing::normal_floats(context * hidden_size, random, 0.1f);
   std::vector<TokenId> ids;
   for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocabulary)));
   std::vector<SoftmaxState> states(ids.size());
   for (auto _ : state) {
-    softmax_states(pool, testing::matrix(hidden, context, hidden_size), w.view(), ids, states);
+    softmax_states(execution, testing::matrix(hidden, context, hidden_size), w.view(), ids, states);
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(context, hidden_size, count));
@@ -157,7 +157,7 @@ void attention_benchmark(benchmark::State& state, Index n) {
   constexpr Index groups = 3;
   constexpr Index head_dim = 64;
   std::mt19937 random(1);
-  ThreadPool pool(threads_of(state));
+  Execution<Host> execution(threads_of(state));
   const std::vector<float> q = testing::normal_floats(n * heads * head_dim, random);
   const std::vector<float> k = testing::normal_floats(context * groups * head_dim, random);
   const std::vector<float> v = testing::normal_floats(context * groups * head_dim, random);
@@ -167,7 +167,7 @@ void attention_benchmark(benchmark::State& state, Index n) {
     return Heads(memory.data(), {context, groups, head_dim}, {head_dim, context * head_dim, 1});
   };
   for (auto _ : state) {
-    attention(pool, Heads(q.data(), {n, heads, head_dim}), cache(k), cache(v), {out.data(), {n, heads, head_dim}});
+    attention(execution, Heads(q.data(), {n, heads, head_dim}), cache(k), cache(v), {out.data(), {n, heads, head_dim}});
     benchmark::ClobberMemory();
   }
   const double pairs = static_cast<double>(n) * static_cast<double>(2 * context - n + 1) / 2;

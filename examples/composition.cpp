@@ -13,9 +13,9 @@ int main(int argc, char** argv) try {
   const at::Checkpoint checkpoint = at::load_llama(argv[1]);  // a .gguf file or a Hugging Face directory
   const at::Tokenizer tokenizer = at::load_tokenizer(argv[1]);
 
-  at::ThreadPool pool(2);
-  at::Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, pool);
-  at::EntropySharpnessProcessor processor({.alpha = 0.5f, .relative_top = 0.1f}, pool);
+  at::Execution execution(2);
+  at::Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, execution);
+  at::EntropySharpnessProcessor processor({.alpha = 0.5f, .relative_top = 0.1f}, execution);
 
   at::LayerObserver observer;  // the prompt's states at one layer become the processor's context
   observer.layers = {at::default_info_layer(checkpoint.config.layers)};

@@ -82,11 +82,11 @@ class Session {
     const LlamaOptions memory{
         .max_context = context, .max_batch = settings.model.batch, .sequences = settings.generation.beams.count};
     check_memory(checkpoint_.config, memory);
-    pool_.emplace(settings.model.threads);
-    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *pool_);
+    execution_.emplace(settings.model.threads);
+    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *execution_);
     if (!settings.student.name.empty()) {
       if (settings.student.is_model()) progress_.note("loading " + settings.student.name);
-      student_.emplace(settings.student, settings.model.access, checkpoint_.config.vocab, memory, *pool_);
+      student_.emplace(settings.student, settings.model.access, checkpoint_.config.vocab, memory, *execution_);
     }
     progress_.clear();
   }
@@ -224,7 +224,7 @@ class Session {
   Checkpoint checkpoint_;
   std::optional<Tokenizer> tokenizer_;
   std::vector<TokenId> prompt_;
-  std::optional<ThreadPool> pool_;
+  std::optional<Execution<Host>> execution_;
   std::optional<Llama> model_;
   std::optional<Student> student_;
   int alerts_ = 0;         // of the run

@@ -93,11 +93,11 @@ int run(int argc, char** argv) {
                                                : std::min(longest, checkpoint.config.max_context),
                             .max_batch = settings.model.batch};
   check_memory(checkpoint.config, memory);
-  ThreadPool pool(settings.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
+  Execution<Host> execution(settings.model.threads);
+  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
   std::optional<Student> student;
   if (!settings.student.name.empty())
-    student.emplace(settings.student, settings.model.access, checkpoint.config.vocab, memory, pool);
+    student.emplace(settings.student, settings.model.access, checkpoint.config.vocab, memory, execution);
   progress.clear();
 
   catch_interrupt();

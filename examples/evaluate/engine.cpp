@@ -15,12 +15,12 @@
 namespace activation_trace::examples {
 
 struct Engine::Running {
-  ThreadPool pool;
+  Execution<Host> execution;
   Llama model;
   std::optional<Student> student;
 
   Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads, Isa isa)
-      : pool(threads, isa), model(checkpoint.config, checkpoint.weights, options, pool) {}
+      : execution(threads, isa), model(checkpoint.config, checkpoint.weights, options, execution) {}
 };
 
 Engine::Engine(const ModelSettings& settings, const StudentSettings& student)
@@ -59,7 +59,7 @@ void Engine::reserve(Index context, Index sequences) {
   running_.reset();  // never two caches at once
   running_ = std::make_unique<Running>(checkpoint_, memory, settings_.threads, isa_);
   if (!student_.name.empty())
-    running_->student.emplace(student_, settings_.access, checkpoint_.config.vocab, memory, running_->pool);
+    running_->student.emplace(student_, settings_.access, checkpoint_.config.vocab, memory, running_->execution);
 }
 
 Engine::Running& Engine::running() const {

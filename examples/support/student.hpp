@@ -42,17 +42,17 @@ inline void refuse_senseless_student(const CLI::App& app, const StudentSettings&
 /// A student that is loaded.
 class Student {
  public:
-  /// `memory` is that of the model with this vocabulary, and on its `pool`, which must outlive this object. Throws what
-  /// load_llama() throws, Error for more memory than there is.
+  /// `memory` is that of the model with this vocabulary, and on its `execution`, which must outlive this object. Throws
+  /// what load_llama() throws, Error for more memory than there is.
   Student(const StudentSettings& settings, FileAccess access, Index vocab, const LlamaOptions& memory,
-          ThreadPool& pool) {
+          Execution<Host>& execution) {
     if (!settings.is_model()) {
       amateur_ = std::make_unique<NgramAmateur>(vocab, NgramOptions{}, memory.sequences);
       return;
     }
     checkpoint_ = load_llama(settings.name, access);
     check_memory(checkpoint_.config, memory);
-    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, pool);
+    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, execution);
     amateur_ = std::make_unique<ModelAmateur<Llama>>(
         *model_, settings.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
   }

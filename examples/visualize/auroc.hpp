@@ -196,8 +196,8 @@ struct JudgedAnswers {
                             .max_batch = s.model.batch,
                             .sequences = 8};  // answers of a question
   check_memory(checkpoint.config, memory);
-  ThreadPool pool(s.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
+  Execution<Host> execution(s.model.threads);
+  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
   PrefixCache prefix(common_prefix(prompts));
   catch_interrupt();
   JudgedAnswers answers(layers.size());

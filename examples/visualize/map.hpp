@@ -123,8 +123,8 @@ struct EncodedAnswers {
       .max_context = s.model.context != 0 ? s.model.context : std::min(length, checkpoint.config.max_context),
       .max_batch = s.model.batch};
   check_memory(checkpoint.config, memory);
-  ThreadPool pool(s.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, pool);
+  Execution<Host> execution(s.model.threads);
+  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
   const ActivationMaps maps = activation_maps(model, encoded.prompt, ids, options,
                                               [&](Index done, Index total) { progress.bar("prompt", done, total); });
   progress.clear();

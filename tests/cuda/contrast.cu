@@ -4,7 +4,7 @@
 #include "activation_trace/cuda/dola.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/lm_head_logits.cuh"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "support.cuh"
 
 namespace activation_trace::test {
@@ -31,7 +31,7 @@ void on_device(std::span<float> scores, const Step& step, const After& after) {
 /// cuda::DolaProcessor with the host's views.
 class DeviceDola {
  public:
-  explicit DeviceDola(std::vector<Index> layers, DolaOptions options = {}, PoolHandle = {})
+  explicit DeviceDola(std::vector<Index> layers, DolaOptions options = {}, ExecutionHandle = {})
       : processor_(stream_, most_entries, std::move(layers), options) {}
 
   void observe_layers(MatrixView<const float> logits) {

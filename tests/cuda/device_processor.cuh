@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "activation_trace/cuda/entropy_sharpness.cuh"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "support.cuh"
 
 namespace activation_trace::test {
@@ -18,7 +18,7 @@ namespace activation_trace::test {
 template <class T = float>
 class DeviceProcessor {
  public:
-  explicit DeviceProcessor(EntropySharpnessOptions options = {}, PoolHandle = {}) : options_(std::move(options)) {}
+  explicit DeviceProcessor(EntropySharpnessOptions options = {}, ExecutionHandle = {}) : options_(std::move(options)) {}
 
   void observe_context(MatrixView<const float> hidden, MatrixView<const float> lm_head) {
     if (!processor_) {

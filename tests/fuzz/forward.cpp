@@ -13,11 +13,11 @@ using namespace activation_trace;
 
 // Any bytes are a GGUF file with a small model that chooses three tokens, each with finite numbers, or a typed error.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static ThreadPool pool(1);
+  static Execution<Host> execution(1);
   try {
     const Checkpoint file = detail::load_gguf_llama(GgufFile::parse(std::as_bytes(std::span(data, size)), "input"));
     const Index context = std::min<Index>(8, file.config.max_context);
-    Llama model(file.config, file.weights, {.max_context = context, .max_batch = 4}, pool);
+    Llama model(file.config, file.weights, {.max_context = context, .max_batch = 4}, execution);
     const TokenId prompt[] = {0, static_cast<TokenId>(file.config.vocab - 1)};
     for (const Mode& mode : {Mode(Activation{}), Mode(Dola{.candidate_layers = {0}}), Mode(Baseline{})}) try {
         const GenerationOptions options{.mode = mode, .max_new_tokens = 3};

@@ -32,8 +32,8 @@ struct Fixture : test::CliFixture {
   [[nodiscard]] GenerationResult library(const std::string& prompt, GenerationOptions options) const {
     const Checkpoint checkpoint = load_llama(model);
     const Tokenizer tokenizer = load_tokenizer(model);
-    ThreadPool pool(1);
-    Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 200}, pool);
+    Execution<Host> execution(1);
+    Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 200}, execution);
     options.eos = {2};
     return generate(llama, StreamDecoder(tokenizer), tokenizer.encode_prompt(prompt), options);
   }

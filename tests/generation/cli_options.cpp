@@ -30,9 +30,9 @@ struct OptionsFixture : test::CliFixture {
                                     AmateurPrompt amateur_prompt = AmateurPrompt::whole) const {
     const Checkpoint checkpoint = load_llama(model);
     const Tokenizer tokenizer = load_tokenizer(model);
-    ThreadPool pool(1);
+    Execution<Host> execution(1);
     const LlamaOptions memory{.max_context = 60, .sequences = options.beams.count};
-    Llama llama(checkpoint.config, checkpoint.weights, memory, pool);
+    Llama llama(checkpoint.config, checkpoint.weights, memory, execution);
     Checkpoint other;
     std::unique_ptr<Llama> other_llama;
     std::unique_ptr<Amateur> owned;
@@ -40,7 +40,7 @@ struct OptionsFixture : test::CliFixture {
       owned = std::make_unique<NgramAmateur>(checkpoint.config.vocab, NgramOptions{}, options.beams.count);
     } else if (!amateur.empty()) {
       other = load_llama(amateur);
-      other_llama = std::make_unique<Llama>(other.config, other.weights, memory, pool);
+      other_llama = std::make_unique<Llama>(other.config, other.weights, memory, execution);
       owned = std::make_unique<ModelAmateur<Llama>>(*other_llama, amateur_prompt);
     }
     options.max_new_tokens = 12;

@@ -36,8 +36,8 @@ struct ScoreFixture : test::CliFixture {
   [[nodiscard]] std::vector<ContinuationScore> library(const ScoreOptions& options) const {
     const Checkpoint checkpoint = load_llama(model);
     const Tokenizer tokenizer = load_tokenizer(model);
-    ThreadPool pool(1);
-    Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 64}, pool);
+    Execution<Host> execution(1);
+    Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 64}, execution);
     return score_text(llama, tokenizer, question, given, options);
   }
 };

@@ -42,7 +42,7 @@ class FakeModel {
   [[nodiscard]] Index sequences() const { return static_cast<Index>(texts.size()); }
   [[nodiscard]] Index position(Index sequence = 0) const { return static_cast<Index>(text(sequence).size()); }
   [[nodiscard]] std::span<const TokenId> ids(Index sequence) const { return text(sequence); }
-  [[nodiscard]] ThreadPool& pool() const { return pool_; }
+  [[nodiscard]] Execution<Host>& execution() const { return execution_; }
   void rewind(Index position, Index sequence = 0) { text(sequence).resize(static_cast<std::size_t>(position)); }
 
   void copy_sequence(Index from, Index to, Index begin = 0) {
@@ -129,7 +129,7 @@ class FakeModel {
   Matrix states_;
   Matrix early_;
   Matrix logits_;
-  mutable ThreadPool pool_{1};
+  mutable Execution<Host> execution_{1};
 };
 
 /// Token i is written as the i-th piece.

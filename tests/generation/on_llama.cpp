@@ -39,12 +39,12 @@ LlamaConfig config() {
 struct Tiny {
   explicit Tiny(Index sequences, int threads = 1, std::uint64_t seed = 1)
       : weights({.config = config(), .seed = seed}),
-        pool(threads),
-        model(weights.config(), weights.weights(), {.max_context = 48, .max_batch = 16, .sequences = sequences}, pool) {
-  }
+        execution(threads),
+        model(weights.config(), weights.weights(), {.max_context = 48, .max_batch = 16, .sequences = sequences},
+              execution) {}
 
   test::TinyLlama weights;
-  ThreadPool pool;
+  Execution<Host> execution;
   Llama model;
 };
 

@@ -186,9 +186,9 @@ struct Setup {
 
 std::vector<ContinuationScore> run(const ScoreOptions& options, const Setup& setup = {},
                                    const std::vector<Ids>& continuations = answers, const Ids& before = prompt) {
-  ThreadPool pool(setup.threads);
+  Execution<Host> execution(setup.threads);
   Llama llama(tiny().config(), tiny().weights(),
-              {.max_context = 32, .max_batch = setup.batch, .sequences = setup.sequences}, pool);
+              {.max_context = 32, .max_batch = setup.batch, .sequences = setup.sequences}, execution);
   return score(llama, before, continuations, options);
 }
 
@@ -237,7 +237,7 @@ class Engine {
   [[nodiscard]] Index sequences() const { return llama_.sequences(); }
   [[nodiscard]] Index position(Index sequence = 0) const { return llama_.position(sequence); }
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return llama_.ids(sequence); }
-  [[nodiscard]] ThreadPool& pool() const { return llama_.pool(); }
+  [[nodiscard]] Execution<Host>& execution() const { return llama_.execution(); }
   void rewind(Index position, Index sequence = 0) { llama_.rewind(position, sequence); }
   void copy_sequence(Index from, Index to, Index begin) { llama_.copy_sequence(from, to, begin); }
   void fill(std::span<const LlamaPiece> pieces) {
@@ -381,9 +381,9 @@ TEST_CASE("Contrastive scoring is its definition in double, with n-grams and wit
         ScoreOptions{.mode = early, .relative_top_value = -std::numeric_limits<float>::infinity()},
         ScoreOptions{.mode = alone}})
     for (const Index parallel : {1, 4}) {
-      ThreadPool pool(2);
-      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = parallel}, pool);
-      Llama other(weaker().config(), weaker().weights(), {.max_context = 32}, pool);
+      Execution<Host> execution(2);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = parallel}, execution);
+      Llama other(weaker().config(), weaker().weights(), {.max_context = 32}, execution);
       ModelAmateur model(other);
       ModelAmateur forgetful(other, AmateurPrompt::last_token);
       NgramAmateur ngrams(131);
@@ -417,8 +417,8 @@ TEST_CASE("Contrastive scoring is its definition in double, with n-grams and wit
 }
 
 TEST_CASE("Contrastive scoring with a coefficient of 0 is the baseline, and records do not change it") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 3}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 3}, execution);
   NgramAmateur ngrams(131);
   ScoreOptions options{.mode = Contrastive{.coefficient = 0, .filter = {.relative_top = 0}}};
   const Companions with{.amateur = &ngrams};
@@ -435,9 +435,9 @@ TEST_CASE("Contrastive scoring with a coefficient of 0 is the baseline, and reco
 }
 
 TEST_CASE("An amateur that does not fit is refused by name") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
-  Llama narrow(weaker().config(), weaker().weights(), {.max_context = 13}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, execution);
+  Llama narrow(weaker().config(), weaker().weights(), {.max_context = 13}, execution);
   ModelAmateur short_context(narrow);
   NgramAmateur fitting(131);
   NgramAmateur other_vocabulary(130);
@@ -507,8 +507,8 @@ TEST_CASE("A prompt of one token") {
 }
 
 TEST_CASE("The prompt is computed once, and only the answers' tokens have entropies computed") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, execution);
   Engine engine(llama);
   const ScoreOptions options = runs().at("activation");
   const std::vector<ContinuationScore> scores = score(engine, prompt, answers, options);
@@ -548,8 +548,8 @@ TEST_CASE("Prompts that share a prefix have it computed once, whatever comes bef
     options.record.emplace();
     std::vector<std::vector<ContinuationScore>> first;
     for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 4}}) {
-      ThreadPool pool(setup.threads);
-      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, pool);
+      Execution<Host> execution(setup.threads);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, execution);
       PrefixCache prefix(Ids(prompt.begin(), prompt.begin() + shared));
       for (std::size_t round = 0; round < 2; ++round)
         for (std::size_t k = 0; k < prompts.size(); ++k) {
@@ -572,8 +572,8 @@ TEST_CASE("Prompts that share a prefix have it computed once, whatever comes bef
 }
 
 TEST_CASE("What a prefix costs") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, execution);
   Engine engine(llama);
   PrefixCache prefix(Ids{1, 17, 90});
   const Companions with{.prefix = &prefix};
@@ -591,7 +591,7 @@ TEST_CASE("What a prefix costs") {
   llama.rewind(1, 1);
   score(engine, prompt, one, {}, {}, with);
   CHECK(engine.computed == 4 * (common + own) - 6);
-  Llama other(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Llama other(tiny().config(), tiny().weights(), {.max_context = 32}, execution);
   CHECK_THROWS_WITH_AS(score(other, prompt, one, {}, {}, with), "PrefixCache: it belongs to another model",
                        ArgumentError);
 }
@@ -603,8 +603,8 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
        {"activation", "activation, prompt", "activation, answer cut", "activation, normalised", "activation_dola"}) {
     CAPTURE(name);
     for (const Setup& setup : {Setup{}, Setup{.threads = 2, .sequences = 4}}) {
-      ThreadPool pool(setup.threads);
-      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, pool);
+      Execution<Host> execution(setup.threads);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = setup.sequences}, execution);
       ScoreOptions options = runs().at(name);
       const std::vector<LayerEntropies> all = layer_entropies(llama, sequences, length, {}, options);
       REQUIRE(all.size() == answers.size());
@@ -634,8 +634,8 @@ TEST_CASE("Entropies of all layers are those of one layer after the other, and t
       CHECK(some[3].entropies == std::vector{all[3].entropies[5], all[3].entropies[2]});
     }
   }
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, execution);
   const auto refuses = [&, &sequences = sequences](std::vector<Index> layers, const ScoreOptions& options,
                                                    const char* text) {
     CHECK_THROWS_WITH_AS(layer_entropies(llama, sequences, length, layers, options), text, ArgumentError);
@@ -680,8 +680,8 @@ using Texts = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("Text is tokenised together with its prompt") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, execution);
   const ScoreOptions options = runs().at("activation");
   const auto direct = [&](const Ids& before, const Ids& answer) {
     return score(llama, before, std::vector<Ids>{answer}, options)[0];
@@ -701,8 +701,8 @@ TEST_CASE("Text is tokenised together with its prompt") {
 }
 
 TEST_CASE("White space that a prompt's end shares with an answer's first token counts as the answers'") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, execution);
   const ScoreOptions options = runs().at("activation");
   for (const bool add_eos : {false, true}) {
     const PairTokenizer tokenizer{{add_eos}};
@@ -730,8 +730,8 @@ TEST_CASE("White space that a prompt's end shares with an answer's first token c
 }
 
 TEST_CASE("Any other token over the border of prompt and answer is refused") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32}, execution);
   const ScoreOptions options = runs().at("activation");
   const auto refuses = [&](const PairTokenizer& tokenizer, const char* before, const Texts& texts, const char* start) {
     CAPTURE(before);
@@ -755,8 +755,8 @@ TEST_CASE("White space is Unicode's") {
 }
 
 TEST_CASE("Progress and an end on request") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = 2}, execution);
   ScoreOptions options = runs().at("activation");
   options.prefill_piece = 3;
   const std::vector<ContinuationScore> all = run(options, {.sequences = 2});

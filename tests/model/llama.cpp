@@ -24,8 +24,8 @@ namespace {
 void check_against_reference(const LlamaConfig& config, const LlamaWeights& weights, Index tokens, Isa isa) {
   const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
   const reference::ForwardResult expected = reference::forward(config, weights, ids);
-  ThreadPool pool(2, isa);
-  Llama model(config, weights, {.max_context = tokens}, pool);
+  Execution<Host> execution(2, isa);
+  Llama model(config, weights, {.max_context = tokens}, execution);
   Trace trace(config.layers);
   trace.run(model, ids);
   const double tolerance = rounding_tolerance(config);
@@ -116,8 +116,8 @@ TEST_CASE("early exits are W h_k at the last position, without the final norm be
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(11, tiny.config().vocab);
   const reference::ForwardResult expected = reference::forward(tiny.config(), tiny.weights(), ids);
-  ThreadPool pool(2);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .max_batch = 4}, pool);
+  Execution<Host> execution(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .max_batch = 4}, execution);
   const std::vector<Index> layers{-1, 0, 1, 2, -3};
   std::vector<float> logits(layers.size() * static_cast<std::size_t>(tiny.config().vocab));
   const auto rows = as_matrix(std::span(logits), 5, tiny.config().vocab);
@@ -145,15 +145,17 @@ TEST_CASE("early exits are W h_k at the last position, without the final norm be
 
 TEST_CASE("what cannot be computed is named") {
   const TinyLlama tiny;
-  ThreadPool pool(1);
-  const auto model_with = [&](LlamaOptions options) { return Llama(tiny.config(), tiny.weights(), options, pool); };
+  Execution<Host> execution(1);
+  const auto model_with = [&](LlamaOptions options) {
+    return Llama(tiny.config(), tiny.weights(), options, execution);
+  };
   CHECK_THROWS_WITH_AS(model_with({.max_context = 0}),
                        "LlamaOptions: max_context must be in 1..512, the model's context, got 0", ArgumentError);
   CHECK_THROWS_AS(model_with({.max_context = 513}), ArgumentError);
   CHECK_THROWS_WITH_AS(model_with({.max_batch = 0}), "LlamaOptions: max_batch must be positive, got 0", ArgumentError);
   LlamaWeights short_weights = tiny.weights();
   short_weights.layers.pop_back();
-  CHECK_THROWS_WITH_AS(Llama(tiny.config(), short_weights, {}, pool), "layers: expected 2, got 1", ShapeError);
+  CHECK_THROWS_WITH_AS(Llama(tiny.config(), short_weights, {}, execution), "layers: expected 2, got 1", ShapeError);
 
   Llama model = model_with({.max_context = 8, .max_batch = 3});
   const std::vector<TokenId> four{1, 2, 3, 4};
@@ -182,8 +184,8 @@ TEST_CASE("what cannot be computed is named") {
 
 TEST_CASE("an observer reads, and cannot change the model that calls it") {
   const TinyLlama tiny;
-  ThreadPool pool(2);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .sequences = 2}, pool);
+  Execution<Host> execution(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 32, .sequences = 2}, execution);
   const std::vector<TokenId> ids = some_ids(6, tiny.config().vocab);
   const std::span<const float> first = model.forward(ids);
   const std::vector<float> expected(first.begin(), first.end());
@@ -218,13 +220,13 @@ TEST_CASE("an observer reads, and cannot change the model that calls it") {
 
 TEST_CASE("weights that are not finite are the model's fault, and the layer says where") {
   TinyLlama tiny;
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   LlamaConfig config = tiny.config();
   config.source = "damaged.gguf";
   const std::vector<TokenId> ids = some_ids(6, config.vocab);
   const float bad = std::numeric_limits<float>::quiet_NaN();
   const auto complaint = [&](const LlamaWeights& weights, const LayerObserver& observer = {}) -> std::string {
-    Llama model(config, weights, {.max_context = 32}, pool);
+    Llama model(config, weights, {.max_context = 32}, execution);
     try {
       model.forward(ids, observer);
     } catch (const Error& e) {
@@ -288,7 +290,7 @@ TEST_CASE("all_finite finds one bad number in any place") {
 
 TEST_CASE("a context beyond all memory is refused, not taken") {
   const TinyLlama tiny;
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   LlamaConfig config = tiny.config();
   std::vector<Index> contexts{Index{1} << 62, Index{1} << 58};
   // What no library knows to be too much the system refuses; AddressSanitizer stops the program instead.
@@ -298,7 +300,8 @@ TEST_CASE("a context beyond all memory is refused, not taken") {
   for (const Index context : contexts) {
     config.max_context = context;
     try {
-      const Llama model(config, tiny.weights(), {.max_context = context, .max_batch = context, .sequences = 3}, pool);
+      const Llama model(config, tiny.weights(), {.max_context = context, .max_batch = context, .sequences = 3},
+                        execution);
       FAIL("accepted");
     } catch (const Error& e) {
       CHECK(std::string(e.what()).find(std::to_string(context)) != std::string::npos);

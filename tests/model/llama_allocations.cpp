@@ -15,8 +15,8 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     tiny_options.dtype = dtype;
     const TinyLlama tiny(tiny_options);
     const std::vector<TokenId> ids = some_ids(60, tiny.config().vocab);
-    ThreadPool pool(2);
-    Llama model(tiny.config(), tiny.weights(), {.max_context = 64, .max_batch = 32, .sequences = 3}, pool);
+    Execution<Host> execution(2);
+    Llama model(tiny.config(), tiny.weights(), {.max_context = 64, .max_batch = 32, .sequences = 3}, execution);
     const std::vector<Index> layers{0, 1, -1};
     std::vector<float> logits(3 * static_cast<std::size_t>(tiny.config().vocab));
     const auto rows = as_matrix(std::span(logits), 3, tiny.config().vocab);
@@ -42,7 +42,7 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
       model.fill(std::span(ids).first(40));
       model.early_exit(std::span(ids).subspan(40), layers, rows, observer);
     };
-    // The scratch memory of the pool grows to what the kernels need for a full context.
+    // The scratch memory of the workers grows to what the kernels need for a full context.
     everything();
     const long before = testing::heap::allocations;
     everything();

@@ -46,9 +46,10 @@ std::vector<TokenId> ids_of(std::size_t sequence, const LlamaConfig& config) {
 
 std::vector<float> copied(std::span<const float> row) { return {row.begin(), row.end()}; }
 
-Outcome alone(const TinyLlama& tiny, const Scenario& scenario, std::size_t s, ThreadPool& pool, Index max_batch) {
+Outcome alone(const TinyLlama& tiny, const Scenario& scenario, std::size_t s, Execution<Host>& execution,
+              Index max_batch) {
   const LlamaConfig& config = tiny.config();
-  Llama model(config, tiny.weights(), {.max_context = 64, .max_batch = max_batch}, pool);
+  Llama model(config, tiny.weights(), {.max_context = 64, .max_batch = max_batch}, execution);
   const std::vector<TokenId> ids = ids_of(s, config);
   const std::size_t prompt = scenario.prompts[s];
   const std::size_t piece = scenario.pieces[s];
@@ -61,11 +62,12 @@ Outcome alone(const TinyLlama& tiny, const Scenario& scenario, std::size_t s, Th
   return outcome;
 }
 
-std::vector<Outcome> together(const TinyLlama& tiny, const Scenario& scenario, ThreadPool& pool, Index max_batch) {
+std::vector<Outcome> together(const TinyLlama& tiny, const Scenario& scenario, Execution<Host>& execution,
+                              Index max_batch) {
   const LlamaConfig& config = tiny.config();
   const std::size_t count = scenario.prompts.size();
   Llama model(config, tiny.weights(),
-              {.max_context = 64, .max_batch = max_batch, .sequences = static_cast<Index>(count)}, pool);
+              {.max_context = 64, .max_batch = max_batch, .sequences = static_cast<Index>(count)}, execution);
   std::vector<Outcome> outcomes(count);
   std::vector<std::vector<TokenId>> ids;
   std::vector<LayerObserver> observers;
@@ -117,9 +119,9 @@ TEST_CASE("several sequences at once are what each is alone, bit for bit, on any
     options.dtype = dtype;
     const TinyLlama tiny(options);
     testing::each_isa([&](Isa isa) {
-      ThreadPool single(1, isa);
-      ThreadPool two(2, isa);
-      ThreadPool five(5, isa);
+      Execution<Host> single(1, isa);
+      Execution<Host> two(2, isa);
+      Execution<Host> five(5, isa);
       for (std::size_t i = 0; i < scenarios.size(); ++i) {
         CAPTURE(i);
         std::vector<Outcome> expected;
@@ -135,15 +137,15 @@ TEST_CASE("several sequences at once are what each is alone, bit for bit, on any
 
 TEST_CASE("a call that is longer than a batch differs by rounding only") {
   const TinyLlama tiny;
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   for (std::size_t i = 0; i < scenarios.size(); ++i) {
     for (const Index max_batch : {Index{1}, Index{2}, Index{7}, Index{16}}) {
       CAPTURE(i);
       CAPTURE(max_batch);
-      const std::vector<Outcome> outcomes = together(tiny, scenarios[i], pool, max_batch);
+      const std::vector<Outcome> outcomes = together(tiny, scenarios[i], execution, max_batch);
       for (std::size_t s = 0; s < outcomes.size();
            ++s)  // two float results, each within the tolerance of the exact one
-        check_close(outcomes[s], alone(tiny, scenarios[i], s, pool, 512), 2 * rounding_tolerance(tiny.config()));
+        check_close(outcomes[s], alone(tiny, scenarios[i], s, execution, 512), 2 * rounding_tolerance(tiny.config()));
     }
   }
 }
@@ -151,9 +153,9 @@ TEST_CASE("a call that is longer than a batch differs by rounding only") {
 TEST_CASE("early exits of several sequences are those of each alone") {
   const TinyLlama tiny;
   const Index vocab = tiny.config().vocab;
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   const std::vector<std::size_t> lengths{1, 12, 5, 1};
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 20, .sequences = 4}, pool);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 20, .sequences = 4}, execution);
   for (const std::vector<Index>& layers : {std::vector<Index>{0, 1, -1}, {1}, {-1, 1}, {0, 1}, {}}) {
     const auto exits = static_cast<Index>(layers.size());
     std::vector<std::vector<TokenId>> ids;
@@ -165,7 +167,7 @@ TEST_CASE("early exits of several sequences are those of each alone") {
     const TensorView<float, 3> logits(memory.data(), {4, exits, vocab});
     for (Index s = 0; s < 4; ++s) model.rewind(0, s);
     model.early_exit(pieces, layers, logits);
-    Llama one(tiny.config(), tiny.weights(), {.max_context = 20}, pool);
+    Llama one(tiny.config(), tiny.weights(), {.max_context = 20}, execution);
     std::vector<float> row_memory(static_cast<std::size_t>(exits * vocab) + 1);
     const MatrixView<float> rows(row_memory.data(), {exits, vocab});
     for (Index p = 0; p < 4; ++p) {
@@ -186,17 +188,17 @@ TEST_CASE("a copied sequence continues like its origin, and neither disturbs the
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(30, tiny.config().vocab);
   const std::vector<TokenId> other = some_ids(30, tiny.config().vocab, 99);
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   const auto run = [&](Llama& model, std::size_t begin, std::size_t end, const std::vector<TokenId>& from, Index s) {
     return copied(model.forward(std::span(from).subspan(begin, end - begin), {}, s));
   };
-  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40}, pool);
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40}, execution);
   run(fresh, 0, 12, ids, 0);
   const std::vector<float> expected = run(fresh, 12, 20, ids, 0);
   fresh.rewind(12);
   const std::vector<float> expected_other = run(fresh, 12, 20, other, 0);
 
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .sequences = 3}, pool);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .sequences = 3}, execution);
   run(model, 0, 25, other, 2);  // what the copy replaces
   run(model, 0, 12, ids, 0);
   model.copy_sequence(0, 2);
@@ -225,8 +227,8 @@ TEST_CASE("a copied sequence continues like its origin, and neither disturbs the
 TEST_CASE("an exception appends no token to any sequence") {
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
-  ThreadPool pool(2);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 24, .max_batch = 8, .sequences = 3}, pool);
+  Execution<Host> execution(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 24, .max_batch = 8, .sequences = 3}, execution);
   for (Index s = 0; s < 3; ++s) model.fill(std::span(ids).first(static_cast<std::size_t>(2 + s)), {}, s);
   LayerObserver throwing;
   throwing.layers = {1};
@@ -239,7 +241,7 @@ TEST_CASE("an exception appends no token to any sequence") {
   CHECK_THROWS_WITH_AS(model.forward(pieces), "enough", std::runtime_error);
   CHECK_THROWS_WITH_AS(model.fill(pieces), "enough", std::runtime_error);
   for (Index s = 0; s < 3; ++s) CHECK(model.position(s) == 2 + s);
-  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 24}, pool);
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 24}, execution);
   fresh.fill(std::span(ids).first(3));
   const std::vector<float> expected = copied(fresh.forward(std::span(ids).subspan(3, 5)));
   CHECK(copied(model.forward(std::span(ids).subspan(3, 5), {}, 1)) == expected);
@@ -247,10 +249,10 @@ TEST_CASE("an exception appends no token to any sequence") {
 
 TEST_CASE("pieces that cannot be are named") {
   const TinyLlama tiny;
-  ThreadPool pool(1);
-  CHECK_THROWS_WITH_AS(Llama(tiny.config(), tiny.weights(), {.sequences = 0}, pool),
+  Execution<Host> execution(1);
+  CHECK_THROWS_WITH_AS(Llama(tiny.config(), tiny.weights(), {.sequences = 0}, execution),
                        "LlamaOptions: sequences must be in 1..1024, got 0", ArgumentError);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 8, .sequences = 2}, pool);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 8, .sequences = 2}, execution);
   CHECK(model.sequences() == 2);
   const std::vector<TokenId> ids{1, 2, 3};
   const std::vector<TokenId> wrong{1, 400};

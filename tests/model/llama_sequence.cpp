@@ -16,8 +16,8 @@ namespace {
 
 Trace traced(const TinyLlama& tiny, std::span<const TokenId> ids, LlamaOptions options, int threads,
              std::size_t piece = std::numeric_limits<std::size_t>::max()) {
-  ThreadPool pool(threads);
-  Llama model(tiny.config(), tiny.weights(), options, pool);
+  Execution<Host> execution(threads);
+  Llama model(tiny.config(), tiny.weights(), options, execution);
   Trace trace(tiny.config().layers);
   trace.run(model, ids, piece);
   return trace;
@@ -59,9 +59,9 @@ TEST_CASE("batches of four or more tokens give the same bits, however they are c
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(150, tiny.config().vocab);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     const auto traced_with = [&](Index batch, std::size_t piece) {
-      Llama model(tiny.config(), tiny.weights(), {.max_context = 150, .max_batch = batch}, pool);
+      Llama model(tiny.config(), tiny.weights(), {.max_context = 150, .max_batch = batch}, execution);
       Trace trace(tiny.config().layers);
       trace.run(model, ids, piece);
       return trace;
@@ -99,13 +99,13 @@ TEST_CASE("what was rewound leaves no trace") {
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
   const std::vector<TokenId> others = some_ids(30, tiny.config().vocab, 77);
-  ThreadPool pool(2);
-  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 50, .max_batch = 16}, pool);
+  Execution<Host> execution(2);
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 50, .max_batch = 16}, execution);
   Trace expected(tiny.config().layers);
   expected.run(fresh, std::span(ids).first(9));
   expected.run(fresh, std::span(ids).subspan(9));
 
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 50, .max_batch = 16}, pool);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 50, .max_batch = 16}, execution);
   Trace trace(tiny.config().layers);
   trace.run(model, std::span(ids).first(9));
   trace.run(model, others);
@@ -123,16 +123,16 @@ TEST_CASE("what was rewound leaves no trace") {
 TEST_CASE("observing or filling changes no logit") {
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   for (const Index batch : {Index{6}, Index{512}}) {
     const LlamaOptions options{.max_context = 21, .max_batch = batch};
-    Llama observed(tiny.config(), tiny.weights(), options, pool);
+    Llama observed(tiny.config(), tiny.weights(), options, execution);
     Trace trace(tiny.config().layers);
     trace.run(observed, ids);
-    Llama plain(tiny.config(), tiny.weights(), options, pool);
+    Llama plain(tiny.config(), tiny.weights(), options, execution);
     // The last block computes the last row alone here, all rows there: another shape of product, rounded otherwise.
     CHECK(relative_error(plain.forward(ids), trace.logits) <= 2 * rounding_tolerance(tiny.config()));
-    Llama filled(tiny.config(), tiny.weights(), options, pool);
+    Llama filled(tiny.config(), tiny.weights(), options, execution);
     filled.fill(ids);
     const std::vector<TokenId> next{5};
     const auto logits = plain.forward(next);
@@ -146,8 +146,8 @@ TEST_CASE("an observer sees the layers and positions that it names, in order, an
   const TinyLlama tiny;
   const Index d = tiny.config().hidden;
   const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
-  ThreadPool pool(2);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, pool);
+  Execution<Host> execution(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, execution);
   Trace all(tiny.config().layers);
   all.run(model, ids);
   using Call = std::tuple<Index, Index, Index>;  // layer, first position, rows
@@ -191,8 +191,8 @@ TEST_CASE("an observer sees the layers and positions that it names, in order, an
 TEST_CASE("an observer that throws leaves the model where it was") {
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(20, tiny.config().vocab);
-  ThreadPool pool(2);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, pool);
+  Execution<Host> execution(2);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, execution);
   model.fill(std::span(ids).first(4));
   LayerObserver observer;
   observer.layers = {1};
@@ -201,7 +201,7 @@ TEST_CASE("an observer that throws leaves the model where it was") {
   };
   CHECK_THROWS_WITH_AS(model.fill(std::span(ids).subspan(4), observer), "enough", std::runtime_error);
   CHECK(model.position() == 4);
-  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, pool);
+  Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, execution);
   fresh.fill(std::span(ids).first(4));
   const auto expected = fresh.forward(std::span(ids).subspan(4));
   CHECK(std::ranges::equal(model.forward(std::span(ids).subspan(4)), expected));

@@ -30,8 +30,8 @@ double status_bytes(const std::string& key) {
 TEST_CASE("SmolLM2 with a context of 512 needs at most the mapped file and 150 MB") {
   const std::filesystem::path path = testing::real_model_or_skip();
   const Checkpoint checkpoint = load_llama(path);
-  ThreadPool pool(2);
-  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, pool);
+  Execution<Host> execution(2);
+  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, execution);
   std::vector<TokenId> ids;
   for (TokenId i = 0; i < 500; ++i) ids.push_back(i * 97 % 49152);
   model.forward(ids);

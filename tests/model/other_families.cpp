@@ -41,8 +41,8 @@ TinyLlamaOptions small() {
 void check_against_reference(const TinyLlama& tiny, Index tokens, std::size_t piece, Isa isa) {
   const std::vector<TokenId> ids = some_ids(tokens, tiny.config().vocab);
   const reference::ForwardResult expected = reference::forward(tiny.config(), tiny.weights(), ids);
-  ThreadPool pool(2, isa);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, pool);
+  Execution<Host> execution(2, isa);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, execution);
   Trace trace(tiny.config().layers);
   trace.run(model, ids, piece);
   const double tolerance = 2 * rounding_tolerance(tiny.config());
@@ -65,8 +65,8 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 std::vector<float> last_logits(const TinyLlama& tiny, Index tokens) {
-  ThreadPool pool(1);
-  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, pool);
+  Execution<Host> execution(1);
+  Llama model(tiny.config(), tiny.weights(), {.max_context = tokens}, execution);
   const auto logits = model.forward(some_ids(tokens, tiny.config().vocab));
   return {logits.begin(), logits.end()};
 }
@@ -126,9 +126,9 @@ TEST_CASE("with windows too, the cut into pieces of four or more does not show")
   const TinyLlama tiny(options);
   const std::vector<TokenId> ids = some_ids(240, tiny.config().vocab);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(2, isa);
+    Execution<Host> execution(2, isa);
     const auto run = [&](std::size_t piece) {
-      Llama model(tiny.config(), tiny.weights(), {.max_context = 240}, pool);
+      Llama model(tiny.config(), tiny.weights(), {.max_context = 240}, execution);
       Trace trace(tiny.config().layers);
       trace.run(model, ids, piece);
       return trace.hidden;

@@ -76,9 +76,9 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
       const Heads v(v_memory.data(), {t, G, D}, {D, capacity * D, 1});
       const std::vector<double> expected = reference(q, k, v);
       testing::each_isa([&](Isa isa) {
-        ThreadPool pool(2, isa);
+        Execution<Host> execution(2, isa);
         std::vector<float> out(q_memory.size(), -1e9f);
-        attention(pool, q, k, v, {out.data(), {n, H, D}});
+        attention(execution, q, k, v, {out.data(), {n, H, D}});
         double worst = 0;
         for (std::size_t i = 0; i < out.size(); ++i)
           worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
@@ -107,9 +107,9 @@ TEST_CASE("scale, soft cap and window, each and together, in prefill and decode"
     const Heads k(k_memory.data(), {t, 2, D});
     const Heads v(v_memory.data(), {t, 2, D});
     const auto computed = [&](Isa isa, const AttentionOptions& options) {
-      ThreadPool pool(2, isa);
+      Execution<Host> execution(2, isa);
       std::vector<float> out(q_memory.size(), -1e9f);
-      attention(pool, q, k, v, {out.data(), {n, 4, D}}, options);
+      attention(execution, q, k, v, {out.data(), {n, 4, D}}, options);
       return out;
     };
     for (const AttentionOptions& options : all_options) {
@@ -132,10 +132,10 @@ TEST_CASE("scale, soft cap and window, each and together, in prefill and decode"
 }
 
 TEST_CASE("options that mean nothing are named") {
-  ThreadPool pool;
+  Execution<Host> execution;
   std::vector<float> m(64);
   const auto attend = [&](const AttentionOptions& options) {
-    attention(pool, Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}),
+    attention(execution, Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}), Heads(m.data(), {4, 2, 4}),
               {m.data(), {4, 2, 4}}, options);
   };
   CHECK_THROWS_WITH_AS(attend({.scale = 0.0f}), "AttentionOptions: scale must be positive and finite, got 0.000000",
@@ -157,14 +157,14 @@ TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole"
   const Heads k(k_memory.data(), {t, 2, D});
   const Heads v(v_memory.data(), {t, 2, D});
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     std::vector<float> whole(q_memory.size());
-    attention(pool, q, k, v, {whole.data(), {t, 4, D}});
+    attention(execution, q, k, v, {whole.data(), {t, 4, D}});
     for (const Index piece : {1, 7, 64}) {
       std::vector<float> out(q_memory.size());
       for (Index begin = 0; begin < t; begin += piece) {
         const Index end = std::min(t, begin + piece);
-        attention(pool, q.slice(0, begin, end), k.slice(0, 0, end), v.slice(0, 0, end),
+        attention(execution, q.slice(0, begin, end), k.slice(0, 0, end), v.slice(0, 0, end),
                   TensorView<float, 3>(out.data(), {t, 4, D}).slice(0, begin, end));
       }
       double worst = 0;
@@ -174,7 +174,7 @@ TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole"
     }
     // In place, as a decoder does it.
     std::vector<float> in_place = q_memory;
-    attention(pool, {in_place.data(), {t, 4, D}}, k, v, {in_place.data(), {t, 4, D}});
+    attention(execution, {in_place.data(), {t, 4, D}}, k, v, {in_place.data(), {t, 4, D}});
     CHECK(in_place == whole);
   });
 }
@@ -196,9 +196,9 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
     parts.push_back({q, k, Heads(memory.back().data(), {t, 2, D}), {together.back().data(), {n, 6, D}}});
   }
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(3, isa);
-    ThreadPool single(1, isa);
-    attention(pool, parts);
+    Execution<Host> execution(3, isa);
+    Execution<Host> single(1, isa);
+    attention(execution, parts);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       std::vector<float> alone(together[i].size());
       attention(single, parts[i].q, parts[i].k, parts[i].v, {alone.data(), parts[i].out.extents()});
@@ -206,40 +206,41 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
       CHECK(alone == together[i]);
       std::ranges::fill(together[i], 0.0f);
     }
-    attention(pool, std::span<const AttentionPart>{});
+    attention(execution, std::span<const AttentionPart>{});
   });
   parts[3].k = Heads(memory[0].data(), {4, 3, 2});
   parts[3].v = parts[3].k;
-  ThreadPool pool(1);
-  CHECK_THROWS_AS(attention(pool, parts), ShapeError);
+  Execution<Host> execution(1);
+  CHECK_THROWS_AS(attention(execution, parts), ShapeError);
 }
 
 TEST_CASE("equal keys average the values; keys beyond the query are not looked at") {
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     const Index t = 40;
     const std::vector<float> q(static_cast<std::size_t>(t) * 16, 1.0f);
     const std::vector<float> k(static_cast<std::size_t>(t) * 16, 0.5f);
     std::vector<float> v(static_cast<std::size_t>(t) * 16);
     for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(i / 16);
     std::vector<float> out(q.size());
-    attention(pool, {q.data(), {t, 1, 16}}, {k.data(), {t, 1, 16}}, {v.data(), {t, 1, 16}}, {out.data(), {t, 1, 16}});
+    attention(execution, {q.data(), {t, 1, 16}}, {k.data(), {t, 1, 16}}, {v.data(), {t, 1, 16}},
+              {out.data(), {t, 1, 16}});
     for (std::size_t i = 0; i < out.size(); ++i)
       CHECK(out[i] == doctest::Approx(static_cast<double>(i / 16) / 2).epsilon(1e-5));
   });
 }
 
 TEST_CASE("shapes that do not fit are named") {
-  ThreadPool pool;
+  Execution<Host> execution;
   std::vector<float> m(64);
   const auto view = [&](Index a, Index b, Index c) { return Heads(m.data(), {a, b, c}); };
   const TensorView<float, 3> out(m.data(), {4, 2, 4});
-  CHECK_THROWS_WITH_AS(attention(pool, view(4, 2, 4), view(3, 2, 4), view(3, 2, 4), out),
+  CHECK_THROWS_WITH_AS(attention(execution, view(4, 2, 4), view(3, 2, 4), view(3, 2, 4), out),
                        "attention: 4 queries but only 3 keys", ShapeError);
-  CHECK_THROWS_WITH_AS(attention(pool, view(4, 2, 4), view(4, 3, 4), view(4, 3, 4), out),
+  CHECK_THROWS_WITH_AS(attention(execution, view(4, 2, 4), view(4, 3, 4), view(4, 3, 4), out),
                        "attention: 2 heads cannot share 3 kv heads", ShapeError);
-  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 0, 4), view(4, 0, 4), out), ShapeError);
-  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
-  CHECK_THROWS_AS(attention(pool, view(4, 2, 4), view(4, 2, 4), view(5, 2, 4), out), ShapeError);
-  CHECK_THROWS_AS(attention(pool, view(4, 2, 2), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
+  CHECK_THROWS_AS(attention(execution, view(4, 2, 4), view(4, 0, 4), view(4, 0, 4), out), ShapeError);
+  CHECK_THROWS_AS(attention(execution, view(4, 2, 4), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
+  CHECK_THROWS_AS(attention(execution, view(4, 2, 4), view(4, 2, 4), view(5, 2, 4), out), ShapeError);
+  CHECK_THROWS_AS(attention(execution, view(4, 2, 2), view(4, 2, 2), view(4, 2, 2), out), ShapeError);
 }

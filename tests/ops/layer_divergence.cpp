@@ -69,12 +69,12 @@ struct DivergenceProblem {
   [[nodiscard]] std::span<const float> row(Index j) const {
     return std::span(rows).subspan(static_cast<std::size_t>(j) * mature.size(), mature.size());
   }
-  std::vector<double> divergences(ThreadPool& pool, LayerDivergence kind) const {
+  std::vector<double> divergences(Execution<Host>& execution, LayerDivergence kind) const {
     std::vector<LogNormalizer> normalizers(static_cast<std::size_t>(C + 1));
     std::vector<double> result(static_cast<std::size_t>(C));
     DivergenceMemory memory;
-    log_normalizers(pool, mature, view(), normalizers, memory);
-    layer_divergences(pool, mature, view(), normalizers, kind, result, memory);
+    log_normalizers(execution, mature, view(), normalizers, memory);
+    layer_divergences(execution, mature, view(), normalizers, kind, result, memory);
     return result;
   }
 
@@ -90,7 +90,7 @@ using activation_trace::test::DivergenceProblem;
 TEST_CASE("divergences are those of the oracle for near and far layers, with and without masked entries") {
   std::mt19937 random(31);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     for (const Index V : {1, 2, 7, 64, 1023, 1024, 1025, 5003})
       for (const int masked : {0, 3}) {
         DivergenceProblem problem(random, V, 5);
@@ -98,7 +98,7 @@ TEST_CASE("divergences are those of the oracle for near and far layers, with and
           for (Index v = 1; v < V; v += masked)
             problem.mature[static_cast<std::size_t>(v)] = -std::numeric_limits<float>::infinity();
         for (const LayerDivergence kind : {LayerDivergence::reference, LayerDivergence::jensen_shannon}) {
-          const std::vector<double> got = problem.divergences(pool, kind);
+          const std::vector<double> got = problem.divergences(execution, kind);
           for (Index j = 0; j < problem.C; ++j) {
             CAPTURE(V);
             CAPTURE(j);
@@ -112,18 +112,19 @@ TEST_CASE("divergences are those of the oracle for near and far layers, with and
 }
 
 TEST_CASE("closed forms: equal layers have divergence 0, disjoint ones ln 2") {
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   std::mt19937 random(1);
   DivergenceProblem problem(random, 2, 1);
   problem.mature = {0, -200};
   problem.rows = {-200, 0};
-  CHECK(problem.divergences(pool, LayerDivergence::jensen_shannon)[0] == doctest::Approx(std::log(2.0)).epsilon(1e-6));
+  CHECK(problem.divergences(execution, LayerDivergence::jensen_shannon)[0] ==
+        doctest::Approx(std::log(2.0)).epsilon(1e-6));
   // ln M is -ln 2 and ln p is 0 and -200: (KL(M||p) + KL(M||q)) / 4 = (100 - ln 2) / 2.
-  CHECK(problem.divergences(pool, LayerDivergence::reference)[0] ==
+  CHECK(problem.divergences(execution, LayerDivergence::reference)[0] ==
         doctest::Approx((100 - std::log(2.0)) / 2).epsilon(1e-6));
   problem.rows = {7, -193};
-  CHECK(problem.divergences(pool, LayerDivergence::reference)[0] == 0);
-  CHECK(problem.divergences(pool, LayerDivergence::jensen_shannon)[0] == 0);
+  CHECK(problem.divergences(execution, LayerDivergence::reference)[0] == 0);
+  CHECK(problem.divergences(execution, LayerDivergence::jensen_shannon)[0] == 0);
 }
 
 TEST_CASE("normalizers pass over what the mature layer masks, and divergences are the same for any number of threads") {
@@ -134,13 +135,13 @@ TEST_CASE("normalizers pass over what the mature layer masks, and divergences ar
     problem.rows[v] = 500;  // of the first layer: would be all there is
   }
   for (const LayerDivergence kind : {LayerDivergence::reference, LayerDivergence::jensen_shannon}) {
-    ThreadPool one(1);
+    Execution<Host> one(1);
     const std::vector<double> expected = problem.divergences(one, kind);
     CHECK(std::abs(expected[0] - test::reference_divergence(problem.mature, problem.row(0), kind)) <=
           2e-6 * expected[0]);
     for (const int threads : {2, 3, 7}) {
-      ThreadPool pool(threads);
-      const std::vector<double> got = problem.divergences(pool, kind);
+      Execution<Host> execution(threads);
+      const std::vector<double> got = problem.divergences(execution, kind);
       CHECK(std::memcmp(got.data(), expected.data(), got.size() * sizeof(double)) == 0);
     }
   }
@@ -148,7 +149,7 @@ TEST_CASE("normalizers pass over what the mature layer masks, and divergences ar
 
 TEST_CASE("rows without a distribution have NaN as their normalizer") {
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   for (const float bad : {infinity, std::numeric_limits<float>::quiet_NaN()})
     for (const Index at : {0, 16}) {
       std::vector<float> mature(17, 1.0f);
@@ -156,22 +157,22 @@ TEST_CASE("rows without a distribution have NaN as their normalizer") {
       layer[static_cast<std::size_t>(at)] = bad;
       LogNormalizer normalizers[2];
       DivergenceMemory memory;
-      log_normalizers(pool, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
       CHECK(normalizers[0].max == 1);
       CHECK(normalizers[0].log_sum == doctest::Approx(std::log(17.0)));
       CHECK(std::isnan(normalizers[1].log_sum));
       mature[static_cast<std::size_t>(at)] = -infinity;  // does not count any more
-      log_normalizers(pool, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
       CHECK(normalizers[1].log_sum == doctest::Approx(std::log(16.0)));
       mature.assign(17, -infinity);
-      log_normalizers(pool, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
       CHECK(std::isnan(normalizers[0].log_sum));
       CHECK(std::isnan(normalizers[1].log_sum));
     }
   std::vector<float> three(3);
   LogNormalizer normalizers[2];
   DivergenceMemory memory;
-  CHECK_THROWS_AS(log_normalizers(pool, three, testing::matrix(three, 3, 1), normalizers, memory), ShapeError);
-  CHECK_THROWS_AS(log_normalizers(pool, three, testing::matrix(three, 1, 3), std::span(normalizers, 1), memory),
+  CHECK_THROWS_AS(log_normalizers(execution, three, testing::matrix(three, 3, 1), normalizers, memory), ShapeError);
+  CHECK_THROWS_AS(log_normalizers(execution, three, testing::matrix(three, 1, 3), std::span(normalizers, 1), memory),
                   ShapeError);
 }

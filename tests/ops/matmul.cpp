@@ -28,11 +28,11 @@ void check_product(const StoredMatrix& w, Index n, std::mt19937& random) {
   // Rounding errors of d products grow like a random walk; 4 standard deviations and the few of the combination.
   const double tolerance = 0x1p-24 * (8 + 4 * std::sqrt(static_cast<double>(d)));
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     const float gap = 12345.0f;
     std::vector<float> y_memory(static_cast<std::size_t>(n * (m + 3)), gap);
     const MatrixView<float> y_all(y_memory.data(), {n, m + 3});
-    matmul(pool, x, w, y_all.slice(1, 0, m));
+    matmul(execution, x, w, y_all.slice(1, 0, m));
     double worst = 0;
     bool gap_kept = true;
     for (Index i = 0; i < n; ++i) {
@@ -90,9 +90,9 @@ TEST_CASE("whole numbers come out exactly, on every path") {
     const std::vector<testing::DotProduct> expected =
         testing::products(testing::matrix(x, n, d), testing::matrix(weights, m, d));
     testing::each_isa([&](Isa isa) {
-      ThreadPool pool(2, isa);
+      Execution<Host> execution(2, isa);
       std::vector<float> y(static_cast<std::size_t>(n * m));
-      matmul(pool, testing::matrix(x, n, d), testing::matrix(weights, m, d), {y.data(), {n, m}});
+      matmul(execution, testing::matrix(x, n, d), testing::matrix(weights, m, d), {y.data(), {n, m}});
       bool exact = true;
       for (std::size_t i = 0; i < y.size(); ++i) exact = exact && static_cast<double>(y[i]) == expected[i].value;
       CHECK(exact);
@@ -111,9 +111,9 @@ TEST_CASE("packing decodes every storage type bit for bit: rows of the identity 
     for (std::size_t i = 0; i < static_cast<std::size_t>(d); ++i) identity[i * static_cast<std::size_t>(d) + i] = 1.0f;
     const std::vector<double> expected = testing::decoded(w.view());
     testing::each_isa([&](Isa isa) {
-      ThreadPool pool(1, isa);
+      Execution<Host> execution(1, isa);
       std::vector<float> y(static_cast<std::size_t>(d * m));
-      matmul(pool, testing::matrix(identity, d, d), w.view(), {y.data(), {d, m}});
+      matmul(execution, testing::matrix(identity, d, d), w.view(), {y.data(), {d, m}});
       Index different = 0;
       for (Index k = 0; k < d; ++k)
         for (Index r = 0; r < m; ++r)
@@ -135,8 +135,8 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
     const testing::RandomMatrix b(DType::f32, 6, d, random);
     const std::vector<float> x = testing::normal_floats(17 * d, random);
     testing::each_isa([&](Isa isa) {
-      ThreadPool one(1, isa);
-      ThreadPool three(3, isa);
+      Execution<Host> one(1, isa);
+      Execution<Host> three(3, isa);
       std::vector<float> alone(17 * 49);
       for (Index i = 0; i < 17; ++i) {
         const MatrixView<const float> row = testing::matrix(x, 17, d).slice(0, i, i + 1);
@@ -165,7 +165,7 @@ TEST_CASE("several targets in one call are the same as one call each") {
   for (const Index n : {1, 21}) {
     const std::vector<float> x = testing::normal_floats(n * d, random);
     testing::each_isa([&](Isa isa) {
-      ThreadPool pool(3, isa);
+      Execution<Host> execution(3, isa);
       std::vector<float> together(static_cast<std::size_t>(n * 76));
       std::vector<float> apart = together;
       std::vector<MatmulTarget> targets;
@@ -173,11 +173,11 @@ TEST_CASE("several targets in one call are the same as one call each") {
       float* z = apart.data();
       for (const StoredMatrix& w : {a.view(), b.view(), c.view()}) {
         targets.push_back({w, {y, {n, w.rows()}}});
-        matmul(pool, testing::matrix(x, n, d), w, {z, {n, w.rows()}});
+        matmul(execution, testing::matrix(x, n, d), w, {z, {n, w.rows()}});
         y += n * w.rows();
         z += n * w.rows();
       }
-      matmul(pool, testing::matrix(x, n, d), targets);
+      matmul(execution, testing::matrix(x, n, d), targets);
       CHECK(together == apart);
     });
   }
@@ -186,20 +186,21 @@ TEST_CASE("several targets in one call are the same as one call each") {
 TEST_CASE("nothing to do is done, infinities and NaN stay in their row and column") {
   std::mt19937 random(5);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(2, isa);
+    Execution<Host> execution(2, isa);
     const std::vector<float> x = testing::normal_floats(8 * 64, random);
     std::vector<float> y(8 * 20, 1.0f);
-    matmul(pool, testing::matrix({}, 0, 64), testing::RandomMatrix(DType::f16, 20, 64, random).view(),
+    matmul(execution, testing::matrix({}, 0, 64), testing::RandomMatrix(DType::f16, 20, 64, random).view(),
            {y.data(), {0, 20}});
-    matmul(pool, testing::matrix(x, 8, 64), testing::RandomMatrix(DType::f16, 0, 64, random).view(),
+    matmul(execution, testing::matrix(x, 8, 64), testing::RandomMatrix(DType::f16, 0, 64, random).view(),
            {y.data(), {8, 0}});
     CHECK(y == std::vector<float>(y.size(), 1.0f));
-    matmul(pool, testing::matrix({}, 8, 0), StoredMatrix(DType::f32, nullptr, 20, 0), {y.data(), {8, 20}});
+    matmul(execution, testing::matrix({}, 8, 0), StoredMatrix(DType::f32, nullptr, 20, 0), {y.data(), {8, 20}});
     CHECK(y == std::vector<float>(y.size(), 0.0f));
     for (const Index n : {1, 8}) {
       std::vector<float> weights = testing::normal_floats(20 * 64, random);
       weights[3 * 64 + 9] = std::numeric_limits<float>::quiet_NaN();
-      matmul(pool, testing::matrix(x, 8, 64).slice(0, 0, n), testing::matrix(weights, 20, 64), {y.data(), {n, 20}});
+      matmul(execution, testing::matrix(x, 8, 64).slice(0, 0, n), testing::matrix(weights, 20, 64),
+             {y.data(), {n, 20}});
       for (Index i = 0; i < n; ++i)
         for (Index r = 0; r < 20; ++r) CHECK(std::isnan(y[static_cast<std::size_t>(i * 20 + r)]) == (r == 3));
     }
@@ -207,15 +208,15 @@ TEST_CASE("nothing to do is done, infinities and NaN stay in their row and colum
 }
 
 TEST_CASE("shapes that do not fit are named") {
-  ThreadPool pool;
+  Execution<Host> execution;
   const std::vector<float> x(12);
   std::vector<float> y(12);
   const StoredMatrix w = testing::matrix(x, 4, 3);
-  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
+  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
                        "matmul: columns of w: expected 4, got 3", ShapeError);
-  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 4, 3), w, {y.data(), {3, 4}}),
+  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 4, 3), w, {y.data(), {3, 4}}),
                        "matmul: rows of y: expected 4, got 3", ShapeError);
-  CHECK_THROWS_WITH_AS(matmul(pool, testing::matrix(x, 4, 3), w, {y.data(), {4, 3}}),
+  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 4, 3), w, {y.data(), {4, 3}}),
                        "matmul: columns of y: expected 4, got 3", ShapeError);
-  CHECK_THROWS_AS(matmul(pool, testing::matrix(x, 3, 4).transposed(), w, {y.data(), {4, 4}}), ShapeError);
+  CHECK_THROWS_AS(matmul(execution, testing::matrix(x, 3, 4).transposed(), w, {y.data(), {4, 4}}), ShapeError);
 }

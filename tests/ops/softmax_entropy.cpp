@@ -23,9 +23,9 @@ namespace {
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<float> entropies(Isa isa, MatrixView<const float> hidden, const StoredMatrix& w) {
-  ThreadPool pool(1, isa);
+  Execution<Host> execution(1, isa);
   std::vector<float> result(static_cast<std::size_t>(w.rows()), -1.0f);  // poisoned
-  softmax_entropy(pool, hidden, w, result);
+  softmax_entropy(execution, hidden, w, result);
   return result;
 }
 
@@ -106,9 +106,9 @@ TEST_CASE("exact scores isolate the epilogue: every path within 5e-6, and the ma
   const std::vector<float> hidden = testing::small_integers(T * d, random);
   const std::vector<float> w = testing::small_integers(V * d, random);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(2, isa);
+    Execution<Host> execution(2, isa);
     std::vector<SoftmaxState> states(static_cast<std::size_t>(V));
-    softmax_states(pool, testing::matrix(hidden, T, d), testing::matrix(w, V, d), states);
+    softmax_states(execution, testing::matrix(hidden, T, d), testing::matrix(w, V, d), states);
     for (Index v = 0; v < V; ++v) {
       const std::vector<double> column = testing::scores(testing::matrix(hidden, T, d), testing::matrix(w, V, d), v);
       const SoftmaxState& state = states[static_cast<std::size_t>(v)];
@@ -183,12 +183,12 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
   const std::vector<float> w_memory = testing::normal_floats(V * d, random, 0.3f);
   const StoredMatrix w = testing::matrix(w_memory, V, d);
   testing::each_isa([&](Isa isa) {
-    ThreadPool pool(1, isa);
+    Execution<Host> execution(1, isa);
     const std::vector<float> whole = entropies(isa, hidden, w);
     std::vector<SoftmaxState> states(static_cast<std::size_t>(V));
     for (Index begin = 0; begin < T;) {
       const Index end = std::min(T, begin + static_cast<Index>(random() % 60));
-      softmax_states(pool, hidden.slice(0, begin, end), w, states);
+      softmax_states(execution, hidden.slice(0, begin, end), w, states);
       begin = end;
     }
     for (std::size_t v = 0; v < whole.size(); ++v) CHECK(std::abs(states[v].entropy() - whole[v]) <= 5e-6f);
@@ -197,7 +197,7 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
       std::vector<TokenId> ids;
       for (Index i = 0; i < k; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(V)));
       std::vector<SoftmaxState> gathered(static_cast<std::size_t>(k));
-      softmax_states(pool, hidden, w, ids, gathered);
+      softmax_states(execution, hidden, w, ids, gathered);
       for (std::size_t i = 0; i < ids.size(); ++i) {
         const float full = whole[static_cast<std::size_t>(ids[i])];
         CHECK(std::abs(gathered[i].entropy() - full) <= 5e-6f);
@@ -205,7 +205,7 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
       // Whether an entry is computed alone or among others makes no difference at all.
       for (std::size_t i = 0; i < ids.size(); ++i) {
         SoftmaxState alone;
-        softmax_states(pool, hidden, w, std::span(ids).subspan(i, 1), std::span(&alone, 1));
+        softmax_states(execution, hidden, w, std::span(ids).subspan(i, 1), std::span(&alone, 1));
         CHECK(alone.sum == gathered[i].sum);
         CHECK(alone.weighted == gathered[i].weighted);
       }
@@ -214,31 +214,31 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
 }
 
 TEST_CASE("an empty context changes nothing; no vocabulary is no work") {
-  ThreadPool pool;
+  Execution<Host> execution;
   const std::vector<float> w(8, 1.0f);
   std::vector<float> e(2);
-  softmax_entropy(pool, testing::matrix({}, 0, 4), testing::matrix(w, 2, 4), e);
+  softmax_entropy(execution, testing::matrix({}, 0, 4), testing::matrix(w, 2, 4), e);
   CHECK(std::isnan(e[0]));
-  softmax_entropy(pool, testing::matrix(w, 2, 4), testing::matrix({}, 0, 4), {});
+  softmax_entropy(execution, testing::matrix(w, 2, 4), testing::matrix({}, 0, 4), {});
 }
 
 TEST_CASE("shapes and ids are checked") {
-  ThreadPool pool;
+  Execution<Host> execution;
   const std::vector<float> values(24);
   std::vector<float> e(4);
   std::vector<SoftmaxState> states(4);
-  CHECK_THROWS_WITH_AS(softmax_entropy(pool, testing::matrix(values, 4, 6), testing::matrix(values, 3, 8), e),
+  CHECK_THROWS_WITH_AS(softmax_entropy(execution, testing::matrix(values, 4, 6), testing::matrix(values, 3, 8), e),
                        "softmax_entropy: length of entropy: expected 3, got 4", ShapeError);
   CHECK_THROWS_AS(
-      softmax_entropy(pool, testing::matrix(values, 4, 6), testing::matrix(values, 4, 5 + 1).transposed(), e),
+      softmax_entropy(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 5 + 1).transposed(), e),
       ShapeError);
-  CHECK_THROWS_WITH_AS(softmax_states(pool, testing::matrix(values, 3, 8), testing::matrix(values, 4, 6), states),
+  CHECK_THROWS_WITH_AS(softmax_states(execution, testing::matrix(values, 3, 8), testing::matrix(values, 4, 6), states),
                        "softmax_states: columns of w: expected 8, got 6", ShapeError);
   const std::vector<TokenId> outside{0, 1, 2, 4};
   CHECK_THROWS_WITH_AS(
-      softmax_states(pool, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), outside, states),
+      softmax_states(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), outside, states),
       "softmax_states: id 4 lies outside the 4 rows of w", ArgumentError);
   const std::vector<TokenId> two{0, 1};
-  CHECK_THROWS_AS(softmax_states(pool, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), two, states),
+  CHECK_THROWS_AS(softmax_states(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), two, states),
                   ShapeError);
 }

@@ -16,16 +16,16 @@ using namespace activation_trace;
 
 namespace {
 
-// What `compute(pool)` returns must not depend on the number of threads, bit for bit.
+// What `compute(execution)` returns must not depend on the number of threads, bit for bit.
 template <class Compute>
 void check_any_thread_count(Compute compute) {
   testing::each_isa([&](Isa isa) {
-    ThreadPool single(1, isa);
+    Execution<Host> single(1, isa);
     const std::vector<float> expected = compute(single);
     for (const int threads : {2, 3, 7}) {
-      ThreadPool pool(threads, isa);
+      Execution<Host> execution(threads, isa);
       for (int repeat = 0; repeat < 3; ++repeat) {
-        const std::vector<float> actual = compute(pool);
+        const std::vector<float> actual = compute(execution);
         REQUIRE(actual.size() == expected.size());
         CHECK(std::memcmp(actual.data(), expected.data(), expected.size() * sizeof(float)) == 0);
       }
@@ -44,11 +44,11 @@ TEST_CASE("matmul gives the same bits for any number of threads") {
     const testing::RandomMatrix w2(dtype, 20, d, random);
     for (const Index n : {1, 2, 13, 40}) {
       const std::vector<float> x = testing::normal_floats(n * d, random);
-      check_any_thread_count([&](ThreadPool& pool) {
+      check_any_thread_count([&](Execution<Host>& execution) {
         std::vector<float> y(static_cast<std::size_t>(n * (m + 20)));
         const MatrixView<float> whole(y.data(), {n, m + 20});
         const MatmulTarget targets[] = {{w.view(), whole.slice(1, 0, m)}, {w2.view(), whole.slice(1, m, m + 20)}};
-        matmul(pool, testing::matrix(x, n, d), targets);
+        matmul(execution, testing::matrix(x, n, d), targets);
         return y;
       });
     }
@@ -61,14 +61,14 @@ TEST_CASE("context states give the same bits for any number of threads") {
   const testing::RandomMatrix w(DType::q8_0, 133, d, random);
   const std::vector<float> hidden = testing::normal_floats(45 * d, random);
   std::vector<TokenId> ids{5, 132, 0, 5, 17, 18, 19};
-  check_any_thread_count([&](ThreadPool& pool) {
+  check_any_thread_count([&](Execution<Host>& execution) {
     std::vector<float> entropies(133);
-    softmax_entropy(pool, testing::matrix(hidden, 45, d), w.view(), entropies);
+    softmax_entropy(execution, testing::matrix(hidden, 45, d), w.view(), entropies);
     return entropies;
   });
-  check_any_thread_count([&](ThreadPool& pool) {
+  check_any_thread_count([&](Execution<Host>& execution) {
     std::vector<SoftmaxState> states(ids.size());
-    softmax_states(pool, testing::matrix(hidden, 45, d), w.view(), ids, states);
+    softmax_states(execution, testing::matrix(hidden, 45, d), w.view(), ids, states);
     std::vector<float> flat;
     for (const SoftmaxState& s : states) flat.insert(flat.end(), {s.max, s.sum, s.weighted});
     return flat;
@@ -82,9 +82,10 @@ TEST_CASE("attention gives the same bits for any number of threads") {
     const std::vector<float> q = testing::normal_floats(n * 6 * 8, random);
     const std::vector<float> k = testing::normal_floats(t * 2 * 8, random);
     const std::vector<float> v = testing::normal_floats(t * 2 * 8, random);
-    check_any_thread_count([&](ThreadPool& pool) {
+    check_any_thread_count([&](Execution<Host>& execution) {
       std::vector<float> out(q.size());
-      attention(pool, {q.data(), {n, 6, 8}}, {k.data(), {t, 2, 8}}, {v.data(), {t, 2, 8}}, {out.data(), {n, 6, 8}});
+      attention(execution, {q.data(), {n, 6, 8}}, {k.data(), {t, 2, 8}}, {v.data(), {t, 2, 8}},
+                {out.data(), {n, 6, 8}});
       return out;
     });
   }

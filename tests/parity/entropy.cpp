@@ -27,7 +27,7 @@ TEST_CASE("Entropies of SmolLM2's layer 24 over the whole vocabulary") {
   RealLlama model;
   const GoldenFile states("smollm2_states.safetensors");
   const GoldenFile golden("smollm2_entropy.safetensors");
-  EntropySharpnessProcessor<> processor({}, model.pool);
+  EntropySharpnessProcessor<> processor({}, model.execution);
   const LayerObserver observer{.layers = {24}, .on_states = [&](Index, Index, MatrixView<const float> hidden) {
                                  processor.observe_context(hidden, model.checkpoint.weights.lm_head);
                                }};

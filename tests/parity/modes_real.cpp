@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "parity/modes.hpp"
 #include "support/real_model.hpp"
 
@@ -16,9 +16,9 @@ namespace {
 // SmolLM2, and as its amateur the same weights.
 struct RealModels {
   Checkpoint checkpoint = load_llama(real_model_or_skip());
-  ThreadPool pool{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, pool};
-  Llama amateur{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, pool};
+  Execution<Host> execution{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
+  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
+  Llama amateur{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
 };
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "parity/golden.hpp"
 #include "parity/modes.hpp"
 
@@ -13,9 +13,9 @@ namespace {
 struct TinyModels {
   Checkpoint checkpoint = load_llama(golden_path("tiny_llama"));
   Checkpoint amateur_checkpoint = load_llama(golden_path("tiny_amateur"));
-  ThreadPool pool{1};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128, .sequences = 4}, pool};
-  Llama amateur{amateur_checkpoint.config, amateur_checkpoint.weights, {.max_context = 128, .sequences = 4}, pool};
+  Execution<Host> execution{1};
+  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
+  Llama amateur{amateur_checkpoint.config, amateur_checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/model/llama.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "support/real_model.hpp"
 
 namespace activation_trace::testing {
@@ -15,8 +15,8 @@ namespace activation_trace::testing {
 /// SmolLM2, ready to run.
 struct RealLlama {
   Checkpoint checkpoint = load_llama(real_model_or_skip());
-  ThreadPool pool{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 704}, pool};
+  Execution<Host> execution{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
+  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 704}, execution};
 };
 
 }  // namespace activation_trace::testing

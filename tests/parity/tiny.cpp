@@ -13,8 +13,8 @@ namespace {
 
 struct TinyLlama {
   Checkpoint checkpoint = load_llama(golden_path("tiny_llama"));
-  ThreadPool pool{2};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128}, pool};
+  Execution<Host> execution{2};
+  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128}, execution};
   GoldenFile golden{"tiny_llama.safetensors"};
   std::vector<std::int32_t> ids = golden.get<std::int32_t>("ids");
 };
@@ -57,7 +57,7 @@ TEST_CASE("A folder written by transformers: states, logits and entropies of all
       states.insert(states.end(), seen.row(i).data(), seen.row(i).data() + config.hidden);
     CHECK(largest_difference(states, expected) < kTolerance * largest(expected));
 
-    EntropySharpnessProcessor<> processor({}, model.pool);
+    EntropySharpnessProcessor<> processor({}, model.execution);
     processor.observe_context(seen, model.checkpoint.weights.lm_head);
     CHECK(largest_difference(processor.entropy(), part(entropy, static_cast<std::size_t>(layer) * vocab, vocab)) <
           kTolerance);

@@ -29,13 +29,13 @@ TEST_CASE("after the first step no processor allocates") {
   const Index V = 3000;
   const test::Matrix hidden = test::random_matrix(random, 20, 16, 1);
   const test::Matrix w = test::random_matrix(random, V, 16, 0.5f);
-  ThreadPool pool(2);
-  EntropySharpnessProcessor sharpness({.alpha = 0.1f}, pool);
-  ContextStrategyProcessor strategy({.strategy = ContextStrategy::ema}, pool);
+  Execution<Host> execution(2);
+  EntropySharpnessProcessor sharpness({.alpha = 0.1f}, execution);
+  ContextStrategyProcessor strategy({.strategy = ContextStrategy::ema}, execution);
   sharpness.observe_context(hidden.view(), w.view());
   strategy.observe_context(hidden.view(), w.view());
-  DolaProcessor dola({0, 2, 4}, {}, pool);
-  ContrastiveProcessor contrastive({}, pool);
+  DolaProcessor dola({0, 2, 4}, {}, execution);
+  ContrastiveProcessor contrastive({}, execution);
   NgramModel amateur(V);
   amateur.reserve(100);
   StopSequences stops({{1, 2, 3}, {4}});
@@ -74,7 +74,7 @@ TEST_CASE("after the first step no processor allocates") {
       stops.push(id);
     });
   };
-  // The scratch memory of the pool grows to what the kernels need: more for 100 survivors than for a few.
+  // The scratch memory of the workers grows to what the kernels need: more for 100 survivors than for a few.
   std::fill(row.begin() + 100, row.end(), -100.0f);
   sharpness.process(row);
   for (std::size_t i = 0; i < logits.size(); ++i) {

@@ -55,8 +55,8 @@ TEST_CASE("entropies of random data are those of the oracle, all at once and one
         const Matrix hidden = random_matrix(random, positions, d, 1);
         const Matrix w = random_matrix(random, vocab, d, 3 / std::sqrt(static_cast<float>(d)));
         const double bound = tolerance(hidden, w);
-        ThreadPool pool(1);
-        ContextEntropy full(pool), lazy(pool);
+        Execution<Host> execution(1);
+        ContextEntropy full(execution), lazy(execution);
         full.observe(hidden.view(), w.view());
         lazy.observe(hidden.view(), w.view());
         const std::vector<float> at_once = all(full);
@@ -70,20 +70,20 @@ TEST_CASE("entropies of random data are those of the oracle, all at once and one
 }
 
 TEST_CASE("closed forms: one position, equal positions, equal spikes") {
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   const Matrix w{2, 1, {1, -2}};
   {
-    ContextEntropy context(pool);
+    ContextEntropy context(execution);
     context.observe(Matrix{1, 1, {5}}.view(), w.view());
     CHECK(all(context) == std::vector<float>{0, 0});
   }
   {
-    ContextEntropy context(pool);
+    ContextEntropy context(execution);
     context.observe(Matrix{6, 1, {3, 3, 3, 3, 3, 3}}.view(), w.view());
     for (const float e : all(context)) CHECK(e == doctest::Approx(std::log(6.0)).epsilon(1e-6));
   }
   {
-    ContextEntropy context(pool);  // for the first token two spikes stand out, for the second the other three
+    ContextEntropy context(execution);  // for the first token two spikes stand out, for the second the other three
     context.observe(Matrix{5, 1, {50, 0, 0, 50, 0}}.view(), w.view());
     CHECK(one(context, 0) == doctest::Approx(std::log(2.0)).epsilon(1e-6));
     CHECK(one(context, 1) == doctest::Approx(std::log(3.0)).epsilon(1e-6));
@@ -96,9 +96,9 @@ TEST_CASE("a context in pieces is the whole context, whatever was asked for in b
   const Matrix hidden = random_matrix(random, positions, d, 1);
   const Matrix w = random_matrix(random, vocab, d, 0.5f);
   const std::vector<double> expected = test::reference_entropies(hidden, w);
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   for (int round = 0; round < 50; ++round) {
-    ContextEntropy context(pool);
+    ContextEntropy context(execution);
     for (Index done = 0; done < positions;) {
       const Index count = std::uniform_int_distribution<Index>(0, positions - done)(random);
       context.observe(hidden.view(done, done + count), w.view());
@@ -129,10 +129,10 @@ TEST_CASE("the span chooses positions across pieces") {
   std::mt19937 random(4);
   const Matrix hidden = random_matrix(random, 20, 8, 1);
   const Matrix w = random_matrix(random, 5, 8, 1);
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   const auto check = [&](ContextSpan span, Index begin, Index end) {
     for (const Index piece : {1, 3, 20}) {
-      ContextEntropy context(pool, span);
+      ContextEntropy context(execution, span);
       for (Index i = 0; i < 20; i += piece) context.observe(hidden.view(i, std::min<Index>(20, i + piece)), w.view());
       CHECK(context.positions() == end - begin);
       for (TokenId v = 0; v < 5; ++v)
@@ -144,7 +144,7 @@ TEST_CASE("the span chooses positions across pieces") {
   check(ContextSpan::without_bos(), 1, 20);
   check({.begin = 5, .end = 12}, 5, 12);
   check({.begin = 0, .end = 1}, 0, 1);
-  ContextEntropy nothing(pool, {.begin = 20});
+  ContextEntropy nothing(execution, {.begin = 20});
   nothing.observe(hidden.view(), w.view());
   CHECK_THROWS_WITH_AS(nothing.require(),
                        "no context: observe_context was not called, or none of its 20 positions lies within the "
@@ -166,8 +166,8 @@ TEST_CASE("the final norm is applied to what is observed") {
           static_cast<float>(hidden.at(i, k) / std::sqrt(squares / 16 + 1e-3) *
                              static_cast<double>(norm.weight[static_cast<std::size_t>(k)]));
   }
-  ThreadPool pool(1);
-  ContextEntropy context(pool, {}, norm);
+  Execution<Host> execution(1);
+  ContextEntropy context(execution, {}, norm);
   context.observe(hidden.view(), w.view());
   for (TokenId v = 0; v < 4; ++v)
     CHECK(std::abs(static_cast<double>(one(context, v)) - test::reference_entropy(normed, w, v, 0, 9)) <=
@@ -186,8 +186,8 @@ TEST_CASE("an LM head that gives rows on request is the same LM head, bit for bi
     asked += end - begin;
     std::memcpy(out.data(), w.data.data() + begin * d, static_cast<std::size_t>((end - begin) * d) * sizeof(float));
   });
-  ThreadPool pool(1);
-  ContextEntropy stored(pool), on_request(pool);
+  Execution<Host> execution(1);
+  ContextEntropy stored(execution), on_request(execution);
   stored.observe(hidden.view(), w.view());
   on_request.observe(hidden.view(), rows);
   const std::vector<TokenId> ids{2099, 0, 1024, 5};
@@ -207,8 +207,8 @@ TEST_CASE("strided hidden states are read as they lie") {
   Matrix narrow{6, 8, {}};
   for (Index i = 0; i < 6; ++i)
     for (Index k = 0; k < 8; ++k) narrow.data.push_back(static_cast<float>(wide.at(i, 5 + k)));
-  ThreadPool pool(1);
-  ContextEntropy a(pool), b(pool);
+  Execution<Host> execution(1);
+  ContextEntropy a(execution), b(execution);
   a.observe(wide.view().slice(1, 5, 13), w.view());
   b.observe(narrow.view(), w.view());
   CHECK(all(a) == all(b));
@@ -221,8 +221,8 @@ TEST_CASE("any number of threads gives the same bits") {
   std::vector<float> expected, expected_some(9);
   const std::vector<TokenId> some{1, 3, 5, 300, 299, 298, 17, 5, 0};
   for (const int threads : {1, 2, 3, 8}) {
-    ThreadPool pool(threads);
-    ContextEntropy full(pool), lazy(pool);
+    Execution<Host> execution(threads);
+    ContextEntropy full(execution), lazy(execution);
     full.observe(hidden.view(), w.view());
     lazy.observe(hidden.view(), w.view());
     std::vector<float> got_some(9);
@@ -243,8 +243,8 @@ TEST_CASE("reset makes room for another prompt and another LM head") {
   const Matrix w = random_matrix(random, 30, 8, 1);
   const Matrix other = random_matrix(random, 20, 5, 1);
   const Matrix other_hidden = random_matrix(random, 4, 5, 1);
-  ThreadPool pool(1);
-  ContextEntropy context(pool), fresh(pool);
+  Execution<Host> execution(1);
+  ContextEntropy context(execution), fresh(execution);
   context.observe(other_hidden.view(), other.view());
   (void)one(context, 3);
   (void)all(context);
@@ -259,8 +259,8 @@ TEST_CASE("reset makes room for another prompt and another LM head") {
 TEST_CASE("products that overflow give NaN for that token only") {
   const Matrix hidden{2, 1, {3e38f, 1}};
   const Matrix w{2, 1, {3e38f, 1e-38f}};
-  ThreadPool pool(1);
-  ContextEntropy context(pool);
+  Execution<Host> execution(1);
+  ContextEntropy context(execution);
   context.observe(hidden.view(), w.view());
   const std::vector<float> entropy = all(context);
   CHECK(std::isnan(entropy[0]));
@@ -268,11 +268,11 @@ TEST_CASE("products that overflow give NaN for that token only") {
 }
 
 TEST_CASE("what cannot be is refused by name, and changes nothing") {
-  ThreadPool pool(1);
+  Execution<Host> execution(1);
   const Matrix hidden{2, 3, {1, 2, 3, 4, 5, 6}};
   const Matrix w{4, 3, std::vector<float>(12, 1)};
   const Matrix w_again = w;
-  ContextEntropy context(pool);
+  ContextEntropy context(execution);
   CHECK_THROWS_AS(context.require(), StateError);
   CHECK_THROWS_AS((void)context.state(0), StateError);
   CHECK_THROWS_WITH_AS(context.observe(Matrix{1, 2, {1, 2}}.view(), w.view()), "hidden: expected [T, 3], got [1, 2]",
@@ -293,11 +293,11 @@ TEST_CASE("what cannot be is refused by name, and changes nothing") {
   CHECK_THROWS_AS(context.entropy(three), ShapeError);
   CHECK_THROWS_AS(context.entropy(std::vector<TokenId>{1, 2}, three), ShapeError);
 
-  CHECK_THROWS_AS(ContextEntropy(pool, {.begin = -1}), ArgumentError);
-  CHECK_THROWS_AS(ContextEntropy(pool, {.begin = 4, .end = 3}), ArgumentError);
-  CHECK_THROWS_AS(ContextEntropy(pool, {}, FinalNorm{}), ArgumentError);
-  CHECK_THROWS_AS(ContextEntropy(pool, {}, FinalNorm{{1, 1, 1}, 0}), ArgumentError);
-  ContextEntropy normed(pool, {}, FinalNorm{{1, 1}, 1e-5f});
+  CHECK_THROWS_AS(ContextEntropy(execution, {.begin = -1}), ArgumentError);
+  CHECK_THROWS_AS(ContextEntropy(execution, {.begin = 4, .end = 3}), ArgumentError);
+  CHECK_THROWS_AS(ContextEntropy(execution, {}, FinalNorm{}), ArgumentError);
+  CHECK_THROWS_AS(ContextEntropy(execution, {}, FinalNorm{{1, 1, 1}, 0}), ArgumentError);
+  ContextEntropy normed(execution, {}, FinalNorm{{1, 1}, 1e-5f});
   CHECK_THROWS_AS(normed.observe(hidden.view(), w.view()), ShapeError);
   CHECK_THROWS_AS(LmHead(3, 3, LmHead::Rows{}), ArgumentError);
   CHECK_THROWS_AS(LmHead(-1, 3, [](Index, Index, MatrixView<float>) {}), ArgumentError);
@@ -307,19 +307,19 @@ TEST_CASE("contexts that begin with a shared one are the whole, at any cut and f
   std::mt19937 random(11);
   const Matrix hidden = random_matrix(random, 30, 8, 1);
   const Matrix w = random_matrix(random, 50, 8, 1);
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   const std::vector<TokenId> some{3, 49, 3, 7};
   for (const ContextSpan span :
        {ContextSpan{}, ContextSpan{.begin = 1}, ContextSpan{.begin = 12, .end = 25}, ContextSpan{.begin = 2, .end = 7}})
     for (const Index cut : {1, 10, 30}) {
       CAPTURE(span.begin);
       CAPTURE(cut);
-      ContextEntropy whole(pool, span);
+      ContextEntropy whole(execution, span);
       whole.observe(hidden.view(), w.view());
-      ContextEntropy shared(pool, span);
+      ContextEntropy shared(execution, span);
       shared.observe(hidden.view().slice(0, 0, cut), w.view());
       for (int use = 0; use < 2; ++use) {
-        ContextEntropy context(pool, span);
+        ContextEntropy context(execution, span);
         context.begin_with(shared);
         if (cut < 30) {
           context.observe(hidden.view().slice(0, cut, 20 + cut / 2), w.view());
@@ -340,7 +340,7 @@ TEST_CASE("contexts that begin with a shared one are the whole, at any cut and f
         CHECK(all(context) == wanted);
       }
     }
-  ContextEntropy empty(pool), begun(pool), context(pool);
+  ContextEntropy empty(execution), begun(execution), context(execution);
   CHECK_THROWS_AS(context.begin_with(empty), StateError);
   begun.observe(hidden.view(), w.view());
   CHECK_THROWS_AS(begun.begin_with(begun), StateError);
@@ -359,8 +359,8 @@ TEST_CASE("a callback that throws leaves a context that can be asked again") {
     if (fails) throw StateError("no rows now");
     std::memcpy(out.data(), w.data.data() + begin * 8, static_cast<std::size_t>((end - begin) * 8) * sizeof(float));
   });
-  ThreadPool pool(1);
-  ContextEntropy context(pool), expected(pool);
+  Execution<Host> execution(1);
+  ContextEntropy context(execution), expected(execution);
   context.observe(hidden.view(), rows);
   expected.observe(hidden.view(), w.view());
   CHECK_THROWS_AS((void)one(context, 4), StateError);

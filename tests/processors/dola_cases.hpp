@@ -3,7 +3,7 @@
 #pragma once
 
 // What every DolaProcessor does, wherever it runs: the includer says which before it includes this. DolaUnderTest is
-// made of layers, DolaOptions and perhaps a pool, and takes host views.
+// made of layers, DolaOptions and perhaps an execution context, and takes host views.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -81,13 +81,13 @@ TEST_CASE("DoLa's scores, divergences and choice are those of the oracle, for ev
   all.push_back({.relative_top = 0, .base = DolaBase::logits});
   all.push_back({.output = DolaOutput::log_probs, .masked_value = -1000});
   all.push_back({.relative_top = 0, .output = DolaOutput::log_probs});
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   for (const DolaOptions& options : all)
     for (const Index V : {1, 3, 130, 1500})
       for (const Index layers : {1, 2, 5}) {
         CAPTURE(V);
         CAPTURE(layers);
-        DolaUnderTest processor(test::numbers(layers), options, pool);
+        DolaUnderTest processor(test::numbers(layers), options, execution);
         std::vector<Index> histogram(static_cast<std::size_t>(layers));
         for (int step = 0; step < 4; ++step) {
           std::vector<float> scores = test::random_logits(random, V);

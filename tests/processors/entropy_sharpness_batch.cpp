@@ -19,8 +19,8 @@ TEST_CASE("ragged contexts: each row is what its sequence gives alone") {
   const Matrix w = random_matrix(random, vocab, 12, 1);
   const std::vector<Matrix> contexts{random_matrix(random, 1, 12, 1), random_matrix(random, 40, 12, 1),
                                      random_matrix(random, 7, 12, 1)};
-  ThreadPool pool(2);
-  EntropySharpnessBatch batch(3, {.alpha = 0.8f}, pool);
+  Execution<Host> execution(2);
+  EntropySharpnessBatch batch(3, {.alpha = 0.8f}, execution);
   for (Index b = 0; b < 3; ++b) batch[b].observe_context(contexts[static_cast<std::size_t>(b)].view(), w.view());
   for (int step = 0; step < 4; ++step) {
     Matrix logits = random_matrix(random, 3, vocab, 2);

@@ -42,9 +42,9 @@ TEST_CASE("Entropies of T = 512, d = 576, V = 49152 add at most 8 MB") {
   SUBCASE("fused, over the whole vocabulary") {
     float last = 0;
     const std::size_t added = added_by([&] {
-      ThreadPool pool(2);
+      Execution<Host> execution(2);
       std::vector<float> entropy(static_cast<std::size_t>(V));
-      softmax_entropy(pool, states, lm_head, entropy);
+      softmax_entropy(execution, states, lm_head, entropy);
       last = entropy.back();
     });
     CHECK(last > 0);
@@ -56,8 +56,8 @@ TEST_CASE("Entropies of T = 512, d = 576, V = 49152 add at most 8 MB") {
     float last = 0;
     std::size_t lazy = 0;
     const std::size_t added = added_by([&] {
-      ThreadPool pool(2);
-      EntropySharpnessProcessor<> processor({}, pool);
+      Execution<Host> execution(2);
+      EntropySharpnessProcessor<> processor({}, execution);
       processor.observe_context(states, lm_head);
       for (TokenId first = 0; first < 1000; first += 100) {
         std::vector<TokenId> ids;

@@ -3,8 +3,8 @@
 #pragma once
 
 // What every EntropySharpnessProcessor does, wherever it runs: the includer says which, before it includes this.
-//   SharpnessUnderTest   made of EntropySharpnessOptions and perhaps a pool; host views in, SharpnessRecord out
-//   sharpness_tolerance  how far entropy() may be from the entropies that were asked for on the way
+//   SharpnessUnderTest   made of EntropySharpnessOptions and perhaps an execution context; host views in,
+//   SharpnessRecord out sharpness_tolerance  how far entropy() may be from the entropies that were asked for on the way
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -253,8 +253,8 @@ TEST_CASE("entropies asked for on the way are those of all at once, as the conte
   std::mt19937 random(16);
   const Matrix hidden = random_matrix(random, 64, 32, 1);
   const Matrix w = random_matrix(random, 200, 32, 0.7f);
-  ThreadPool pool(2);
-  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0.2f}, pool);
+  Execution<Host> execution(2);
+  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0.2f}, execution);
   for (Index begin = 0; begin < 64; begin += 16) {
     processor.observe_context(hidden.view(begin, begin + 16), w.view());
     CHECK(processor.context_size() == begin + 16);

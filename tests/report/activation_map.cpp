@@ -25,8 +25,8 @@ const test::TinyLlama& tiny() {
 }
 
 ActivationMaps mapped(const ActivationMapOptions& options, int threads = 1, Index batch = 512) {
-  ThreadPool pool(threads);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16, .max_batch = batch}, pool);
+  Execution<Host> execution(threads);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16, .max_batch = batch}, execution);
   return activation_maps(llama, prompt, ids, options);
 }
 
@@ -82,8 +82,8 @@ TEST_CASE("Maps of a prompt are their definition in double, at any layers, span 
 }
 
 TEST_CASE("A map's entropies are those that scoring reads") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16}, execution);
   std::vector<std::vector<TokenId>> sequences{prompt};
   sequences[0].insert(sequences[0].end(), ids.begin(), ids.end());
   const std::vector<LayerEntropies> scored =
@@ -117,8 +117,8 @@ TEST_CASE("Pictures of maps show what they say") {
 }
 
 TEST_CASE("What cannot be mapped is refused by name") {
-  ThreadPool pool(1);
-  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16}, pool);
+  Execution<Host> execution(1);
+  Llama llama(tiny().config(), tiny().weights(), {.max_context = 16}, execution);
   const auto refuses = [&](const std::vector<TokenId>& of, const std::vector<TokenId>& tokens,
                            const ActivationMapOptions& options, const char* text) {
     CHECK_THROWS_WITH_AS(activation_maps(llama, of, tokens, options), text, ArgumentError);

@@ -43,8 +43,8 @@ struct VisualizeFixture : test::CliFixture {
 TEST_CASE_FIXTURE(VisualizeFixture, "A map's file has the library's numbers") {
   const Checkpoint checkpoint = load_llama(model);
   const Tokenizer tokenizer = load_tokenizer(model);
-  ThreadPool pool(1);
-  Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 64}, pool);
+  Execution<Host> execution(1);
+  Llama llama(checkpoint.config, checkpoint.weights, {.max_context = 64}, execution);
   const std::string prompt = "Q: x\nA: y\nQ: What is the\nA:";
   const std::vector<TokenId> ids = tokenizer.encode_prompt(prompt);
   struct Case {

@@ -28,16 +28,16 @@ class AnswerEntropies {
 
   /// `layers` of 0..`blocks`, each once; none: nothing is computed. `norm` is applied to all but the last, which has
   /// passed it.
-  AnswerEntropies(std::vector<Index> layers, Index blocks, LmHead lm_head, ThreadPool& pool,
+  AnswerEntropies(std::vector<Index> layers, Index blocks, LmHead lm_head, Execution<Host>& execution,
                   const std::optional<FinalNorm>& norm)
       : layers_(std::move(layers)),
         blocks_(blocks),
         norm_(norm),
         lm_head_(std::move(lm_head)),
-        pool_(&pool),
-        own_(pool, {}, norm),
-        own_last_(pool) {
-    for (const Index layer : layers_) common_.emplace_back(pool, ContextSpan{}, norm_of(layer));
+        execution_(&execution),
+        own_(execution, {}, norm),
+        own_last_(execution) {
+    for (const Index layer : layers_) common_.emplace_back(execution, ContextSpan{}, norm_of(layer));
   }
 
   [[nodiscard]] const std::vector<Index>& layers() const noexcept { return layers_; }
@@ -46,7 +46,7 @@ class AnswerEntropies {
   /// All sequences begin with `prefix`, of whose positions those of `span` count.
   void begin_with(PrefixCache& prefix, ContextSpan span) {
     for (std::size_t k = 0; k < layers_.size(); ++k)
-      common_[k].begin_with(prefix.context(layers_[k], span, norm_of(layers_[k]), lm_head_, *pool_));
+      common_[k].begin_with(prefix.context(layers_[k], span, norm_of(layers_[k]), lm_head_, *execution_));
   }
 
   /// Appends h_layer of positions that all sequences begin with. Other layers are let pass, here and below.
@@ -103,7 +103,7 @@ class AnswerEntropies {
   Index blocks_;
   std::optional<FinalNorm> norm_;
   LmHead lm_head_;
-  ThreadPool* pool_;
+  Execution<Host>* execution_;
   std::vector<ContextEntropy> common_;  // one per layer
   ContextEntropy own_;                  // of one sequence and layer after the other
   ContextEntropy own_last_;             // the same for layer N

@@ -15,9 +15,9 @@
 
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/score_options.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/contrastive.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/lm_head.hpp"
@@ -29,16 +29,16 @@ inline namespace v0 {
 namespace detail {
 
 /// logits[n, V] = states[n, d] W^T. `block` is memory for rows of a W that is given on request.
-inline void multiply_lm_head(ThreadPool& pool, MatrixView<const float> states, const LmHead& lm_head,
+inline void multiply_lm_head(Execution<Host>& execution, MatrixView<const float> states, const LmHead& lm_head,
                              MatrixView<float> logits, std::vector<float>& block) {
-  if (!lm_head.on_request()) return matmul(pool, states, lm_head.stored(), logits);
+  if (!lm_head.on_request()) return matmul(execution, states, lm_head.stored(), logits);
   constexpr Index rows_per_block = 256;
   block.resize(static_cast<std::size_t>(rows_per_block * lm_head.hidden()));
   for (Index first = 0; first < lm_head.vocab(); first += rows_per_block) {
     const Index last = std::min(first + rows_per_block, lm_head.vocab());
     const MatrixView<float> rows(block.data(), {last - first, lm_head.hidden()});
     lm_head.rows(first, last, rows);
-    matmul(pool, states, rows, logits.slice(1, first, last));
+    matmul(execution, states, rows, logits.slice(1, first, last));
   }
 }
 
@@ -47,7 +47,7 @@ inline void multiply_lm_head(ThreadPool& pool, MatrixView<const float> states, c
 class AnswerLogProbs {
  public:
   /// `layers` = the mature one, then the premature ones, all 0..N. `amateur` is contrastive scoring's.
-  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, ThreadPool& pool,
+  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, Execution<Host>& execution,
                  Amateur* amateur);
 
   /// Makes room for one state per layer and token of `answer` to `prompt`; both must stay where they are until
@@ -80,7 +80,7 @@ class AnswerLogProbs {
   const ScoreOptions& options_;
   std::vector<Index> layers_;
   LmHead lm_head_;
-  ThreadPool* pool_;
+  Execution<Host>* execution_;
   Amateur* amateur_;
   Index block_;  // positions whose logits exist at once: of 64 rows, one costs half as much as of a dozen
   std::optional<RelativeTopFilter> filter_;
@@ -93,11 +93,11 @@ class AnswerLogProbs {
 };
 
 inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head,
-                                      ThreadPool& pool, Amateur* amateur)
+                                      Execution<Host>& execution, Amateur* amateur)
     : options_(options),
       layers_(std::move(layers)),
       lm_head_(std::move(lm_head)),
-      pool_(&pool),
+      execution_(&execution),
       amateur_(amateur),
       block_(std::max<Index>(1, 64 / this->layers())) {
   std::visit([&](const auto& mode) { make(mode); }, options.mode);
@@ -106,7 +106,7 @@ inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<I
 inline void AnswerLogProbs::make(const auto& mode) {
   using M = std::remove_cvref_t<decltype(mode)>;
   if constexpr (std::is_same_v<M, Contrastive>) {
-    contrastive_.emplace(contrastive_options(mode), *pool_);
+    contrastive_.emplace(contrastive_options(mode), *execution_);
   } else if constexpr (std::is_same_v<M, Activation>) {
     if (options_.filter == ScoreFilter::on) filter_.emplace(mode.filter);
   } else if constexpr (!std::is_same_v<M, Baseline>) {
@@ -115,7 +115,7 @@ inline void AnswerLogProbs::make(const auto& mode) {
     dola.output = options_.post_softmax;
     dola.masked_value = options_.relative_top_value;
     if constexpr (requires { mode.base; }) dola.base = mode.base.value_or(DolaBase::log_probs);
-    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()), dola, *pool_);
+    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()), dola, *execution_);
   }
 }
 
@@ -151,7 +151,8 @@ inline void AnswerLogProbs::evaluate(Index positions) {
   states_.resize(std::max(states_.size(), static_cast<std::size_t>(rows * lm_head_.hidden())));
   logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
   const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
-  multiply_lm_head(*pool_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), lm_head_, logits, rows_);
+  multiply_lm_head(*execution_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), lm_head_, logits,
+                   rows_);
   for (Index i = 0; i < positions; ++i)
     evaluate(waiting_[static_cast<std::size_t>(i)], logits.slice(0, i * layers(), (i + 1) * layers()));
   waiting_.erase(waiting_.begin(), waiting_.begin() + positions);
@@ -183,8 +184,8 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     const ContrastiveOptions& options = contrastive_->options();
     double offset = 0;
     if (options.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
-      const LogNormalizer expert = log_normalizer(mature, pool_->isa());
-      const LogNormalizer weak = log_normalizer(amateur, pool_->isa());
+      const LogNormalizer expert = log_normalizer(mature, execution_->isa());
+      const LogNormalizer weak = log_normalizer(amateur, execution_->isa());
       offset = static_cast<double>(expert.max) + expert.log_sum -
                static_cast<double>(options.coefficient) / static_cast<double>(options.student_temperature) *
                    (static_cast<double>(weak.max) + weak.log_sum);
@@ -194,7 +195,7 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     const bool masked = mature[id] == -std::numeric_limits<float>::infinity();
     return masked ? static_cast<double>(options_.relative_top_value) : static_cast<double>(mature[id]) - offset;
   }
-  const LogNormalizer normalizer = log_normalizer(mature, pool_->isa());
+  const LogNormalizer normalizer = log_normalizer(mature, execution_->isa());
   if (filter_ && mature[id] < filter_->threshold(mature, normalizer.max))
     return static_cast<double>(options_.relative_top_value);
   return (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;

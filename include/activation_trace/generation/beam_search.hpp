@@ -114,7 +114,7 @@ BeamSearch<Model>::BeamSearch(Model& model, std::span<const TokenId> prompt, con
       looked_at_(std::max<std::size_t>(2, 1 + options.eos.size() + options.stop_sequences.size()) * count_),
       forward_(model, detail::exit_layers(options.mode, model.config().layers), options.beams.count),
       mode_(options.mode, std::nullopt, context_ ? context_->norm : std::nullopt, forward_.early_layers(),
-            model.config().vocab, model.pool()),
+            model.config().vocab, model.execution()),
       chains_(count_, make_score_chain(options, with.processors, model.config().vocab)),
       holds_prompt_(count_, 0) {
   scores_.reserve(static_cast<std::size_t>(model.config().vocab));

@@ -109,7 +109,7 @@ class Generation {
     const std::span<const TokenId> prompt = prompts_[index];
     const Index vocab = model_.config().vocab;
     ModeProcessor mode(options_.mode, record_options(options_), context_ ? context_->norm : std::nullopt,
-                       forward_.early_layers(), vocab, model_.pool());
+                       forward_.early_layers(), vocab, model_.execution());
     TokenChooser chooser(options_, std::move(mode), make_score_chain(options_, with_.processors, vocab), vocab, index);
     auto text = std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, std::move(chooser),
                                       context_ ? &*context_ : nullptr);
@@ -137,7 +137,7 @@ class Generation {
     const Index known = with_.prefix != nullptr ? with_.prefix->covers(prompt) : 0;
     if (known == 0) return 0;
     with_.prefix->enter(model_, slot, text.observer().layers, options_.prefill_piece);
-    text.begin_with(*with_.prefix, model_.pool());
+    text.begin_with(*with_.prefix, model_.execution());
     return known;
   }
 

@@ -71,13 +71,13 @@ class GridGeneration {
         results_(points.size()) {
     if (const auto* on_dola = std::get_if<ActivationDola>(&options.mode)) {
       const std::span<const Index> early = forward_.early_layers();
-      dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(*on_dola), model.pool());
+      dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(*on_dola), model.execution());
     }
     for (const GridPoint& point : points_) {
       const Index layer = resolve_layer(point.info_layer, model.config().layers);
       layer_of_.push_back(layer);
       if (contexts_.contains(layer)) continue;
-      contexts_.try_emplace(layer, model.pool(), context_.span, norm_of(model_, context_, layer));
+      contexts_.try_emplace(layer, model.execution(), context_.span, norm_of(model_, context_, layer));
       observer_.layers.push_back(layer);
     }
     observer_.on_states = [this](Index layer, Index, MatrixView<const float> states) {
@@ -122,7 +122,7 @@ class GridGeneration {
     with_.prefix->enter(model_, 0, observer_.layers, options_.prefill_piece);
     for (auto& [layer, context] : contexts_)
       context.begin_with(with_.prefix->context(layer, context_.span, norm_of(model_, context_, layer),
-                                               model_.weights().lm_head, model_.pool()));
+                                               model_.weights().lm_head, model_.execution()));
     return known;
   }
 

@@ -15,7 +15,7 @@
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/tensor/buffer.hpp"
@@ -35,7 +35,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const LlamaP
   { seen.sequences() } -> std::convertible_to<Index>;
   { seen.position(i) } -> std::convertible_to<Index>;
   { seen.ids(i) } -> std::convertible_to<std::span<const TokenId>>;
-  { seen.pool() } -> std::convertible_to<ThreadPool&>;
+  { seen.execution() } -> std::convertible_to<Execution<Host>&>;
   {model.rewind(i, i)};
   {model.copy_sequence(i, i, i)};
   {model.fill(pieces)};

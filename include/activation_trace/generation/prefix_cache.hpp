@@ -64,7 +64,7 @@ class PrefixCache {
 
   /// The entropies of the context that the prefix is at a layer.
   ContextEntropy& context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm, const LmHead& lm_head,
-                          ThreadPool& pool);
+                          Execution<Host>& execution);
 
  private:
   struct Layer {
@@ -126,10 +126,10 @@ inline MatrixView<const float> PrefixCache::states(Index layer) const {
 }
 
 inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm,
-                                            const LmHead& lm_head, ThreadPool& pool) {
+                                            const LmHead& lm_head, Execution<Host>& execution) {
   Layer& l = layers_.at(layer);
   if (!l.context || l.span != span || l.norm != norm) {
-    l.context.emplace(pool, span, norm);
+    l.context.emplace(execution, span, norm);
     l.context->observe(states(layer), lm_head);
     l.span = span;
     l.norm = norm;

@@ -131,7 +131,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       span_(options.entropies() != nullptr ? options.entropies()->span : ContextSpan{}),
       layers_(exit_layers(options.mode, model.config().layers)),
       lm_head_(model.weights().lm_head),
-      entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.pool(),
+      entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.execution(),
                  options.entropies() != nullptr && options.entropies()->final_norm
                      ? std::optional<FinalNorm>(model.final_norm())
                      : std::nullopt),
@@ -139,7 +139,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       shared_(with.prefix != nullptr && common_ >= std::ssize(with.prefix->ids()) && !sequences.empty()
                   ? with.prefix->covers(sequences[0])
                   : 0),
-      log_probs_(options, layers_, lm_head_, model.pool(), with.amateur) {
+      log_probs_(options, layers_, lm_head_, model.execution(), with.amateur) {
   results_.answers.resize(sequences.size());
   results_.entropies.resize(sequences.size());
   total_ = common_ - shared_;

@@ -42,10 +42,10 @@ class TextRun {
     };
   }
   /// The prompt's first positions are those of `prefix`, which knows the states of observer().layers.
-  void begin_with(PrefixCache& prefix, ThreadPool& pool) {
+  void begin_with(PrefixCache& prefix, Execution<Host>& execution) {
     if (context_ == nullptr) return;
     const ContextSource& c = *context_;
-    chooser_.mode().begin_context(prefix.states(c.layer), prefix.context(c.layer, c.span, c.norm, c.lm_head, pool),
+    chooser_.mode().begin_context(prefix.states(c.layer), prefix.context(c.layer, c.span, c.norm, c.lm_head, execution),
                                   c.lm_head);
   }
   TextRun(const TextRun&) = delete;

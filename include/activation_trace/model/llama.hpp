@@ -17,9 +17,9 @@
 #include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -48,17 +48,17 @@ struct LlamaOptions {
 /// the last position, which is computed alone unless h_N of others is observed.
 class Llama {
  public:
-  /// `weights` are views whose memory must outlive the model, and so must the pool. Throws ArgumentError for an
+  /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an
   /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit, and
   /// Error if there is no memory for the options.
-  Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool);
+  Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, Execution<Host>& execution);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
   /// The threads it works on, for those who work in turns with it.
-  [[nodiscard]] ThreadPool& pool() const noexcept { return blocks_.pool(); }
+  [[nodiscard]] Execution<Host>& execution() const noexcept { return blocks_.execution(); }
   [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }
   [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(blocks_.caches().size()); }
 
@@ -116,7 +116,7 @@ class Llama {
   };
 
   static detail::LlamaBlocks make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
-                                         ThreadPool& pool);
+                                         Execution<Host>& execution);
   static void check(const LlamaOptions& options, const LlamaConfig& config);
   static Index max_rows(const LlamaOptions& options) {
     return std::min(options.max_batch, options.max_context * options.sequences);
@@ -163,8 +163,8 @@ inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
                           sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
 }
 
-inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, ThreadPool& pool)
-    : blocks_(make_blocks(std::move(config), std::move(weights), options, pool)),
+inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, Execution<Host>& execution)
+    : blocks_(make_blocks(std::move(config), std::move(weights), options, execution)),
       batch_(options.sequences, max_rows(options)),
       ids_(static_cast<std::size_t>(options.sequences)),
       logits_(options.sequences * this->config().vocab),
@@ -174,7 +174,7 @@ inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions
 }
 
 inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
-                                              ThreadPool& pool) {
+                                              Execution<Host>& execution) {
   config.validate();
   weights.validate(config);
   check(options, config);
@@ -183,7 +183,8 @@ inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights w
                               std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
                               " MiB, which cannot be had; lower LlamaOptions::max_context";
   try {
-    return {std::move(config), std::move(weights), options.max_context, max_rows(options), options.sequences, pool};
+    return {std::move(config), std::move(weights), options.max_context,
+            max_rows(options), options.sequences,  execution};
   } catch (const std::bad_alloc&) {
     throw Error(problem);
   }
@@ -225,7 +226,7 @@ inline void Llama::copy_sequence(Index from, Index to, Index begin) {
     throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
                         std::to_string(end) + " and " + std::to_string(target.size()));
   if (from == to) return;
-  pool().for_each_range(config().layers, 1, [&](Index first, Index last, int) {
+  execution().for_each_range(config().layers, 1, [&](Index first, Index last, int) {
     for (Index block = first; block < last; ++block) {
       std::ranges::copy(source.keys(block, begin, end).span(), target.keys(block, begin, end).data());
       std::ranges::copy(source.values(block, begin, end).span(), target.values(block, begin, end).data());
@@ -344,7 +345,7 @@ inline void Llama::run(std::span<const LlamaPiece> pieces) {
 
 inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
   const MatmulTarget target{weights().lm_head, logits};
-  matmul_by_row(pool(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
+  matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
   for (Index row = 0; row < rows; ++row) {
     check_finite(logits.row(row).span(), -1, -1);
     if (config().logit_soft_cap) soft_cap(logits.row(row).span(), *config().logit_soft_cap);

@@ -16,12 +16,12 @@
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/attention.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
 #include "activation_trace/ops/silu_multiply.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -34,11 +34,11 @@ class LlamaBlocks {
  public:
   /// A cache of `max_context` for each of `sequences`, and memory for batches of `max_batch` rows.
   LlamaBlocks(LlamaConfig config, LlamaWeights weights, Index max_context, Index max_batch, Index sequences,
-              ThreadPool& pool);
+              Execution<Host>& execution);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return weights_; }
-  [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
+  [[nodiscard]] Execution<Host>& execution() const noexcept { return *execution_; }
   [[nodiscard]] std::span<KvCache> caches() noexcept { return caches_; }
   [[nodiscard]] std::span<const KvCache> caches() const noexcept { return caches_; }
 
@@ -82,7 +82,7 @@ class LlamaBlocks {
 
   LlamaConfig config_;
   LlamaWeights weights_;
-  ThreadPool* pool_;
+  Execution<Host>* execution_;
   std::vector<KvCache> caches_;  // one per sequence
   RopeTable rope_;
   const LlamaBatch* batch_ = nullptr;  // that is computed
@@ -97,10 +97,10 @@ class LlamaBlocks {
 };
 
 inline LlamaBlocks::LlamaBlocks(LlamaConfig config, LlamaWeights weights, Index max_context, Index max_batch,
-                                Index sequences, ThreadPool& pool)
+                                Index sequences, Execution<Host>& execution)
     : config_(std::move(config)),
       weights_(std::move(weights)),
-      pool_(&pool),
+      execution_(&execution),
       rope_(rope_frequencies(config_.rope, config_.head_dim), max_context),
       x_(max_batch * config_.hidden),
       y_(max_batch * config_.hidden),
@@ -129,7 +129,7 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
         for (float& element : row) element *= scale;
     }
     rms_norm(x.slice(0, run.row + begin, run.row + end), block(0).attention_norm, config_.rms_norm_eps,
-             y.slice(0, run.row + begin, run.row + end), pool_->isa());
+             y.slice(0, run.row + begin, run.row + end), execution_->isa());
   });
   for (Index i = 0; i < layers; ++i) {
     show(i, x);
@@ -180,7 +180,7 @@ inline void LlamaBlocks::finish_heads(MatrixView<float> x, std::span<const float
   if (norm.empty()) return;
   const Index dim = config_.head_dim;
   const MatrixView<float> heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
-  rms_norm(heads, norm, config_.rms_norm_eps, heads, pool_->isa());
+  rms_norm(heads, norm, config_.rms_norm_eps, heads, execution_->isa());
 }
 
 inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
@@ -196,7 +196,7 @@ inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
     const Index end = run.position + run.rows;
     parts_.push_back({queries, in_heads(cache(run).keys(i, 0, end)), in_heads(cache(run).values(i, 0, end)), queries});
   }
-  attention(*pool_, parts_, config_.attention(i));
+  attention(*execution_, parts_, config_.attention(i));
   multiply(q(), {{w.o, y}});
   if (!w.o_bias.empty()) add_bias(y, w.o_bias);
 }
@@ -210,8 +210,8 @@ inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
     const std::span<float> gated = gate.slice(0, begin, end).span();
     const std::span<const float> factors = up.slice(0, begin, end).span();
     switch (config_.activation) {
-      case FfnActivation::silu: return silu_multiply(gated, factors, gated, pool_->isa());
-      case FfnActivation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, pool_->isa());
+      case FfnActivation::silu: return silu_multiply(gated, factors, gated, execution_->isa());
+      case FfnActivation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, execution_->isa());
     }
   });
   multiply(gate, {{w.down, y}});
@@ -224,7 +224,7 @@ inline void LlamaBlocks::add_and_norm(MatrixView<float> x, MatrixView<float> y, 
       const float* term = y.row(i).data();
       for (Index c = 0; c < config_.hidden; ++c) to[c] += term[c];
     }
-    rms_norm(x.slice(0, begin, end), weight, config_.rms_norm_eps, y.slice(0, begin, end), pool_->isa());
+    rms_norm(x.slice(0, begin, end), weight, config_.rms_norm_eps, y.slice(0, begin, end), execution_->isa());
   });
 }
 
@@ -243,9 +243,9 @@ inline void LlamaBlocks::multiply(MatrixView<const float> x, std::initializer_li
     });
     const std::span<const MatmulTarget> used = std::span(parts).first(targets.size());
     if (by_row)
-      matmul_by_row(*pool_, x.slice(0, begin, end), used);
+      matmul_by_row(*execution_, x.slice(0, begin, end), used);
     else
-      matmul(*pool_, x.slice(0, begin, end), used);
+      matmul(*execution_, x.slice(0, begin, end), used);
   }
 }
 
@@ -259,7 +259,7 @@ void LlamaBlocks::for_each_rows(Index rows, const F& f) {
   if (rows == 1)
     f(Index{0}, Index{1});
   else
-    pool_->for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
+    execution_->for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
 }
 
 template <class F>

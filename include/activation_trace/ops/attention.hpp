@@ -12,9 +12,9 @@
 
 #include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -26,7 +26,7 @@ inline namespace v0 {
 /// q and out [n, H, D], k and v [t, G, D], where head h reads kv head h / (H / G). Any strides as long as the D
 /// elements of a head are contiguous: a cache stored as [G, positions, D] reads fastest. out may be q.
 /// Throws ShapeError, and ArgumentError for options that are not positive and finite.
-void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
+void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorView<const float, 3> k,
                TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options = {});
 
 /// Attention of one sequence among several, as above.
@@ -39,7 +39,7 @@ struct AttentionPart {
 
 /// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries
 /// go through another kernel. The result of a part does not depend on the others. Throws as above.
-void attention(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options = {});
+void attention(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options = {});
 
 namespace detail {
 
@@ -64,10 +64,10 @@ float weigh_scores(const Kernels& kernels, const AttentionOptions& options, Inde
 /// Few queries: one head of one query at a time.
 constexpr Index few_queries = 4;
 [[nodiscard]] inline bool has_few_queries(const AttentionPart& part) { return part.q.extent(0) < few_queries; }
-void attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options);
+void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options);
+void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options);
 
 constexpr Index query_tile = 96;     // queries that share a packed copy of their keys and values
 constexpr Index query_subtile = 24;  // of them, those whose scores are held at once
@@ -86,7 +86,7 @@ struct TileScratch {
   float* scores;
   float* results;
 
-  TileScratch(ThreadPool& pool, int worker, Index positions, Index D, Index width);
+  TileScratch(Execution<Host>& execution, int worker, Index positions, Index D, Index width);
 };
 
 /// Keys and values of kv head g, packed.
@@ -99,13 +99,14 @@ void attend_tile(const Kernels& kernels, const AttentionPart& part, const Attent
 
 }  // namespace detail
 
-inline void attention(ThreadPool& pool, TensorView<const float, 3> q, TensorView<const float, 3> k,
+inline void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorView<const float, 3> k,
                       TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options) {
   const AttentionPart part{q, k, v, out};
-  attention(pool, std::span(&part, 1), options);
+  attention(execution, std::span(&part, 1), options);
 }
 
-inline void attention(ThreadPool& pool, std::span<const AttentionPart> parts, const AttentionOptions& options) {
+inline void attention(Execution<Host>& execution, std::span<const AttentionPart> parts,
+                      const AttentionOptions& options) {
   detail::check_attention(options);
   for (const AttentionPart& part : parts) {
     detail::check_attention(part);
@@ -113,8 +114,8 @@ inline void attention(ThreadPool& pool, std::span<const AttentionPart> parts, co
     detail::check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
     detail::check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
   }
-  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(pool, parts, options);
-  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(pool, parts, options);
+  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(execution, parts, options);
+  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options);
 }
 
 inline void detail::check_attention(const AttentionPart& part) {
@@ -162,9 +163,9 @@ inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions
   return kernels.exponentiate_row(scores, count, padded, 1.0f);
 }
 
-inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPart> parts,
+inline void detail::attend_by_row(Execution<Host>& execution, std::span<const AttentionPart> parts,
                                   const AttentionOptions& options) {
-  const Kernels& kernels = detail::kernels(pool.isa());
+  const Kernels& kernels = detail::kernels(execution.isa());
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   const Index sharing = parts[0].q.extent(1) / groups;
@@ -176,8 +177,8 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
       longest = std::max(longest, part.k.extent(0));
     }
   // The groups outermost: parts of different length, cut in the middle of the groups, make equal shares.
-  pool.for_each_range(groups * rows * sharing, 1, [&](Index begin, Index end, int worker) {
-    float* weights = pool.scratch(worker, longest + kernels.lanes).data();
+  execution.for_each_range(groups * rows * sharing, 1, [&](Index begin, Index end, int worker) {
+    float* weights = execution.scratch(worker, longest + kernels.lanes).data();
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
       for (const auto& [q, k, v, out] : parts) {
@@ -207,10 +208,10 @@ inline void detail::attend_by_row(ThreadPool& pool, std::span<const AttentionPar
   });
 }
 
-inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPart> parts,
+inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart> parts,
                                    const AttentionOptions& options) {
   const Index groups = parts[0].k.extent(1);
-  const Index width = kernels(pool.isa()).panel_width;
+  const Index width = kernels(execution.isa()).panel_width;
   const auto tiles_of = [](const AttentionPart& part) {
     return has_few_queries(part) ? 0 : (part.q.extent(0) + query_tile - 1) / query_tile;
   };
@@ -220,8 +221,8 @@ inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPa
     tiles += tiles_of(part);
     if (tiles_of(part) > 0) longest = std::max(longest, part.k.extent(0));
   }
-  pool.for_each_range(groups * tiles, 1, [&](Index begin, Index end, int worker) {
-    const TileScratch scratch(pool, worker, longest, parts[0].q.extent(2), width);
+  execution.for_each_range(groups * tiles, 1, [&](Index begin, Index end, int worker) {
+    const TileScratch scratch(execution, worker, longest, parts[0].q.extent(2), width);
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
       for (const AttentionPart& part : parts) {
@@ -231,20 +232,21 @@ inline void detail::attend_by_tile(ThreadPool& pool, std::span<const AttentionPa
         for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
           // Tiles from both ends in turn: later ones see more keys, and workers get equal shares.
           const Index order = j - first;
-          attend_tile(kernels(pool.isa()), part, options, g, order % 2 == 0 ? order / 2 : own - 1 - order / 2, scratch);
+          attend_tile(kernels(execution.isa()), part, options, g, order % 2 == 0 ? order / 2 : own - 1 - order / 2,
+                      scratch);
         }
       }
     }
   });
 }
 
-inline detail::TileScratch::TileScratch(ThreadPool& pool, int worker, Index positions, Index D, Index width)
+inline detail::TileScratch::TileScratch(Execution<Host>& execution, int worker, Index positions, Index D, Index width)
     : key_panels((positions + width - 1) / width),
       value_panels((D + width - 1) / width),
       score_stride(key_panels * width + 16) {
   const Index sizes[] = {key_panels * D * width, value_panels * key_panels * width * width, pack_depth * width,
                          query_subtile * score_stride, query_subtile * value_panels * width};
-  packed_keys = pool.scratch(worker, std::accumulate(std::begin(sizes), std::end(sizes), Index{0})).data();
+  packed_keys = execution.scratch(worker, std::accumulate(std::begin(sizes), std::end(sizes), Index{0})).data();
   packed_values = packed_keys + sizes[0];
   row_buffer = packed_values + sizes[1];
   scores = row_buffer + sizes[2];

@@ -10,8 +10,8 @@
 
 #include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -26,27 +26,27 @@ struct DivergenceMemory {
 /// normalizers[0] of mature[V] and normalizers[1 + j] of layers[j], layers [C, V], all over those entries where mature
 /// is above -inf, as if the others had not been given. log_sum is NaN for a row that holds NaN or +inf there, or
 /// nothing above -inf. The same for any number of threads. Throws ShapeError.
-void log_normalizers(ThreadPool& pool, std::span<const float> mature, MatrixView<const float> layers,
+void log_normalizers(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
                      std::span<LogNormalizer> normalizers, DivergenceMemory& memory);
 
 /// divergences[j] of layers[j] from mature, over those V entries where mature is above -inf; `normalizers` are those of
 /// log_normalizers. Not finite where a layer is not finite or a normalizer is NaN. Relative error about 1e-6, never
 /// negative; the same for any number of threads. Throws ShapeError.
-void layer_divergences(ThreadPool& pool, std::span<const float> mature, MatrixView<const float> layers,
+void layer_divergences(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
                        std::span<const LogNormalizer> normalizers, LayerDivergence kind, std::span<double> divergences,
                        DivergenceMemory& memory);
 
-inline void log_normalizers(ThreadPool& pool, std::span<const float> mature, MatrixView<const float> layers,
+inline void log_normalizers(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
                             std::span<LogNormalizer> normalizers, DivergenceMemory& memory) {
   const Index V = layers.extent(1);
   const Index rows = layers.extent(0) + 1;
   detail::check_extent("log_normalizers: length of mature", static_cast<Index>(mature.size()), V);
   detail::check_extent("log_normalizers: length of normalizers", static_cast<Index>(normalizers.size()), rows);
   detail::check_contiguous_rows("log_normalizers: layers", layers);
-  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
   const Index blocks = (V + detail::divergence_block - 1) / detail::divergence_block;
   memory.partial.resize(static_cast<std::size_t>(2 * blocks * rows));  // [blocks][rows]: maximum, sum
-  pool.for_each_range(blocks, 1, [&](Index begin, Index end, int) {
+  execution.for_each_range(blocks, 1, [&](Index begin, Index end, int) {
     for (Index block = begin; block < end; ++block) {
       const Index first = block * detail::divergence_block;
       const Index n = std::min(detail::divergence_block, V - first);
@@ -71,7 +71,7 @@ inline void log_normalizers(ThreadPool& pool, std::span<const float> mature, Mat
   }
 }
 
-inline void layer_divergences(ThreadPool& pool, std::span<const float> mature, MatrixView<const float> layers,
+inline void layer_divergences(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
                               std::span<const LogNormalizer> normalizers, LayerDivergence kind,
                               std::span<double> divergences, DivergenceMemory& memory) {
   const Index V = layers.extent(1);
@@ -80,7 +80,7 @@ inline void layer_divergences(ThreadPool& pool, std::span<const float> mature, M
   detail::check_extent("layer_divergences: length of normalizers", static_cast<Index>(normalizers.size()), count + 1);
   detail::check_extent("layer_divergences: length of divergences", static_cast<Index>(divergences.size()), count);
   detail::check_contiguous_rows("layer_divergences: layers", layers);
-  const detail::Kernels& kernels = detail::kernels(pool.isa());
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
   const auto compute =
       kind == LayerDivergence::reference ? kernels.reference_divergences : kernels.jensen_shannon_divergences;
   const Index blocks = (V + detail::divergence_block - 1) / detail::divergence_block;
@@ -97,7 +97,7 @@ inline void layer_divergences(ThreadPool& pool, std::span<const float> mature, M
                                                   static_cast<float>(offset - static_cast<double>(rounded))};
   }
   memory.partial.resize(static_cast<std::size_t>(blocks * (count + 1)));  // [blocks][count + 1]
-  pool.for_each_range(blocks, 1, [&](Index begin, Index end, int) {
+  execution.for_each_range(blocks, 1, [&](Index begin, Index end, int) {
     for (Index block = begin; block < end; ++block) {
       const Index first = block * detail::divergence_block;
       compute(mature.data() + first, layers.data() + first, layers.stride(0), count,

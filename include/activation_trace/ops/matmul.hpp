@@ -6,8 +6,8 @@
 #include <span>
 
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -20,7 +20,7 @@ constexpr Index few_rows = 4;
 /// y = x w^T with x [n, d], w [m, d] in any stored form, y [n, m]. Weights are widened to float exactly and
 /// everything is accumulated in float; activations are never quantised. y must not overlap x.
 /// The result of a row of x does not depend on the number of threads. Throws ShapeError.
-void matmul(ThreadPool& pool, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y);
 
 /// One product of several that share their x.
 struct MatmulTarget {
@@ -29,11 +29,11 @@ struct MatmulTarget {
 };
 
 /// y_i = x w_i^T for every target, in one parallel region: q, k and v of a layer, or gate and up.
-void matmul(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
 
 /// As matmul, but every row of y is, bit for bit, what matmul gives for that row of x alone, however many there are.
 /// The faster of the two for up to a dozen rows, and slower by half for hundreds.
-void matmul_by_row(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
 
 namespace detail {
 
@@ -63,24 +63,25 @@ inline Index arranged_stride(const Kernels& kernels, DType dtype, Index cols) {
 }
 
 /// Few rows of x: each is multiplied by the rows of every w as they are stored.
-void multiply_rows(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void multiply_rows(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
 
 /// Many rows of x: blocks of w are packed into panels of floats first.
-void multiply_panels(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
 
 }  // namespace detail
 
-inline void matmul(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
   detail::check_matmul(x, targets);
   if (x.extent(0) < few_rows || x.extent(1) == 0)
-    detail::multiply_rows(pool, x, targets);
+    detail::multiply_rows(execution, x, targets);
   else
-    detail::multiply_panels(pool, x, targets);
+    detail::multiply_panels(execution, x, targets);
 }
 
-inline void matmul_by_row(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
+inline void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x,
+                          std::span<const MatmulTarget> targets) {
   detail::check_matmul(x, targets);
-  detail::multiply_rows(pool, x, targets);
+  detail::multiply_rows(execution, x, targets);
 }
 
 inline void detail::check_matmul(MatrixView<const float> x, std::span<const MatmulTarget> targets) {
@@ -93,8 +94,9 @@ inline void detail::check_matmul(MatrixView<const float> x, std::span<const Matm
   }
 }
 
-inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
-  const Kernels& kernels = detail::kernels(pool.isa());
+inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
+                                  std::span<const MatmulTarget> targets) {
+  const Kernels& kernels = detail::kernels(execution.isa());
   const Index d = x.extent(1);
   if (d == 0) {  // rows without a place: no kernel counts on from nothing
     for (const auto& [w, y] : targets)
@@ -108,9 +110,9 @@ inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, s
     scratch = std::max(scratch, arranged_stride(kernels, w.dtype(), d));
   }
   const Index n = x.extent(0);
-  pool.for_each_range(rows, 4, [&](Index begin, Index end, int worker) {
+  execution.for_each_range(rows, 4, [&](Index begin, Index end, int worker) {
     // Every worker arranges x for itself: that is cheaper than waiting for one that does it for all.
-    float* arranged = pool.scratch(worker, n * scratch).data();
+    float* arranged = execution.scratch(worker, n * scratch).data();
     const StoredMatrix* last = nullptr;
     Index first = 0;  // of this target among all rows
     for (const auto& [w, y] : targets) {
@@ -129,10 +131,10 @@ inline void detail::multiply_rows(ThreadPool& pool, MatrixView<const float> x, s
   });
 }
 
-inline void detail::multiply_panels(ThreadPool& pool, MatrixView<const float> x,
+inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const float> x,
                                     std::span<const MatmulTarget> targets) {
   constexpr Index block_panels = 8;  // packed panels of one block: 160 KB with 16 columns, for the second-level cache
-  const Kernels& kernels = detail::kernels(pool.isa());
+  const Kernels& kernels = detail::kernels(execution.isa());
   const Index width = kernels.panel_width;
   const Index d = x.extent(1);
   const auto panels_of = [&](const StoredMatrix& w) { return (w.rows() + width - 1) / width; };
@@ -143,8 +145,8 @@ inline void detail::multiply_panels(ThreadPool& pool, MatrixView<const float> x,
     depth_limit = std::max(depth_limit, depth_of_pack(d, w.dtype()));
   }
   const Index panel_size = depth_limit * width;
-  pool.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
-    float* packed = pool.scratch(worker, block_panels * panel_size + (pack_depth + row_block) * width).data();
+  execution.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
+    float* packed = execution.scratch(worker, block_panels * panel_size + (pack_depth + row_block) * width).data();
     float* row_buffer = packed + block_panels * panel_size;
     float* edge = row_buffer + pack_depth * width;  // a tile of the last, narrower panel
     Index first = 0;                                // of this target among all panels
@@ -186,9 +188,9 @@ inline void detail::multiply_panels(ThreadPool& pool, MatrixView<const float> x,
   });
 }
 
-inline void matmul(ThreadPool& pool, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y) {
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y) {
   const MatmulTarget target{w, y};
-  matmul(pool, x, std::span(&target, 1));
+  matmul(execution, x, std::span(&target, 1));
 }
 
 }  // namespace v0

@@ -9,8 +9,8 @@
 
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -20,17 +20,18 @@ inline namespace v0 {
 /// Appends T context positions to the softmax over the context of every vocabulary entry: states[v] is merged
 /// with the logits hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
 /// only as tiles in cache. Throws ShapeError.
-void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
+void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
                     std::span<SoftmaxState> states);
 
 /// The same for chosen entries: states[i] belongs to row ids[i] of w; an id may occur more than once.
 /// Throws ArgumentError for an id outside w.
-void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
+void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
                     std::span<const TokenId> ids, std::span<SoftmaxState> states);
 
 /// entropy[v] in nats of the softmax over all T positions; NaN without a finite logit. Works in `entropy`
 /// and a tile per worker: nothing else is allocated. Throws ShapeError.
-void softmax_entropy(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w, std::span<float> entropy);
+void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+                     std::span<float> entropy);
 
 namespace detail {
 
@@ -49,11 +50,11 @@ inline void score_panel(const Kernels& kernels, MatrixView<const float> hidden, 
 
 /// `consume(i, state)` for i < count with the softmax state of row `row_of(i)` of w over all rows of hidden.
 template <class RowOf, class Consume>
-void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w, Index count, RowOf row_of,
-                  Consume consume) {
+void softmax_rows(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w, Index count,
+                  RowOf row_of, Consume consume) {
   check_extent("softmax_states: columns of w", w.cols(), hidden.extent(1));
   check_contiguous_rows("softmax_states: hidden", hidden);
-  const Kernels& kernels = detail::kernels(pool.isa());
+  const Kernels& kernels = detail::kernels(execution.isa());
   const Index width = kernels.panel_width;
   const Index T = hidden.extent(0);
   const Index panels = (count + width - 1) / width;
@@ -72,15 +73,15 @@ void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const Stored
   };
   const auto columns_computed = [&](Index panel) { return columns_of(panel) <= kernels.lanes ? kernels.lanes : width; };
 
-  if (panels < 2 * pool.size()) {  // candidates: workers share the positions of a panel
-    const std::span<float> shared = pool.scratch(0, packed_size + (pack_depth + 3 + T) * width);
+  if (panels < 2 * execution.threads()) {  // candidates: workers share the positions of a panel
+    const std::span<float> shared = execution.scratch(0, packed_size + (pack_depth + 3 + T) * width);
     float* packed = shared.data();
     float* row_buffer = packed + packed_size;
     float* state = row_buffer + pack_depth * width;
     float* scores = state + 3 * width;
     for (Index panel = 0; panel < panels; ++panel) {
       prepare(panel, packed, state, row_buffer);
-      pool.for_each_range(T, row_block, [&](Index begin, Index end, int) {
+      execution.for_each_range(T, row_block, [&](Index begin, Index end, int) {
         score_panel(kernels, hidden, begin, end, columns_of(panel), w.dtype(), packed, scores + begin * width);
       });
       for (Index t = 0; t < T; t += row_block)
@@ -92,9 +93,9 @@ void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const Stored
 
   // As many panels as a quarter of a small second-level cache holds pass over the context together.
   const Index together = std::clamp<Index>(40960 / std::max<Index>(packed_size, 1), 1, 8);
-  pool.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
+  execution.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
     const std::span<float> scratch =
-        pool.scratch(worker, together * (packed_size + 3 * width) + (pack_depth + row_block) * width);
+        execution.scratch(worker, together * (packed_size + 3 * width) + (pack_depth + row_block) * width);
     float* packed = scratch.data();
     float* states = packed + together * packed_size;
     float* row_buffer = states + together * 3 * width;
@@ -116,15 +117,15 @@ void softmax_rows(ThreadPool& pool, MatrixView<const float> hidden, const Stored
 
 }  // namespace detail
 
-inline void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
                            std::span<SoftmaxState> states) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()), w.rows());
   detail::softmax_rows(
-      pool, hidden, w, w.rows(), [](Index i) { return i; },
+      execution, hidden, w, w.rows(), [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); });
 }
 
-inline void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
                            std::span<const TokenId> ids, std::span<SoftmaxState> states) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()),
                        static_cast<Index>(ids.size()));
@@ -133,16 +134,16 @@ inline void softmax_states(ThreadPool& pool, MatrixView<const float> hidden, con
       throw ArgumentError("softmax_states: id " + std::to_string(id) + " lies outside the " + std::to_string(w.rows()) +
                           " rows of w");
   detail::softmax_rows(
-      pool, hidden, w, static_cast<Index>(ids.size()),
+      execution, hidden, w, static_cast<Index>(ids.size()),
       [&](Index i) { return static_cast<Index>(ids[static_cast<std::size_t>(i)]); },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); });
 }
 
-inline void softmax_entropy(ThreadPool& pool, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
                             std::span<float> entropy) {
   detail::check_extent("softmax_entropy: length of entropy", static_cast<Index>(entropy.size()), w.rows());
   detail::softmax_rows(
-      pool, hidden, w, w.rows(), [](Index i) { return i; },
+      execution, hidden, w, w.rows(), [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); });
 }
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "activation_trace/numerics/softmax_state.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -31,9 +31,9 @@ inline namespace v0 {
 /// Not safe for concurrent use.
 class ContextEntropy {
  public:
-  /// `pool` must outlive this object. Throws as ContextStates.
-  explicit ContextEntropy(ThreadPool& pool, ContextSpan span = {}, std::optional<FinalNorm> norm = {})
-      : pool_(&pool), context_(span, std::move(norm)) {}
+  /// `execution` must outlive this object. Throws as ContextStates.
+  explicit ContextEntropy(Execution<Host>& execution, ContextSpan span = {}, std::optional<FinalNorm> norm = {})
+      : execution_(&execution), context_(span, std::move(norm)) {}
 
   /// The context begins with that of `prefix`, whose states are asked of it: contexts that share one have it computed
   /// once. Until reset() it must live and observe nothing. Throws StateError after observe(), and if `prefix` has
@@ -87,7 +87,7 @@ class ContextEntropy {
   [[nodiscard]] Index rows_per_block() const;
   [[nodiscard]] MatrixView<float> block(Index rows);
 
-  ThreadPool* pool_;
+  Execution<Host>* execution_;
   ContextEntropy* prefix_ = nullptr;
   Index shared_ = 0;                  // its positions
   ContextStates context_;             // behind it
@@ -227,7 +227,8 @@ inline void ContextEntropy::reset() {
 // softmax_states for rows in the order of `ids`.
 inline void ContextEntropy::gather(MatrixView<const float> hidden, std::span<const TokenId> ids,
                                    std::span<SoftmaxState> states) {
-  if (!context_.lm_head().on_request()) return softmax_states(*pool_, hidden, context_.lm_head().stored(), ids, states);
+  if (!context_.lm_head().on_request())
+    return softmax_states(*execution_, hidden, context_.lm_head().stored(), ids, states);
   const auto block_rows = static_cast<std::size_t>(rows_per_block());
   for (std::size_t first = 0; first < ids.size(); first += block_rows) {
     const std::size_t count = std::min(block_rows, ids.size() - first);
@@ -236,18 +237,18 @@ inline void ContextEntropy::gather(MatrixView<const float> hidden, std::span<con
       const auto row = static_cast<Index>(i);
       context_.lm_head().rows(ids[first + i], ids[first + i] + 1, block.slice(0, row, row + 1));
     }
-    softmax_states(*pool_, hidden, block, states.subspan(first, count));
+    softmax_states(*execution_, hidden, block, states.subspan(first, count));
   }
 }
 
 // softmax_states for all rows.
 inline void ContextEntropy::sweep(MatrixView<const float> hidden, std::span<SoftmaxState> states) {
-  if (!context_.lm_head().on_request()) return softmax_states(*pool_, hidden, context_.lm_head().stored(), states);
+  if (!context_.lm_head().on_request()) return softmax_states(*execution_, hidden, context_.lm_head().stored(), states);
   for (Index first = 0; first < vocab(); first += rows_per_block()) {
     const Index count = std::min(rows_per_block(), vocab() - first);
     const MatrixView<float> block = this->block(count);
     context_.lm_head().rows(first, first + count, block);
-    softmax_states(*pool_, hidden, block,
+    softmax_states(*execution_, hidden, block,
                    states.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
   }
 }

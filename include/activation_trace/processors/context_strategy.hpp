@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
@@ -34,10 +34,10 @@ struct ContextCandidate {
 /// not copyable, and not safe for concurrent use.
 class ContextStrategyProcessor {
  public:
-  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
-  /// ArgumentError for an alpha that is not finite, a negative subject_position, a vote_threshold outside [0, 1], and
-  /// as RelativeTopFilter and ContextStates do.
-  explicit ContextStrategyProcessor(ContextStrategyOptions options = {}, PoolHandle pool = {});
+  /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread.
+  /// Throws ArgumentError for an alpha that is not finite, a negative subject_position, a vote_threshold outside [0,
+  /// 1], and as RelativeTopFilter and ContextStates do.
+  explicit ContextStrategyProcessor(ContextStrategyOptions options = {}, ExecutionHandle execution = {});
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextStates::observe.
@@ -75,7 +75,7 @@ class ContextStrategyProcessor {
   [[nodiscard]] float evaluate(MatrixView<const float> scores, Index column) const;
 
   ContextStrategyOptions options_;
-  PoolHandle pool_;
+  ExecutionHandle execution_;
   ContextStates context_;
   detail::PlausibleCandidates candidates_;
   std::vector<ContextCandidate> kept_;
@@ -86,9 +86,9 @@ class ContextStrategyProcessor {
   std::vector<float> scores_;  // [T, kBlock]
 };
 
-inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, PoolHandle pool)
+inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, ExecutionHandle execution)
     : options_(std::move(options)),
-      pool_(std::move(pool)),
+      execution_(std::move(execution)),
       context_(options_.context, options_.final_norm),
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   if (!std::isfinite(options_.alpha))
@@ -178,7 +178,7 @@ inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
   const MatrixView<float> rows(rows_.data(), {count, lm_head.hidden()});
   for (Index i = 0; i < count; ++i) lm_head.row(ids[static_cast<std::size_t>(i)], rows.row(i).span());
   const MatrixView<float> scores(scores_.data(), {context_.positions(), count});
-  matmul(*pool_, hidden, rows, scores);
+  matmul(*execution_, hidden, rows, scores);
   for (Index i = 0; i < count; ++i) {
     const auto id = static_cast<std::size_t>(ids[static_cast<std::size_t>(i)]);
     values_[id] = evaluate(scores, i);

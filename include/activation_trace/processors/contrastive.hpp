@@ -26,10 +26,10 @@ inline namespace v0 {
 /// Movable, not copyable, and not safe for concurrent use.
 class ContrastiveProcessor {
  public:
-  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
-  /// ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and finite, and
-  /// as RelativeTopFilter does.
-  explicit ContrastiveProcessor(ContrastiveOptions options = {}, PoolHandle pool = {});
+  /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread.
+  /// Throws ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and
+  /// finite, and as RelativeTopFilter does.
+  explicit ContrastiveProcessor(ContrastiveOptions options = {}, ExecutionHandle execution = {});
 
   /// The amateur's logits[V] at this step: a view, read by the next process() and then forgotten.
   void observe_amateur(std::span<const float> logits);
@@ -49,15 +49,15 @@ class ContrastiveProcessor {
 
  private:
   ContrastiveOptions options_;
-  PoolHandle pool_;
+  ExecutionHandle execution_;
   RelativeTopFilter filter_;
   std::span<const float> amateur_;
   DivergenceMemory memory_;
 };
 
-inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, PoolHandle pool)
+inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, ExecutionHandle execution)
     : options_(options),
-      pool_(std::move(pool)),
+      execution_(std::move(execution)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
   detail::check_contrastive(options);
 }
@@ -81,7 +81,7 @@ inline void ContrastiveProcessor::process(std::span<float> expert) {
   detail::check_scores("logits", expert);
   detail::check_scores("amateur", amateur);
   LogNormalizer normalizers[2];
-  log_normalizers(*pool_, expert, MatrixView<const float>(amateur.data(), {1, static_cast<Index>(amateur.size())}),
+  log_normalizers(*execution_, expert, MatrixView<const float>(amateur.data(), {1, static_cast<Index>(amateur.size())}),
                   normalizers, memory_);
   const double weight = static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature);
   const float lowest = filter_.threshold(expert, normalizers[0].max);

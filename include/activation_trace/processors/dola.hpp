@@ -37,10 +37,10 @@ enum class Embeddings { separate, tied };
 /// Movable, not copyable, and not safe for concurrent use.
 class DolaProcessor {
  public:
-  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. What the
-  /// numbers in `layers` mean is the caller's business. Throws ArgumentError for no layers, a masked_value that is NaN
-  /// or +inf, and as RelativeTopFilter does.
-  explicit DolaProcessor(std::vector<Index> layers, DolaOptions options = {}, PoolHandle pool = {});
+  /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread. What
+  /// the numbers in `layers` mean is the caller's business. Throws ArgumentError for no layers, a masked_value that is
+  /// NaN or +inf, and as RelativeTopFilter does.
+  explicit DolaProcessor(std::vector<Index> layers, DolaOptions options = {}, ExecutionHandle execution = {});
 
   /// logits[C, V] of the layers at this step, rows contiguous: a view, read by the next process() and then forgotten.
   /// Throws ShapeError for another C.
@@ -75,7 +75,7 @@ class DolaProcessor {
 
   std::vector<Index> layers_;
   DolaOptions options_;
-  PoolHandle pool_;
+  ExecutionHandle execution_;
   RelativeTopFilter filter_;
   MatrixView<const float> early_;
   Index layer_ = -1;
@@ -100,10 +100,10 @@ inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embedding
   return layers;
 }
 
-inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, PoolHandle pool)
+inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, ExecutionHandle execution)
     : layers_(std::move(layers)),
       options_(options),
-      pool_(std::move(pool)),
+      execution_(std::move(execution)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
       histogram_(layers_.size()),
       divergences_(layers_.size() > 1 ? layers_.size() : 0),
@@ -127,7 +127,7 @@ inline void DolaProcessor::process(std::span<float> mature) {
   detail::check_extent("logits: as many as each layer has", static_cast<Index>(mature.size()), early_.extent(1));
   const MatrixView<const float> early = std::exchange(early_, {});
   detail::check_scores("logits", mature);
-  log_normalizers(*pool_, mature, early, normalizers_, memory_);
+  log_normalizers(*execution_, mature, early, normalizers_, memory_);
   layer_ = -1;
   if (std::isnan(normalizers_[0].log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(divergences_.begin(), divergences_.end(), 0.0);
@@ -143,7 +143,7 @@ inline void DolaProcessor::process(std::span<float> mature) {
 
 inline std::size_t DolaProcessor::choose(std::span<const float> mature, MatrixView<const float> early) {
   if (divergences_.empty()) return 0;
-  layer_divergences(*pool_, mature, early, normalizers_, options_.divergence, divergences_, memory_);
+  layer_divergences(*execution_, mature, early, normalizers_, options_.divergence, divergences_, memory_);
   for (std::size_t j = 0; j < divergences_.size(); ++j)
     if (!std::isfinite(divergences_[j])) check_layer(mature, early, static_cast<Index>(j));
   return static_cast<std::size_t>(std::max_element(divergences_.begin(), divergences_.end()) - divergences_.begin());
@@ -185,7 +185,7 @@ inline void DolaProcessor::subtract(std::span<float> mature, std::span<const flo
     differences_.resize(mature.size());
     for (std::size_t v = 0; v < mature.size(); ++v)
       differences_[v] = mature[v] == -infinity ? -infinity : difference(v);
-    const LogNormalizer all = log_normalizer(differences_, pool_->isa());
+    const LogNormalizer all = log_normalizer(differences_, execution_->isa());
     offset += static_cast<double>(all.max) + all.log_sum;
   }
   for (std::size_t v = 0; v < mature.size(); ++v)

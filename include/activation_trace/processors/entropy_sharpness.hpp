@@ -35,9 +35,9 @@ class EntropySharpnessProcessor {
       "activation_trace: EntropySharpnessProcessor<Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
 
  public:
-  /// Works on the threads of `pool`, which must outlive the processor, or without one on the calling thread. Throws
-  /// ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and ContextEntropy do.
-  explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {}, PoolHandle pool = {});
+  /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread.
+  /// Throws ArgumentError for alpha < 0 or not finite, and as RelativeTopFilter and ContextEntropy do.
+  explicit EntropySharpnessProcessor(EntropySharpnessOptions options = {}, ExecutionHandle execution = {});
 
   /// The context begins with that of `prefix`, computed once for many prompts: as ContextEntropy::begin_with.
   void begin_context(ContextEntropy& prefix) { context_.begin_with(prefix); }
@@ -79,7 +79,7 @@ class EntropySharpnessProcessor {
   void subtract_entropies(std::span<float> scores);
 
   EntropySharpnessOptions options_;
-  PoolHandle pool_;
+  ExecutionHandle execution_;
   ContextEntropy context_;
   detail::PlausibleCandidates candidates_;
   SharpnessRecord record_;
@@ -88,10 +88,10 @@ class EntropySharpnessProcessor {
 };
 
 template <class Space>
-EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options, PoolHandle pool)
+EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOptions options, ExecutionHandle execution)
     : options_(std::move(options)),
-      pool_(std::move(pool)),
-      context_(*pool_, options_.context, options_.final_norm),
+      execution_(std::move(execution)),
+      context_(*execution_, options_.context, options_.final_norm),
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   detail::check_alpha(options_.alpha);
   record_.kept.reserve(1024);  // as candidates_ does

@@ -20,9 +20,10 @@ class EntropySharpnessBatch {
                 "activation_trace: EntropySharpnessBatch<Cuda> needs nvcc and #include \"activation_trace/cuda.cuh\"");
 
  public:
-  /// Works on the threads of `pool`, which must outlive the batch, or without one on the calling thread. Throws
+  /// Works on the threads of `execution`, which must outlive the batch, or without one on the calling thread. Throws
   /// ArgumentError for a negative number of sequences and as the processor does.
-  explicit EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options = {}, PoolHandle pool = {});
+  explicit EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options = {},
+                                 ExecutionHandle execution = {});
 
   /// Sequences, B.
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(rows_.size()); }
@@ -35,17 +36,17 @@ class EntropySharpnessBatch {
   void process(MatrixView<float> logits);
 
  private:
-  PoolHandle pool_;
+  ExecutionHandle execution_;
   std::vector<EntropySharpnessProcessor<>> rows_;
 };
 
 template <class Space>
 EntropySharpnessBatch<Space>::EntropySharpnessBatch(Index sequences, const EntropySharpnessOptions& options,
-                                                    PoolHandle pool)
-    : pool_(std::move(pool)) {
+                                                    ExecutionHandle execution)
+    : execution_(std::move(execution)) {
   if (sequences < 0) throw ArgumentError("sequences: must not be negative, got " + std::to_string(sequences));
   rows_.reserve(static_cast<std::size_t>(sequences));
-  for (Index b = 0; b < sequences; ++b) rows_.emplace_back(options, *pool_);
+  for (Index b = 0; b < sequences; ++b) rows_.emplace_back(options, *execution_);
 }
 
 template <class Space>

@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
-#include "activation_trace/ops/thread_pool.hpp"
 #include "activation_trace/processors/context_strategy.hpp"
 #include "activation_trace/processors/contrastive.hpp"
 #include "activation_trace/processors/dola.hpp"
@@ -53,10 +53,10 @@ template <class M>
 class ModeProcessor {
  public:
   /// `early` are the premature layers as 0..N. `record`: whether steps can be asked for their survivors in modes that
-  /// weigh no entropies, too. `norm` is applied to the context's states. `pool` must outlive this object. Throws as
-  /// validate(mode).
+  /// weigh no entropies, too. `norm` is applied to the context's states. `execution` must outlive this object. Throws
+  /// as validate(mode).
   ModeProcessor(Mode mode, const std::optional<RecordOptions>& record, const std::optional<FinalNorm>& norm,
-                std::span<const Index> early, Index vocab, ThreadPool& pool);
+                std::span<const Index> early, Index vocab, Execution<Host>& execution);
 
   /// Whether observe_context() must be told the info layer's states.
   [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
@@ -98,20 +98,20 @@ class ModeProcessor {
   template <class M>
   requires std::is_same_v<M, Dola> || std::is_same_v<M, DolaStatic>
   void make(const M& mode) { make_dola(mode); }
-  void make(const Contrastive& mode) { contrastive_.emplace(contrastive_options(mode), *pool_); }
+  void make(const Contrastive& mode) { contrastive_.emplace(contrastive_options(mode), *execution_); }
   void make(const Activation& mode);
   void make(const ActivationDola& mode);
 
   template <class M>
   void make_dola(const M& mode) {
-    dola_.emplace(early_, dola_options(mode), *pool_);
+    dola_.emplace(early_, dola_options(mode), *execution_);
   }
   void make_sharpness(EntropySharpnessOptions options);
 
   Mode mode_;
   std::optional<FinalNorm> norm_;
   std::vector<Index> early_;
-  ThreadPool* pool_;
+  Execution<Host>* execution_;
   std::optional<DolaProcessor> dola_;
   std::optional<ContrastiveProcessor> contrastive_;
   std::optional<ContextStrategyProcessor> strategy_;
@@ -124,8 +124,11 @@ class ModeProcessor {
 
 inline ModeProcessor::ModeProcessor(Mode mode, const std::optional<RecordOptions>& record,
                                     const std::optional<FinalNorm>& norm, std::span<const Index> early, Index vocab,
-                                    ThreadPool& pool)
-    : mode_((validate(mode), std::move(mode))), norm_(norm), early_(early.begin(), early.end()), pool_(&pool) {
+                                    Execution<Host>& execution)
+    : mode_((validate(mode), std::move(mode))),
+      norm_(norm),
+      early_(early.begin(), early.end()),
+      execution_(&execution) {
   std::visit([&](const auto& m) { make(m); }, mode_);
   if (record && !sharpness_)
     make_sharpness({.alpha = 0,
@@ -137,7 +140,7 @@ inline ModeProcessor::ModeProcessor(Mode mode, const std::optional<RecordOptions
 
 inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
   options.final_norm = norm_;
-  sharpness_.emplace(std::move(options), *pool_);
+  sharpness_.emplace(std::move(options), *execution_);
   survivors_.reserve(1024);
 }
 
@@ -160,7 +163,7 @@ inline void ModeProcessor::make(const Activation& mode) {
                                            .final_norm = norm_,
                                            .subject_position = mode.subject_key,
                                            .vote_threshold = mode.majority_threshold},
-                    *pool_);
+                    *execution_);
 }
 
 inline void ModeProcessor::make(const ActivationDola& mode) {

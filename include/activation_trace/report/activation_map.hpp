@@ -151,11 +151,11 @@ class ActivationMapping {
     logits_.resize(static_cast<std::size_t>(count * lm_head_.vocab()));
     const MatrixView<float> raw(raw_.data(), {count, tokens});
     const MatrixView<float> logits(logits_.data(), {count, lm_head_.vocab()});
-    matmul(model_.pool(), states, MatrixView<const float>(rows()), raw);
-    multiply_lm_head(model_.pool(), states, lm_head_, logits, block_);
+    matmul(model_.execution(), states, MatrixView<const float>(rows()), raw);
+    multiply_lm_head(model_.execution(), states, lm_head_, logits, block_);
     const auto k = static_cast<std::size_t>(std::ranges::find(maps_.layers, layer) - maps_.layers.begin());
     for (Index i = 0; i < count; ++i) {
-      const LogNormalizer normalizer = log_normalizer(logits.row(i).span(), model_.pool().isa());
+      const LogNormalizer normalizer = log_normalizer(logits.row(i).span(), model_.execution().isa());
       const std::size_t place = k * maps_.positions.size() + static_cast<std::size_t>(first + i - maps_.first_position);
       for (Index a = 0; a < tokens; ++a) {
         ActivationMaps::Token& token = maps_.tokens[static_cast<std::size_t>(a)];

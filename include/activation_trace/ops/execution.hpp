@@ -19,26 +19,34 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tensor/buffer.hpp"
+#include "activation_trace/tensor/space.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// Where ops run: a fixed number of workers, the instruction set of their kernels, and their scratch memory.
+/// Where the ops of a memory space run, and with what: the first argument of each of them. Host's has threads, an
+/// instruction set and scratch memory; Cuda's, a device and its stream, is in cuda/stream.cuh.
+template <class Space = Host>
+class Execution;
+
+/// A fixed number of workers, the instruction set of their kernels, and their scratch memory.
 ///
-/// The calling thread is worker 0; a pool of size 1 starts no threads. Work is split into static contiguous
+/// The calling thread is worker 0; a context of one thread starts none. Work is split into static contiguous
 /// ranges, so who computes what follows from the sizes alone. Between calls workers spin for some tens of
 /// microseconds, the length of the serial pieces of a decoder, and then sleep: threads that only spin
-/// starve each other when the machine is busy.
-class ThreadPool {
+/// starve each other when the machine is busy. One op at a time runs on it, and none from inside another.
+template <>
+class Execution<Host> {
  public:
   /// Throws ArgumentError for fewer than 1 or more than 1024 threads or an instruction set that this
   /// processor lacks, Error if the system starts no more threads.
-  explicit ThreadPool(int threads = 1, Isa isa = best_isa());
-  ~ThreadPool();
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
+  explicit Execution(int threads = 1, Isa isa = best_isa());
+  ~Execution();
+  Execution(const Execution&) = delete;
+  Execution& operator=(const Execution&) = delete;
 
-  [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()); }
+  /// Workers, the calling thread among them.
+  [[nodiscard]] int threads() const noexcept { return static_cast<int>(workers_.size()); }
   [[nodiscard]] Isa isa() const noexcept { return isa_; }
 
   /// Calls `f(begin, end, worker)` on every worker that gets a part of [0, count), and returns when all
@@ -78,24 +86,27 @@ class ThreadPool {
   alignas(64) std::atomic<int> running_ = 0;               // workers that have not finished the task
 };
 
-/// A pool that somebody lends and that must outlive this, or else one of its own for the calling thread alone.
-class PoolHandle {
- public:
-  PoolHandle() : own_(std::make_unique<ThreadPool>(1)), pool_(own_.get()) {}
-  PoolHandle(ThreadPool& pool) noexcept : pool_(&pool) {}  // NOLINT: a pool can be passed as it is
+/// `Execution execution(2);` is one of the host.
+Execution(int threads, Isa isa = best_isa())->Execution<Host>;
 
-  [[nodiscard]] ThreadPool& operator*() const noexcept { return *pool_; }
-  [[nodiscard]] ThreadPool* operator->() const noexcept { return pool_; }
+/// An execution context that somebody lends and that must outlive this, or else an own one, the calling thread alone.
+class ExecutionHandle {
+ public:
+  ExecutionHandle() : own_(std::make_unique<Execution<Host>>(1)), execution_(own_.get()) {}
+  ExecutionHandle(Execution<Host>& execution) noexcept : execution_(&execution) {}  // NOLINT: passed as it is
+
+  [[nodiscard]] Execution<Host>& operator*() const noexcept { return *execution_; }
+  [[nodiscard]] Execution<Host>* operator->() const noexcept { return execution_; }
 
  private:
-  std::unique_ptr<ThreadPool> own_;
-  ThreadPool* pool_;
+  std::unique_ptr<Execution<Host>> own_;
+  Execution<Host>* execution_;
 };
 
-inline ThreadPool::ThreadPool(int threads, Isa isa) : isa_(isa) {
+inline Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
   if (threads < 1 || threads > 1024)
-    throw ArgumentError("ThreadPool: threads must be in 1..1024, got " + std::to_string(threads));
-  if (!supports(isa)) throw ArgumentError("ThreadPool: this processor does not run " + std::string(name(isa)));
+    throw ArgumentError("Execution: threads must be in 1..1024, got " + std::to_string(threads));
+  if (!supports(isa)) throw ArgumentError("Execution: this processor does not run " + std::string(name(isa)));
   workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
   try {
     for (int worker = 1; worker < threads; ++worker)
@@ -103,14 +114,14 @@ inline ThreadPool::ThreadPool(int threads, Isa isa) : isa_(isa) {
   } catch (const std::system_error& e) {
     const auto started = std::ranges::count_if(workers_, [](const Worker& w) { return w.thread.joinable(); });
     stop();  // end those that run
-    throw Error("ThreadPool: of " + std::to_string(threads) + " threads the system starts no more than " +
+    throw Error("Execution: of " + std::to_string(threads) + " threads the system starts no more than " +
                 std::to_string(1 + started) + " (" + e.code().message() + "); ask for fewer, -t in the programs");
   }
 }
 
-inline ThreadPool::~ThreadPool() { stop(); }
+inline Execution<Host>::~Execution() { stop(); }
 
-inline void ThreadPool::stop() noexcept {
+inline void Execution<Host>::stop() noexcept {
   task_ = nullptr;
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -119,34 +130,34 @@ inline void ThreadPool::stop() noexcept {
 }
 
 template <class F>
-void ThreadPool::for_each_range(Index count, Index grain, F&& f) {
-  if (count < 0 || grain < 1) throw ArgumentError("ThreadPool::for_each_range: needs count >= 0 and grain >= 1");
+void Execution<Host>::for_each_range(Index count, Index grain, F&& f) {
+  if (count < 0 || grain < 1) throw ArgumentError("Execution::for_each_range: needs count >= 0 and grain >= 1");
   struct Context {
     std::remove_reference_t<F>* f;
     Index count, grain, chunks, size;
-  } context{&f, count, grain, count / grain + (count % grain != 0), size()};
+  } context{&f, count, grain, count / grain + (count % grain != 0), threads()};
   const auto task = [](void* opaque, int worker) {
     const auto& c = *static_cast<const Context*>(opaque);
     const Index begin = (c.chunks * worker + c.size - 1) / c.size * c.grain;
     const Index end = std::min((c.chunks * (worker + 1) + c.size - 1) / c.size * c.grain, c.count);
     if (begin < end) (*c.f)(begin, end, worker);
   };
-  run(task, &context, context.chunks > 1 ? size() : 1);
+  run(task, &context, context.chunks > 1 ? threads() : 1);
 }
 
-inline std::span<float> ThreadPool::scratch(int worker, Index floats) {
+inline std::span<float> Execution<Host>::scratch(int worker, Index floats) {
   Buffer<float>& buffer = workers_.at(static_cast<std::size_t>(worker)).scratch;
   if (buffer.size() < floats) buffer = Buffer<float>(floats);
   return {buffer.data(), static_cast<std::size_t>(floats)};
 }
 
-inline void ThreadPool::run(Task task, void* context, int workers) {
+inline void Execution<Host>::run(Task task, void* context, int workers) {
   if (busy_.exchange(true, std::memory_order_acquire))
-    throw StateError("ThreadPool: for_each_range was called while another call runs");
+    throw StateError("Execution: for_each_range was called while another call runs");
   if (workers > 1) {
     task_ = task;
     context_ = context;
-    running_.store(size() - 1, std::memory_order_relaxed);
+    running_.store(threads() - 1, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
   }
@@ -161,7 +172,7 @@ inline void ThreadPool::run(Task task, void* context, int workers) {
   if (first) std::rethrow_exception(first);
 }
 
-inline void ThreadPool::call(Task task, void* context, int worker) noexcept {
+inline void Execution<Host>::call(Task task, void* context, int worker) noexcept {
   try {
     task(context, worker);
   } catch (...) {
@@ -169,7 +180,7 @@ inline void ThreadPool::call(Task task, void* context, int worker) noexcept {
   }
 }
 
-inline void ThreadPool::serve(int worker) {
+inline void Execution<Host>::serve(int worker) {
   for (std::uint32_t seen = 0;;) {
     seen = await_change(generation_, seen);
     if (task_ == nullptr) return;
@@ -179,7 +190,7 @@ inline void ThreadPool::serve(int worker) {
 }
 
 template <class T>
-T ThreadPool::await_change(const std::atomic<T>& value, T old) {
+T Execution<Host>::await_change(const std::atomic<T>& value, T old) {
   for (int spin = 0; spin < 2000; ++spin) {
     const T now = value.load(std::memory_order_acquire);
     if (now != old) return now;
@@ -189,7 +200,7 @@ T ThreadPool::await_change(const std::atomic<T>& value, T old) {
   return value.load(std::memory_order_acquire);
 }
 
-inline void ThreadPool::pause() {
+inline void Execution<Host>::pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif

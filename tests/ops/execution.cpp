@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/ops/thread_pool.hpp"
+#include "activation_trace/ops/execution.hpp"
 
 #include <doctest/doctest.h>
 
@@ -13,13 +13,13 @@ using namespace activation_trace;
 
 TEST_CASE("every index is visited once, in contiguous ranges that start at multiples of the grain") {
   for (const int threads : {1, 2, 3, 8}) {
-    ThreadPool pool(threads);
-    CHECK(pool.size() == threads);
+    Execution<Host> execution(threads);
+    CHECK(execution.threads() == threads);
     for (const Index count : {0, 1, 5, 16, 17, 1000}) {
       for (const Index grain : {1, 4, 16, 5000}) {
         std::vector<int> visits(static_cast<std::size_t>(count));
         std::vector<int> calls(static_cast<std::size_t>(threads));
-        pool.for_each_range(count, grain, [&](Index begin, Index end, int worker) {
+        execution.for_each_range(count, grain, [&](Index begin, Index end, int worker) {
           if (begin >= end || begin % grain != 0 || worker < 0 || worker >= threads) throw std::logic_error("range");
           ++calls[static_cast<std::size_t>(worker)];
           for (Index i = begin; i < end; ++i) ++visits[static_cast<std::size_t>(i)];
@@ -32,10 +32,10 @@ TEST_CASE("every index is visited once, in contiguous ranges that start at multi
 }
 
 TEST_CASE("thousands of short tasks, with and without sleep between them") {
-  ThreadPool pool(3);
+  Execution<Host> execution(3);
   std::vector<Index> sums(3 * 16);
   for (int task = 0; task < 3000; ++task) {
-    pool.for_each_range(30, 1, [&](Index begin, Index end, int worker) {
+    execution.for_each_range(30, 1, [&](Index begin, Index end, int worker) {
       for (Index i = begin; i < end; ++i) sums[static_cast<std::size_t>(worker * 16)] += i;
     });
     if (task % 1000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -43,53 +43,53 @@ TEST_CASE("thousands of short tasks, with and without sleep between them") {
   CHECK(sums[0] + sums[16] + sums[32] == 3000 * (29 * 30 / 2));
 }
 
-TEST_CASE("the lowest worker's exception arrives, and the pool goes on working") {
-  ThreadPool pool(4);
+TEST_CASE("the lowest worker's exception arrives, and the execution goes on working") {
+  Execution<Host> execution(4);
   const auto fail = [](Index, Index, int worker) {
     if (worker != 0) throw std::runtime_error("worker " + std::to_string(worker));
   };
-  CHECK_THROWS_WITH_AS(pool.for_each_range(100, 1, fail), "worker 1", std::runtime_error);
+  CHECK_THROWS_WITH_AS(execution.for_each_range(100, 1, fail), "worker 1", std::runtime_error);
   int calls = 0;
-  pool.for_each_range(1, 1, [&](Index, Index, int) { ++calls; });
+  execution.for_each_range(1, 1, [&](Index, Index, int) { ++calls; });
   CHECK(calls == 1);
 }
 
 TEST_CASE("a call from inside a call is an error, not a deadlock") {
   for (const int threads : {1, 3}) {
-    ThreadPool pool(threads);
-    const auto nested = [&](Index, Index, int) { pool.for_each_range(1, 1, [](Index, Index, int) {}); };
-    CHECK_THROWS_AS(pool.for_each_range(3, 1, nested), StateError);
-    CHECK_NOTHROW(pool.for_each_range(3, 1, [](Index, Index, int) {}));
+    Execution<Host> execution(threads);
+    const auto nested = [&](Index, Index, int) { execution.for_each_range(1, 1, [](Index, Index, int) {}); };
+    CHECK_THROWS_AS(execution.for_each_range(3, 1, nested), StateError);
+    CHECK_NOTHROW(execution.for_each_range(3, 1, [](Index, Index, int) {}));
   }
 }
 
 TEST_CASE("scratch memory is aligned, each worker's own, and kept") {
-  ThreadPool pool(2);
+  Execution<Host> execution(2);
   float* first[2] = {};
-  pool.for_each_range(2, 1, [&](Index, Index, int worker) {
-    const std::span<float> scratch = pool.scratch(worker, 1000);
+  execution.for_each_range(2, 1, [&](Index, Index, int worker) {
+    const std::span<float> scratch = execution.scratch(worker, 1000);
     first[worker] = scratch.data();
     for (float& x : scratch) x = static_cast<float>(worker);
   });
   for (int worker = 0; worker < 2; ++worker) {
     CHECK(reinterpret_cast<std::uintptr_t>(first[worker]) % 64 == 0);
-    const std::span<float> again = pool.scratch(worker, 500);
+    const std::span<float> again = execution.scratch(worker, 500);
     CHECK(again.data() == first[worker]);
     CHECK(again.back() == static_cast<float>(worker));
   }
 }
 
 TEST_CASE("arguments are checked") {
-  CHECK_THROWS_WITH_AS(ThreadPool(0), "ThreadPool: threads must be in 1..1024, got 0", ArgumentError);
-  CHECK_THROWS_AS(ThreadPool(1025), ArgumentError);
-  ThreadPool pool;
-  CHECK(pool.isa() == best_isa());
-  CHECK_THROWS_AS(pool.for_each_range(-1, 1, [](Index, Index, int) {}), ArgumentError);
-  CHECK_THROWS_AS(pool.for_each_range(1, 0, [](Index, Index, int) {}), ArgumentError);
+  CHECK_THROWS_WITH_AS(Execution<Host>(0), "Execution: threads must be in 1..1024, got 0", ArgumentError);
+  CHECK_THROWS_AS(Execution<Host>(1025), ArgumentError);
+  Execution<Host> execution;
+  CHECK(execution.isa() == best_isa());
+  CHECK_THROWS_AS(execution.for_each_range(-1, 1, [](Index, Index, int) {}), ArgumentError);
+  CHECK_THROWS_AS(execution.for_each_range(1, 0, [](Index, Index, int) {}), ArgumentError);
   for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
     if (supports(isa))
-      CHECK(ThreadPool(1, isa).isa() == isa);
+      CHECK(Execution<Host>(1, isa).isa() == isa);
     else
-      CHECK_THROWS_AS(ThreadPool(1, isa), ArgumentError);
+      CHECK_THROWS_AS(Execution<Host>(1, isa), ArgumentError);
   }
 }
