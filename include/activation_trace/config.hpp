@@ -19,7 +19,9 @@
 #define ACTIVATION_TRACE_HOST_DEVICE
 #endif
 
+/// Decoding language models by in-context sharpness (Chen et al., ICML 2024).
 namespace activation_trace {
+/// The version of the interface: libraries that were compiled against two of them can meet in one program.
 inline namespace v0 {
 
 /// Signed index type of every extent, stride and position: differences and loop bounds stay free of

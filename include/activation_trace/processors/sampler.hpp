@@ -33,6 +33,7 @@ class Sampler {
   /// -inf, and unless 0 <= uniform < 1.
   [[nodiscard]] Index draw(std::span<const float> scores, double uniform);
 
+  /// The same with the next number of the stream.
   [[nodiscard]] Index draw(std::span<const float> scores) { return draw(scores, next()); }
 
  private:

@@ -21,9 +21,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// A row of a table of separated values.
 struct CsvRow {
-  std::size_t line = 0;  ///< of its first character, counted from 1
-  std::vector<std::string> fields;
+  std::size_t line = 0;             ///< of its first character, counted from 1
+  std::vector<std::string> fields;  ///< without quotes, at least one
 };
 
 /// The rows of separated values in UTF-8, as RFC 4180 and Python's csv module have them: a field that begins with '"'
@@ -39,8 +40,10 @@ class CsvTable {
   /// separated otherwise.
   CsvTable(std::string_view text, std::string file);
 
+  /// The rows below the header, as many fields in each as it has.
   [[nodiscard]] const std::vector<CsvRow>& rows() const noexcept { return rows_; }
 
+  /// Whether the header names such a column, once or more often.
   [[nodiscard]] bool has_column(std::string_view name) const { return count(name) != 0; }
 
   /// The place of a column. Throws FormatError naming it and those that there are, or that there are two of it.
@@ -66,8 +69,10 @@ class CsvWriter {
   /// Numbers have as many digits as tell every double from the next; what is not finite is empty.
   using Cell = std::variant<std::string, double, Index>;
 
+  /// Appends a row.
   void line(std::initializer_list<Cell> cells);
 
+  /// All rows so far; to be called once, at the end.
   [[nodiscard]] std::string take() { return std::move(text_); }
 
  private:

@@ -38,8 +38,10 @@ class MappedFile {
   /// to be read, or the pointer that Git LFS leaves in its place.
   static MappedFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
+  /// `other` has no bytes then.
   MappedFile(MappedFile&& other) noexcept
       : name_(std::move(other.name_)), mapping_(std::exchange(other.mapping_, {})), copy_(std::move(other.copy_)) {}
+  /// Gives up what this one holds; `other` has no bytes then.
   MappedFile& operator=(MappedFile&& other) noexcept {
     if (this != &other) {
       unmap();
@@ -53,6 +55,7 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile() { unmap(); }
 
+  /// The whole content, at least one byte; valid as long as the object, or the one that it moves into.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     if (!mapping_.empty()) return mapping_;
     return {copy_.data(), static_cast<std::size_t>(copy_.size())};

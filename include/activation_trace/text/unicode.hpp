@@ -10,9 +10,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The classes that pre-tokenizers tell apart: \p{L}, \p{N}, \s (White_Space) and the rest, Unicode 16.0.0.
+/// The classes that pre-tokenizers tell apart: `\p{L}`, `\p{N}`, `\s` (White_Space) and the rest, Unicode 16.0.0.
 enum class CharacterClass : std::uint8_t { other, letter, number, space };
 
+/// The class of a code point; `other` for what is not assigned or none at all.
 [[nodiscard]] constexpr CharacterClass character_class(char32_t code_point) noexcept;
 
 namespace detail {

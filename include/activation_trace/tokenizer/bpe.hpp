@@ -43,6 +43,7 @@ class BpeTokenizer {
 
   /// The bytes that a token stands for; a special token's are its name. 0 <= id < size().
   [[nodiscard]] std::string_view piece(TokenId id) const noexcept { return pieces_[id]; }
+  /// Tokens of the vocabulary.
   [[nodiscard]] std::size_t size() const noexcept { return pieces_.size(); }
 
  private:

@@ -20,9 +20,9 @@ inline namespace v0 {
 /// Jinja, a programming language, and running it has given attackers control (formats/README.md 4).
 enum class ChatFormat : std::uint8_t {
   plain,   ///< the contents, one per line
-  chatml,  ///< <|im_start|>role, content, <|im_end|>
-  llama2,  ///< <s>[INST] content [/INST]
-  llama3,  ///< <|start_header_id|>role<|end_header_id|>, content, <|eot_id|>
+  chatml,  ///< `<|im_start|>`role, content, `<|im_end|>`
+  llama2,  ///< `<s>[INST] content [/INST]`
+  llama3,  ///< `<|start_header_id|>`role`<|end_header_id|>`, content, `<|eot_id|>`
   vicuna,  ///< USER: content ASSISTANT:
 };
 

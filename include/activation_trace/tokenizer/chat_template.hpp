@@ -18,9 +18,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// A turn of a conversation, or its system message.
 struct ChatMessage {
-  std::string role;  ///< system, user or assistant
-  std::string content;
+  std::string role;     ///< system, user or assistant
+  std::string content;  ///< what was said, without any format's marks
 };
 
 /// Whether the rendered text ends where the assistant is to begin.
@@ -28,8 +29,8 @@ enum class GenerationPrompt { none, add };
 
 /// What templates write that is not in them. Empty is what is usual.
 struct ChatWords {
-  std::string bos{};    ///< the BOS token's text: <s>, or <|begin_of_text|> for Llama 3
-  std::string eos{};    ///< the EOS token's text: </s>
+  std::string bos{};    ///< the BOS token's text: `<s>`, or `<|begin_of_text|>` for Llama 3
+  std::string eos{};    ///< the EOS token's text: `</s>`
   std::string today{};  ///< the day, such as "26 Jul 2024"; Llama 3.2 writes it. Empty: that of the rendering
 };
 
@@ -48,7 +49,9 @@ class ChatTemplate {
   /// renders to the byte as Jinja does; every other is plain, however alike it looks.
   [[nodiscard]] static ChatTemplate recognise(std::string_view template_text, ChatWords words = {});
 
+  /// How conversations are written; plain if the file's template was not recognised.
   [[nodiscard]] ChatFormat format() const noexcept { return style_.format; }
+  /// The system message of conversations that do not begin with one, if any.
   [[nodiscard]] const std::optional<std::string>& default_system() const noexcept { return default_system_; }
 
   /// The conversation as one text. Throws ArgumentError for no messages, for a role other than system, user and
@@ -82,6 +85,7 @@ class ChatTemplate {
   ChatWords words_;
 };
 
+/// What messages and command lines call the format, "llama-2".
 [[nodiscard]] constexpr std::string_view name(ChatFormat format) noexcept {
   switch (format) {
     case ChatFormat::plain: return "plain";

@@ -12,14 +12,14 @@ inline namespace v0 {
 
 /// What the other files of a Hugging Face folder say about its tokenizer, tokenizer_config.json first.
 struct TokenizerFolderSettings {
-  std::string bos;  ///< the token's text; empty: nothing is said
-  std::string eos;
+  std::string bos;                   ///< the token's text; empty: nothing is said
+  std::string eos;                   ///< the same
   std::vector<std::string> special;  ///< the texts of all tokens that are named for a purpose, those two and others
   bool add_bos = true;               ///< for tokenizer.model only: tokenizer.json says it itself
-  bool add_eos = false;
-  std::string chat_template;
-  bool lists_added = false;         ///< tokenizer_config.json lists them: then no other file does
-  std::vector<SpecialToken> added;  ///< by ascending id; for tokenizer.model only
+  bool add_eos = false;              ///< the same
+  std::string chat_template;         ///< Jinja, the one named "default" of several; empty: none
+  bool lists_added = false;          ///< tokenizer_config.json lists them: then no other file does
+  std::vector<SpecialToken> added;   ///< by ascending id; for tokenizer.model only
 };
 
 }  // namespace v0

@@ -15,10 +15,10 @@ inline namespace v0 {
 
 /// The ways a byte-level BPE tokenizer cuts text into pieces before it merges (tokenizer/README.md):
 enum class PreTokenizer : std::uint8_t {
-  gpt2,       ///< 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-  smollm,     ///< each \p{N} on its own, then gpt2 on what lies between
-  llama_bpe,  ///< (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|
-              ///< \s*[\r\n]+|\s+(?!\S)|\s+
+  gpt2,       ///< ``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``
+  smollm,     ///< each `\p{N}` on its own, then gpt2 on what lies between
+  llama_bpe,  ///< ``(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|``
+              ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``
 };
 
 /// The pre-tokenizer of a GGUF `tokenizer.ggml.pre`, or nothing if it is none of the three, whatever llama.cpp calls

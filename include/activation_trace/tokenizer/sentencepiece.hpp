@@ -39,9 +39,10 @@ enum class UserDefinedTokens {
   inside,      ///< they are found in the prefixed text, as SentencePiece does
 };
 
+/// In what readers of SentencePiece's vocabularies differ; the defaults are llama.cpp's.
 struct SentencePieceOptions {
-  SpacePrefix space_prefix = SpacePrefix::every;
-  UserDefinedTokens user_defined = UserDefinedTokens::cut_before;
+  SpacePrefix space_prefix = SpacePrefix::every;                   ///< which texts get a space in front
+  UserDefinedTokens user_defined = UserDefinedTokens::cut_before;  ///< who finds them
   TokenId unknown = -1;  ///< stands for characters without a token where the vocabulary has no byte tokens
 };
 
@@ -68,8 +69,11 @@ class SentencePieceTokenizer {
   /// The bytes that a token stands for; a control token's are its name, the unknown token's " U+2047 " as in
   /// SentencePiece. 0 <= id < size().
   [[nodiscard]] std::string_view piece(TokenId id) const noexcept { return pieces_[id]; }
+  /// Tokens of the vocabulary.
   [[nodiscard]] std::size_t size() const noexcept { return pieces_.size(); }
+  /// As given to the constructor.
   [[nodiscard]] SpacePrefix space_prefix() const noexcept { return options_.space_prefix; }
+  /// As given to the constructor.
   [[nodiscard]] UserDefinedTokens user_defined() const noexcept { return options_.user_defined; }
 
  private:

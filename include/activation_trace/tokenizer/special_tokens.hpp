@@ -23,9 +23,10 @@ enum class SpecialTokens {
 
 /// A token that is found in text before anything else.
 struct SpecialToken {
+  /// The white space around a token that disappears with it, as `lstrip` and `rstrip` in tokenizer.json.
   enum class Strip { none, left, right, both };
-  std::string text;
-  TokenId id = -1;
+  std::string text;                            ///< as it stands in text, "<|im_end|>"
+  TokenId id = -1;                             ///< what it becomes
   SpecialTokens found = SpecialTokens::parse;  ///< as_text: always; parse: only on SpecialTokens::parse
   Strip strip = Strip::none;                   ///< the side on which white space belongs to the token
 };

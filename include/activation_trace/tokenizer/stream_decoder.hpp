@@ -54,6 +54,7 @@ enum class StreamStart {
 /// together are what Tokenizer::decode gives (with StreamStart::text).
 class StreamDecoder {
  public:
+  /// Keeps a copy of `tokenizer`, which is cheap.
   explicit StreamDecoder(Tokenizer tokenizer, StreamStart start = StreamStart::after_prompt,
                          ControlTokens control = ControlTokens::hide)
       : tokenizer_(std::move(tokenizer)),

@@ -29,10 +29,10 @@ enum class ControlTokens { hide, show };
 
 /// What surrounds the text, from the file. -1 is none.
 struct TokenizerSettings {
-  TokenId bos = -1;
-  TokenId eos = -1;
-  bool add_bos = false;
-  bool add_eos = false;
+  TokenId bos = -1;                 ///< begins a text
+  TokenId eos = -1;                 ///< ends a text
+  bool add_bos = false;             ///< encode_prompt() puts BOS in front
+  bool add_eos = false;             ///< encode_prompt() puts EOS behind
   std::vector<TokenId> end_tokens;  ///< further tokens that end an answer, such as <|eot_id|>
   std::string chat_template;        ///< the file's Jinja text, or empty: see ChatTemplate
 };
@@ -77,9 +77,11 @@ class Tokenizer {
   /// Those tokens, sorted.
   [[nodiscard]] std::span<const TokenId> end_tokens() const noexcept { return content_->settings.end_tokens; }
 
+  /// Tokens of the file's vocabulary; the model's may have more or fewer.
   [[nodiscard]] Index vocab_size() const noexcept { return static_cast<Index>(content_->control.size()); }
   [[nodiscard]] TokenId bos() const noexcept { return content_->settings.bos; }  ///< -1: none
   [[nodiscard]] TokenId eos() const noexcept { return content_->settings.eos; }  ///< -1: none
+  /// What the file says, EOS among its end tokens.
   [[nodiscard]] const TokenizerSettings& settings() const noexcept { return content_->settings; }
 
   /// Whether encoding puts a space before the first word, which decoding takes away.
