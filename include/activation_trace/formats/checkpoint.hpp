@@ -24,8 +24,8 @@ inline namespace v0 {
 
 /// A model and the files that its weights view: keep it as long as the model runs. Moves, does not copy.
 struct Checkpoint {
-  LlamaConfig config;
-  LlamaWeights weights;
+  LlamaConfig config;                        ///< validated
+  LlamaWeights weights;                      ///< matrices view the files below; norms and biases are copies
   std::optional<GgufFile> gguf;              ///< the file of a GGUF model, which holds its tokenizer too
   std::vector<SafetensorsFile> safetensors;  ///< the files of a Hugging Face model
 };

@@ -17,20 +17,20 @@ inline namespace v0 {
 /// What one format calls the tensors of a family. Names of parts of a block follow `block`, its number and a dot;
 /// ".weight" or ".bias" follows each. An empty name is that of a tensor which the family does not have.
 struct TensorNames {
-  std::string_view embedding;
-  std::string_view block;
-  std::string_view attention_norm;
-  std::string_view q;
-  std::string_view k;
-  std::string_view v;
-  std::string_view o;
-  std::string_view fused_qkv;  ///< rows of q, of k, of v, in one; refused unless Family::fused_qkv
-  std::string_view ffn_norm;
-  std::string_view gate;
-  std::string_view up;
-  std::string_view down;
-  std::string_view final_norm;
-  std::string_view lm_head;
+  std::string_view embedding;           ///< [V, d]
+  std::string_view block;               ///< what the number of a block follows
+  std::string_view attention_norm;      ///< [d], before q, k and v
+  std::string_view q;                   ///< [heads D, d]
+  std::string_view k;                   ///< [kv_heads D, d]
+  std::string_view v;                   ///< [kv_heads D, d]
+  std::string_view o;                   ///< [d, heads D], what joins the heads
+  std::string_view fused_qkv;           ///< rows of q, of k, of v, in one; refused unless Family::fused_qkv
+  std::string_view ffn_norm;            ///< [d], before gate and up
+  std::string_view gate;                ///< [ffn, d], what goes through the activation
+  std::string_view up;                  ///< [ffn, d], what that multiplies
+  std::string_view down;                ///< [d, ffn]
+  std::string_view final_norm;          ///< [d], behind the last block
+  std::string_view lm_head;             ///< [V, d]; the embedding where it is tied
   std::string_view q_norm = {};         ///< of each head
   std::string_view k_norm = {};         ///< of each head
   std::string_view fused_gate_up = {};  ///< rows of gate, of up, in one: instead of both where it has a name
@@ -40,11 +40,11 @@ struct TensorNames {
 /// Where one format's settings have the numbers that a family may have. GGUF's keys follow the architecture and a dot.
 /// An empty key is that of a number which the family does not have; a file may leave out the others.
 struct OptionalKeys {
-  std::string_view window = {};
-  std::string_view attention_scale = {};
-  std::string_view attention_soft_cap = {};
-  std::string_view logit_soft_cap = {};
-  std::string_view embedding_scale = {};
+  std::string_view window = {};              ///< positions that a query sees, its own among them
+  std::string_view attention_scale = {};     ///< of q k^T; none: 1 / sqrt(D)
+  std::string_view attention_soft_cap = {};  ///< cap of scaled scores, cap tanh(s / cap)
+  std::string_view logit_soft_cap = {};      ///< the same of logits
+  std::string_view embedding_scale = {};     ///< factor of the embedding's rows
 };
 
 /// The projections of attention that have a bias.
@@ -52,10 +52,10 @@ enum class Biases { none, qkv, qkvo };
 
 /// Where config.json leaves a key out, its class in transformers has these.
 struct HuggingFaceDefaults {
-  Index max_context = 2048;
-  TokenId bos = 1;  ///< -1: none
-  TokenId eos = 2;  ///< -1: none
-  bool tied_embeddings = false;
+  Index max_context = 2048;      ///< max_position_embeddings
+  TokenId bos = 1;               ///< -1: none
+  TokenId eos = 2;               ///< -1: none
+  bool tied_embeddings = false;  ///< the LM head is the embedding
 };
 
 /// A family of models, as far as it differs from others: how its files name things, and what its blocks do. All of it
@@ -65,19 +65,19 @@ struct Family {
   std::string_view gguf_architecture;   ///< general.architecture, which its keys begin with
   std::string_view hugging_face_class;  ///< of architectures in config.json
   std::string_view model_type;          ///< of config.json, which counts if it names no architectures
-  TensorNames gguf;
-  TensorNames hugging_face;
-  RopeLayout gguf_rotation;          ///< folders rotate halves
-  FfnActivation activation;          ///< config.json must agree, if it names one
-  std::string_view activation_name;  ///< what it is called there
+  TensorNames gguf;                     ///< in GGUF files
+  TensorNames hugging_face;             ///< in Hugging Face folders
+  RopeLayout gguf_rotation;             ///< folders rotate halves
+  FfnActivation activation;             ///< config.json must agree, if it names one
+  std::string_view activation_name;     ///< what it is called there
 
-  Biases biases = Biases::none;
+  Biases biases = Biases::none;    ///< which there must be; others are refused
   bool fused_qkv = false;          ///< tensors are cut up
   Index full_attention_every = 0;  ///< of the blocks of a model with a window each so many-th has none; 0: all have one
-  bool embedding_times_sqrt = false;  ///< h_0 is the embedding times sqrt(d)
-  OptionalKeys gguf_keys = {};
-  OptionalKeys hugging_face_keys = {};
-  HuggingFaceDefaults defaults = {};
+  bool embedding_times_sqrt = false;                   ///< h_0 is the embedding times sqrt(d)
+  OptionalKeys gguf_keys = {};                         ///< of a GGUF's metadata
+  OptionalKeys hugging_face_keys = {};                 ///< of config.json
+  HuggingFaceDefaults defaults = {};                   ///< of config.json
   std::array<std::string_view, 4> refused_flags = {};  ///< of config.json: true is not supported
 };
 

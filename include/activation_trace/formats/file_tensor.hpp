@@ -62,7 +62,7 @@ namespace detail {
 /// One tensor of a model file: what GgufFile and SafetensorsFile hand out. The bytes have been checked to lie
 /// in the file and to be as many as type and shape demand; they need not be aligned.
 struct FileTensor {
-  std::string name;
+  std::string name;                  ///< as the file has it
   std::string_view type;             ///< the format's name of the element type
   std::optional<DType> dtype;        ///< nothing if the type can be skipped over but not read
   std::vector<Index> shape;          ///< outermost first, as in Hugging Face: a matrix is [rows, cols]

@@ -44,7 +44,9 @@ class GgufFile {
   /// Reads a file that is in memory already, which must outlive the result. `name` is for messages.
   static GgufFile parse(std::span<const std::byte> bytes, std::string name);
 
+  /// The path as given, or the name of what was in memory: for messages.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// 2 or 3; they differ in nothing that is read here.
   [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
   /// How the file was opened; read for one that was in memory.
   [[nodiscard]] FileAccess access() const noexcept { return file_ ? file_->access() : FileAccess::read; }
@@ -62,6 +64,7 @@ class GgufFile {
     throw FormatError(name_, "metadata " + detail::printable(key) + " is missing");
   }
 
+  /// Whether there is a metadata value of that key, of any type.
   [[nodiscard]] bool contains(std::string_view key) const noexcept { return find_value(key) != nullptr; }
 
   /// In the file's order.

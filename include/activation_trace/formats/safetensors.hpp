@@ -33,6 +33,7 @@ class SafetensorsFile {
   /// Reads a file that is in memory already, which must outlive the result. `name` is for messages.
   static SafetensorsFile parse(std::span<const std::byte> bytes, std::string name);
 
+  /// The path as given, or the name of what was in memory: for messages.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// Sorted by name.
   [[nodiscard]] std::span<const FileTensor> tensors() const noexcept { return tensors_; }
