@@ -22,16 +22,17 @@ enum class ConversationStyle {
 /// The conversation formats of the published evaluation of chat models, which took them from FastChat by way of DoLa.
 /// A model's own format is ChatTemplate's.
 struct Conversation {
-  std::string system;
-  std::array<std::string, 2> roles;  ///< who asks, who answers
-  ConversationStyle style = ConversationStyle::single;
-  std::array<std::string, 2> separators;  ///< single has the first only
-  std::vector<std::string> turns = {};    ///< in turns of the roles; an example that the format begins with
+  std::string system;                                   ///< what comes before all turns
+  std::array<std::string, 2> roles;                     ///< who asks, who answers
+  ConversationStyle style = ConversationStyle::single;  ///< how turns are joined
+  std::array<std::string, 2> separators;                ///< single has the first only
+  std::vector<std::string> turns = {};  ///< in turns of the roles; an example that the format begins with
 
   /// The text up to where the answer to `question` begins.
   [[nodiscard]] std::string prompt(std::string_view question) const;
 };
 
+/// The published formats by the model that they are for; one_shot, which begins with an example, is for all others.
 enum class ConversationFormat { one_shot, vicuna, koala, dolly, gar, gar_test };
 
 /// The example of one_shot is shorter than FastChat's and in our words: answers to it need not equal published ones.

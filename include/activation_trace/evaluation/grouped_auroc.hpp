@@ -18,9 +18,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// An AUROC and how far to trust it.
 struct AurocEstimate {
-  double auroc = 0;
-  Interval interval;
+  double auroc = 0;   ///< over all answers
+  Interval interval;  ///< where it lies in resamples of the questions
 };
 
 /// The probability that a right answer's value is above a wrong one's, ties half, as DetectionMetrics::auroc, with a

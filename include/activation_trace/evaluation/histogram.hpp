@@ -18,11 +18,12 @@ inline namespace v0 {
 /// How many right and wrong answers have their score in each of some bins of one width, from the least score to the
 /// largest.
 struct ScoreHistogram {
-  double low = 0;    ///< where the first bin begins
-  double width = 1;  ///< of a bin
-  std::vector<Index> right;
-  std::vector<Index> wrong;
+  double low = 0;            ///< where the first bin begins
+  double width = 1;          ///< of a bin
+  std::vector<Index> right;  ///< right answers in each bin
+  std::vector<Index> wrong;  ///< wrong answers in each bin
 
+  /// The score in the middle of a bin.
   [[nodiscard]] double middle(std::size_t bin) const { return low + width * (static_cast<double>(bin) + 0.5); }
 };
 

@@ -13,6 +13,7 @@ inline namespace v0 {
 // The published prompts, byte for byte (evaluation/README.md 1.1 and 1.2). Questions of one task share everything
 // before the question, so their caches may share it too.
 
+/// How a question is put to the model (evaluation/README.md 1.1).
 enum class PromptStyle {
   few_shot,   ///< two demonstrations
   zero_shot,  ///< one line of instruction
@@ -88,6 +89,7 @@ namespace detail {
 [[nodiscard]] inline std::string truth_judge_prompt(std::string_view question, std::string_view answer) {
   return "Q: " + std::string(question) + "\nA: " + std::string(answer) + "\nTrue:";
 }
+/// The same of the judge that says whether the answer informs.
 [[nodiscard]] inline std::string info_judge_prompt(std::string_view question, std::string_view answer) {
   return "Q: " + std::string(question) + "\nA: " + std::string(answer) + "\nHelpful:";
 }

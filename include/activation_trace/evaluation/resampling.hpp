@@ -18,15 +18,17 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// For bootstrap intervals and permutation tests.
 struct ResamplingOptions {
-  Index resamples = 2000;
+  Index resamples = 2000;    ///< drawn at random, >= 1
   double confidence = 0.95;  ///< of an interval, in (0, 1)
   std::uint64_t seed = 1;    ///< same seed, same numbers, on every machine
 };
 
+/// A confidence interval, both ends included.
 struct Interval {
-  double low = 0;
-  double high = 0;
+  double low = 0;   ///< its lower end
+  double high = 0;  ///< its upper end
 };
 
 /// Percentile bootstrap: the interval that holds `confidence` of statistic(indices) over samples of n indices drawn

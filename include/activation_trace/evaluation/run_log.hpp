@@ -24,6 +24,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// What a run does about the files of an earlier one.
 enum class RunStart {
   fresh,   ///< refuses to touch the files of an earlier run
   resume,  ///< continues one with the same manifest, or begins if there is none
@@ -63,6 +64,7 @@ class RunLog {
   RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start = RunStart::fresh,
          RecordCheck check = {});
 
+  /// Whether the sample is finished, in this run or the one that it resumes.
   [[nodiscard]] bool has(Index sample) const { return records_.contains(sample); }
   /// Samples that are finished.
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(records_.size()); }

@@ -19,9 +19,9 @@ inline namespace v0 {
 
 /// A text with its true continuation and false ones.
 struct FactorItem {
-  std::string prefix;
-  std::string completion;
-  std::vector<std::string> contradictions;
+  std::string prefix;                       ///< the text
+  std::string completion;                   ///< the true continuation
+  std::vector<std::string> contradictions;  ///< the false ones, three
 };
 
 /// FACTOR's CSV: turncated_prefixes (so spelled; else full_prefix), completion, contradiction_0, _1 and _2.

@@ -18,10 +18,10 @@ inline namespace v0 {
 
 /// A statement that a model knows: `prompt`, then `attribute`.
 struct KnownFact {
-  std::string prompt;
-  std::string subject;
-  std::string attribute;
-  std::string relation;
+  std::string prompt;     ///< the statement up to the attribute
+  std::string subject;    ///< what the statement is about; may be empty
+  std::string attribute;  ///< what completes it
+  std::string relation;   ///< the id of the kind of fact, "P103"; empty: the file names none
 };
 
 /// The known facts of CounterFact's authors: records {prompt, subject, attribute, relation_id}.

@@ -22,17 +22,16 @@ inline namespace v0 {
 
 /// A question with every answer that counts as right.
 struct QaQuestion {
-  std::string id;  ///< the data set's own, or the record's number from 0
-  std::string question;
-  std::vector<std::string> gold;
+  std::string id;                 ///< the data set's own, or the record's number from 0
+  std::string question;           ///< as in the data set
+  std::vector<std::string> gold;  ///< its right answers, at least one
   /// How many of `gold`, the first, are TriviaQA's own list of aliases; the others are normalised here.
   std::size_t aliases = static_cast<std::size_t>(-1);
 };
 
 /// TriviaQA: Hugging Face's records (answer.normalized_aliases and the normalised normalized_value, and HumanAnswers
-/// where there are, evaluation/README.md 2.1), its authors' own ({"Data": [...]} with NormalizedAliases), {question,
-/// answers:
-/// [...]}, or lines of question, TAB or comma, Python list of aliases.
+/// where there are, evaluation/README.md 2.1), its authors' own ({"Data": [...]} with NormalizedAliases), records
+/// {question, answers: [...]}, or lines of question, TAB or comma, Python list of aliases.
 [[nodiscard]] std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path);
 
 /// NQ-open: records {question, answer: [...]} or {question, answers: [...]}, or DPR's lines of question, TAB or comma,

@@ -20,9 +20,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// A question of TruthfulQA with its right and wrong answers.
 struct TruthfulQuestion {
-  std::string category;
-  std::string question;
+  std::string category;                ///< "Misconceptions"; empty where the form has none
+  std::string question;                ///< as in the data set
   std::vector<std::string> correct;    ///< each ends in a full stop
   std::vector<std::string> incorrect;  ///< the same
   Index best = 0;                      ///< the best answer's place in `correct`
