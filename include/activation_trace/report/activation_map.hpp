@@ -22,6 +22,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// Which hidden states activation_maps() reads, and as what.
 struct ActivationMapOptions {
   std::vector<Index> layers = {};            ///< hidden states 0..N, negative from the end; none: all
   ContextSpan span = {};                     ///< positions of the prompt that count
@@ -33,16 +34,16 @@ struct ActivationMapOptions {
 struct ActivationMaps {
   /// Of one token a; matrices [L, T], row by row.
   struct Token {
-    TokenId id = -1;
+    TokenId id = -1;                  ///< the token a
     std::vector<double> raw;          ///< L_k[i][a]
     std::vector<double> softmax;      ///< P_k[a][i], the softmax of a matrix's row: what activation decoding reads
     std::vector<double> probability;  ///< softmax over the vocabulary at position i, at a: the logit lens
     std::vector<double> entropies;    ///< [L], of softmax's rows, in nats
   };
-  std::vector<Index> layers;  ///< 0..N
-  Index first_position = 0;
+  std::vector<Index> layers;       ///< 0..N
+  Index first_position = 0;        ///< of the prompt, that the first column shows
   std::vector<TokenId> positions;  ///< the prompt's ids there, [T]
-  std::vector<Token> tokens;
+  std::vector<Token> tokens;       ///< in the order in which they were asked for
 };
 
 /// One forward pass over `prompt`. Logits exist for 64 positions at a time. Overwrites the model's first sequence.
@@ -55,8 +56,8 @@ ActivationMaps activation_maps(Model& model, std::span<const TokenId> prompt, st
 
 /// What a panel or a curve shows: the mean over some of ActivationMaps::tokens.
 struct MappedTokens {
-  std::string name;
-  std::vector<std::size_t> tokens;
+  std::string name;                 ///< the panel's title or the curve's legend
+  std::vector<std::size_t> tokens;  ///< places in ActivationMaps::tokens, at least one
 };
 
 /// Layers x positions, a panel for each of `shown`, in the three views of ActivationMaps::Token. `labels` are those of
@@ -216,7 +217,7 @@ inline std::vector<double> mean_over(const ActivationMaps& maps, const MappedTok
 template <LanguageModel Model>
 ActivationMaps activation_maps(Model& model, std::span<const TokenId> prompt, std::span<const TokenId> ids,
                                const ActivationMapOptions& options,
-                               const std::function<void(Index, Index)>& on_progress) {
+                               const std::function<void(Index done, Index total)>& on_progress) {
   return detail::ActivationMapping<Model>(model, prompt, ids, options).run(on_progress);
 }
 

@@ -14,10 +14,11 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// A colour of sRGB.
 struct Rgb {
-  std::uint8_t red = 0;
-  std::uint8_t green = 0;
-  std::uint8_t blue = 0;
+  std::uint8_t red = 0;    ///< 0 to 255
+  std::uint8_t green = 0;  ///< 0 to 255
+  std::uint8_t blue = 0;   ///< 0 to 255
 
   [[nodiscard]] bool operator==(const Rgb&) const = default;
 };
@@ -44,7 +45,7 @@ struct Rgb {
   return 0.299 * color.red + 0.587 * color.green + 0.114 * color.blue > 140;
 }
 
-/// #rrggbb
+/// As HTML writes it: a number sign and six hexadecimal digits.
 [[nodiscard]] inline std::string hex(Rgb color) {
   char text[8];
   std::snprintf(text, sizeof text, "#%02x%02x%02x", color.red, color.green, color.blue);

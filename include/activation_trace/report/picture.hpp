@@ -23,13 +23,14 @@ inline namespace v0 {
 // What pictures show, as numbers and words. svg.hpp, html.hpp, terminal.hpp and tables.hpp turn them into files. Labels
 // may be any bytes, tokens among them: what prints them makes them visible and escapes them.
 
+/// How values become colours between a view's low and high.
 enum class ColorScale { linear, logarithmic };
 
 /// One way of looking at a heat map's panels.
 struct HeatMapView {
-  std::string name;
-  std::string meaning;  ///< one sentence
-  ColorScale scale = ColorScale::linear;
+  std::string name;                         ///< for its button or heading
+  std::string meaning;                      ///< one sentence
+  ColorScale scale = ColorScale::linear;    ///< how values become colours
   double low = 0;                           ///< the colours' ends, the same for all panels; positive if logarithmic
   double high = 1;                          ///< above low; what lies outside takes an end's colour
   std::vector<std::vector<double>> panels;  ///< [panels][rows * columns]; NaN: no value
@@ -40,17 +41,18 @@ struct HeatMapView {
 
 /// Panels side by side that share rows, columns and colours. The first row is drawn at the bottom.
 struct HeatMap {
-  std::string title;
-  std::string row_axis;
-  std::string column_axis;
-  std::vector<std::string> rows;
-  std::vector<std::string> columns;
-  std::vector<std::string> panels;  ///< their names; at least one
-  std::vector<HeatMapView> views;   ///< at least one
-  Index first_column = 0;           ///< what columns are counted from
-  std::optional<Index> marked_row = {};
-  std::string mark = {};  ///< what is said of it
+  std::string title;                     ///< above it
+  std::string row_axis;                  ///< what the rows are, "layer"
+  std::string column_axis;               ///< what the columns are, "position"
+  std::vector<std::string> rows;         ///< their labels, at least one
+  std::vector<std::string> columns;      ///< their labels, at least one
+  std::vector<std::string> panels;       ///< their names; at least one
+  std::vector<HeatMapView> views;        ///< at least one
+  Index first_column = 0;                ///< what columns are counted from
+  std::optional<Index> marked_row = {};  ///< a row to point at
+  std::string mark = {};                 ///< what is said of it
 
+  /// A cell of a panel, all counted from 0; not checked.
   [[nodiscard]] double value(std::size_t view, std::size_t panel, std::size_t row, std::size_t column) const {
     return views[view].panels[panel][row * columns.size() + column];
   }
@@ -59,22 +61,24 @@ struct HeatMap {
   void validate() const;
 };
 
+/// A line of a chart.
 struct Curve {
-  std::string name;
+  std::string name;                 ///< in the legend
   std::vector<double> y;            ///< one per x; NaN: no value
   std::vector<Interval> band = {};  ///< one per x, or none
 };
 
+/// Curves over a common x: by layer, by alpha, or the bars of a histogram.
 struct LineChart {
-  std::string title;
-  std::string x_axis;
-  std::string y_axis;
-  std::vector<double> x;  ///< ascending
-  std::vector<Curve> curves;
-  std::optional<double> marked_x = {};
-  std::string mark = {};  ///< what is said of it
-  std::optional<double> reference_y = {};
-  std::string reference = {};  ///< what is said of it
+  std::string title;                       ///< above it
+  std::string x_axis;                      ///< what x is
+  std::string y_axis;                      ///< what y is, with its unit
+  std::vector<double> x;                   ///< ascending
+  std::vector<Curve> curves;               ///< at least one
+  std::optional<double> marked_x = {};     ///< a vertical line to point at
+  std::string mark = {};                   ///< what is said of it
+  std::optional<double> reference_y = {};  ///< a horizontal line to compare with
+  std::string reference = {};              ///< what is said of it
   /// Of histograms: x are the middles of bins this wide, y what falls into them.
   std::optional<double> bin_width = {};
 
@@ -84,31 +88,35 @@ struct LineChart {
 
 /// A token that could have been chosen, or was. Numbers in nats.
 struct TraceCandidate {
-  TokenId id = -1;
-  std::string token;
-  double log_prob = 0;
-  double entropy = 0;  ///< NaN: none
-  double score = 0;
+  TokenId id = -1;      ///< -1: none
+  std::string token;    ///< its bytes
+  double log_prob = 0;  ///< of the model's distribution
+  double entropy = 0;   ///< NaN: none
+  double score = 0;     ///< what it was chosen by
 };
 
+/// One token of a text and what it was chosen from.
 struct TraceStep {
-  TraceCandidate chosen;
+  TraceCandidate chosen;                    ///< the token
   std::vector<TraceCandidate> kept;         ///< survivors of the plausibility filter, best first
   std::optional<std::string> instead = {};  ///< the token that the entropy kept from being chosen
-  bool alert = false;
+  bool alert = false;                       ///< its entropy was above the alert's threshold
 };
 
+/// A text with the candidates of every step.
 struct Trace {
-  std::string title;
-  std::vector<TraceStep> steps;
+  std::string title;             ///< above it
+  std::vector<TraceStep> steps;  ///< a token each
 };
 
+/// What a report can show.
 using Picture = std::variant<HeatMap, LineChart, Trace>;
 
+/// Pictures that belong together, and what they were made from: a page.
 struct Report {
-  std::string title;
+  std::string title;                                       ///< of the page
   std::vector<std::pair<std::string, std::string>> facts;  ///< name and value: model, prompt, settings
-  std::vector<Picture> pictures;
+  std::vector<Picture> pictures;                           ///< one below the other
 
   /// Throws ShapeError or ArgumentError naming what does not fit.
   void validate() const;

@@ -19,8 +19,9 @@ inline namespace v0 {
 /// What a terminal can show: 24-bit colours, xterm's palette of 256, or characters only.
 enum class TerminalColors { none, palette, full };
 
+/// What the terminal is like.
 struct TerminalOptions {
-  TerminalColors colors = TerminalColors::none;
+  TerminalColors colors = TerminalColors::none;  ///< what it can show
   std::size_t width = 80;  ///< columns for cells and candidates; headings and remarks may take more
 };
 
