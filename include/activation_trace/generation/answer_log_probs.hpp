@@ -17,7 +17,6 @@
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
-#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/contrastive.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/lm_head.hpp"
@@ -27,20 +26,6 @@
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
-
-/// logits[n, V] = states[n, d] W^T. `block` is memory for rows of a W that is given on request.
-inline void multiply_lm_head(Execution<Host>& execution, MatrixView<const float> states, const LmHead& lm_head,
-                             MatrixView<float> logits, std::vector<float>& block) {
-  if (!lm_head.on_request()) return matmul(execution, states, lm_head.stored(), logits);
-  constexpr Index rows_per_block = 256;
-  block.resize(static_cast<std::size_t>(rows_per_block * lm_head.hidden()));
-  for (Index first = 0; first < lm_head.vocab(); first += rows_per_block) {
-    const Index last = std::min(first + rows_per_block, lm_head.vocab());
-    const MatrixView<float> rows(block.data(), {last - first, lm_head.hidden()});
-    lm_head.rows(first, last, rows);
-    matmul(execution, states, rows, logits.slice(1, first, last));
-  }
-}
 
 /// Log-probabilities of answers: takes the hidden states at the positions that predict their tokens as they come, and
 /// multiplies them by the LM head when there are enough for a block of rows.
@@ -151,8 +136,7 @@ inline void AnswerLogProbs::evaluate(Index positions) {
   states_.resize(std::max(states_.size(), static_cast<std::size_t>(rows * lm_head_.hidden())));
   logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
   const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
-  multiply_lm_head(*execution_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), lm_head_, logits,
-                   rows_);
+  lm_head_.logits(*execution_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), logits, rows_);
   for (Index i = 0; i < positions; ++i)
     evaluate(waiting_[static_cast<std::size_t>(i)], logits.slice(0, i * layers(), (i + 1) * layers()));
   waiting_.erase(waiting_.begin(), waiting_.begin() + positions);

@@ -11,7 +11,6 @@
 
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
-#include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -82,10 +81,6 @@ class ContextEntropy {
   [[nodiscard]] SoftmaxState& at(TokenId id) { return states_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] Index& seen(TokenId id) { return seen_[static_cast<std::size_t>(id)]; }
   void complete_pending();
-  void gather(MatrixView<const float> hidden, std::span<const TokenId> ids, std::span<SoftmaxState> states);
-  void sweep(MatrixView<const float> hidden, std::span<SoftmaxState> states);
-  [[nodiscard]] Index rows_per_block() const;
-  [[nodiscard]] MatrixView<float> block(Index rows);
 
   Execution<Host>* execution_;
   ContextEntropy* prefix_ = nullptr;
@@ -97,7 +92,7 @@ class ContextEntropy {
   std::vector<TokenId> pending_;
   std::vector<TokenId> batch_;
   std::vector<SoftmaxState> batch_states_;
-  std::vector<float> block_;  // rows of an LM head that is given on request
+  std::vector<float> rows_;  // of an LM head that is given on request
 };
 
 inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
@@ -155,7 +150,7 @@ inline void ContextEntropy::prepare() {
   // The sweep adds the positions from common_ on. Entries that are already ahead keep what they have, so that an
   // entropy handed out before stays the same number.
   std::vector<SoftmaxState> swept = states_;
-  sweep(context_.hidden(common_ - shared_), swept);
+  context_.lm_head().softmax(*execution_, context_.hidden(common_ - shared_), swept, rows_);
   pending_.clear();
   for (Index v = 0; v < vocab(); ++v) {
     const auto id = static_cast<TokenId>(v);
@@ -187,7 +182,8 @@ inline void ContextEntropy::complete_pending() {
       for (std::size_t i = 0; i < batch_.size(); ++i) batch_states_[i] = prefix_->at(batch_[i]);
     }
     const Index own = std::max<Index>(from - shared_, 0);
-    if (own < context_.positions()) gather(context_.hidden(own), batch_, batch_states_);
+    if (own < context_.positions())
+      context_.lm_head().softmax(*execution_, context_.hidden(own), batch_, batch_states_, rows_);
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       at(batch_[i]) = batch_states_[i];
       seen(batch_[i]) = positions();
@@ -222,45 +218,6 @@ inline void ContextEntropy::reset() {
   shared_ = 0;
   context_.reset();
   common_ = 0;
-}
-
-// softmax_states for rows in the order of `ids`.
-inline void ContextEntropy::gather(MatrixView<const float> hidden, std::span<const TokenId> ids,
-                                   std::span<SoftmaxState> states) {
-  if (!context_.lm_head().on_request())
-    return softmax_states(*execution_, hidden, context_.lm_head().stored(), ids, states);
-  const auto block_rows = static_cast<std::size_t>(rows_per_block());
-  for (std::size_t first = 0; first < ids.size(); first += block_rows) {
-    const std::size_t count = std::min(block_rows, ids.size() - first);
-    const MatrixView<float> block = this->block(static_cast<Index>(count));
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto row = static_cast<Index>(i);
-      context_.lm_head().rows(ids[first + i], ids[first + i] + 1, block.slice(0, row, row + 1));
-    }
-    softmax_states(*execution_, hidden, block, states.subspan(first, count));
-  }
-}
-
-// softmax_states for all rows.
-inline void ContextEntropy::sweep(MatrixView<const float> hidden, std::span<SoftmaxState> states) {
-  if (!context_.lm_head().on_request()) return softmax_states(*execution_, hidden, context_.lm_head().stored(), states);
-  for (Index first = 0; first < vocab(); first += rows_per_block()) {
-    const Index count = std::min(rows_per_block(), vocab() - first);
-    const MatrixView<float> block = this->block(count);
-    context_.lm_head().rows(first, first + count, block);
-    softmax_states(*execution_, hidden, block,
-                   states.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
-  }
-}
-
-// About 1 MB, so that a block is still in the cache when it is multiplied.
-inline Index ContextEntropy::rows_per_block() const {
-  return std::clamp<Index>((Index{1} << 18) / context_.lm_head().hidden(), 16, 1024);
-}
-
-inline MatrixView<float> ContextEntropy::block(Index rows) {
-  block_.resize(static_cast<std::size_t>(rows_per_block() * context_.lm_head().hidden()));
-  return {block_.data(), {rows, context_.lm_head().hidden()}};
 }
 
 }  // namespace v0

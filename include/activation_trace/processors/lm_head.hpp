@@ -2,13 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <functional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/numerics/softmax_state.hpp"
+#include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/matmul.hpp"
+#include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 namespace activation_trace {
@@ -16,6 +22,9 @@ inline namespace v0 {
 
 /// The matrix W[V, d] that turns a hidden state into logits, as an engine can offer it: memory in any stored form, or
 /// rows on request. Does not own: the memory, or what the callback refers to, must outlive its use.
+///
+/// What multiplies by it asks it, and need not know which of the two it is. `memory` there is the caller's, for rows
+/// that come on request, a block at a time; it grows once and is not touched otherwise.
 class LmHead {
  public:
   /// Writes rows [begin, end) as float into `out`[end - begin, d]. Called on the thread that called the processor.
@@ -40,12 +49,6 @@ class LmHead {
   [[nodiscard]] Index vocab() const noexcept { return vocab_; }
   /// d, the columns.
   [[nodiscard]] Index hidden() const noexcept { return hidden_; }
-  /// Whether it is rows(); if not, it is stored().
-  [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
-  /// The matrix in memory; an empty one if the rows are given on request.
-  [[nodiscard]] const StoredMatrix& stored() const noexcept { return stored_; }
-  /// Calls the callback for rows [begin, end) into `out`[end - begin, d]; only for rows on request.
-  void rows(Index begin, Index end, MatrixView<float> out) const { rows_(begin, end, out); }
 
   /// Row `id` as float into `out`[d], whatever form it has.
   void row(TokenId id, std::span<float> out) const {
@@ -55,6 +58,18 @@ class LmHead {
       stored_.decode_row(id, out);
   }
 
+  /// logits[n, V] = states[n, d] W^T. Throws ShapeError.
+  void logits(Execution<Host>& execution, MatrixView<const float> states, MatrixView<float> logits,
+              std::vector<float>& memory) const;
+
+  /// Appends T positions hidden[T, d] to the softmax over the context of every token: softmax_states() of states[V].
+  void softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<SoftmaxState> states,
+               std::vector<float>& memory) const;
+
+  /// The same for chosen tokens: states[i] belongs to ids[i].
+  void softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<const TokenId> ids,
+               std::span<SoftmaxState> states, std::vector<float>& memory) const;
+
   /// Whether both are the same matrix, as far as can be seen: callbacks are compared by shape only.
   [[nodiscard]] bool same_as(const LmHead& other) const noexcept {
     return vocab_ == other.vocab_ && hidden_ == other.hidden_ && on_request() == other.on_request() &&
@@ -63,11 +78,60 @@ class LmHead {
   }
 
  private:
+  [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
+
+  /// read(begin, end, rows[end - begin, d]) and then use() of the same, for `count` rows in order, some at a time.
+  void for_each_block(Index count, std::vector<float>& memory, auto&& read, auto&& use) const;
+
   StoredMatrix stored_;
   Rows rows_;
   Index vocab_ = 0;
   Index hidden_ = 0;
 };
+
+void LmHead::for_each_block(Index count, std::vector<float>& memory, auto&& read, auto&& use) const {
+  // About 1 MB, so that a block is still in the cache when it is multiplied.
+  const Index length = std::clamp<Index>((Index{1} << 18) / std::max<Index>(hidden_, 1), 16, 1024);
+  memory.resize(static_cast<std::size_t>(length * hidden_));
+  for (Index begin = 0; begin < count; begin += length) {
+    const Index end = std::min(begin + length, count);
+    const MatrixView<float> rows(memory.data(), {end - begin, hidden_});
+    read(begin, end, rows);
+    use(begin, end, rows);
+  }
+}
+
+inline void LmHead::logits(Execution<Host>& execution, MatrixView<const float> states, MatrixView<float> logits,
+                           std::vector<float>& memory) const {
+  if (!on_request()) return matmul(execution, states, stored_, logits);
+  detail::check_extent("LmHead: columns of logits", logits.extent(1), vocab_);
+  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float> rows) {
+    matmul(execution, states, rows, logits.slice(1, begin, end));
+  });
+}
+
+inline void LmHead::softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<SoftmaxState> states,
+                            std::vector<float>& memory) const {
+  if (!on_request()) return softmax_states(execution, hidden, stored_, states);
+  detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), vocab_);
+  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float> rows) {
+    softmax_states(execution, hidden, rows,
+                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
+  });
+}
+
+inline void LmHead::softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<const TokenId> ids,
+                            std::span<SoftmaxState> states, std::vector<float>& memory) const {
+  if (!on_request()) return softmax_states(execution, hidden, stored_, ids, states);
+  detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), static_cast<Index>(ids.size()));
+  const auto gather = [&](Index begin, Index end, MatrixView<float> rows) {
+    for (Index i = begin; i < end; ++i) row(ids[static_cast<std::size_t>(i)], rows.row(i - begin).span());
+  };
+  for_each_block(static_cast<Index>(ids.size()), memory, gather, [&](Index begin, Index end, MatrixView<float> rows) {
+    softmax_states(execution, hidden, rows,
+                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
+  });
+}
 
 }  // namespace v0
 }  // namespace activation_trace

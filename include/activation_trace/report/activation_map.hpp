@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/generation/answer_log_probs.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/report/picture.hpp"
 
@@ -153,7 +153,7 @@ class ActivationMapping {
     const MatrixView<float> raw(raw_.data(), {count, tokens});
     const MatrixView<float> logits(logits_.data(), {count, lm_head_.vocab()});
     matmul(model_.execution(), states, MatrixView<const float>(rows()), raw);
-    multiply_lm_head(model_.execution(), states, lm_head_, logits, block_);
+    lm_head_.logits(model_.execution(), states, logits, block_);
     const auto k = static_cast<std::size_t>(std::ranges::find(maps_.layers, layer) - maps_.layers.begin());
     for (Index i = 0; i < count; ++i) {
       const LogNormalizer normalizer = log_normalizer(logits.row(i).span(), model_.execution().isa());
