@@ -95,6 +95,38 @@ TEST_CASE("entropy agrees with the definition in double, whatever the data") {
   }
 }
 
+TEST_CASE("in double, of a sequence that is all there or pushed: entropy and probabilities by their definitions") {
+  for (const Index T : {1, 2, 33, 1000, 8192}) {
+    for (const Data& data : all_kinds(T)) {
+      CAPTURE(T);
+      CAPTURE(data.name);
+      const std::vector<double> logits(data.logits.begin(), data.logits.end());
+      const auto state = BasicSoftmaxState<double>::of(logits.size(), [&](std::size_t i) { return logits[i]; });
+      BasicSoftmaxState<double> one_by_one;
+      for (const double x : logits) one_by_one.push(x);
+      const double expected = testing::entropy(logits);
+      if (std::isnan(expected)) {
+        CHECK(std::isnan(state.entropy()));
+        continue;
+      }
+      // A sum of T terms of relative error 2^-52, against its own size and the maximum's.
+      const double bound = 0x1p-50 * static_cast<double>(T + 8) * (1 + expected);
+      CHECK(std::abs(state.entropy() - expected) <= bound);
+      CHECK(std::abs(one_by_one.entropy() - expected) <= bound);
+      double sum = 0;
+      double log_sum = 0;
+      for (const double x : logits) {
+        sum += state.probability(x);
+        if (x > -static_cast<double>(infinity)) log_sum += state.probability(x) * (x - state.log_sum_exp());
+      }
+      CHECK(std::abs(sum - 1) <= bound);
+      if (std::abs(state.max) < 1e3) CHECK(std::abs(log_sum + expected) <= 1e-10);
+    }
+  }
+  const std::vector<double> bad{1.0, std::nan("")};
+  CHECK(std::isnan(BasicSoftmaxState<double>::of(2, [&](std::size_t i) { return bad[i]; }).entropy()));
+}
+
 TEST_CASE("closed forms") {
   const auto log_of = [](int n) { return std::log(static_cast<double>(n)); };
   CHECK(state_of(std::vector<float>(512, -7.0f)).entropy() == doctest::Approx(log_of(512)).epsilon(1e-6));

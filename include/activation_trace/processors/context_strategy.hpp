@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/context_states.hpp"
@@ -196,28 +197,19 @@ inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, 
     for (Index i = 1; i < T; ++i) average = 0.9 * average + 0.1 * at(i);
     return static_cast<float>(average);
   }
-  double max = at(0);
-  for (Index i = 1; i < T; ++i) max = std::max(max, at(i));
-  double sum = 0;
-  double weighted = 0;
-  for (Index i = 0; i < T; ++i) {
-    const double e = std::exp(at(i) - max);
-    sum += e;
-    weighted += e * (at(i) - max);
-  }
+  const auto state = BasicSoftmaxState<double>::of(static_cast<std::size_t>(T),
+                                                   [&](std::size_t i) { return at(static_cast<Index>(i)); });
+  const double entropy = state.entropy();
   switch (options_.strategy) {
-    case ContextStrategy::entropy: return static_cast<float>(weighted / sum - std::log(sum));
-    case ContextStrategy::subject: return static_cast<float>(std::exp(at(options_.subject_position) - max) / sum);
-    case ContextStrategy::entropy_inverse: {
-      // One position has entropy 0: bounded as the reference's clamp of probabilities does.
-      const double entropy = std::log(sum) - weighted / sum;
-      return static_cast<float>(1 / std::max(entropy, 0x1p-23));
-    }
+    case ContextStrategy::entropy: return static_cast<float>(0 - entropy);
+    case ContextStrategy::subject: return static_cast<float>(state.probability(at(options_.subject_position)));
+    // One position has entropy 0: bounded as the reference's clamp of probabilities does.
+    case ContextStrategy::entropy_inverse: return static_cast<float>(1 / std::max(entropy, 0x1p-23));
     default: break;
   }
   Index votes = 0;
-  for (Index i = 0; i < T; ++i) votes += std::exp(at(i) - max) / sum > static_cast<double>(options_.vote_threshold);
-  return std::isfinite(sum) ? static_cast<float>(votes) : static_cast<float>(sum);
+  for (Index i = 0; i < T; ++i) votes += state.probability(at(i)) > static_cast<double>(options_.vote_threshold);
+  return std::isnan(entropy) ? static_cast<float>(entropy) : static_cast<float>(votes);
 }
 
 }  // namespace v0

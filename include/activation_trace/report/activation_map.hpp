@@ -14,6 +14,7 @@
 
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
+#include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
@@ -175,17 +176,10 @@ class ActivationMapping {
     const std::size_t count = maps_.positions.size();
     for (std::size_t k = 0; k < maps_.layers.size(); ++k) {
       const std::span raw(token.raw.data() + k * count, count);
-      const std::span softmax(token.softmax.data() + k * count, count);
-      const double max = *std::max_element(raw.begin(), raw.end());
-      double sum = 0;
-      double weighted = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        softmax[i] = std::exp(raw[i] - max);
-        sum += softmax[i];
-        weighted += (raw[i] - max) * softmax[i];
-      }
-      for (double& p : softmax) p /= sum;
-      token.entropies[k] = std::max(0.0, std::log(sum) - weighted / sum);
+      const auto state = BasicSoftmaxState<double>::of(count, [&](std::size_t i) { return raw[i]; });
+      std::ranges::transform(raw, token.softmax.begin() + static_cast<std::ptrdiff_t>(k * count),
+                             [&](double x) { return state.probability(x); });
+      token.entropies[k] = state.entropy();
     }
   }
 
