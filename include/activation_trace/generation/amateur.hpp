@@ -24,6 +24,7 @@ class Amateur {
   Amateur& operator=(const Amateur&) = delete;
   virtual ~Amateur() = default;
 
+  /// V, which must be the expert's.
   [[nodiscard]] virtual Index vocab() const = 0;
   /// Texts that it can follow at once.
   [[nodiscard]] virtual Index sequences() const = 0;

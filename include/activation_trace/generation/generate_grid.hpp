@@ -31,7 +31,7 @@ inline namespace v0 {
 
 /// One setting of activation decoding.
 struct GridPoint {
-  float alpha;
+  float alpha;       ///< weight of the entropy
   Index info_layer;  ///< hidden state 0..N, negative from the end
 };
 

@@ -30,7 +30,7 @@ enum class EarlyStopping {
 struct BeamOptions {
   Index count = 1;           ///< 1: no search
   float length_penalty = 1;  ///< a text's score is the sum of its tokens' scores over length^length_penalty
-  EarlyStopping early_stopping = EarlyStopping::no;
+  EarlyStopping early_stopping = EarlyStopping::no;  ///< when the search ends
 
   friend bool operator==(const BeamOptions&, const BeamOptions&) = default;
 };
@@ -39,7 +39,7 @@ struct BeamOptions {
 /// logit_bias > repetition_penalty > presence and frequency penalty > the caller's processors > temperature > top_k >
 /// typical > top_p > min_p > choice. A value: copied, compared. validate() says what goes together.
 struct GenerationOptions {
-  Mode mode = {};
+  Mode mode = {};                                         ///< how a token is scored
   float repetition_penalty = 1;                           ///< 1: none
   Index max_new_tokens = 128;                             ///< >= 0
   std::vector<TokenId> eos = {};                          ///< each ends the text
@@ -53,7 +53,7 @@ struct GenerationOptions {
   float frequency_penalty = 0;  ///< the same, times its occurrences
 
   std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
-  BeamOptions beams = {};
+  BeamOptions beams = {};                        ///< of a search, instead of sampling
 
   std::optional<RecordOptions> record = {};  ///< every step has a record; none: where the mode makes them anyway
   std::optional<float> alert_entropy = {};   ///< nats: StepRecord::alert above it; implies records

@@ -44,6 +44,7 @@ class PrefixCache {
   PrefixCache(const PrefixCache&) = delete;  // contexts point to it
   PrefixCache& operator=(const PrefixCache&) = delete;
 
+  /// What prompts have to begin with.
   [[nodiscard]] std::span<const TokenId> ids() const noexcept { return ids_; }
 
   // For score() and generate().

@@ -19,10 +19,10 @@ enum class PresetData { general, triviaqa, hotpotqa, nq };
 
 /// alpha and info_layer as published for a LLaMA-2-chat of `blocks` decoder blocks.
 struct Preset {
-  PresetData data;
-  Index blocks;
-  float alpha;
-  Index info_layer;
+  PresetData data;   ///< what it was chosen on
+  Index blocks;      ///< N of the model
+  float alpha;       ///< weight of the entropy
+  Index info_layer;  ///< hidden state that is read, 0..N
 };
 
 /// evaluation/README.md 1.4: 7B, 13B and 70B have 32, 40 and 80 blocks.
@@ -58,6 +58,7 @@ inline constexpr std::array<Preset, 12> kPresets{{
   return {data, blocks, p.alpha, (2 * p.info_layer * blocks + p.blocks) / (2 * p.blocks)};
 }
 
+/// What the flag --preset calls it.
 [[nodiscard]] constexpr std::string_view name(PresetData data) {
   switch (data) {
     case PresetData::general: return "general";

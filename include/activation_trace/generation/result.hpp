@@ -28,6 +28,7 @@ struct StepRecord {
   [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
 };
 
+/// What on_token() is shown.
 struct GeneratedToken {
   Index step;                ///< 0, 1, ...
   TokenId id;                ///< may be an eos
@@ -39,8 +40,11 @@ struct GeneratedToken {
 /// What a caller that is shown a token answers; `no` ends its sequence.
 enum class Continue { yes, no };
 
+/// Why a text ended: an end token, a stop string or sequence, max_new_tokens, no room in the model's context, or
+/// because the caller asked for it.
 enum class FinishReason { eos, stop_string, stop_sequence, length, context_full, cancelled };
 
+/// As in traces and the records of runs.
 [[nodiscard]] constexpr std::string_view name(FinishReason reason) {
   switch (reason) {
     case FinishReason::eos: return "eos";
@@ -53,16 +57,18 @@ enum class FinishReason { eos, stop_string, stop_sequence, length, context_full,
   return "?";
 }
 
+/// A text and how it came about.
 struct GenerationResult {
   std::vector<TokenId> ids;  ///< all that were chosen, the eos and the tokens of a stop string included
   std::string text;          ///< up to the stop string; all that was shown, and what was held back at the end
-  FinishReason reason = FinishReason::length;
-  double prefill_seconds = 0;
-  double decode_seconds = 0;           ///< from the first choice on; in a batch that of all that ran meanwhile
-  std::vector<Index> layer_histogram;  ///< DoLa: how often each of candidate_layers was chosen
-  double score = 0;                    ///< beam search: what the text won with
+  FinishReason reason = FinishReason::length;  ///< why it ended
+  double prefill_seconds = 0;                  ///< for reading the prompt
+  double decode_seconds = 0;                   ///< from the first choice on; in a batch that of all that ran meanwhile
+  std::vector<Index> layer_histogram;          ///< DoLa: how often each of candidate_layers was chosen
+  double score = 0;                            ///< beam search: what the text won with
 };
 
+/// Who is told what meanwhile, and may end it. All are called on the thread that called generate().
 struct GenerationCallbacks {
   std::function<Continue(const GeneratedToken&)> on_token = {};  ///< views are valid during the call only
   std::function<void(Index done, Index total)> on_prefill = {};  ///< prompt positions, after each piece

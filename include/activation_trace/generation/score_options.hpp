@@ -55,13 +55,13 @@ struct EnumNames<DolaOutput> {  // --post_softmax
 /// How score() reads a mode. Names as in the reference (generation/README.md 1 and processors/README.md 5); the
 /// defaults are its, except alpha and info_layer, which are those of generation. A value: copied, compared.
 struct ScoreOptions {
-  Mode mode = {};  ///< of the strategies entropy and single_entropy, where it has one
-  ScoreContext context = ScoreContext::whole;
-  ScoreFilter filter = ScoreFilter::off;  ///< whether Activation filters
-  SingleEntropy single_entropy = SingleEntropy::reference;
-  DolaOutput post_softmax = DolaOutput::log_probs;  ///< whether a DoLa's differences are normalised again
-  float relative_top_value = -1000;                 ///< in place of a filtered token's log-probability; may be -inf
-  Index prefill_piece = 512;                        ///< prompt positions between two looks at progress and cancellation
+  Mode mode = {};                              ///< of the strategies entropy and single_entropy, where it has one
+  ScoreContext context = ScoreContext::whole;  ///< what entropies are over
+  ScoreFilter filter = ScoreFilter::off;       ///< whether Activation filters
+  SingleEntropy single_entropy = SingleEntropy::reference;  ///< sign of the strategy of that name
+  DolaOutput post_softmax = DolaOutput::log_probs;          ///< whether a DoLa's differences are normalised again
+  float relative_top_value = -1000;  ///< in place of a filtered token's log-probability; may be -inf
+  Index prefill_piece = 512;         ///< prompt positions between two looks at progress and cancellation
   /// Entropies of this context also in modes whose score has no use for any.
   std::optional<ContextOptions> record = {};
 
@@ -88,8 +88,8 @@ struct ScoreOptions {
 
 /// One answer. The vectors are of its length A.
 struct ContinuationScore {
-  double score = 0;  ///< the sum over the tokens, not their mean
-  std::vector<TokenId> ids;
+  double score = 0;          ///< the sum over the tokens, not their mean
+  std::vector<TokenId> ids;  ///< of the answer
   /// What the mode's distribution gives each token, in nats: of the model, or a dola's difference of two layers;
   /// relative_top_value where the filter applies and the token fails it.
   std::vector<double> log_probs;
@@ -99,6 +99,7 @@ struct ContinuationScore {
   std::string moved_space = {};
 };
 
+/// Who is told what meanwhile, and may end it: the answers that are complete then are the result.
 struct ScoreCallbacks {
   std::function<void(Index done, Index total)> on_progress = {};  ///< positions computed, prompt and answers
   std::stop_token stop = {};                                      ///< looked at before each piece

@@ -28,6 +28,7 @@ class StopStrings {
   /// The end of the text: returns what was held back.
   std::string_view finish();
 
+  /// Whether a stop string is complete: the text has ended before it.
   [[nodiscard]] bool found() const noexcept { return found_; }
 
  private:

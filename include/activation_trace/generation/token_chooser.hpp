@@ -28,6 +28,7 @@ class TokenChooser {
   TokenChooser(const GenerationOptions& options, ModeProcessor mode, ProcessorChain chain, Index vocab,
                std::uint64_t stream);
 
+  /// The mode's processor, which has to be shown the context.
   [[nodiscard]] ModeProcessor& mode() noexcept { return mode_; }
 
   /// The prompt's ids, for the processors.
