@@ -39,13 +39,16 @@ class StateError : public Error {
 /// A file cannot be read as what it claims to be. `offset()` is the byte at which reading failed.
 class FormatError : public Error {
  public:
+  /// A problem at byte `offset` of the file.
   FormatError(const std::string& file, std::uint64_t offset, const std::string& problem)
       : Error(file + ": at byte " + std::to_string(offset) + ": " + problem), file_(file), offset_(offset) {}
 
   /// A problem of the file as a whole: it is missing, empty, or not of a known kind.
   FormatError(const std::string& file, const std::string& problem) : Error(file + ": " + problem), file_(file) {}
 
+  /// The path, or the name that was given for messages.
   [[nodiscard]] const std::string& file() const noexcept { return file_; }
+  /// The byte at which reading failed; 0 if it is the file as a whole.
   [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }
 
  private:

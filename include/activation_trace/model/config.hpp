@@ -18,15 +18,16 @@ inline namespace v0 {
 /// Change of the rotation frequencies for contexts longer than those trained on (formats/README.md 2).
 enum class RopeScaling { none, linear, llama3 };
 
+/// The rotation of queries and keys (model/README.md 2).
 struct RopeConfig {
-  float theta = 10000.0f;
-  RopeLayout layout = RopeLayout::half_split;
-  RopeScaling scaling = RopeScaling::none;
-  float factor = 1.0f;            ///< linear and llama3
-  float low_freq_factor = 1.0f;   ///< llama3
-  float high_freq_factor = 4.0f;  ///< llama3
-  float original_context = 8192;  ///< llama3, tokens
-  std::vector<float> divisors;    ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
+  float theta = 10000.0f;                      ///< base of the frequencies theta^(-2j/D)
+  RopeLayout layout = RopeLayout::half_split;  ///< which components make a pair
+  RopeScaling scaling = RopeScaling::none;     ///< by which formula frequencies are changed
+  float factor = 1.0f;                         ///< linear and llama3
+  float low_freq_factor = 1.0f;                ///< llama3
+  float high_freq_factor = 4.0f;               ///< llama3
+  float original_context = 8192;               ///< llama3, tokens
+  std::vector<float> divisors;  ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
 };
 
 /// What a block applies to gate before it multiplies up.
@@ -34,22 +35,22 @@ enum class FfnActivation { silu, gelu_tanh };
 
 /// The shape of a LLaMA, and in what its blocks differ from a plain one's.
 struct LlamaConfig {
-  Index layers = 0;       ///< N, decoder blocks
-  Index hidden = 0;       ///< d
-  Index ffn = 0;          ///< width of gate and up
-  Index heads = 0;        ///< query heads
-  Index kv_heads = 0;     ///< key and value heads; divides heads
-  Index head_dim = 0;     ///< D, even; heads * D need not equal d
-  Index vocab = 0;        ///< V
-  Index max_context = 0;  ///< positions the model was trained for
-  float rms_norm_eps = 1e-6f;
-  RopeConfig rope;
+  Index layers = 0;            ///< N, decoder blocks
+  Index hidden = 0;            ///< d
+  Index ffn = 0;               ///< width of gate and up
+  Index heads = 0;             ///< query heads
+  Index kv_heads = 0;          ///< key and value heads; divides heads
+  Index head_dim = 0;          ///< D, even; heads * D need not equal d
+  Index vocab = 0;             ///< V
+  Index max_context = 0;       ///< positions the model was trained for
+  float rms_norm_eps = 1e-6f;  ///< of all norms, added to the mean square
+  RopeConfig rope;             ///< rotation of q and k
 
   // What other families have; a plain LLaMA has what stands here. Biases and norms of q and k are LlamaLayerWeights'.
-  FfnActivation activation = FfnActivation::silu;
-  float embedding_scale = 1;                ///< h_0 is the embedding's row times this
-  std::optional<float> attention_scale;     ///< of q k^T; 1 / sqrt(D) unless given
-  std::optional<float> attention_soft_cap;  ///< as in AttentionOptions
+  FfnActivation activation = FfnActivation::silu;  ///< of gate
+  float embedding_scale = 1;                       ///< h_0 is the embedding's row times this
+  std::optional<float> attention_scale;            ///< of q k^T; 1 / sqrt(D) unless given
+  std::optional<float> attention_soft_cap;         ///< as in AttentionOptions
   std::vector<Index> windows;  ///< [N] positions that a block's queries see, 0: all; empty: all, in every block
   std::optional<float> logit_soft_cap;  ///< logits are cap tanh(W h / cap)
 

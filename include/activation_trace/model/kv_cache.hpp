@@ -17,6 +17,7 @@ class KvCache {
   /// Throws ArgumentError unless the extents are positive and their product fits, std::bad_alloc without memory.
   KvCache(Index blocks, Index capacity, Index width);
 
+  /// Positions that there is room for.
   [[nodiscard]] Index capacity() const noexcept { return capacity_; }
   /// Positions that hold keys and values.
   [[nodiscard]] Index size() const noexcept { return size_; }
@@ -25,6 +26,7 @@ class KvCache {
   [[nodiscard]] MatrixView<float> keys(Index block, Index begin, Index end) {
     return all().row(block).row(0).slice(0, begin, end);
   }
+  /// As keys().
   [[nodiscard]] MatrixView<float> values(Index block, Index begin, Index end) {
     return all().row(block).row(1).slice(0, begin, end);
   }

@@ -35,7 +35,7 @@ struct LayerObserver {
   std::function<void(Index layer, Index first_position, MatrixView<const float> states)> on_states;
   /// Positions wanted: [begin, end) of the sequence.
   Index begin = 0;
-  Index end = std::numeric_limits<Index>::max();
+  Index end = std::numeric_limits<Index>::max();  ///< behind the last one wanted
 };
 
 }  // namespace v0

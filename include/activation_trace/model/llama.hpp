@@ -26,6 +26,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// What a Llama allocates memory for.
 struct LlamaOptions {
   Index max_context = 512;  ///< positions that the KV cache of a sequence holds: prompt and answer together
   Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
@@ -53,13 +54,17 @@ class Llama {
   /// Error if there is no memory for the options.
   Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, Execution<Host>& execution);
 
+  /// As given to the constructor.
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
+  /// As given to the constructor.
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
   /// The threads it works on, for those who work in turns with it.
   [[nodiscard]] Execution<Host>& execution() const noexcept { return blocks_.execution(); }
+  /// Positions that a sequence may have, as in the options.
   [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }
+  /// Sequences with a cache of their own, numbered from 0.
   [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(blocks_.caches().size()); }
 
   // Every call below throws ArgumentError for a sequence that does not exist.
@@ -93,6 +98,7 @@ class Llama {
 
   /// Logits [pieces, V] at the last id of each piece, valid until the next call.
   MatrixView<const float> forward(std::span<const LlamaPiece> pieces);
+  /// As forward, without logits.
   void fill(std::span<const LlamaPiece> pieces);
   /// Logits [pieces, layers, V], whose rows must be evenly spaced; one pass over the LM head.
   void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits);

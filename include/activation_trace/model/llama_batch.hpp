@@ -17,7 +17,7 @@ inline namespace v0 {
 
 /// What one sequence contributes to a call on several: a generated token, an answer to be scored, a prompt.
 struct LlamaPiece {
-  Index sequence = 0;
+  Index sequence = 0;                       ///< of the model's
   std::span<const TokenId> ids;             ///< appended to the sequence
   const LayerObserver* observer = nullptr;  ///< of this sequence's positions, which may be nobody
 };

@@ -33,10 +33,10 @@ struct LlamaLayerWeights {
 
 /// Views of a model's weights, usually into a mapped file, which must outlive them.
 struct LlamaWeights {
-  StoredMatrix embedding;  ///< [V, d]
-  std::vector<LlamaLayerWeights> layers;
-  std::vector<float> final_norm;  ///< [d]
-  StoredMatrix lm_head;           ///< [V, d]; the embedding itself when tied
+  StoredMatrix embedding;                 ///< [V, d]
+  std::vector<LlamaLayerWeights> layers;  ///< [N]
+  std::vector<float> final_norm;          ///< [d]
+  StoredMatrix lm_head;                   ///< [V, d]; the embedding itself when tied
 
   /// Throws ShapeError naming the first tensor whose shape does not follow from `config`.
   void validate(const LlamaConfig& config) const;

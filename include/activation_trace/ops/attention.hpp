@@ -31,10 +31,10 @@ void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorV
 
 /// Attention of one sequence among several, as above.
 struct AttentionPart {
-  TensorView<const float, 3> q;
-  TensorView<const float, 3> k;
-  TensorView<const float, 3> v;
-  TensorView<float, 3> out;
+  TensorView<const float, 3> q;  ///< [n, H, D]
+  TensorView<const float, 3> k;  ///< [t, G, D]
+  TensorView<const float, 3> v;  ///< [t, G, D]
+  TensorView<float, 3> out;      ///< [n, H, D], may be q
 };
 
 /// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries

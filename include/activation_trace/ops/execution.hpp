@@ -47,6 +47,7 @@ class Execution<Host> {
 
   /// Workers, the calling thread among them.
   [[nodiscard]] int threads() const noexcept { return static_cast<int>(workers_.size()); }
+  /// The instruction set of the kernels, as given to the constructor.
   [[nodiscard]] Isa isa() const noexcept { return isa_; }
 
   /// Calls `f(begin, end, worker)` on every worker that gets a part of [0, count), and returns when all
@@ -93,9 +94,12 @@ Execution(int threads, Isa isa = best_isa())->Execution<Host>;
 class ExecutionHandle {
  public:
   ExecutionHandle() : own_(std::make_unique<Execution<Host>>(1)), execution_(own_.get()) {}
+  /// Lent: `execution` must outlive the handle.
   ExecutionHandle(Execution<Host>& execution) noexcept : execution_(&execution) {}  // NOLINT: passed as it is
 
+  /// The context, lent or own.
   [[nodiscard]] Execution<Host>& operator*() const noexcept { return *execution_; }
+  /// The same, never null.
   [[nodiscard]] Execution<Host>* operator->() const noexcept { return execution_; }
 
  private:

@@ -21,6 +21,7 @@ enum class Isa {
   avx512,    ///< x86 with AVX-512 F, BW, DQ and VL besides
 };
 
+/// As in manifests of runs, because sets differ in their last bits.
 [[nodiscard]] constexpr std::string_view name(Isa isa) {
   switch (isa) {
     case Isa::portable: return "portable";

@@ -19,8 +19,8 @@ inline namespace v0 {
 
 /// Work memory of the functions below: grows to what they need and is kept.
 struct DivergenceMemory {
-  std::vector<double> partial;
-  std::vector<detail::DivergenceRow> rows;
+  std::vector<double> partial;              ///< results of blocks of the vocabulary
+  std::vector<detail::DivergenceRow> rows;  ///< what the kernels are told of each row
 };
 
 /// normalizers[0] of mature[V] and normalizers[1 + j] of layers[j], layers [C, V], all over those entries where mature

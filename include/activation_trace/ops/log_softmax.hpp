@@ -16,9 +16,10 @@ inline namespace v0 {
 
 /// What turns a row's logits into log-probabilities, in nats: log_prob(x) = (x - max) - log_sum.
 struct LogNormalizer {
-  float max = -std::numeric_limits<float>::infinity();
+  float max = -std::numeric_limits<float>::infinity();        ///< the largest logit
   double log_sum = std::numeric_limits<double>::quiet_NaN();  ///< of e^(x - max)
 
+  /// Of a logit of that row; computed in double, rounded once.
   [[nodiscard]] float log_prob(float logit) const {
     return static_cast<float>((static_cast<double>(logit) - static_cast<double>(max)) - log_sum);
   }

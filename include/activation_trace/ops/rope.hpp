@@ -24,12 +24,16 @@ enum class RopeLayout {
 class RopeTable {
  public:
   RopeTable() = default;
+  /// inverse_frequencies[D / 2], in radians per position.
   RopeTable(std::span<const float> inverse_frequencies, Index max_positions);
 
+  /// Positions that it knows, from 0 on.
   [[nodiscard]] Index positions() const noexcept { return positions_; }
+  /// D, twice the frequencies.
   [[nodiscard]] Index head_dim() const noexcept { return 2 * pairs_; }
   /// [D / 2] of one position.
   [[nodiscard]] std::span<const float> cosines(Index position) const { return part(position, 0); }
+  /// As cosines().
   [[nodiscard]] std::span<const float> sines(Index position) const { return part(position, 1); }
 
  private:
