@@ -17,6 +17,7 @@
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/contrastive.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/lm_head.hpp"
@@ -131,8 +132,8 @@ inline void AnswerLogProbs::finish() {
 
 inline void AnswerLogProbs::evaluate(Index positions) {
   if (positions == 0) return;
-  // Three rows or fewer would go through other kernels and differ by rounding from what a full block gives.
-  const Index rows = std::max<Index>(4, positions * layers());
+  // Fewer would go through other kernels and differ by rounding from what a full block gives.
+  const Index rows = std::max(few_rows, positions * layers());
   states_.resize(std::max(states_.size(), static_cast<std::size_t>(rows * lm_head_.hidden())));
   logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
   const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});

@@ -12,6 +12,7 @@
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/ops/copy.hpp"
+#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 
 namespace activation_trace {
@@ -27,8 +28,8 @@ inline namespace v0 {
 }
 
 /// What many prompts begin with, such as the demonstrations of a task, so that it is computed once: a prompt given to
-/// score() or generate() that begins with these ids, and has four more, is computed from there on. Its keys and values
-/// stay in the model's sequences, and softmax states of the context are kept for every token that was asked for.
+/// score() or generate() that begins with these ids, and has `few_rows` more, is computed from there on. Its keys and
+/// values stay in the model's sequences, and softmax states of the context are kept for every token that was asked for.
 ///
 ///     PrefixCache prefix(ids);
 ///     for (...) score(model, prompt, answers, options, {}, {.prefix = &prefix});
@@ -51,8 +52,8 @@ class PrefixCache {
 
   /// Positions of a prompt that need not be computed: all of the prefix or none.
   [[nodiscard]] Index covers(std::span<const TokenId> prompt) const {
-    // Four rows or more go through the same kernels.
-    return prompt.size() >= ids_.size() + 4 && begins_with(prompt) ? static_cast<Index>(ids_.size()) : 0;
+    const auto length = static_cast<Index>(ids_.size());
+    return std::ssize(prompt) >= length + few_rows && begins_with(prompt) ? length : 0;
   }
 
   /// Makes `sequence` hold the prefix and nothing else, and knows h_k of `layers`, 0..N, from then on. Positions are

@@ -19,6 +19,7 @@
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -29,8 +30,8 @@ inline namespace v0 {
 /// continuations have entropies computed. A model with several sequences computes as many continuations at once.
 /// Logits exist for 64 rows at a time. Overwrites the model's sequences from position 0 on.
 ///
-/// With a Llama whose max_batch holds the continuations and a prompt of four tokens or more, the same bits come for any
-/// number of continuations, sequences and threads; else the same numbers to rounding.
+/// With a Llama whose max_batch holds the continuations and a prompt of `few_rows` tokens or more, the same bits come
+/// for any number of continuations, sequences and threads; else the same numbers to rounding.
 ///
 /// If `callbacks` ask for a stop, the result has only the continuations that were complete.
 ///
@@ -43,7 +44,7 @@ std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prom
                                      const Companions& with = {});
 
 /// The same for whole sequences, of which the first `prompt_length` ids are not scored. What all sequences begin with
-/// is computed once, the last four ids of the prompt aside.
+/// is computed once, the last `few_rows` ids of the prompt aside.
 template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options = {},
@@ -175,9 +176,9 @@ void Scoring<Model>::check() const {
 
 template <class Model>
 Index Scoring<Model>::common_length() const {
-  // The prompt's last token predicts the first of the answers and goes with each of them. Three more do, because four
-  // rows or more are computed by the same kernels: so an answer scores the same whatever it is scored with.
-  Index common = std::max<Index>(0, prompt_length_ - 4);
+  // The prompt's last token predicts the first of the answers and goes with each of them. So do those before it that
+  // make `few_rows`: then the same kernels compute an answer, and it scores the same, whatever it is scored with.
+  Index common = std::max<Index>(0, prompt_length_ - few_rows);
   for (const std::vector<TokenId>& ids : sequences_)
     common = std::mismatch(ids.begin(), ids.begin() + common, sequences_[0].begin()).first - ids.begin();
   return common;

@@ -43,10 +43,10 @@ struct LlamaOptions {
 /// is allocated by the constructor. Not thread-safe, and not to be changed from its own observer: StateError.
 /// Weights that lead to hidden states or logits that are not finite make the calls throw Error, naming the layer.
 ///
-/// Results are the same bit for bit for any number of threads, for any cut of the tokens into batches of four or more,
-/// and for several sequences in one call and in a call each, if the call is not longer than max_batch. Fewer than four
-/// rows of a sequence go through other kernels and may differ by rounding: decoding against prefill, and the top of
-/// the last position, which is computed alone unless h_N of others is observed.
+/// Results are the same bit for bit for any number of threads, for any cut of the tokens into batches of `few_rows` or
+/// more, and for several sequences in one call and in a call each, if the call is not longer than max_batch. Fewer rows
+/// of a sequence go through other kernels and may differ by rounding: decoding against prefill, and the top of the last
+/// position, which is computed alone unless h_N of others is observed.
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an

@@ -228,6 +228,8 @@ inline void LlamaBlocks::add_and_norm(MatrixView<float> x, MatrixView<float> y, 
   });
 }
 
+static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");
+
 inline void LlamaBlocks::multiply(MatrixView<const float> x, std::initializer_list<MatmulTarget> targets) {
   const auto is_short = [](const LlamaRun& run) { return run.rows < few_rows; };
   const std::span<const LlamaRun> runs = batch_->runs();

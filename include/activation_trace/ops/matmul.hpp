@@ -14,7 +14,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Fewer rows than this are multiplied one at a time by matmul, so that each is rounded as it is alone.
+/// Fewer rows than this are multiplied one at a time by matmul, so that each is rounded as it is alone. Who promises
+/// the same bits for every cut of a sequence keeps its pieces this long.
 constexpr Index few_rows = 4;
 
 /// y = x w^T with x [n, d], w [m, d] in any stored form, y [n, m]. Weights are widened to float exactly and
