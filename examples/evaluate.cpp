@@ -8,7 +8,6 @@
 #include <string>
 
 #include "evaluate/chat.hpp"
-#include "evaluate/command.hpp"
 #include "evaluate/compare.hpp"
 #include "evaluate/export.hpp"
 #include "evaluate/judge.hpp"
@@ -17,6 +16,7 @@
 #include "evaluate/sweep.hpp"
 #include "evaluate/task.hpp"
 #include "evaluate/task_commands.hpp"
+#include "support/command.hpp"
 #include "support/command_line.hpp"
 
 namespace activation_trace::examples {

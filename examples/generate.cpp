@@ -9,49 +9,27 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/generation/generate.hpp"
-#include "activation_trace/model/llama.hpp"
-#include "activation_trace/tokenizer/chat_template.hpp"
-#include "activation_trace/tokenizer/load_tokenizer.hpp"
-#include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "activation_trace/generation/validate.hpp"
 #include "support/comparison.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
-#include "support/memory.hpp"
 #include "support/settings.hpp"
-#include "support/student.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 
 namespace activation_trace::examples {
 namespace {
 
-std::vector<TokenId> encode(const Settings& settings, const Tokenizer& tokenizer) {
+std::vector<TokenId> encode(const Settings& settings, const Engine& engine) {
+  const Tokenizer& tokenizer = engine.tokenizer();
   if (!settings.chat) return tokenizer.encode_prompt(settings.prompt, SpecialTokens::parse);
-  const auto text_of = [&](TokenId id) { return id < 0 ? std::string() : std::string(tokenizer.piece(id)); };
-  const ChatTemplate format = ChatTemplate::recognise(
-      tokenizer.settings().chat_template, {.bos = text_of(tokenizer.bos()), .eos = text_of(tokenizer.eos())});
+  const ChatTemplate format = engine.chat_template();
   if (format.format() == ChatFormat::plain)  // -q or not: a warning is no chatter
     std::fputs("generate: the model names no chat template that is known; --chat adds nothing\n", stderr);
   std::vector<ChatMessage> messages;
   if (!settings.system_prompt.empty()) messages.push_back({"system", settings.system_prompt});
   messages.push_back({"user", settings.prompt});
   return tokenizer.encode_prompt(format.render(messages), SpecialTokens::parse);
-}
-
-// As much context as prompt and answer need: the cache is the only memory that grows with it.
-Index choose_context(const Settings& settings, Index prompt, Index trained) {
-  if (settings.model.context != 0) return settings.model.context;
-  const Index answer = std::min(settings.generation.max_new_tokens, trained);
-  return std::clamp<Index>(prompt + answer, 1, trained);
-}
-
-// Every end that the model's configuration or its tokenizer names.
-std::vector<TokenId> end_tokens(const LlamaConfig& config, const Tokenizer& tokenizer) {
-  std::vector<TokenId> ends = config.eos;
-  ends.insert(ends.end(), tokenizer.end_tokens().begin(), tokenizer.end_tokens().end());
-  std::erase_if(ends, [&](TokenId id) { return id >= config.vocab; });
-  return ends;
 }
 
 /// A model with its tokenizer and the tokens of the prompt, and what is done with them.
@@ -67,27 +45,21 @@ class Session {
       trace_.emplace(*settings.trace);
     }
     progress_.note("loading " + settings.model.path);
-    checkpoint_ = load_llama(settings.model.path, settings.model.access);
-    tokenizer_.emplace(load_tokenizer(settings.model.path).for_model(checkpoint_.config.vocab));
-    prompt_ = encode(settings, *tokenizer_);
+    engine_.emplace(settings.model, settings.student);
+    prompt_ = encode(settings, *engine_);
     if (prompt_.empty())
       throw ArgumentError("the prompt has no tokens: the tokenizer of " + settings.model.path +
                           " leaves nothing of it and adds no BOS; give another text");
     complete_options();
     const auto length = static_cast<Index>(prompt_.size());
-    const Index context = choose_context(settings, length, checkpoint_.config.max_context);
+    // As much as prompt and answer need: the cache is the only memory that grows with it.
+    const Index context =
+        engine_->context(length + std::min(settings.generation.max_new_tokens, engine_->config().max_context));
     if (length > context)
       throw ArgumentError("the prompt's " + std::to_string(length) + " tokens do not fit into a context of " +
                           std::to_string(context));
-    const LlamaOptions memory{
-        .max_context = context, .max_batch = settings.model.batch, .sequences = settings.generation.beams.count};
-    check_memory(checkpoint_.config, memory);
-    execution_.emplace(settings.model.threads);
-    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, *execution_);
-    if (!settings.student.name.empty()) {
-      if (settings.student.is_model()) progress_.note("loading " + settings.student.name);
-      student_.emplace(settings.student, settings.model.access, checkpoint_.config.vocab, memory, *execution_);
-    }
+    if (settings.student.is_model()) progress_.note("loading " + settings.student.name);
+    engine_->reserve(context, settings.generation.beams.count);
     progress_.clear();
   }
 
@@ -131,8 +103,8 @@ class Session {
   // What depends on the model.
   void complete_options() {
     GenerationOptions& g = settings_.generation;
-    if (!settings_.ignore_eos) g.eos = end_tokens(checkpoint_.config, *tokenizer_);
-    g.mode = settings_.mode.complete(checkpoint_);
+    if (!settings_.ignore_eos) g.eos = engine_->end_tokens();
+    g.mode = settings_.mode.complete(engine_->config().layers, engine_->embeddings());
     if (trace_ || color_ || settings_.compare || g.alert_entropy) g.record = settings_.record;
   }
 
@@ -167,10 +139,7 @@ class Session {
                                             },
                                         .stop = stop.get_token()};
     progress_.bar("prompt", 0, static_cast<Index>(prompt_.size()));
-    const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
-    Amateur* const amateur = contrastive ? &student_->amateur() : nullptr;
-    const GenerationResult result =
-        generate(*model_, StreamDecoder(*tokenizer_), prompt_, options, callbacks, {.amateur = amateur});
+    const GenerationResult result = std::move(engine_->generate(std::span(&prompt_, 1), options, callbacks).front());
     progress_.clear();
     return result;
   }
@@ -180,7 +149,7 @@ class Session {
     flush_output();
   }
 
-  [[nodiscard]] std::string piece_of(TokenId id) const { return std::string(tokenizer_->piece(id)); }
+  [[nodiscard]] std::string piece_of(TokenId id) const { return std::string(engine_->tokenizer().piece(id)); }
 
   // Positions that the entropies are over.
   [[nodiscard]] Index positions() const {
@@ -221,12 +190,8 @@ class Session {
   Progress progress_;
   bool color_;
   std::optional<TraceFile> trace_;
-  Checkpoint checkpoint_;
-  std::optional<Tokenizer> tokenizer_;
+  std::optional<Engine> engine_;
   std::vector<TokenId> prompt_;
-  std::optional<Execution<Host>> execution_;
-  std::optional<Llama> model_;
-  std::optional<Student> student_;
   int alerts_ = 0;         // of the run
   std::size_t shown_ = 0;  // bytes of the answer
 };

@@ -11,14 +11,10 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/generation/score.hpp"
-#include "activation_trace/model/llama.hpp"
-#include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "activation_trace/generation/validate.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
-#include "support/memory.hpp"
 #include "support/score_settings.hpp"
-#include "support/student.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 
@@ -61,11 +57,12 @@ nlohmann::ordered_json as_json(const std::string& mode, const std::string& answe
 }
 
 /// Those of every column; throws for a layer that does not exist before minutes are spent on the first.
-std::vector<ScoreOptions> options_of_columns(const ScoreSettings& settings, const Checkpoint& checkpoint) {
+std::vector<ScoreOptions> options_of_columns(const ScoreSettings& settings, const Engine& engine) {
+  const Index blocks = engine.config().layers;
   std::vector<ScoreOptions> options;
   for (const ScoreColumn& column : settings.columns) {
-    options.push_back(with_mode(settings.options, column.mode.complete(checkpoint)));
-    check_layers(options.back().mode, checkpoint.config.layers);
+    options.push_back(with_mode(settings.options, column.mode.complete(blocks, engine.embeddings())));
+    check_layers(options.back().mode, blocks);
   }
   return options;
 }
@@ -82,22 +79,13 @@ int run(int argc, char** argv) {
     trace.emplace(*settings.trace);
   }
   progress.note("loading " + settings.model.path);
-  const Checkpoint checkpoint = load_llama(settings.model.path, settings.model.access);
-  const std::vector<ScoreOptions> all_options = options_of_columns(settings, checkpoint);
-  const Tokenizer tokenizer = load_tokenizer(settings.model.path).for_model(checkpoint.config.vocab);
+  Engine engine(settings.model, settings.student);
+  const Tokenizer& tokenizer = engine.tokenizer();
+  const std::vector<ScoreOptions> all_options = options_of_columns(settings, engine);
   Index longest = 1;
   for (const std::string& answer : settings.answers)
     longest = std::max(longest, static_cast<Index>(tokenizer.encode_prompt(settings.prompt + answer).size()));
-  const LlamaOptions memory{.max_context = settings.model.context != 0
-                                               ? settings.model.context
-                                               : std::min(longest, checkpoint.config.max_context),
-                            .max_batch = settings.model.batch};
-  check_memory(checkpoint.config, memory);
-  Execution<Host> execution(settings.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
-  std::optional<Student> student;
-  if (!settings.student.name.empty())
-    student.emplace(settings.student, settings.model.access, checkpoint.config.vocab, memory, execution);
+  engine.reserve(engine.context(longest), 1);
   progress.clear();
 
   catch_interrupt();
@@ -112,9 +100,7 @@ int run(int argc, char** argv) {
                                          if (interrupted != 0) stop.request_stop();
                                        },
                                    .stop = stop.get_token()};
-    const bool contrastive = std::holds_alternative<Contrastive>(options.mode);
-    Scores scores = score_text(model, tokenizer, settings.prompt, settings.answers, options, callbacks,
-                               {.amateur = contrastive ? &student->amateur() : nullptr});
+    Scores scores = engine.score(settings.prompt, settings.answers, options, callbacks);
     progress.clear();
     if (scores.size() != settings.answers.size()) break;  // Ctrl-C: the table has what is complete
     for (std::size_t i = 0; trace && i < scores.size(); ++i)

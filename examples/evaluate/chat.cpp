@@ -18,15 +18,15 @@
 #include "activation_trace/evaluation/conversation.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
-#include "evaluate/engine.hpp"
 #include "evaluate/mode_manifest.hpp"
-#include "evaluate/progress.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/command_line.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
 #include "support/mode_options.hpp"
 #include "support/output_files.hpp"
+#include "support/run_progress.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -61,7 +61,7 @@ std::vector<ChatQuestion> read_questions(const std::string& path) {
 }
 
 GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
-  GenerationOptions generation{.mode = s.mode.complete(engine.checkpoint())};
+  GenerationOptions generation{.mode = s.mode.complete(engine.config().layers, engine.embeddings())};
   generation.prefill_piece = s.model.batch;
   generation.repetition_penalty = s.repetition_penalty;
   generation.max_new_tokens = s.max_new_tokens;
@@ -117,9 +117,7 @@ int chat(const ChatSettings& s) {
     prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
     longest = std::max(longest, std::ssize(prompts.back()));
   }
-  const Index given = s.model.context;
-  const Index most = engine.checkpoint().config.max_context;
-  const Index context = given != 0 ? given : std::min(longest + std::min(s.max_new_tokens, most), most);
+  const Index context = engine.context(longest + std::min(s.max_new_tokens, engine.config().max_context));
   for (std::size_t i = 0; i < prompts.size(); ++i)
     if (std::ssize(prompts[i]) > context)
       throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +

@@ -14,7 +14,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,15 +21,15 @@
 #include "activation_trace/evaluation/run_log.hpp"
 #include "activation_trace/text/json.hpp"
 #include "activation_trace/text/mapped_file.hpp"
-#include "evaluate/engine.hpp"
 #include "evaluate/finished_run.hpp"
 #include "evaluate/http_judge.hpp"
-#include "evaluate/progress.hpp"
 #include "evaluate/run.hpp"
 #include "evaluate/server_url.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/command_line.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
+#include "support/run_progress.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -69,7 +68,7 @@ class LocalJudge {
     Index longest = 1;
     for (const Question& q : questions)
       longest = std::max(longest, static_cast<Index>(engine_.encode(q.prompt).size()) + 1);
-    engine_.reserve(settings.context != 0 ? settings.context : longest, parallel);
+    engine_.reserve(longest, parallel);
     const std::string& prompt = questions.front().prompt;
     const std::vector<TokenId> with = engine_.encode(prompt + " yes");
     const std::size_t place = engine_.encode(prompt).size();
@@ -243,7 +242,6 @@ int judge(JudgeSettings settings) {
 
 void add_judge_command(CLI::App& app, Command& command) {
   const auto s = std::make_shared<JudgeSettings>();
-  s->model.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
   CLI::App* sub = app.add_subcommand("judge", "whether the answers of truthfulqa-gen are true and informative");
   sub->add_option("OUT", s->run, "--output-path of a finished truthfulqa-gen")->required();
   CLI::Option* truth = sub->add_option("--truth-model,--truth_model", s->models[0],
@@ -272,9 +270,7 @@ void add_judge_command(CLI::App& app, Command& command) {
   sub->add_option("--wait", s->http.wait_seconds, "seconds before the second try, twice as long each time")
       ->capture_default_str()
       ->check(number(0));
-  sub->add_option("-t,--threads", s->model.threads, "threads of a local judge")
-      ->capture_default_str()
-      ->check(whole_number<int>(1, 1024));
+  add_threads_option(*sub, s->model, "threads of a local judge");
   sub->add_option("-j,--parallel", s->parallel, "answers that a local judge reads at once")
       ->capture_default_str()
       ->check(whole_number<Index>(1, 1024));

@@ -4,7 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "evaluate/command.hpp"
+#include "support/command.hpp"
 
 namespace activation_trace::examples {
 

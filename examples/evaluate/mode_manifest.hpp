@@ -15,8 +15,8 @@
 #include "activation_trace/processors/mode_text.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/described_options.hpp"
+#include "support/engine_options.hpp"
 #include "support/output_files.hpp"
-#include "support/student.hpp"
 
 // What manifests say of modes, from what these describe.
 namespace activation_trace::examples {

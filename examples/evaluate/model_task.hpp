@@ -18,9 +18,9 @@
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/validate.hpp"
-#include "evaluate/engine.hpp"
 #include "evaluate/mode_manifest.hpp"
 #include "evaluate/task.hpp"
+#include "support/engine.hpp"
 #include "support/score_settings.hpp"
 
 namespace activation_trace::examples {
@@ -48,7 +48,7 @@ class ModelTask : public Task {
         settings_(settings),
         prefix_(std::move(prefix)),
         context_(settings.context),
-        score_(with_mode(settings.scoring, settings.mode.complete(engine.checkpoint()))) {
+        score_(with_mode(settings.scoring, settings.mode.complete(engine.config().layers, engine.embeddings()))) {
     std::visit(
         [&](auto& mode) {
           if constexpr (requires { mode.context; }) context_ = mode.context = with_layer(mode.context);
@@ -117,7 +117,7 @@ class ModelTask : public Task {
 
   [[nodiscard]] Index generated_positions(const std::string& prompt) const {
     return static_cast<Index>(engine_.encode(prompt).size()) +
-           std::min(generation_.max_new_tokens, engine_.checkpoint().config.max_context);
+           std::min(generation_.max_new_tokens, engine_.config().max_context);
   }
   [[nodiscard]] Index scored_positions(const std::string& prompt, const Texts& true_answers,
                                        const Texts& false_answers) const {
@@ -192,7 +192,7 @@ class ModelTask : public Task {
  private:
   /// Its info layer as 0..N; at N the norm is left out, which h_N has passed. Each point of a grid has its own layer.
   [[nodiscard]] ContextOptions with_layer(ContextOptions context) const {
-    const Index blocks = engine_.checkpoint().config.layers;
+    const Index blocks = engine_.config().layers;
     context.info_layer = settings_.grid ? 0 : activation_trace::detail::resolve_info_layer(context.info_layer, blocks);
     if (context.info_layer == blocks) context.final_norm = false;
     return context;

@@ -14,11 +14,11 @@
 #include <vector>
 
 #include "evaluate/grid.hpp"
-#include "evaluate/progress.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
 #include "support/interrupt.hpp"
 #include "support/output_files.hpp"
+#include "support/run_progress.hpp"
 
 namespace activation_trace::examples {
 namespace {
@@ -59,10 +59,8 @@ RecordCheck check_of(const std::string& name, const Task& task, const std::vecto
 }
 
 /// Makes room for the longest of the samples. Throws Error naming one that is too long.
-void reserve(Engine& engine, const Task& task, std::span<const Index> samples, const TaskSettings& settings,
-             Index parallel) {
-  const Index given = settings.model.context;
-  const Index most = given != 0 ? given : engine.checkpoint().config.max_context;
+void reserve(Engine& engine, const Task& task, std::span<const Index> samples, Index parallel) {
+  const Index most = engine.context(engine.config().max_context);
   Index longest = 1;
   for (const Index sample : samples) {
     const Index needed = task.positions(sample);
@@ -71,14 +69,14 @@ void reserve(Engine& engine, const Task& task, std::span<const Index> samples, c
                   " positions; there are " + std::to_string(most));
     longest = std::max(longest, needed);
   }
-  engine.reserve(given != 0 ? given : longest, parallel);
+  engine.reserve(engine.context(longest), parallel);
 }
 
 /// What the results of a task on a model depend on.
 Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {
   const fs::path data = data_file(settings);
   const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
-  const LlamaConfig& config = engine.checkpoint().config;
+  const LlamaConfig& config = engine.config();
   const std::string& model = settings.model.path;
   Json manifest{{"task", (settings.grid ? std::string(kSweep) : std::string()) + settings.traits.name},
                 {"model",
@@ -147,7 +145,7 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   const Work work = [&](const NextSamples& next, const Emit& take) {
     for (std::vector<Index> some = next(); !some.empty(); some = next()) task->run(some, take, interrupt.token());
   };
-  reserve(engine, *task, samples, settings, run.parallel);
+  reserve(engine, *task, samples, run.parallel);
   if (ranks.rank() != 0) {
     ranks.share(manifest, {}, {}, work);
     return 0;

@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "evaluate/command.hpp"
 #include "evaluate/ranks.hpp"
+#include "support/command.hpp"
 
 namespace activation_trace::examples {
 

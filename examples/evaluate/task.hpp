@@ -17,10 +17,9 @@
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "evaluate/emit.hpp"
-#include "evaluate/engine.hpp"
 #include "evaluate/summary.hpp"
+#include "support/engine.hpp"
 #include "support/mode_options.hpp"
-#include "support/student.hpp"
 
 namespace activation_trace::examples {
 

@@ -12,7 +12,6 @@
 #include "support/command_line.hpp"
 #include "support/mode_options.hpp"
 #include "support/score_settings.hpp"
-#include "support/student.hpp"
 
 namespace activation_trace::examples {
 namespace {

@@ -213,7 +213,7 @@ class Grid {
 class KnowledgeQaSweep : public KnowledgeQa {
  public:
   KnowledgeQaSweep(Engine& engine, const TaskSettings& settings, std::vector<QaQuestion> questions)
-      : KnowledgeQa(engine, settings, std::move(questions)), grid_(*settings.grid, engine.checkpoint().config.layers) {}
+      : KnowledgeQa(engine, settings, std::move(questions)), grid_(*settings.grid, engine.config().layers) {}
 
   [[nodiscard]] Json options() const override { return grid_.options(KnowledgeQa::options()); }
   [[nodiscard]] Json data_of(Index sample) const override { return {{"question", at(sample).question}}; }
@@ -246,8 +246,7 @@ class KnowledgeQaSweep : public KnowledgeQa {
 class TruthfulQaChoiceSweep : public TruthfulQaChoice {
  public:
   TruthfulQaChoiceSweep(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
-      : TruthfulQaChoice(engine, settings, std::move(questions)),
-        grid_(*settings.grid, engine.checkpoint().config.layers) {}
+      : TruthfulQaChoice(engine, settings, std::move(questions)), grid_(*settings.grid, engine.config().layers) {}
 
   [[nodiscard]] Json options() const override { return grid_.options(TruthfulQaChoice::options()); }
   [[nodiscard]] Json data_of(Index sample) const override {

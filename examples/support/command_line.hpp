@@ -17,7 +17,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,16 +33,6 @@ namespace activation_trace::examples {
 class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
-};
-
-/// A model and how to run it.
-struct ModelSettings {
-  std::string path;
-  Index context = 0;  ///< 0: as much as prompt and answer need
-  Index batch = 512;
-  int threads = 1;
-  FileAccess access = FileAccess::map;
-  bool quiet = false;
 };
 
 /// The whole text as a number of this type; CLI11 2.1 lets integers overflow in silence.
@@ -136,7 +125,7 @@ inline void read_prompt(const CLI::App& app, std::string& prompt, const std::str
     throw UsageError("the prompt is empty: the first token needs one before it; for a text without any, give '\\n'");
 }
 
-/// Numbers of hidden states, separated by commas.
+/// Numbers of hidden states, separated by commas. Throws UsageError for another text.
 [[nodiscard]] inline std::vector<Index> parse_layers(const std::string& option, const std::string& text) {
   if (const std::optional<std::vector<Index>> layers = OptionText<std::vector<Index>>::read(text)) return *layers;
   throw UsageError(option + ": expected numbers of layers like 0,2,4, got " + text);
@@ -146,22 +135,6 @@ inline void read_prompt(const CLI::App& app, std::string& prompt, const std::str
 [[nodiscard]] inline std::string version_text() {
   return std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' + std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
          std::to_string(ACTIVATION_TRACE_VERSION_PATCH);
-}
-
-/// The options of a model.
-inline void add_model_options(CLI::App& app, ModelSettings& s) {
-  s.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
-  app.add_option("-m,--model,--model-name,--model_name", s.path, "a .gguf file or a Hugging Face directory")
-      ->required();
-  app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
-      ->check(whole_number<Index>(1));
-  app.add_option("-b,--batch-size", s.batch, "prompt positions computed at once")
-      ->capture_default_str()
-      ->check(whole_number<Index>(1));
-  app.add_option("-t,--threads", s.threads, "threads")->capture_default_str()->check(whole_number<int>(1, 1024));
-  app.add_flag_callback(
-      "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
-  app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
 }
 
 /// --version, and how --help looks: of the program, not of its subcommands.

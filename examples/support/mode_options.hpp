@@ -14,7 +14,6 @@
 #include <variant>
 #include <vector>
 
-#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/presets.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/mode_text.hpp"
@@ -56,23 +55,19 @@ struct ChosenMode {
   std::optional<PresetData> preset = {};
   std::optional<DolaBucket> bucket = {};  ///< of its candidate layers, for which a layer 0 stands until then
 
-  /// With what depends on the model.
-  [[nodiscard]] Mode complete(const Checkpoint& checkpoint) const {
+  /// With what depends on a model of that many blocks.
+  [[nodiscard]] Mode complete(Index blocks, Embeddings embeddings) const {
     Mode result = mode;
     const auto set = [&](std::string_view key, const auto& value) {
       using Text = OptionText<std::remove_cvref_t<decltype(value)>>;
       if (describes(result, key)) set_option(result, key, Text::write(value));
     };
-    const Index blocks = checkpoint.config.layers;
     if (preset) {
       const Preset recommended = activation_trace::preset(*preset, blocks);
       set("alpha", recommended.alpha);
       set("info_layer", recommended.info_layer);
     }
-    if (bucket) {
-      const bool tied = checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data();
-      set("candidate_layers", dola_layers(*bucket, blocks, tied ? Embeddings::tied : Embeddings::separate));
-    }
+    if (bucket) set("candidate_layers", dola_layers(*bucket, blocks, embeddings));
     return result;
   }
 };

@@ -15,9 +15,9 @@
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "support/command_line.hpp"
+#include "support/engine_options.hpp"
 #include "support/mode_options.hpp"
 #include "support/output_files.hpp"
-#include "support/student.hpp"
 
 namespace activation_trace::examples {
 

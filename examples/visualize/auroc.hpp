@@ -18,17 +18,13 @@
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/grouped_auroc.hpp"
 #include "activation_trace/evaluation/histogram.hpp"
-#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
-#include "activation_trace/model/llama.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "activation_trace/text/mapped_file.hpp"
-#include "activation_trace/tokenizer/load_tokenizer.hpp"
-#include "evaluate/command.hpp"
-#include "support/command_line.hpp"
+#include "support/command.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
-#include "support/memory.hpp"
 #include "support/terminal.hpp"
 #include "support/trace_file.hpp"
 #include "visualize/marked_context.hpp"
@@ -173,9 +169,9 @@ struct JudgedAnswers {
   std::optional<JsonLines> file;
   if (s.answers) file.emplace(*s.answers);
   progress.note("loading " + s.model.path);
-  const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
-  const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
-  const Index blocks = checkpoint.config.layers;
+  Engine engine(s.model);
+  const Tokenizer& tokenizer = engine.tokenizer();
+  const Index blocks = engine.config().layers;
   const std::vector<Index> layers = resolve_layers(s.layers, blocks);
   const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
   ScoreOptions options = s.options;
@@ -190,22 +186,16 @@ struct JudgedAnswers {
     for (const std::string& answer : questions[i].answers)
       longest = std::max(longest, tokenizer.encode_prompt(questions[i].prompt + answer).size());
   }
-  const LlamaOptions memory{.max_context = s.model.context != 0
-                                               ? s.model.context
-                                               : std::min(static_cast<Index>(longest), checkpoint.config.max_context),
-                            .max_batch = s.model.batch,
-                            .sequences = 8};  // answers of a question
-  check_memory(checkpoint.config, memory);
-  Execution<Host> execution(s.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
+  constexpr Index answers_at_once = 8;
+  engine.reserve(engine.context(static_cast<Index>(longest)), answers_at_once);
   PrefixCache prefix(common_prefix(prompts));
   catch_interrupt();
   JudgedAnswers answers(layers.size());
   std::size_t done = 0;
   for (; done < count && interrupted == 0; ++done) {
     const JudgedQuestion& question = questions[done];
-    const std::vector<LayerEntropies> scored = layer_entropies_of_text(
-        model, tokenizer, question.prompt, question.answers, layers, options, {}, {.prefix = &prefix});
+    const std::vector<LayerEntropies> scored =
+        engine.layer_entropies(question.prompt, question.answers, layers, options, {}, &prefix);
     for (std::size_t k = 0; k < scored.size(); ++k) {
       answers.add(scored[k], k < question.right, static_cast<Index>(done));
       if (!file) continue;

@@ -11,13 +11,9 @@
 #include <vector>
 
 #include "activation_trace/evaluation/prompts.hpp"
-#include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/model/llama.hpp"
 #include "activation_trace/report/activation_map.hpp"
-#include "activation_trace/tokenizer/load_tokenizer.hpp"
-#include "evaluate/command.hpp"
-#include "support/command_line.hpp"
-#include "support/memory.hpp"
+#include "support/command.hpp"
+#include "support/engine.hpp"
 #include "support/terminal.hpp"
 #include "visualize/marked_context.hpp"
 #include "visualize/output.hpp"
@@ -82,8 +78,8 @@ struct EncodedAnswers {
 /// Maps of the token that tells the answers apart and of their means, and the entropies.
 [[nodiscard]] inline Report map_report(const MapSettings& s, Progress& progress) {
   progress.note("loading " + s.model.path);
-  const Checkpoint checkpoint = load_llama(s.model.path, s.model.access);
-  const Tokenizer tokenizer = load_tokenizer(s.model.path).for_model(checkpoint.config.vocab);
+  Engine engine(s.model);
+  const Tokenizer& tokenizer = engine.tokenizer();
   std::vector<std::string> texts{s.answer};
   if (!s.wrong.empty()) texts.push_back(s.wrong);
   const EncodedAnswers encoded = encode_answers(tokenizer, s.prompt, texts);
@@ -112,21 +108,16 @@ struct EncodedAnswers {
     several = several || answer.size() > 1;
   }
 
-  const Index blocks = checkpoint.config.layers;
+  const Index blocks = engine.config().layers;
   const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
   ActivationMapOptions options{.layers = s.layers, .span = s.context.span, .prefill_piece = s.model.batch};
   if (s.question_span)
     options.span.begin = std::max(options.span.begin, question_begin(tokenizer, encoded.prompt, s.prompt));
-  if (s.context.final_norm) options.final_norm = {checkpoint.weights.final_norm, checkpoint.config.rms_norm_eps};
   const auto length = static_cast<Index>(encoded.prompt.size());
-  const LlamaOptions memory{
-      .max_context = s.model.context != 0 ? s.model.context : std::min(length, checkpoint.config.max_context),
-      .max_batch = s.model.batch};
-  check_memory(checkpoint.config, memory);
-  Execution<Host> execution(s.model.threads);
-  Llama model(checkpoint.config, checkpoint.weights, memory, execution);
-  const ActivationMaps maps = activation_maps(model, encoded.prompt, ids, options,
-                                              [&](Index done, Index total) { progress.bar("prompt", done, total); });
+  engine.reserve(engine.context(length), 1);
+  const ActivationMaps maps =
+      engine.activation_maps(encoded.prompt, ids, options, s.context.final_norm,
+                             [&](Index done, Index total) { progress.bar("prompt", done, total); });
   progress.clear();
 
   std::vector<std::string> labels;

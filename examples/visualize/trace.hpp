@@ -17,7 +17,7 @@
 #include "activation_trace/report/picture.hpp"
 #include "activation_trace/text/json_part.hpp"
 #include "activation_trace/text/mapped_file.hpp"
-#include "evaluate/command.hpp"
+#include "support/command.hpp"
 #include "visualize/output.hpp"
 
 namespace activation_trace::examples {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -16,35 +17,49 @@
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/ops/isa.hpp"
+#include "activation_trace/processors/dola.hpp"
+#include "activation_trace/report/activation_map.hpp"
+#include "activation_trace/tokenizer/chat_template.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
-#include "support/command_line.hpp"
-#include "support/student.hpp"
+#include "support/engine_options.hpp"
 
 namespace activation_trace::examples {
 
-/// A model with its tokenizer, and what the experiments ask of it. The forward pass is compiled once, behind this.
+/// A model with its tokenizer and its student, and what the programs ask of them: each loads, sizes and runs its model
+/// through this. What computes is known to engine.cpp alone, where the forward pass is compiled once for all programs.
+///
+///     Engine engine(settings.model, settings.student);
+///     engine.reserve(engine.context(longest), 1);
+///     engine.generate(...);
 class Engine {
  public:
-  /// Reads the model's files. A student follows whatever is generated or scored.
+  /// Reads the model's files. The student is an argument of whatever contrastive decoding generates or scores; if it is
+  /// a model, reserve() reads it. Throws FormatError naming the file that is wrong.
   explicit Engine(const ModelSettings& settings, const StudentSettings& student = {});
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   ~Engine();
 
-  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
+  [[nodiscard]] const LlamaConfig& config() const noexcept { return checkpoint_.config; }
+  [[nodiscard]] Embeddings embeddings() const;
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  /// Of the model; plain if it names none that is known.
+  [[nodiscard]] ChatTemplate chat_template() const;
+  /// Every end of text that the model's configuration or its tokenizer names.
+  [[nodiscard]] std::vector<TokenId> end_tokens() const;
+  /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
   /// What the last bits of all numbers depend on besides model and options, for manifests: {"version", "compiler",
   /// "isa"}.
   [[nodiscard]] nlohmann::ordered_json program() const;
 
-  /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
-  [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
-  /// Every end of text that the model's configuration or its tokenizer names.
-  [[nodiscard]] std::vector<TokenId> end_tokens() const;
-
-  /// Memory for `sequences` texts of `context` positions at once; to be called before the functions below. Throws
-  /// ArgumentError for a context longer than the model's or the student's.
+  /// Positions of a context for texts of `needed` ones: as many as the command line says, or else as are needed, but no
+  /// more than the model was trained on.
+  [[nodiscard]] Index context(Index needed) const;
+  /// Memory for `sequences` texts of `context` positions at once; to be called before the functions below. Throws Error
+  /// for more memory than there is, ArgumentError for a context longer than the model's or the student's, and what
+  /// reading the student throws.
   void reserve(Index context, Index sequences);
 
   /// As score_text(). `prefix`, here and below: what prompts begin with, or null.
@@ -66,12 +81,16 @@ class Engine {
   std::vector<GenerationResult> generate_grid(std::span<const TokenId> prompt, std::span<const GridPoint> points,
                                               const GenerationOptions& options,
                                               const GenerationCallbacks& callbacks = {}, PrefixCache* prefix = nullptr);
+  /// As activation_maps(), with the model's own final norm if `normalised`.
+  [[nodiscard]] ActivationMaps activation_maps(std::span<const TokenId> prompt, std::span<const TokenId> ids,
+                                               ActivationMapOptions options, bool normalised,
+                                               const std::function<void(Index done, Index total)>& on_progress = {});
 
  private:
   struct Running;
 
   [[nodiscard]] Running& running() const;
-  [[nodiscard]] Companions with(PrefixCache* prefix) const;
+  [[nodiscard]] Companions with(const Mode& mode, PrefixCache* prefix) const;
 
   ModelSettings settings_;
   StudentSettings student_;

@@ -3,17 +3,25 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <memory>
-#include <optional>
+#include <algorithm>
 #include <string>
+#include <thread>
 
-#include "activation_trace/formats/checkpoint.hpp"
-#include "activation_trace/generation/amateur.hpp"
-#include "activation_trace/model/llama.hpp"
+#include "activation_trace/processors/mode.hpp"
 #include "support/command_line.hpp"
-#include "support/memory.hpp"
 
+// The part of a command line that says which model is run, and how.
 namespace activation_trace::examples {
+
+/// A model and how to run it.
+struct ModelSettings {
+  std::string path;
+  Index context = 0;  ///< 0: as much as prompt and answer need
+  Index batch = 512;
+  int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  FileAccess access = FileAccess::map;
+  bool quiet = false;
+};
 
 /// The amateur of contrastive decoding.
 struct StudentSettings {
@@ -22,6 +30,25 @@ struct StudentSettings {
 
   [[nodiscard]] bool is_model() const { return !name.empty() && name != "ngram"; }
 };
+
+inline void add_threads_option(CLI::App& app, ModelSettings& s, const std::string& help = "threads") {
+  app.add_option("-t,--threads", s.threads, help)->capture_default_str()->check(whole_number<int>(1, 1024));
+}
+
+/// The options of a model.
+inline void add_model_options(CLI::App& app, ModelSettings& s) {
+  app.add_option("-m,--model,--model-name,--model_name", s.path, "a .gguf file or a Hugging Face directory")
+      ->required();
+  app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
+      ->check(whole_number<Index>(1));
+  app.add_option("-b,--batch-size", s.batch, "prompt positions computed at once")
+      ->capture_default_str()
+      ->check(whole_number<Index>(1));
+  add_threads_option(app, s);
+  app.add_flag_callback(
+      "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
+  app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
+}
 
 inline void add_student_options(CLI::App& app, StudentSettings& s) {
   app.add_option("--student,--student_model,--student-model", s.name, "the amateur: a model, or ngram (the prompt's)");
@@ -38,31 +65,5 @@ inline void refuse_senseless_student(const CLI::App& app, const StudentSettings&
   if (s.ignore_prefix && s.name == "ngram")
     throw UsageError("--ignore_prefix: --student ngram has nothing but the prompt");
 }
-
-/// A student that is loaded.
-class Student {
- public:
-  /// `memory` is that of the model with this vocabulary, and on its `execution`, which must outlive this object. Throws
-  /// what load_llama() throws, Error for more memory than there is.
-  Student(const StudentSettings& settings, FileAccess access, Index vocab, const LlamaOptions& memory,
-          Execution<Host>& execution) {
-    if (!settings.is_model()) {
-      amateur_ = std::make_unique<NgramAmateur>(vocab, NgramOptions{}, memory.sequences);
-      return;
-    }
-    checkpoint_ = load_llama(settings.name, access);
-    check_memory(checkpoint_.config, memory);
-    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, execution);
-    amateur_ = std::make_unique<ModelAmateur<Llama>>(
-        *model_, settings.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
-  }
-
-  [[nodiscard]] Amateur& amateur() const { return *amateur_; }
-
- private:
-  Checkpoint checkpoint_;
-  std::optional<Llama> model_;
-  std::unique_ptr<Amateur> amateur_;
-};
 
 }  // namespace activation_trace::examples
