@@ -17,11 +17,13 @@ inline namespace v0 {
 /// token loop.
 template <>
 struct Allocator<Cuda> {
+  /// `bytes` bytes with indeterminate content. Throws CudaError.
   static void* allocate(std::size_t bytes) {
     void* memory = nullptr;
     cuda::check(cudaMalloc(&memory, bytes), "cudaMalloc");
     return memory;
   }
+  /// Gives back what allocate() gave; null is allowed.
   static void deallocate(void* memory) noexcept { cudaFree(memory); }
 };
 
@@ -55,6 +57,7 @@ void copy(StreamView stream, TensorView<const T, 2, From> from, TensorView<T, 2,
         "cudaMemcpy2DAsync");
 }
 
+/// The same for vectors without gaps.
 template <class T, class From, class To>
 void copy(StreamView stream, TensorView<const T, 1, From> from, TensorView<T, 1, To> to) {
   detail::check_copy(from, to);

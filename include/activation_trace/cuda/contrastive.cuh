@@ -39,6 +39,7 @@ class ContrastiveProcessor {
   [[nodiscard]] VectorView<const int, Cuda> invalid() const { return invalid_.view(); }
   /// Waits for the stream. Throws ArgumentError if the last step was invalid.
   void check_step() const;
+  /// As given to the constructor.
   [[nodiscard]] const ContrastiveOptions& options() const noexcept { return options_; }
 
   /// Forgets an amateur that was observed and not used.

@@ -26,8 +26,8 @@ struct DolaChoice {
 /// DoLa on the device: as activation_trace::DolaProcessor, on somebody's stream and without ever waiting for the
 /// device. process() allocates nothing and can be recorded in a Graph together with observe_layers().
 ///
-///     processor.observe_layers(early);  // [C, V] on the device: lm_head_logits() makes them in one pass over the LM
-///     head processor.process(logits);        // [V], in place
+///     processor.observe_layers(early);  // [C, V] on the device, which lm_head_logits() makes in one pass
+///     processor.process(logits);        // [V], in place
 ///
 /// Movable, not copyable, and not safe for concurrent use.
 class DolaProcessor {
@@ -56,7 +56,9 @@ class DolaProcessor {
   [[nodiscard]] std::vector<double> divergences() const;
   /// How often each layer was chosen since reset(), on the host. Waits for the stream.
   [[nodiscard]] std::vector<Index> histogram() const;
+  /// The candidate layers, as given to the constructor; rows of what observe_layers() takes.
   [[nodiscard]] const std::vector<Index>& layers() const noexcept { return layers_; }
+  /// As given to the constructor.
   [[nodiscard]] const DolaOptions& options() const noexcept { return options_; }
 
   /// Begins a new run: layer and histogram.

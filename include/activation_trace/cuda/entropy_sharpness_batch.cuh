@@ -58,6 +58,7 @@ class EntropySharpnessBatch<Cuda> {
                         EntropySharpnessOptions options = {})
       : EntropySharpnessBatch(cuda::DeviceGuard(stream.device()), stream, shape, std::move(options)) {}
 
+  /// Sequences, B.
   [[nodiscard]] Index size() const noexcept { return shape_.sequences; }
 
   /// What concerns one sequence: its processor, as on the host. Does not own, and must not outlive the batch.
@@ -124,6 +125,7 @@ class EntropySharpnessBatch<Cuda> {
   /// What the last process() chose, [B], on the device.
   [[nodiscard]] VectorView<const cuda::SharpnessChoice, Cuda> choices() const { return choices_.view(); }
 
+  /// As given to the constructor.
   [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return options_; }
 
  private:

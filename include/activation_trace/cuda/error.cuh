@@ -15,17 +15,21 @@ inline namespace v0 {
 /// A CUDA call failed. `what()` names the call, the place in the source, and CUDA's own name and text for it.
 class CudaError : public Error {
  public:
+  /// `call` is what was called, `location` where.
   CudaError(cudaError_t code, const std::string& call, const std::source_location& location)
       : Error(std::string(location.file_name()) + ":" + std::to_string(location.line()) + ": " + call + ": " +
               cudaGetErrorName(code) + " (" + cudaGetErrorString(code) + ")"),
         code_(code) {}
 
+  /// CUDA's own number.
   [[nodiscard]] cudaError_t code() const noexcept { return code_; }
 
  private:
   cudaError_t code_;
 };
 
+/// What exists on the device only. What exists on both sides is a specialisation for Cuda beside the host's, such as
+/// EntropySharpnessProcessor<Cuda>.
 namespace cuda {
 
 /// Throws CudaError unless `code` is cudaSuccess. `call` is what was called: check(cudaMalloc(...), "cudaMalloc").

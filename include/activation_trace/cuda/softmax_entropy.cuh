@@ -24,8 +24,9 @@ enum class SoftmaxKernel {
   wgmma,      ///< sm_90a, f16 and bf16 only; 16-byte aligned rows
 };
 
+/// For softmax_states() and softmax_entropy().
 struct SoftmaxOptions {
-  SoftmaxKernel kernel = SoftmaxKernel::automatic;
+  SoftmaxKernel kernel = SoftmaxKernel::automatic;  ///< all give the same to rounding
 };
 
 /// Elements of workspace that softmax_states and softmax_entropy need for T positions and V items: 12 bytes
@@ -35,7 +36,7 @@ struct SoftmaxOptions {
 }
 
 /// Appends the T positions of `hidden` to the state of each vocabulary item: with S = hidden w^T, states[v]
-/// joins max, sum and weighted sum over S[., v] (numerics/README.md 2). S is never stored.
+/// joins max, sum and weighted sum over S[., v] (numerics/README.md 1). S is never stored.
 ///
 /// `hidden` [T, d] and `w` [V, d] are of one type, f32, f16 or bf16; products and sums are fp32. `workspace`
 /// holds softmax_workspace_size(T, V) elements that mean nothing before or after. Runs in the order of
@@ -48,7 +49,7 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
                     VectorView<SoftmaxState, Cuda> states, VectorView<SoftmaxState, Cuda> workspace,
                     const SoftmaxOptions& options = {});
 
-/// Entropy in nats of softmax(S[., v]) over the T positions, for every item v (processors/README.md 1.2): entropy[v]
+/// Entropy in nats of softmax(S[., v]) over the T positions, for every item v (processors/README.md 1.1): entropy[v]
 /// in [0, log T], NaN for T = 0. Otherwise as softmax_states.
 template <class T>
 void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,

@@ -16,10 +16,10 @@ namespace cuda {
 
 /// Tiling of the mma.sync kernel for sm_80 and later: 8 warps, 4 along the vocabulary and 2 along the positions.
 struct MmaTuning {
-  static constexpr int tile_v = 128;
-  static constexpr int tile_t = 128;
-  static constexpr int stages = 3;  ///< tiles of 128 bytes of d in flight
-  static constexpr int stage_bytes = (tile_v + tile_t) * 128;
+  static constexpr int tile_v = 128;                           ///< rows of W in a tile
+  static constexpr int tile_t = 128;                           ///< positions in a tile
+  static constexpr int stages = 3;                             ///< tiles of 128 bytes of d in flight
+  static constexpr int stage_bytes = (tile_v + tile_t) * 128;  ///< of shared memory
 };
 
 namespace detail {

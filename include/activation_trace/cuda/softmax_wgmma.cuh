@@ -23,9 +23,9 @@ struct WgmmaTuning {
   static constexpr int row_blocks = v_blocks;     ///< 64-row blocks of the vocabulary per consumer warpgroup
   static constexpr int stages = stage_count;      ///< tiles of 64 columns of d in flight
   static constexpr int cluster = cluster_blocks;  ///< blocks on neighbouring panels of W that share tiles of H
-  static constexpr int tile_v = 128 * row_blocks;
-  static constexpr int stage_bytes = (tile_v + tile_t) * 128;
-  static constexpr int shared_bytes = stages * stage_bytes + 1024;  // the swizzle repeats every 1024 bytes
+  static constexpr int tile_v = 128 * row_blocks;                   ///< rows of W in a tile
+  static constexpr int stage_bytes = (tile_v + tile_t) * 128;       ///< of shared memory
+  static constexpr int shared_bytes = stages * stage_bytes + 1024;  ///< the swizzle repeats every 1024 bytes
 };
 
 namespace detail {

@@ -21,7 +21,9 @@ class StreamView {
   StreamView(cudaStream_t stream)  // NOLINT(google-explicit-constructor): see above
       : stream_(stream), device_(device_of(stream)) {}
 
+  /// The stream itself, for CUDA's own functions.
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
+  /// The number of the stream's device.
   [[nodiscard]] int device() const noexcept { return device_; }
 
   /// Blocks the host until the work queued so far is done. Throws CudaError, also for failures of that work.
@@ -62,8 +64,11 @@ class Stream {
  public:
   Stream() : stream_(create()), view_(stream_.get()) {}
 
+  /// For whatever takes somebody's stream.
   operator StreamView() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
+  /// The stream itself, for CUDA's own functions.
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_.get(); }
+  /// As StreamView::synchronize().
   void synchronize() const { view_.synchronize(); }
 
  private:
@@ -90,11 +95,14 @@ class Event {
     event_.reset(event);
   }
 
+  /// The event itself, for CUDA's own functions.
   [[nodiscard]] cudaEvent_t get() const noexcept { return event_.get(); }
+  /// The event is reached when the work queued on `stream` so far is done. Throws CudaError.
   void record(StreamView stream) {
     const DeviceGuard guard(stream.device());
     check(cudaEventRecord(event_.get(), stream.get()), "cudaEventRecord");
   }
+  /// Blocks the host until the event is reached. Throws CudaError.
   void synchronize() const { check(cudaEventSynchronize(event_.get()), "cudaEventSynchronize"); }
 
   /// Milliseconds from `start` to this event, both recorded and reached.
