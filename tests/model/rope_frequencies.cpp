@@ -34,7 +34,7 @@ TEST_CASE("closed forms: theta^(-2j / D)") {
   CHECK(rope_frequencies(rope, 8) == std::vector<float>{0.25f, 0.0625f, 0.015625f, 0.00390625f});
 }
 
-TEST_CASE("default and llama3 scaling agree with the wavelength form of formats/README.md 2") {
+TEST_CASE("default and llama3 scaling agree with the wavelength form of model/README.md 2") {
   RopeConfig rope;
   for (const float theta : {10000.0f, 100000.0f, 500000.0f}) {
     rope.theta = theta;

@@ -78,7 +78,7 @@ inline double activated(double g, activation_trace::FfnActivation activation) {
   return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
 }
 
-/// Radians per position of pair j, formats/README.md 2.
+/// Radians per position of pair j, model/README.md 2.
 inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j, Index head_dim) {
   using activation_trace::RopeScaling;
   double f = 1 / std::pow(double{rope.theta}, 2 * static_cast<double>(j) / static_cast<double>(head_dim));

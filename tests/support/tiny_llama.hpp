@@ -255,7 +255,7 @@ class TinyLlama {
     return 0;
   }
 
-  /// Quotients of the unscaled and the scaled frequencies, by the formula of formats/README.md 2 in double.
+  /// Quotients of the unscaled and the scaled frequencies, by the formula of model/README.md 2 in double.
   static std::vector<float> llama3_divisors(const LlamaConfig& c) {
     std::vector<float> divisors;
     const double old_context = c.rope.original_context;

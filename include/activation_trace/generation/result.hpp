@@ -40,9 +40,15 @@ struct GeneratedToken {
 /// What a caller that is shown a token answers; `no` ends its sequence.
 enum class Continue { yes, no };
 
-/// Why a text ended: an end token, a stop string or sequence, max_new_tokens, no room in the model's context, or
-/// because the caller asked for it.
-enum class FinishReason { eos, stop_string, stop_sequence, length, context_full, cancelled };
+/// Why a text ended.
+enum class FinishReason {
+  eos,            ///< a token that ends texts was chosen
+  stop_string,    ///< it would have held one of GenerationOptions::stop
+  stop_sequence,  ///< its ids end in one of GenerationOptions::stop_sequences
+  length,         ///< it has max_new_tokens
+  context_full,   ///< the model's context has no room for its last token
+  cancelled,      ///< the caller asked for it
+};
 
 /// As in traces and the records of runs.
 [[nodiscard]] constexpr std::string_view name(FinishReason reason) {

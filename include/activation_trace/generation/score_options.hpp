@@ -93,7 +93,7 @@ struct ContinuationScore {
   /// What the mode's distribution gives each token, in nats: of the model, or a dola's difference of two layers;
   /// relative_top_value where the filter applies and the token fails it.
   std::vector<double> log_probs;
-  std::vector<double> entropies;  ///< in nats; empty unless the mode or `recording` asks for them
+  std::vector<double> entropies;  ///< in nats; empty unless the mode or ScoreOptions::record asks for them
   std::vector<Index> layers;      ///< the premature layer of each position, 0..N; empty without candidate layers
   /// White space from the prompt's end that score_text() counts as the answer's first, see there; usually empty.
   std::string moved_space = {};

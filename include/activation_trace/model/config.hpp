@@ -15,7 +15,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Change of the rotation frequencies for contexts longer than those trained on (formats/README.md 2).
+/// Change of the rotation frequencies for contexts longer than those trained on (model/README.md 2).
 enum class RopeScaling { none, linear, llama3 };
 
 /// The rotation of queries and keys (model/README.md 2).

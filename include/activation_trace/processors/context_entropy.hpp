@@ -22,7 +22,7 @@ inline namespace v0 {
 /// out) and ln T (all alike).
 ///
 /// Exact, where the published code computes in f16 and clamps probabilities at 2^-10: its entropies are lower by
-/// about 0.06 at T = 512 and saturate at ln 1024 (numerics/README.md 2). That is not imitated.
+/// about 0.06 at T = 512 and saturate at ln 1024 (processors/README.md 1.3). That is not imitated.
 ///
 /// Only what is asked for is computed, and kept: per entry a SoftmaxState and the number of positions in it, so a
 /// grown context costs only its new positions. Memory: T * d floats for a copy of the hidden states, because engines
