@@ -178,8 +178,10 @@ void silu_benchmark(benchmark::State& state) {
   std::mt19937 random(1);
   const std::vector<float> gate = testing::normal_floats(ffn_size * 16, random);
   std::vector<float> y(gate.size());
+  Execution<Host> execution;
+  const MatrixView<const float> gates = testing::matrix(gate, 16, ffn_size);
   for (auto _ : state) {
-    silu_multiply(gate, gate, y);
+    silu_multiply(execution, gates, gates, {y.data(), {16, ffn_size}});
     benchmark::ClobberMemory();
   }
   rate(state, "exp/s", static_cast<double>(gate.size()));

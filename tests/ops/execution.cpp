@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <stdexcept>
@@ -26,6 +28,24 @@ TEST_CASE("every index is visited once, in contiguous ranges that start at multi
         });
         CHECK(visits == std::vector<int>(visits.size(), 1));
         for (const int c : calls) CHECK(c <= 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("rows are shared where that is worth it, and each is visited once") {
+  for (const int threads : {1, 3}) {
+    Execution execution(threads);
+    for (const Index width : {Index{1}, Index{8192}}) {
+      for (const Index rows : {0, 1, 2, 17}) {
+        std::vector<int> visits(static_cast<std::size_t>(rows));
+        std::atomic<int> calls = 0;
+        execution.for_each_rows(rows, width, [&](Index begin, Index end) {
+          ++calls;
+          for (Index i = begin; i < end; ++i) ++visits[static_cast<std::size_t>(i)];
+        });
+        CHECK(visits == std::vector<int>(visits.size(), 1));
+        CHECK(calls == (rows > 1 && width > 1 ? std::min<Index>(threads, rows) : 1));
       }
     }
   }

@@ -169,8 +169,8 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     const ContrastiveOptions& options = contrastive_->options();
     double offset = 0;
     if (options.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
-      const LogNormalizer expert = log_normalizer(mature, execution_->isa());
-      const LogNormalizer weak = log_normalizer(amateur, execution_->isa());
+      const LogNormalizer expert = log_normalizer(*execution_, mature);
+      const LogNormalizer weak = log_normalizer(*execution_, amateur);
       offset = static_cast<double>(expert.max) + expert.log_sum -
                static_cast<double>(options.coefficient) / static_cast<double>(options.student_temperature) *
                    (static_cast<double>(weak.max) + weak.log_sum);
@@ -180,7 +180,7 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     const bool masked = mature[id] == -std::numeric_limits<float>::infinity();
     return masked ? static_cast<double>(options_.relative_top_value) : static_cast<double>(mature[id]) - offset;
   }
-  const LogNormalizer normalizer = log_normalizer(mature, execution_->isa());
+  const LogNormalizer normalizer = log_normalizer(*execution_, mature);
   if (filter_ && mature[id] < filter_->threshold(mature, normalizer.max))
     return static_cast<double>(options_.relative_top_value);
   return (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;

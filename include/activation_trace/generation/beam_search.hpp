@@ -207,7 +207,7 @@ void BeamSearch<Model>::look_at(std::size_t beam, const StepLogits& logits) {
   scores_.assign(logits.mature.begin(), logits.mature.end());
   detail::check_scores("logits", scores_);
   if (mode_.plain())
-    log_softmax(scores_, scores_);
+    log_softmax(model_.execution(), scores_, scores_);
   else
     mode_.process(logits, scores_);
   chains_[static_cast<std::size_t>(beams_[beam].slot)].process(scores_);

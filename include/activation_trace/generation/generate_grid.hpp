@@ -169,7 +169,7 @@ class GridGeneration {
       dola_->process(row_);
       candidates_.accept({}, row_);
     } else {
-      candidates_.filter({}, row_, FarBelow::masked);
+      candidates_.filter(model_.execution(), {}, row_, FarBelow::masked);
     }
     const std::span<const TokenId> ids = candidates_.ids();
     std::map<Index, std::vector<float>> entropies;

@@ -17,6 +17,7 @@
 #include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
@@ -232,12 +233,10 @@ inline void Llama::copy_sequence(Index from, Index to, Index begin) {
     throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
                         std::to_string(end) + " and " + std::to_string(target.size()));
   if (from == to) return;
-  execution().for_each_range(config().layers, 1, [&](Index first, Index last, int) {
-    for (Index block = first; block < last; ++block) {
-      std::ranges::copy(source.keys(block, begin, end).span(), target.keys(block, begin, end).data());
-      std::ranges::copy(source.values(block, begin, end).span(), target.values(block, begin, end).data());
-    }
-  });
+  for (Index block = 0; block < config().layers; ++block) {
+    copy(execution(), source.keys(block, begin, end), target.keys(block, begin, end));
+    copy(execution(), source.values(block, begin, end), target.values(block, begin, end));
+  }
   target.rewind(begin);
   target.advance(end - begin);
   ids_[checked(to)] = ids_[checked(from)];
@@ -354,8 +353,8 @@ inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
   matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
   for (Index row = 0; row < rows; ++row) {
     check_finite(logits.row(row).span(), -1, -1);
-    if (config().logit_soft_cap) soft_cap(logits.row(row).span(), *config().logit_soft_cap);
   }
+  if (config().logit_soft_cap) soft_cap(execution(), logits, *config().logit_soft_cap);
 }
 
 inline void Llama::check_finite(std::span<const float> row, Index layer, Index position) const {
@@ -397,8 +396,9 @@ inline void Llama::show(Index layer, MatrixView<const float> states) {
     if (run.rows > 0) check(run, run.rows - 1);  // to which every position before it leads
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
-        std::ranges::copy(states.row(run.row + run.rows - 1).span(),
-                          exit_states_.data() + (run.piece * exits + i) * config().hidden);
+        copy(execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
+             exit_states_.matrix(run.piece * exits + i + 1, config().hidden)
+                 .slice(0, run.piece * exits + i, run.piece * exits + i + 1));
     if (!run.shows(layer, config().layers)) continue;
     for (Index row = run.observed_begin(); row < run.observed_end(); ++row) check(run, row);
     run.observer->on_states(layer, run.position + run.observed_begin(),

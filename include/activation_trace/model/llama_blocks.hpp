@@ -16,11 +16,14 @@
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/attention.hpp"
+#include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/gather.hpp"
 #include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
+#include "activation_trace/ops/scale.hpp"
 #include "activation_trace/ops/silu_multiply.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -56,13 +59,13 @@ class LlamaBlocks {
   enum class Queries { with_keys, later };
   void project(Index i, MatrixView<const float> y, Queries queries);
   /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
-  void finish_heads(MatrixView<float> x, std::span<const float> bias, std::span<const float> norm) const;
+  void finish_heads(MatrixView<float> x, VectorView<const float> bias, VectorView<const float> norm);
+  /// Rotates each row of x by its position.
+  void rotate(MatrixView<float> x, Index heads);
   /// y <- W_o attention(q).
   void attend(Index i, MatrixView<float> y);
   /// y <- W_down (activation(W_gate y) * W_up y).
   void feed_forward(Index i, MatrixView<float> y);
-  /// x <- x + y, then y <- RMSNorm(x): the end of one half of a block and the start of the next in one pass.
-  void add_and_norm(MatrixView<float> x, MatrixView<float> y, std::span<const float> weight);
 
   /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
   void multiply(MatrixView<const float> x, std::initializer_list<MatmulTarget> targets);
@@ -73,13 +76,6 @@ class LlamaBlocks {
     return buffer.matrix(batch_->rows(), cols);
   }
   [[nodiscard]] MatrixView<float> q() { return rows(q_, config_.heads * config_.head_dim); }
-  /// Calls f(begin, end) for ranges of [0, rows), in parallel; one row is not worth waking the workers.
-  template <class F>
-  void for_each_rows(Index rows, const F& f);
-  /// The same for the batch's rows: f(run, begin, end), counted within the run.
-  template <class F>
-  void for_each_run(const F& f);
-
   LlamaConfig config_;
   LlamaWeights weights_;
   Execution<Host>* execution_;
@@ -120,17 +116,10 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
   const Index layers = config_.layers;
   MatrixView<float> x = rows(x_, config_.hidden);
   MatrixView<float> y = rows(y_, config_.hidden);
-  const float scale = config_.embedding_scale;
-  for_each_run([&](const LlamaRun& run, Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      const std::span<float> row = x.row(run.row + i).span();
-      weights_.embedding.decode_row(run.ids[static_cast<std::size_t>(i)], row);
-      if (scale != 1)
-        for (float& element : row) element *= scale;
-    }
-    rms_norm(x.slice(0, run.row + begin, run.row + end), block(0).attention_norm, config_.rms_norm_eps,
-             y.slice(0, run.row + begin, run.row + end), execution_->isa());
-  });
+  for (const LlamaRun& run : batch.runs())
+    gather(*execution_, weights_.embedding, run.ids, x.slice(0, run.row, run.row + run.rows));
+  if (config_.embedding_scale != 1) scale(*execution_, x, config_.embedding_scale);
+  rms_norm(*execution_, x, block(0).attention_norm, config_.rms_norm_eps, y);
   for (Index i = 0; i < layers; ++i) {
     show(i, x);
     const bool last = i + 1 == layers;
@@ -140,7 +129,7 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
     if (trims) {
       batch.trim(needed_rows, [&](Index from, Index to, Index count) {
         for (const MatrixView<float>& m : {x, y})
-          std::ranges::copy(m.slice(0, from, from + count).span(), m.slice(0, to, to + count).data());
+          copy(*execution_, m.slice(0, from, from + count), m.slice(0, to, to + count));
       });
       if (batch.rows() == 0) return;
       x = rows(x_, config_.hidden);
@@ -148,9 +137,9 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
       multiply(y, {{block(i).q, q()}});
     }
     attend(i, y);
-    add_and_norm(x, y, block(i).ffn_norm);
+    add_rms_norm(*execution_, x, y, block(i).ffn_norm, config_.rms_norm_eps);
     feed_forward(i, y);
-    add_and_norm(x, y, last ? weights_.final_norm : block(i + 1).attention_norm);
+    add_rms_norm(*execution_, x, y, last ? weights_.final_norm : block(i + 1).attention_norm, config_.rms_norm_eps);
   }
   show(layers, y);
 }
@@ -163,33 +152,33 @@ inline void LlamaBlocks::project(Index i, MatrixView<const float> y, Queries que
     multiply(y, {{w.k, k}, {w.v, v}, {w.q, q()}});
   else
     multiply(y, {{w.k, k}, {w.v, v}});
-  for_each_run([&](const LlamaRun& run, Index begin, Index end) {
-    const MatrixView<float> keys = k.slice(0, run.row + begin, run.row + end);
-    const MatrixView<float> values = v.slice(0, run.row + begin, run.row + end);
-    finish_heads(keys, w.k_bias, w.k_norm);
-    finish_heads(values, w.v_bias, {});
-    rope(keys, config_.kv_heads, run.position + begin, rope_, config_.rope.layout);
-    std::ranges::copy(keys.span(), cache(run).keys(i, run.position + begin, run.position + end).data());
-    std::ranges::copy(values.span(), cache(run).values(i, run.position + begin, run.position + end).data());
-  });
+  finish_heads(k, w.k_bias, w.k_norm);
+  rotate(k, config_.kv_heads);
+  if (!w.v_bias.empty()) add_bias(*execution_, v, w.v_bias);
+  for (const LlamaRun& run : batch_->runs()) {
+    const Index end = run.position + run.rows;
+    copy(*execution_, k.slice(0, run.row, run.row + run.rows), cache(run).keys(i, run.position, end));
+    copy(*execution_, v.slice(0, run.row, run.row + run.rows), cache(run).values(i, run.position, end));
+  }
 }
 
-inline void LlamaBlocks::finish_heads(MatrixView<float> x, std::span<const float> bias,
-                                      std::span<const float> norm) const {
-  if (!bias.empty()) add_bias(x, bias);
+inline void LlamaBlocks::finish_heads(MatrixView<float> x, VectorView<const float> bias, VectorView<const float> norm) {
+  if (!bias.empty()) add_bias(*execution_, x, bias);
   if (norm.empty()) return;
   const Index dim = config_.head_dim;
   const MatrixView<float> heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
-  rms_norm(heads, norm, config_.rms_norm_eps, heads, execution_->isa());
+  rms_norm(*execution_, heads, norm, config_.rms_norm_eps, heads);
+}
+
+inline void LlamaBlocks::rotate(MatrixView<float> x, Index heads) {
+  for (const LlamaRun& run : batch_->runs())
+    rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, rope_, config_.rope.layout);
 }
 
 inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
   const LlamaLayerWeights& w = block(i);
-  for_each_run([&](const LlamaRun& run, Index begin, Index end) {
-    const MatrixView<float> queries = q().slice(0, run.row + begin, run.row + end);
-    finish_heads(queries, w.q_bias, w.q_norm);
-    rope(queries, config_.heads, run.position + begin, rope_, config_.rope.layout);
-  });
+  finish_heads(q(), w.q_bias, w.q_norm);
+  rotate(q(), config_.heads);
   parts_.clear();
   for (const LlamaRun& run : batch_->runs()) {
     const TensorView<float, 3> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
@@ -198,7 +187,7 @@ inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
   }
   attention(*execution_, parts_, config_.attention(i));
   multiply(q(), {{w.o, y}});
-  if (!w.o_bias.empty()) add_bias(y, w.o_bias);
+  if (!w.o_bias.empty()) add_bias(*execution_, y, w.o_bias);
 }
 
 inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
@@ -206,26 +195,11 @@ inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
   const MatrixView<float> gate = rows(gate_, config_.ffn);
   const MatrixView<float> up = rows(up_, config_.ffn);
   multiply(y, {{w.gate, gate}, {w.up, up}});
-  for_each_rows(y.extent(0), [&](Index begin, Index end) {
-    const std::span<float> gated = gate.slice(0, begin, end).span();
-    const std::span<const float> factors = up.slice(0, begin, end).span();
-    switch (config_.activation) {
-      case FfnActivation::silu: return silu_multiply(gated, factors, gated, execution_->isa());
-      case FfnActivation::gelu_tanh: return gelu_tanh_multiply(gated, factors, gated, execution_->isa());
-    }
-  });
+  switch (config_.activation) {
+    case FfnActivation::silu: silu_multiply(*execution_, gate, up, gate); break;
+    case FfnActivation::gelu_tanh: gelu_tanh_multiply(*execution_, gate, up, gate); break;
+  }
   multiply(gate, {{w.down, y}});
-}
-
-inline void LlamaBlocks::add_and_norm(MatrixView<float> x, MatrixView<float> y, std::span<const float> weight) {
-  for_each_rows(x.extent(0), [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      float* to = x.row(i).data();
-      const float* term = y.row(i).data();
-      for (Index c = 0; c < config_.hidden; ++c) to[c] += term[c];
-    }
-    rms_norm(x.slice(0, begin, end), weight, config_.rms_norm_eps, y.slice(0, begin, end), execution_->isa());
-  });
 }
 
 static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");
@@ -254,25 +228,6 @@ inline void LlamaBlocks::multiply(MatrixView<const float> x, std::initializer_li
 inline TensorView<float, 3> LlamaBlocks::in_heads(MatrixView<float> m) const {
   const Index dim = config_.head_dim;
   return {m.data(), {m.extent(0), m.extent(1) / dim, dim}, {m.stride(0), dim, 1}};
-}
-
-template <class F>
-void LlamaBlocks::for_each_rows(Index rows, const F& f) {
-  if (rows == 1)
-    f(Index{0}, Index{1});
-  else
-    execution_->for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
-}
-
-template <class F>
-void LlamaBlocks::for_each_run(const F& f) {
-  for_each_rows(batch_->rows(), [&](Index begin, Index end) {
-    for (const LlamaRun& run : batch_->runs()) {
-      const Index first = std::max(begin - run.row, Index{0});
-      const Index last = std::min(end - run.row, run.rows);
-      if (first < last) f(run, first, last);
-    }
-  });
 }
 
 }  // namespace detail

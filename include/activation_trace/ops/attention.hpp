@@ -159,7 +159,7 @@ inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions
   if (!options.soft_cap) return kernels.exponentiate_row(scores, count, padded, scale);
   const std::span<float> seen(scores + begin, scores + count);
   for (float& score : seen) score *= scale;
-  soft_cap(seen, *options.soft_cap);
+  detail::soft_cap(seen, *options.soft_cap);
   return kernels.exponentiate_row(scores, count, padded, 1.0f);
 }
 

@@ -56,6 +56,11 @@ class Execution<Host> {
   template <class F>
   void for_each_range(Index count, Index grain, F&& f);
 
+  /// The same for rows of `width` elements that are passed over once, as f(begin, end). Where that is done before the
+  /// other workers are awake, the calling thread does it: one row, or a few thousand elements.
+  template <class F>
+  void for_each_rows(Index rows, Index width, F&& f);
+
   /// Scratch memory of one worker, 64-byte aligned, for the duration of its f: grows to the largest size
   /// asked for and keeps it, so a loop of equal calls allocates once.
   [[nodiscard]] std::span<float> scratch(int worker, Index floats);
@@ -147,6 +152,15 @@ void Execution<Host>::for_each_range(Index count, Index grain, F&& f) {
     if (begin < end) (*c.f)(begin, end, worker);
   };
   run(task, &context, context.chunks > 1 ? threads() : 1);
+}
+
+template <class F>
+void Execution<Host>::for_each_rows(Index rows, Index width, F&& f) {
+  constexpr Index worth_waking = 8192;  // elements: some microseconds
+  if (rows > 1 && rows * width >= worth_waking)
+    for_each_range(rows, 1, [&](Index begin, Index end, int) { f(begin, end); });
+  else
+    f(Index{0}, rows);
 }
 
 inline std::span<float> Execution<Host>::scratch(int worker, Index floats) {

@@ -8,8 +8,9 @@
 #include <span>
 
 #include "activation_trace/ops/check.hpp"
-#include "activation_trace/ops/isa.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
+#include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -25,16 +26,19 @@ struct LogNormalizer {
   }
 };
 
-/// log_sum is NaN for NaN or +inf among the logits, or nothing above -inf.
-[[nodiscard]] LogNormalizer log_normalizer(std::span<const float> logits, Isa isa = best_isa());
+/// log_sum is NaN for NaN or +inf among the logits, or nothing above -inf. Runs on the calling thread. Throws
+/// ShapeError unless the logits are contiguous.
+[[nodiscard]] LogNormalizer log_normalizer(const Execution<Host>& execution, VectorView<const float> logits);
 
 /// out = logits - log sum e^logits in nats, the sum in double; returns the largest log-probability.
 /// A logit of -inf stays -inf. NaN, +inf, or nothing above -inf makes every result NaN, as in torch; no logits
-/// at all return NaN. `out` may be `logits`. Throws ShapeError for unequal lengths.
-float log_softmax(std::span<const float> logits, std::span<float> out, Isa isa = best_isa());
+/// at all return NaN. `out` may be `logits`. Runs on the calling thread. Throws ShapeError for unequal lengths and
+/// gaps.
+float log_softmax(const Execution<Host>& execution, VectorView<const float> logits, VectorView<float> out);
 
-inline LogNormalizer log_normalizer(std::span<const float> logits, Isa isa) {
-  const detail::Kernels& kernels = detail::kernels(isa);
+namespace detail {
+
+inline LogNormalizer log_normalizer(const Kernels& kernels, std::span<const float> logits) {
   const auto count = static_cast<Index>(logits.size());
   if (count == 0) return {};
   const float max = kernels.largest_of(logits.data(), count);
@@ -42,10 +46,16 @@ inline LogNormalizer log_normalizer(std::span<const float> logits, Isa isa) {
   return {max, std::log(kernels.sum_exponentials(logits.data(), count, max))};
 }
 
-inline float log_softmax(std::span<const float> logits, std::span<float> out, Isa isa) {
-  detail::check_extent("log_softmax: length of out", static_cast<Index>(out.size()), static_cast<Index>(logits.size()));
-  const LogNormalizer normalizer = log_normalizer(logits, isa);
-  std::transform(logits.begin(), logits.end(), out.begin(), [&](float x) { return normalizer.log_prob(x); });
+}  // namespace detail
+
+inline LogNormalizer log_normalizer(const Execution<Host>& execution, VectorView<const float> logits) {
+  return detail::log_normalizer(detail::kernels(execution.isa()), logits.span());
+}
+
+inline float log_softmax(const Execution<Host>& execution, VectorView<const float> logits, VectorView<float> out) {
+  detail::check_extent("log_softmax: length of out", out.size(), logits.size());
+  const LogNormalizer normalizer = log_normalizer(execution, logits);
+  std::ranges::transform(logits.span(), out.span().begin(), [&](float x) { return normalizer.log_prob(x); });
   return static_cast<float>(-normalizer.log_sum);
 }
 

@@ -2,32 +2,57 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <span>
-
 #include "activation_trace/ops/check.hpp"
-#include "activation_trace/ops/isa.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row; x and y [n, d], weight [d]. y may be x.
-/// Runs on the calling thread. Throws ShapeError.
-void rms_norm(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y,
-              Isa isa = best_isa());
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row; x and y [n, d], weight [d]. y may be x. Throws ShapeError.
+void rms_norm(Execution<Host>& execution, MatrixView<const float> x, VectorView<const float> weight, float eps,
+              MatrixView<float> y);
 
-inline void rms_norm(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y,
-                     Isa isa) {
-  const Index d = x.extent(1);
-  detail::check_extent("rms_norm: length of weight", static_cast<Index>(weight.size()), d);
-  detail::check_extent("rms_norm: rows of y", y.extent(0), x.extent(0));
-  detail::check_extent("rms_norm: columns of y", y.extent(1), d);
-  detail::check_contiguous_rows("rms_norm: x", x);
-  detail::check_contiguous_rows("rms_norm: y", y);
-  const detail::Kernels& kernels = detail::kernels(isa);
-  for (Index i = 0; i < x.extent(0); ++i)
-    kernels.rms_norm(x.data() + i * x.stride(0), weight.data(), d, eps, y.data() + i * y.stride(0));
+/// x <- x + y, then y <- rms_norm(x), in one pass: the end of one half of a decoder block and the start of the next.
+void add_rms_norm(Execution<Host>& execution, MatrixView<float> x, MatrixView<float> y, VectorView<const float> weight,
+                  float eps);
+
+namespace detail {
+
+inline void check_rms_norm(MatrixView<const float> x, VectorView<const float> weight, MatrixView<const float> y) {
+  check_extent("rms_norm: length of weight", weight.size(), x.extent(1));
+  check_extent("rms_norm: rows of y", y.extent(0), x.extent(0));
+  check_extent("rms_norm: columns of y", y.extent(1), x.extent(1));
+  check_contiguous_rows("rms_norm: weight", weight);
+  check_contiguous_rows("rms_norm: x", x);
+  check_contiguous_rows("rms_norm: y", y);
+}
+
+}  // namespace detail
+
+inline void rms_norm(Execution<Host>& execution, MatrixView<const float> x, VectorView<const float> weight, float eps,
+                     MatrixView<float> y) {
+  detail::check_rms_norm(x, weight, y);
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
+  execution.for_each_rows(x.extent(0), x.extent(1), [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i)
+      kernels.rms_norm(x.data() + i * x.stride(0), weight.data(), x.extent(1), eps, y.data() + i * y.stride(0));
+  });
+}
+
+inline void add_rms_norm(Execution<Host>& execution, MatrixView<float> x, MatrixView<float> y,
+                         VectorView<const float> weight, float eps) {
+  detail::check_rms_norm(x, weight, y);
+  const detail::Kernels& kernels = detail::kernels(execution.isa());
+  execution.for_each_rows(x.extent(0), x.extent(1), [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      float* to = x.data() + i * x.stride(0);
+      float* term = y.data() + i * y.stride(0);
+      for (Index c = 0; c < x.extent(1); ++c) to[c] += term[c];
+      kernels.rms_norm(to, weight.data(), x.extent(1), eps, term);
+    }
+  });
 }
 
 }  // namespace v0

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -49,7 +50,8 @@ class RopeTable {
 
 /// Rotates every head of x [n, heads * D] in place, row i by position first_position + i.
 /// Throws ShapeError if a row is not `heads` heads of the table's size, ArgumentError beyond its positions.
-void rope(MatrixView<float> x, Index heads, Index first_position, const RopeTable& table, RopeLayout layout);
+void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position, const RopeTable& table,
+          RopeLayout layout);
 
 inline RopeTable::RopeTable(std::span<const float> inverse_frequencies, Index max_positions)
     : pairs_(static_cast<Index>(inverse_frequencies.size())), positions_(max_positions) {
@@ -65,7 +67,8 @@ inline RopeTable::RopeTable(std::span<const float> inverse_frequencies, Index ma
   }
 }
 
-inline void rope(MatrixView<float> x, Index heads, Index first_position, const RopeTable& table, RopeLayout layout) {
+inline void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
+                 const RopeTable& table, RopeLayout layout) {
   detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
   detail::check_contiguous_rows("rope: x", x);
   if (first_position < 0 || x.extent(0) > table.positions() - first_position)
@@ -76,7 +79,7 @@ inline void rope(MatrixView<float> x, Index heads, Index first_position, const R
   // Distance from pair to pair and between the two of a pair.
   const Index step = layout == RopeLayout::half_split ? 1 : 2;
   const Index partner = layout == RopeLayout::half_split ? pairs : 1;
-  for (Index i = 0; i < x.extent(0); ++i) {
+  const auto turn = [&](Index i) {
     const float* cosines = table.cosines(first_position + i).data();
     const float* sines = table.sines(first_position + i).data();
     float* head = x.data() + i * x.stride(0);
@@ -90,7 +93,10 @@ inline void rope(MatrixView<float> x, Index heads, Index first_position, const R
         second = b * cosines[p] + a * sines[p];
       }
     }
-  }
+  };
+  execution.for_each_rows(x.extent(0), x.extent(1), [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) turn(i);
+  });
 }
 
 }  // namespace v0

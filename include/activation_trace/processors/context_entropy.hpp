@@ -107,7 +107,7 @@ inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead
   if (prefix_ != nullptr && !lm_head.same_as(prefix_->lm_head()))
     throw ArgumentError("lm_head: not the one of the context that this one begins with");
   const bool first = !context_.begun();
-  context_.observe(hidden, lm_head);
+  context_.observe(*execution_, hidden, lm_head);
   if (first && prefix_ == nullptr) begin_states();
 }
 

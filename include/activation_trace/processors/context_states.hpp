@@ -30,7 +30,7 @@ class ContextStates {
   /// Appends hidden[T, d]; those within the span are copied. `lm_head`[V, d] is kept as a view until reset() and must
   /// be the same at every call. Throws ShapeError for another d or V than before, ArgumentError for a hidden state that
   /// is not finite or another LM head.
-  void observe(MatrixView<const float> hidden, const LmHead& lm_head);
+  void observe(Execution<Host>& execution, MatrixView<const float> hidden, const LmHead& lm_head);
 
   /// The first position to be observed is number `position`: those before it are known elsewhere. Throws StateError
   /// after observe().
@@ -80,7 +80,7 @@ inline void ContextStates::begin_at(Index position) {
   first_ = position;
 }
 
-inline void ContextStates::observe(MatrixView<const float> hidden, const LmHead& lm_head) {
+inline void ContextStates::observe(Execution<Host>& execution, MatrixView<const float> hidden, const LmHead& lm_head) {
   const Index d = lm_head.hidden();
   if (lm_head.vocab() == 0 || d == 0) throw ShapeError("lm_head: it is empty");
   if (hidden.extent(1) != d)
@@ -104,7 +104,7 @@ inline void ContextStates::observe(MatrixView<const float> hidden, const LmHead&
     for (Index k = 0; k < d; ++k) row[k] = counted(i, k);
   }
   const MatrixView<float> added(hidden_.data() + positions_ * d, {counted.extent(0), d});
-  if (norm_) rms_norm(added, norm_->weight, norm_->eps, added);
+  if (norm_) rms_norm(execution, added, norm_->weight, norm_->eps, added);
   observed_ += hidden.extent(0);
   positions_ += counted.extent(0);
 }

@@ -104,7 +104,7 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
 
 inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead& lm_head) {
   const bool first = !context_.begun();
-  context_.observe(hidden, lm_head);
+  context_.observe(*execution_, hidden, lm_head);
   if (!first) return;
   values_.resize(static_cast<std::size_t>(context_.vocab()));
   seen_.assign(values_.size(), 0);
@@ -146,7 +146,7 @@ inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::
   if (options_.base == StrategyBase::logits)
     candidates_.accept(ids, logits);
   else
-    candidates_.filter(ids, logits, detail::FarBelow::masked);
+    candidates_.filter(*execution_, ids, logits, detail::FarBelow::masked);
   prepare(candidates_.ids());
   kept_.resize(candidates_.ids().size());
   for (std::size_t k = 0; k < kept_.size(); ++k) {

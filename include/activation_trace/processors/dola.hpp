@@ -185,7 +185,7 @@ inline void DolaProcessor::subtract(std::span<float> mature, std::span<const flo
     differences_.resize(mature.size());
     for (std::size_t v = 0; v < mature.size(); ++v)
       differences_[v] = mature[v] == -infinity ? -infinity : difference(v);
-    const LogNormalizer all = log_normalizer(differences_, execution_->isa());
+    const LogNormalizer all = log_normalizer(*execution_, differences_);
     offset += static_cast<double>(all.max) + all.log_sum;
   }
   for (std::size_t v = 0; v < mature.size(); ++v)

@@ -144,7 +144,8 @@ void EntropySharpnessProcessor<Space>::filter(std::span<const TokenId> ids, std:
   if (options_.input == SharpnessInput::scores)
     candidates_.accept(ids, logits);
   else
-    candidates_.filter(ids, logits, options_.alpha == 0 ? detail::FarBelow::left_alone : detail::FarBelow::masked);
+    candidates_.filter(*execution_, ids, logits,
+                       options_.alpha == 0 ? detail::FarBelow::left_alone : detail::FarBelow::masked);
 }
 
 template <class Space>

@@ -205,7 +205,7 @@ inline std::span<const SharpnessCandidate> ModeProcessor::survivors(const StepLo
   for (SharpnessCandidate& c : survivors_)
     c.score = on_logits_ ? logits.mature[static_cast<std::size_t>(c.id)] : c.log_prob;
   if (weighs_ && dola_) {  // that was DoLa's score
-    const LogNormalizer normalizer = log_normalizer(logits.mature);
+    const LogNormalizer normalizer = log_normalizer(*execution_, logits.mature);
     for (SharpnessCandidate& c : survivors_)
       c.log_prob = normalizer.log_prob(logits.mature[static_cast<std::size_t>(c.id)]);
   }
@@ -214,7 +214,7 @@ inline std::span<const SharpnessCandidate> ModeProcessor::survivors(const StepLo
 
 inline SharpnessCandidate ModeProcessor::look_up(const StepLogits& logits, TokenId id) {
   return {.id = id,
-          .log_prob = log_normalizer(logits.mature).log_prob(logits.mature[static_cast<std::size_t>(id)]),
+          .log_prob = log_normalizer(*execution_, logits.mature).log_prob(logits.mature[static_cast<std::size_t>(id)]),
           .entropy = sharpness_->state(id).entropy(),
           .score = 0};
 }

@@ -32,7 +32,8 @@ class PlausibleCandidates {
 
   /// Logits become filtered log-probabilities; ids may be empty for a full row. Entries below -1000 are not survivors,
   /// as in the published code. Throws ArgumentError for NaN or +inf; logits are then unchanged.
-  void filter(std::span<const TokenId> ids, std::span<float> logits, FarBelow far_below);
+  void filter(const Execution<Host>& execution, std::span<const TokenId> ids, std::span<float> logits,
+              FarBelow far_below);
 
   /// Scores that are filtered already: all above -inf survive, unchanged. Throws as above.
   void accept(std::span<const TokenId> ids, std::span<const float> scores);
@@ -58,11 +59,12 @@ class PlausibleCandidates {
   std::vector<std::size_t> places_;
 };
 
-inline void PlausibleCandidates::filter(std::span<const TokenId> ids, std::span<float> logits, FarBelow far_below) {
+inline void PlausibleCandidates::filter(const Execution<Host>& execution, std::span<const TokenId> ids,
+                                        std::span<float> logits, FarBelow far_below) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   check_scores("logits", logits);
   clear();
-  const LogNormalizer normalizer = log_normalizer(logits);
+  const LogNormalizer normalizer = log_normalizer(execution, logits);
   if (std::isnan(normalizer.log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(logits.begin(), logits.end(), -infinity);
     return;

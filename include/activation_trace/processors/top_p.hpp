@@ -50,7 +50,7 @@ inline TopP::TopP(float p, Index min_tokens_to_keep) : p_(p), min_tokens_to_keep
 inline void TopP::mask(std::span<const TokenId> ids, std::span<float> scores) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   detail::check_scores("scores", scores);
-  const LogNormalizer normalizer = log_normalizer(scores);
+  const LogNormalizer normalizer = detail::log_normalizer(detail::kernels(best_isa()), scores);
   if (p_ == 1 || std::isnan(normalizer.log_sum)) return;
   const double p = static_cast<double>(p_);
   // All tokens less probable than (1 - p) / V have less than 1 - p together: none of them is needed.

@@ -51,7 +51,7 @@ inline Typical::Typical(float mass, Index min_tokens_to_keep) : mass_(mass), min
 inline void Typical::mask(std::span<const TokenId> ids, std::span<float> scores) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   detail::check_scores("scores", scores);
-  const LogNormalizer normalizer = log_normalizer(scores);
+  const LogNormalizer normalizer = detail::log_normalizer(detail::kernels(best_isa()), scores);
   if (std::isnan(normalizer.log_sum)) return;
   entries_.clear();
   entries_.reserve(scores.size());

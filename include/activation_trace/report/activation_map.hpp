@@ -144,7 +144,7 @@ class ActivationMapping {
     if (options_.final_norm && layer < model_.config().layers) {
       normed_.resize(static_cast<std::size_t>(states.size()));
       const MatrixView<float> normed(normed_.data(), states.extents());
-      rms_norm(states, options_.final_norm->weight, options_.final_norm->eps, normed);
+      rms_norm(model_.execution(), states, options_.final_norm->weight, options_.final_norm->eps, normed);
       states = normed;
     }
     const Index count = states.extent(0);
@@ -157,7 +157,7 @@ class ActivationMapping {
     lm_head_.logits(model_.execution(), states, logits, block_);
     const auto k = static_cast<std::size_t>(std::ranges::find(maps_.layers, layer) - maps_.layers.begin());
     for (Index i = 0; i < count; ++i) {
-      const LogNormalizer normalizer = log_normalizer(logits.row(i).span(), model_.execution().isa());
+      const LogNormalizer normalizer = log_normalizer(model_.execution(), logits.row(i));
       const std::size_t place = k * maps_.positions.size() + static_cast<std::size_t>(first + i - maps_.first_position);
       for (Index a = 0; a < tokens; ++a) {
         ActivationMaps::Token& token = maps_.tokens[static_cast<std::size_t>(a)];
