@@ -85,7 +85,7 @@ class ChatTemplate {
   ChatWords words_;
 };
 
-/// What messages and command lines call the format, "llama-2".
+/// A name to show, "llama-2".
 [[nodiscard]] constexpr std::string_view name(ChatFormat format) noexcept {
   switch (format) {
     case ChatFormat::plain: return "plain";
