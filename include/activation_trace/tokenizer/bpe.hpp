@@ -24,7 +24,7 @@ inline namespace v0 {
 /// Whether a piece of the pre-tokenizer that is a token is taken as it is (`ignore_merges` in the files).
 enum class WholePieces { merge, take };
 
-/// Byte-level byte-pair encoding, as GPT-2, SmolLM and Llama 3 have it (tokenizer/README.md). It knows text only:
+/// Byte-level byte-pair encoding, as GPT-2, SmolLM and Llama 3 have it (tokenizer/README.md 1). It knows text only:
 /// special tokens are cut out before (Tokenizer). Immutable; moves, does not copy.
 class BpeTokenizer {
  public:

@@ -13,7 +13,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The ways a byte-level BPE tokenizer cuts text into pieces before it merges (tokenizer/README.md):
+/// The ways a byte-level BPE tokenizer cuts text into pieces before it merges (tokenizer/README.md 1):
 enum class PreTokenizer : std::uint8_t {
   gpt2,       ///< ``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``
   smollm,     ///< each `\p{N}` on its own, then gpt2 on what lies between

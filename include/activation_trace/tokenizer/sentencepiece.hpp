@@ -49,7 +49,7 @@ struct SentencePieceOptions {
 /// What comes before a text that is encoded.
 enum class TextPlace { at_start, after_token };
 
-/// SentencePiece's byte-pair encoding, as Llama 2 has it (tokenizer/README.md): merges characters by score, the
+/// SentencePiece's byte-pair encoding, as Llama 2 has it (tokenizer/README.md 2): merges characters by score, the
 /// highest first, or by a list of merges where the vocabulary has one; what has no token becomes byte tokens
 /// `<0xNN>`. It knows text only: special tokens are cut out before (Tokenizer). Immutable; moves, does not copy.
 class SentencePieceTokenizer {

@@ -20,7 +20,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The tokenizer in a GGUF file's metadata (tokenizer/README.md): `tokenizer.ggml.model` "gpt2" with the
+/// The tokenizer in a GGUF file's metadata (tokenizer/README.md 1 and 2): `tokenizer.ggml.model` "gpt2" with the
 /// pre-tokenizers gpt-2, smollm and llama-bpe, or "llama". Throws FormatError naming the key that is missing,
 /// wrong or of a kind that is not supported. Nothing of the file is needed afterwards.
 [[nodiscard]] Tokenizer read_tokenizer(const GgufFile& gguf);

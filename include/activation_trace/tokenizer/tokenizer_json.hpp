@@ -22,7 +22,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md): byte-level BPE of the GPT-2, SmolLM2 and
+/// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2 and
 /// Llama 3 families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that would change
 /// an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
 /// messages. Throws FormatError.

@@ -20,7 +20,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The tokenizer in a SentencePiece model file, `tokenizer.model`: BPE without text normalisation, as LLaMA's
-/// (tokenizer/README.md). `file` is the name for messages. Throws FormatError naming what is wrong or not supported.
+/// (tokenizer/README.md 2). `file` is the name for messages. Throws FormatError naming what is wrong or not supported.
 [[nodiscard]] Tokenizer read_tokenizer_model(std::string_view bytes, const std::string& file,
                                              const TokenizerFolderSettings& folder = {});
 
