@@ -6,14 +6,12 @@
 #include <cctype>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/text/json.hpp"
 #include "activation_trace/text/json_part.hpp"
 #include "evaluate/http_judge.hpp"
 
@@ -65,7 +63,7 @@ namespace detail {
     const auto tokens = log_probs["tokens"].elements();
     const auto own = log_probs["token_logprobs"].elements();
     if (!top.empty() && !top[0].is_null())
-      for (const auto& [token, value] : top[0].value().items()) add(token, top[0][token]);
+      for (const auto& [token, log_prob] : top[0].members()) add(std::string(token), log_prob);
     if (!own.empty()) add_chosen(tokens.empty() ? choice["text"] : tokens[0], own[0]);
   }
   double yes = 0;
@@ -97,8 +95,8 @@ namespace detail {
 inline Judgement read_judge_answer(const std::string& answer, HttpJudgeOptions::Api api, const std::string& name) {
   const std::string file = name + ": the answer is not OpenAI's";
   try {
-    const nlohmann::json json = activation_trace::detail::parse_json(answer, file);
-    const auto choice = activation_trace::detail::JsonPart(json, "", file)["choices"].at(0);
+    const activation_trace::detail::JsonDocument json(answer, file);
+    const auto choice = json.root()["choices"].at(0);
     if (api == HttpJudgeOptions::Api::completions) return {detail::yes_probability(choice)};
     const auto content = choice["message"]["content"];
     return detail::read_reply(content.is_null() ? "" : content.text());

@@ -25,7 +25,7 @@ namespace activation_trace::examples {
 /// A token that could have been chosen, of a line that `generate --trace` wrote. What is not finite is null in JSON.
 [[nodiscard]] inline TraceCandidate trace_candidate(const detail::JsonPart& c) {
   const auto number = [&](const char* key) {
-    return c.value().contains(key) && c[key].is_null() ? std::numeric_limits<double>::quiet_NaN() : c[key].number();
+    return c.has(key) && c[key].is_null() ? std::numeric_limits<double>::quiet_NaN() : c[key].number();
   };
   return {c["id"].id(), c["piece"].text(), number("log_prob"), number("entropy"), number("score")};
 }
@@ -68,9 +68,9 @@ namespace activation_trace::examples {
       throw FormatError(place, problem + "; give the lines of interest only (head, sed)");
     };
     if (end - begin > most_bytes_of_line) fail("a line of more than 64 MiB");
-    const auto object = detail::parse_json(text.substr(begin, end - begin), place, {.origin = begin});
+    const detail::JsonDocument json(text.substr(begin, end - begin), place, {.origin = begin});
     begin = end + 1;
-    const detail::JsonPart line(object, "", place);
+    const detail::JsonPart line = json.root();
     const std::string& mode = line["mode"].text();
     auto found = std::ranges::find(modes, mode);
     if (found == modes.end()) {

@@ -82,7 +82,6 @@
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
 #include "activation_trace/text/enum_names.hpp"
-#include "activation_trace/text/json.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 #include "activation_trace/text/output_file.hpp"
 #include "activation_trace/text/unicode.hpp"

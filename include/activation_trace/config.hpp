@@ -19,6 +19,15 @@
 #define ACTIVATION_TRACE_HOST_DEVICE
 #endif
 
+// Bodies that are long to compile: inline in every file, or compiled once, in CMake's target activation_trace::kernels,
+// which defines ACTIVATION_TRACE_COMPILED_KERNELS for all who link it. Without CMake: define it everywhere, and compile
+// cmake/kernels.cpp.
+#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+#define ACTIVATION_TRACE_COMPILED_INLINE
+#else
+#define ACTIVATION_TRACE_COMPILED_INLINE inline
+#endif
+
 /// Decoding language models by in-context sharpness (Chen et al., ICML 2024).
 namespace activation_trace {
 /// The version of the interface: libraries that were compiled against two of them can meet in one program.

@@ -158,11 +158,10 @@ TEST_CASE("what Python's json reads as well") {
 }
 
 TEST_CASE("a part of a file names itself in what it refuses") {
-  const std::string file = "file";
-  const auto problem = [&](std::string_view text, const auto& read) -> std::string {
-    const json value = parse_json(text, file);
+  const auto problem = [](std::string_view text, const auto& read) -> std::string {
+    const detail::JsonDocument document(text, "file");
     try {
-      read(detail::JsonPart(value, "", file));
+      read(document.root());
     } catch (const FormatError& error) {
       return error.what();
     }
@@ -171,13 +170,13 @@ TEST_CASE("a part of a file names itself in what it refuses") {
   using Part = detail::JsonPart;
   const auto first = [](const Part& part) { (void)part["a"].at(0)["b"].number(); };
   CHECK(problem(R"({"a": [{"b": 1.5}]})", first) == "no error");
-  CHECK(problem(R"({"a": [{"b": "x"}]})", first) == "file: a[0].b is not a number");
+  CHECK(problem(R"({"a": [{"b": "x"}]})", first) == "file: a[0].b is not a number: '\"x\"'");
   CHECK(problem(R"({"a": [{}]})", first) == "file: a[0].b is missing");
   CHECK(problem(R"({"a": [7]})", first) == "file: a[0] is not an object");
   CHECK(problem(R"({"a": []})", first) == "file: a has no element 0");
   CHECK(problem(R"({"a": {}})", first) == "file: a is not an array");
   CHECK(problem(R"([])", first) == "file: the file is not an object");
-  CHECK(problem(R"({"a": 1})", [](const Part& part) { (void)part["a"].text(); }) == "file: a is not a string");
+  CHECK(problem(R"({"a": 1})", [](const Part& part) { (void)part["a"].text(); }) == "file: a is not a string: '1'");
 }
 
 }  // namespace json_tests

@@ -16,7 +16,7 @@
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/model/config.hpp"
-#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/json_part.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -43,82 +43,12 @@ struct HuggingFaceConfig {
 
 namespace detail {
 
-/// Typed look-ups in an object of a JSON file; null counts as missing.
-class JsonFields {
- public:
-  JsonFields(const nlohmann::json& object, const std::string& file) noexcept : object_(object), file_(file) {}
-
-  [[nodiscard]] const nlohmann::json* find(const std::string& key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  [[noreturn]] void fail(const std::string& key, const std::string& problem) const {
-    throw FormatError(file_, key + " " + problem);
-  }
-
-  [[nodiscard]] std::optional<Index> integer(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number_integer() ||
-        (value->is_number_unsigned() && !std::in_range<Index>(value->get<std::uint64_t>())))
-      fail(key, "is not an integer in range: " + shortened(*value));
-    return value->get<Index>();
-  }
-
-  [[nodiscard]] std::optional<float> number(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    const double wide = value->is_number() ? value->get<double>() : std::numeric_limits<double>::infinity();
-    if (!(std::abs(wide) <= static_cast<double>(std::numeric_limits<float>::max())))
-      fail(key, "is not a number in range: " + shortened(*value));
-    return static_cast<float>(wide);
-  }
-
-  [[nodiscard]] bool flag(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value != nullptr && !value->is_boolean()) fail(key, "is not true or false: " + shortened(*value));
-    return value != nullptr && value->get<bool>();
-  }
-
-  [[nodiscard]] std::optional<std::string> text(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) fail(key, "is not a string: " + shortened(*value));
-    return value->get<std::string>();
-  }
-
-  template <class T>
-  [[nodiscard]] T required(const std::string& key, std::optional<T> value) const {
-    if (!value) fail(key, "is missing");
-    return *value;
-  }
-
-  /// One id, a list of ids, or null for none.
-  [[nodiscard]] std::vector<TokenId> ids(const std::string& key) const {
-    std::vector<TokenId> result;
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return result;
-    const auto add = [&](const nlohmann::json& id) {
-      if (!id.is_number_unsigned() || !std::in_range<TokenId>(id.get<std::uint64_t>()))
-        fail(key, "is not a token id or a list of them: " + shortened(*value));
-      result.push_back(static_cast<TokenId>(id.get<std::uint64_t>()));
-    };
-    if (value->is_array())
-      for (const auto& id : *value) add(id);
-    else
-      add(*value);
-    return result;
-  }
-
- private:
-  static std::string shortened(const nlohmann::json& value) {
-    return printable(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
-  }
-
-  const nlohmann::json& object_;
-  const std::string& file_;
-};
+/// The value at a key that must be there.
+template <class T>
+[[nodiscard]] T required(const JsonPart& part, std::optional<T> value) {
+  if (!value) part.fail("is missing");
+  return *value;
+}
 
 /// Runs the model's own check and puts the file's name in front of what it finds.
 inline void validate_config(const LlamaConfig& config, const std::string& file) {
@@ -146,76 +76,76 @@ void read_family_facts(const Family& family, const OptionalKeys& keys, const Num
   config.windows = windows_of(family, find(keys.window, integer).value_or(0), config.layers);
 }
 
-inline void read_rope_scaling(const nlohmann::json& object, const JsonFields& top, const std::string& file,
-                              RopeConfig& rope) {
-  const JsonFields fields(object, file);
-  auto type = fields.text("rope_type");
-  if (!type) type = fields.text("type");
-  if (const auto theta = fields.number("rope_theta")) rope.theta = *theta;
-  if (fields.number("partial_rotary_factor").value_or(1) != 1)
-    fields.fail("partial_rotary_factor", "other than 1 is not supported");
-  for (const auto& [key, value] : object.items())
-    if (value.is_object()) fields.fail("rope_parameters", "differ between layers, which is not supported");
+inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
+  const auto number = [&](const char* key) { return required(fields[key], fields[key].find_float()); };
+  auto type = fields["rope_type"].find_text();
+  if (!type) type = fields["type"].find_text();
+  if (const auto theta = fields["rope_theta"].find_float()) rope.theta = *theta;
+  if (fields["partial_rotary_factor"].find_float().value_or(1) != 1)
+    fields["partial_rotary_factor"].fail("other than 1 is not supported");
+  for (const auto& [key, value] : fields.members())
+    if (value.is_object()) top["rope_parameters"].fail("differ between layers, which is not supported");
   if (!type || *type == "default") return;
   if (*type != "linear" && *type != "llama3")
-    fields.fail("rope_type", printable(*type) + " is not supported; supported are default, linear and llama3");
-  rope.factor = fields.required("factor", fields.number("factor"));
+    fields["rope_type"].fail(printable(*type) + " is not supported; supported are default, linear and llama3");
+  rope.factor = number("factor");
   if (*type == "linear") {
     rope.scaling = RopeScaling::linear;
     return;
   }
   rope.scaling = RopeScaling::llama3;
-  rope.low_freq_factor = fields.required("low_freq_factor", fields.number("low_freq_factor"));
-  rope.high_freq_factor = fields.required("high_freq_factor", fields.number("high_freq_factor"));
-  auto original = fields.number("original_max_position_embeddings");
-  if (!original) original = top.number("original_max_position_embeddings");
-  rope.original_context = fields.required("original_max_position_embeddings", original);
+  rope.low_freq_factor = number("low_freq_factor");
+  rope.high_freq_factor = number("high_freq_factor");
+  const char* original = "original_max_position_embeddings";
+  const auto above = top[original].find_float();
+  rope.original_context = above && fields[original].is_null() ? *above : number(original);
 }
 
 /// The family that a config.json says it is of. Throws FormatError for none.
-inline const Family& family_of(const JsonFields& fields, const std::string& file, std::span<const Family> known) {
-  const std::string model_type = fields.text("model_type").value_or("");
-  const nlohmann::json* architectures = fields.find("architectures");
+inline const Family& family_of(const JsonPart& fields, std::span<const Family> known) {
+  const std::string model_type = fields["model_type"].find_text().value_or("");
+  const JsonPart architectures = fields["architectures"];
   const Family* family = nullptr;
-  if (architectures == nullptr)
+  if (architectures.is_null())
     family = find_family(known, &Family::model_type, model_type);
-  else if (architectures->is_array() && architectures->size() == 1 && (*architectures)[0].is_string())
-    family = find_family(known, &Family::hugging_face_class, (*architectures)[0].get<std::string>());
+  else if (architectures.is_array() && architectures.size() == 1 && architectures[0].is_string())
+    family = find_family(known, &Family::hugging_face_class, architectures[0].text());
   if (family != nullptr) return *family;
   const std::string found =
-      architectures != nullptr ? "architectures " + architectures->dump(-1, ' ', true) : "model_type " + model_type;
-  throw FormatError(file, "expected architectures " + names_of(known, &Family::hugging_face_class, "[\"", "\"]") +
-                              ", found " + printable(found));
+      !architectures.is_null() ? "architectures " + architectures.dump() : "model_type " + model_type;
+  throw FormatError(fields.file(), "expected architectures " +
+                                       names_of(known, &Family::hugging_face_class, "[\"", "\"]") + ", found " +
+                                       printable(found));
 }
 
 /// Refuses what no family, or not this one, supports.
-inline void check_supported(const JsonFields& fields, const Family& family) {
-  if (fields.find("quantization_config") != nullptr)
-    fields.fail("quantization_config", "is not supported: give unquantised safetensors or a .gguf file");
+inline void check_supported(const JsonPart& fields, const Family& family) {
+  if (const JsonPart quantized = fields["quantization_config"]; !quantized.is_null())
+    quantized.fail("is not supported: give unquantised safetensors or a .gguf file");
   for (const std::string_view key : family.refused_flags)
-    if (!key.empty() && fields.flag(std::string(key))) fields.fail(std::string(key), "true is not supported");
+    if (!key.empty() && fields[std::string(key)].flag(false)) fields[std::string(key)].fail("true is not supported");
   const std::string usual(family.activation_name);
-  const std::string activation = fields.text("hidden_act").value_or(usual);
-  if (activation != usual) fields.fail("hidden_act", printable(activation) + " is not supported, only " + usual);
+  const std::string activation = fields["hidden_act"].find_text().value_or(usual);
+  if (activation != usual) fields["hidden_act"].fail(printable(activation) + " is not supported, only " + usual);
 }
 
 /// The numbers of the model's shape.
-inline LlamaConfig read_sizes(const JsonFields& fields, const Family& family) {
+inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   LlamaConfig config;
-  const auto size = [&](const char* key) { return fields.required(key, fields.integer(key)); };
+  const auto size = [&](const char* key) { return required(fields[key], fields[key].find_integer()); };
   config.layers = size("num_hidden_layers");
   config.hidden = size("hidden_size");
   config.ffn = size("intermediate_size");
   config.heads = size("num_attention_heads");
-  config.kv_heads = fields.integer("num_key_value_heads").value_or(config.heads);
+  config.kv_heads = fields["num_key_value_heads"].find_integer().value_or(config.heads);
   config.vocab = size("vocab_size");
-  config.max_context = fields.integer("max_position_embeddings").value_or(family.defaults.max_context);
-  config.rms_norm_eps = fields.number("rms_norm_eps").value_or(1e-6f);  // as the classes in transformers
-  if (const auto head_dim = fields.integer("head_dim")) {
+  config.max_context = fields["max_position_embeddings"].find_integer().value_or(family.defaults.max_context);
+  config.rms_norm_eps = fields["rms_norm_eps"].find_float().value_or(1e-6f);  // as the classes in transformers
+  if (const auto head_dim = fields["head_dim"].find_integer()) {
     config.head_dim = *head_dim;
   } else {
     if (config.heads <= 0 || config.hidden % config.heads != 0)
-      fields.fail("num_attention_heads", "does not divide hidden_size and there is no head_dim");
+      fields["num_attention_heads"].fail("does not divide hidden_size and there is no head_dim");
     config.head_dim = config.hidden / config.heads;
   }
   return config;
@@ -225,43 +155,38 @@ inline LlamaConfig read_sizes(const JsonFields& fields, const Family& family) {
 
 inline HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
                                            std::span<const Family> known) {
-  const nlohmann::json json = detail::parse_json(text, name);
-  if (!json.is_object()) throw FormatError(name, "is not a JSON object");
-  const detail::JsonFields fields(json, name);
-  const Family& family = detail::family_of(fields, name, known);
+  const detail::JsonDocument json(text, name);
+  const detail::JsonPart fields = json.object();
+  const Family& family = detail::family_of(fields, known);
   detail::check_supported(fields, family);
 
   HuggingFaceConfig result;
   result.family = &family;
   LlamaConfig& config = result.config = detail::read_sizes(fields, family);
   config.rope.layout = RopeLayout::half_split;
-  config.rope.theta = fields.number("rope_theta").value_or(10000.0f);
+  config.rope.theta = fields["rope_theta"].find_float().value_or(10000.0f);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const nlohmann::json* rope = fields.find(key);
-    if (rope == nullptr) continue;
-    if (!rope->is_object()) fields.fail(key, "is not an object");
-    detail::read_rope_scaling(*rope, fields, name, config.rope);
+    const detail::JsonPart rope = fields[key];
+    if (rope.is_null()) continue;
+    detail::read_rope_scaling(rope, fields, config.rope);
   }
-  const std::vector<TokenId> bos = fields.ids("bos_token_id");
-  config.bos = json.contains("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : family.defaults.bos;
-  if (json.contains("eos_token_id"))
-    config.eos = fields.ids("eos_token_id");
+  const std::vector<TokenId> bos = fields["bos_token_id"].ids();
+  config.bos = fields.has("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : family.defaults.bos;
+  if (fields.has("eos_token_id"))
+    config.eos = fields["eos_token_id"].ids();
   else if (family.defaults.eos != -1)
     config.eos = {family.defaults.eos};
-  result.tied_embeddings = fields.find("tie_word_embeddings") == nullptr ? family.defaults.tied_embeddings
-                                                                         : fields.flag("tie_word_embeddings");
+  result.tied_embeddings = fields["tie_word_embeddings"].flag(family.defaults.tied_embeddings);
   detail::validate_config(config, name);
   detail::read_family_facts(
-      family, family.hugging_face_keys, [&](const std::string& key) { return fields.number(key); },
-      [&](const std::string& key) { return fields.integer(key); }, config);
+      family, family.hugging_face_keys, [&](const std::string& key) { return fields[key].find_float(); },
+      [&](const std::string& key) { return fields[key].find_integer(); }, config);
   detail::validate_config(config, name);
   return result;
 }
 
 inline std::vector<TokenId> parse_generation_config_eos(std::string_view text, const std::string& name) {
-  const nlohmann::json json = detail::parse_json(text, name);
-  if (!json.is_object()) throw FormatError(name, "is not a JSON object");
-  return detail::JsonFields(json, name).ids("eos_token_id");
+  return detail::JsonDocument(text, name).object()["eos_token_id"].ids();
 }
 
 namespace detail {

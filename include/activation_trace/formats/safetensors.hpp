@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "activation_trace/formats/file_tensor.hpp"
-#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/json_part.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
@@ -44,7 +44,7 @@ class SafetensorsFile {
   explicit SafetensorsFile(std::string name) : name_(std::move(name)) {}
 
   void read(std::span<const std::byte> bytes);
-  [[nodiscard]] FileTensor read_tensor(const std::string& tensor, const nlohmann::json& entry,
+  [[nodiscard]] FileTensor read_tensor(std::string_view tensor, const detail::JsonPart& entry,
                                        std::span<const std::byte> data) const;
   void check_layout(std::uint64_t data_bytes) const;
 
@@ -110,14 +110,16 @@ inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
                           std::to_string(longest_header) + " are allowed");
   const std::string_view header = detail::text_of(bytes.subspan(length_bytes, static_cast<std::size_t>(length)));
   if (!header.starts_with('{')) throw FormatError(name_, length_bytes, "the header does not begin with '{'");
-  const nlohmann::json json = detail::parse_json(header, name_, {.origin = length_bytes});
+  const detail::JsonDocument json(header, name_, {.origin = length_bytes});
 
   data_start_ = length_bytes + length;
   const auto data = bytes.subspan(static_cast<std::size_t>(data_start_));
-  for (const auto& [name, entry] : json.items()) {
+  for (const auto& [name, entry] : json.root().members()) {
     if (name == "__metadata__") {
-      const auto is_text = [](const nlohmann::json& value) { return value.is_string(); };
-      if (!entry.is_object() || !std::all_of(entry.begin(), entry.end(), is_text))
+      const auto is_text = [](const auto& member) { return member.second.is_string(); };
+      const auto texts =
+          entry.is_object() ? entry.members() : std::vector<std::pair<std::string_view, detail::JsonPart>>();
+      if (!entry.is_object() || !std::all_of(texts.begin(), texts.end(), is_text))
         throw FormatError(name_, length_bytes, "__metadata__ is not a map of strings to strings");
       continue;
     }
@@ -127,24 +129,25 @@ inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
   check_layout(data.size());
 }
 
-inline FileTensor SafetensorsFile::read_tensor(const std::string& tensor, const nlohmann::json& entry,
+inline FileTensor SafetensorsFile::read_tensor(std::string_view tensor, const detail::JsonPart& entry,
                                                std::span<const std::byte> data) const {
   // The parsed header no longer knows its offsets: messages name the tensor instead.
   const auto require = [&](bool ok, const std::string& problem) {
     if (!ok) throw FormatError(name_, 8, "tensor " + detail::printable(tensor) + " " + problem);
   };
   const auto sizes = [&](const char* key) {
-    require(entry.contains(key) && entry[key].is_array(), std::string("has no array ") + key);
+    const detail::JsonPart list = entry[key];
+    require(list.is_array(), std::string("has no array ") + key);
     std::vector<std::uint64_t> values;
-    for (const auto& value : entry[key]) {
-      require(value.is_number_unsigned(), std::string("has a value in ") + key + " that is not a size");
-      values.push_back(value.get<std::uint64_t>());
+    for (const detail::JsonPart& value : list.elements()) {
+      require(value.is_size(), std::string("has a value in ") + key + " that is not a size");
+      values.push_back(value.size_number());
     }
     return values;
   };
   require(entry.is_object(), "is not described by an object");
-  require(entry.contains("dtype") && entry["dtype"].is_string(), "has no dtype");
-  const auto& type_name = entry["dtype"].get_ref<const std::string&>();
+  require(entry["dtype"].is_string(), "has no dtype");
+  const std::string& type_name = entry["dtype"].text();
   const auto* type = std::find_if(std::begin(detail::safetensors_types), std::end(detail::safetensors_types),
                                   [&](const auto& known) { return known.name == type_name; });
   require(type != std::end(detail::safetensors_types), "has unknown dtype " + detail::printable(type_name));
@@ -163,7 +166,7 @@ inline FileTensor SafetensorsFile::read_tensor(const std::string& tensor, const 
                                                           " need " + std::to_string(*bits / 8));
 
   FileTensor result;
-  result.name = tensor;
+  result.name = std::string(tensor);
   result.type = type->name;
   result.dtype = type->dtype();
   for (const std::uint64_t extent : shape) result.shape.push_back(static_cast<Index>(extent));
@@ -198,14 +201,14 @@ inline const FileTensor* SafetensorsFile::find_tensor(std::string_view name) con
 }
 
 inline std::map<std::string, std::string> parse_safetensors_index(std::string_view text, const std::string& name) {
-  const nlohmann::json json = detail::parse_json(text, name);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+  const detail::JsonDocument json(text, name);
+  if (!json.root().is_object() || !json.root()["weight_map"].is_object())
     throw FormatError(name, "has no object weight_map");
   std::map<std::string, std::string> files;
-  for (const auto& [tensor, file] : json["weight_map"].items()) {
+  for (const auto& [tensor, file] : json.root()["weight_map"].members()) {
     if (!file.is_string())
       throw FormatError(name, "weight_map has no file name for tensor " + detail::printable(tensor));
-    const auto& basename = file.get_ref<const std::string&>();
+    const std::string& basename = file.text();
     // The name is not trusted: it must not lead out of the folder.
     if (basename.find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos ||
         !basename.ends_with(".safetensors") || basename.starts_with('.'))

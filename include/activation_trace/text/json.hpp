@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/text/json_reading.hpp"
 #include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {
@@ -209,13 +210,6 @@ class JsonBuilder {
   Fail fail_;
   std::vector<Level> open_;  // a list or object does not grow, so does not move, while one within it is open
   Json* member_ = nullptr;   // of the innermost object: the value of the last key
-};
-
-/// How parse_json() reads.
-struct JsonReading {
-  std::uint64_t origin = 0;  ///< where the text begins in its file: messages count bytes from there
-  int deepest = 64;          ///< levels of nesting
-  bool like_python = false;  ///< NaN, infinities and halves of surrogate pairs are read, as PythonJson says
 };
 
 /// Parses JSON from a file that is not trusted: strict UTF-8, no comments, no key twice in one object, values nested at

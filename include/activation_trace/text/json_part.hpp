@@ -4,96 +4,112 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
-#include "activation_trace/error.hpp"
-#include "activation_trace/text/json.hpp"
+#include "activation_trace/text/json_reading.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
 
-/// A value in a JSON file that knows where it stands, so that every refusal names the part.
+/// A value in a JSON file that knows where it stands, so that every refusal, a FormatError, names the part. Views its
+/// JsonDocument. All that looks into it is compiled once, with activation_trace::kernels: nlohmann's templates are most
+/// of the time that a file takes that includes readers of JSON.
 class JsonPart {
  public:
   JsonPart(const nlohmann::json& value, std::string path, const std::string& file)
       : value_(&value), path_(std::move(path)), file_(&file) {}
 
-  [[nodiscard]] const nlohmann::json& value() const noexcept { return *value_; }
   [[nodiscard]] const std::string& file() const noexcept { return *file_; }
+  /// The value as JSON, escaped to ASCII.
+  [[nodiscard]] std::string dump() const;
 
-  [[noreturn]] void fail(const std::string& problem) const {
-    throw FormatError(*file_, (path_.empty() ? "the file" : path_) + ' ' + problem);
-  }
+  [[noreturn]] void fail(const std::string& problem) const;
   /// Refuses the value, naming what would be supported.
-  [[noreturn]] void refuse(const std::string& expected) const {
-    std::string found = value_->dump(-1, ' ', true);
-    fail("is " + printable(found) + ", which is not supported; expected " + expected);
-  }
+  [[noreturn]] void refuse(const std::string& expected) const;
+  /// The same value, called otherwise in messages.
+  [[nodiscard]] JsonPart named(std::string name) const { return {*value_, std::move(name), *file_}; }
 
-  /// A member; null if the object has none.
-  [[nodiscard]] JsonPart operator[](const std::string& key) const {
-    static const nlohmann::json null;
-    if (!value_->is_object()) fail("is not an object");
-    const auto found = value_->find(key);
-    return {found == value_->end() ? null : *found, (path_.empty() ? "" : path_ + '.') + escaped(key, 80), *file_};
-  }
-  /// An element, which there must be.
-  [[nodiscard]] JsonPart at(std::size_t i) const {
-    if (!value_->is_array()) fail("is not an array");
-    if (i >= value_->size()) fail("has no element " + std::to_string(i));
-    return (*this)[i];
-  }
-  /// An element of an array that is known to have it.
-  [[nodiscard]] JsonPart operator[](std::size_t i) const {
-    return {(*value_)[i], path_ + '[' + std::to_string(i) + ']', *file_};
-  }
-
-  [[nodiscard]] bool is_null() const noexcept { return value_->is_null(); }
-  [[nodiscard]] bool is(const nlohmann::json& wanted) const { return *value_ == wanted; }
+  [[nodiscard]] bool is_null() const noexcept;
+  [[nodiscard]] bool is_object() const noexcept;
+  [[nodiscard]] bool is_array() const noexcept;
+  [[nodiscard]] bool is_string() const noexcept;
+  /// Whether it is a whole number from 0 to 2^64 - 1.
+  [[nodiscard]] bool is_size() const noexcept;
+  [[nodiscard]] bool is(std::string_view wanted) const;
+  [[nodiscard]] bool is(int wanted) const;
   /// Whether this is an object of that "type".
-  [[nodiscard]] bool has_type(const char* type) const {
-    return value_->is_object() && value_->contains("type") && *value_->find("type") == type;
-  }
+  [[nodiscard]] bool has_type(std::string_view type) const;
+  /// Whether this is an object that has the key, be it with null.
+  [[nodiscard]] bool has(const std::string& key) const;
 
-  [[nodiscard]] const std::string& text() const {
-    if (!value_->is_string()) fail(is_null() ? "is missing" : "is not a string");
-    return value_->get_ref<const std::string&>();
-  }
-  [[nodiscard]] double number() const {
-    if (!value_->is_number()) fail(is_null() ? "is missing" : "is not a number");
-    return value_->get<double>();
-  }
-  [[nodiscard]] bool flag(bool otherwise) const {
-    if (is_null()) return otherwise;
-    if (!value_->is_boolean()) fail("is not true or false");
-    return value_->get<bool>();
-  }
-  [[nodiscard]] TokenId id() const {
-    if (!value_->is_number_unsigned() || !std::in_range<TokenId>(value_->get<std::uint64_t>()))
-      fail(is_null() ? "is missing" : "is not a token id");
-    return static_cast<TokenId>(value_->get<std::uint64_t>());
-  }
+  /// Of an array or an object the number of elements or members.
+  [[nodiscard]] std::size_t size() const noexcept;
+  /// A member; null if the object has none.
+  [[nodiscard]] JsonPart operator[](const std::string& key) const;
+  /// An element, which there must be.
+  [[nodiscard]] JsonPart at(std::size_t i) const;
+  /// An element of an array that is known to have it.
+  [[nodiscard]] JsonPart operator[](std::size_t i) const;
+  /// The text of an element of an array that is known to have it; null if it is no string.
+  [[nodiscard]] const std::string* find_text(std::size_t i) const;
   /// The elements of an array; of null, none.
-  [[nodiscard]] std::vector<JsonPart> elements() const {
-    std::vector<JsonPart> parts;
-    if (is_null()) return parts;
-    if (!value_->is_array()) fail("is not an array");
-    parts.reserve(value_->size());
-    for (std::size_t i = 0; i < value_->size(); ++i) parts.push_back((*this)[i]);
-    return parts;
-  }
+  [[nodiscard]] std::vector<JsonPart> elements() const;
+  /// The members of an object, by key; the keys are the document's.
+  [[nodiscard]] std::vector<std::pair<std::string_view, JsonPart>> members() const;
+
+  /// What must be there.
+  [[nodiscard]] const std::string& text() const;
+  [[nodiscard]] double number() const;
+  [[nodiscard]] std::uint64_t size_number() const;
+  [[nodiscard]] TokenId id() const;
+
+  /// What may be null.
+  [[nodiscard]] bool flag(bool otherwise) const;
+  [[nodiscard]] std::optional<std::string> find_text() const;
+  [[nodiscard]] std::optional<Index> find_integer() const;
+  [[nodiscard]] std::optional<float> find_float() const;
+  /// One id or a list of ids; of null, none.
+  [[nodiscard]] std::vector<TokenId> ids() const;
 
  private:
+  [[noreturn]] void fail_as(const char* expected) const;
+
   const nlohmann::json* value_;
   std::string path_;
   const std::string* file_;
 };
 
+/// A JSON file that is not trusted, parsed as parse_json() says.
+class JsonDocument {
+ public:
+  /// `file` is the name for messages. Throws FormatError naming the byte.
+  JsonDocument(std::string_view text, std::string file, const JsonReading& reading = {});
+  ~JsonDocument();
+  JsonDocument(const JsonDocument&) = delete;
+  JsonDocument& operator=(const JsonDocument&) = delete;
+
+  [[nodiscard]] const std::string& file() const noexcept { return file_; }
+  [[nodiscard]] JsonPart root() const { return {*value_, "", file_}; }
+  /// As root(), which must be an object.
+  [[nodiscard]] JsonPart object() const;
+
+ private:
+  std::string file_;
+  std::unique_ptr<const nlohmann::json> value_;
+};
+
 }  // namespace detail
 }  // namespace v0
 }  // namespace activation_trace
+
+#if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+#include "activation_trace/text/json_part.inl"
+#endif

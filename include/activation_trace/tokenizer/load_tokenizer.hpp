@@ -37,7 +37,7 @@ namespace detail {
 /// A token's text: a string, or an object with the string in it; empty for null.
 [[nodiscard]] inline std::string read_token_text(const JsonPart& part) {
   if (part.is_null()) return {};
-  return part.value().is_object() ? part["content"].text() : part.text();
+  return part.is_object() ? part["content"].text() : part.text();
 }
 
 /// The tokens that tokenizer_config.json and special_tokens_map.json name for a purpose.
@@ -49,7 +49,7 @@ inline void read_named_tokens(const JsonPart& root, TokenizerFolderSettings& set
     if (key == std::string_view("eos_token")) settings.eos = text;
     settings.special.push_back(std::move(text));
   }
-  if (const JsonPart more = root["additional_special_tokens"]; more.value().is_array())
+  if (const JsonPart more = root["additional_special_tokens"]; more.is_array())
     for (const JsonPart& token : more.elements()) settings.special.push_back(read_token_text(token));
 }
 
@@ -62,8 +62,8 @@ template <class Read>
 void read_folder_json(const std::filesystem::path& path, Read&& read) {
   if (!std::filesystem::exists(path)) return;
   const MappedFile file = MappedFile::open(path);
-  const nlohmann::json json = parse_json(text_of(file.bytes()), file.name());
-  read(JsonPart(json, "", file.name()));
+  const JsonDocument json(text_of(file.bytes()), file.name());
+  read(json.root());
 }
 
 /// What tokenizer_config.json says today: special_tokens_map.json, and added_tokens.json with ids by text. Those that
@@ -73,11 +73,11 @@ inline void read_older_settings(const std::filesystem::path& folder, TokenizerFo
                    [&](const JsonPart& root) { read_named_tokens(root, settings); });
   std::sort(settings.special.begin(), settings.special.end());
   read_folder_json(folder / "added_tokens.json", [&](const JsonPart& root) {
-    if (!root.value().is_object()) root.fail("is not a JSON object");
-    for (const auto& item : root.value().items()) {
-      const TokenId id = JsonPart(item.value(), "the id of " + printable(item.key()), root.file()).id();
-      const bool special = std::binary_search(settings.special.begin(), settings.special.end(), item.key());
-      settings.added.push_back({item.key(), id, special ? SpecialTokens::parse : SpecialTokens::as_text});
+    if (!root.is_object()) root.fail("is not a JSON object");
+    for (const auto& [text, part] : root.members()) {
+      const TokenId id = part.named("the id of " + printable(text)).id();
+      const bool special = std::binary_search(settings.special.begin(), settings.special.end(), text);
+      settings.added.push_back({std::string(text), id, special ? SpecialTokens::parse : SpecialTokens::as_text});
     }
   });
   sort_by_id(settings.added);
@@ -86,13 +86,13 @@ inline void read_older_settings(const std::filesystem::path& folder, TokenizerFo
 }  // namespace detail
 
 inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, const std::string& file) {
-  const nlohmann::json json = detail::parse_json(text, file);
-  const detail::JsonPart root(json, "", file);
+  const detail::JsonDocument json(text, file);
+  const detail::JsonPart root = json.root();
   TokenizerFolderSettings settings;
   detail::read_named_tokens(root, settings);
   settings.add_bos = root["add_bos_token"].flag(true);
   settings.add_eos = root["add_eos_token"].flag(false);
-  if (const auto chat = root["chat_template"]; chat.value().is_array()) {
+  if (const auto chat = root["chat_template"]; chat.is_array()) {
     for (const detail::JsonPart& named : chat.elements())
       if (named["name"].is("default")) settings.chat_template = named["template"].text();
   } else if (!chat.is_null()) {
@@ -100,9 +100,7 @@ inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, cons
   }
   if (const auto added = root["added_tokens_decoder"]; !added.is_null()) {
     settings.lists_added = true;
-    if (!added.value().is_object()) added.fail("is not an object");
-    for (const auto& [key, value] : added.value().items()) {
-      const detail::JsonPart token(value, "added_tokens_decoder." + detail::printable(key), file);
+    for (const auto& [key, token] : added.members()) {
       SpecialToken& entry = settings.added.emplace_back();
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), entry.id);
       if (error != std::errc{} || end != key.data() + key.size() || entry.id < 0) token.fail("is not a token id");

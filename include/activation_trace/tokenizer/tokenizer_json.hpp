@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,7 +12,6 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/text/json.hpp"
 #include "activation_trace/text/json_part.hpp"
 #include "activation_trace/tokenizer/find_special_tokens.hpp"
 #include "activation_trace/tokenizer/folder_settings.hpp"
@@ -34,8 +32,7 @@ namespace detail {
 /// Reads one tokenizer.json.
 class TokenizerJsonReader {
  public:
-  TokenizerJsonReader(std::string_view text, const std::string& file)
-      : json_(parse_json(text, file)), file_(file), root_(json_, "", file_) {}
+  TokenizerJsonReader(std::string_view text, const std::string& file) : json_(text, file), root_(json_.root()) {}
 
   [[nodiscard]] Tokenizer read(const TokenizerFolderSettings& folder);
 
@@ -52,8 +49,7 @@ class TokenizerJsonReader {
   void read_template(const JsonPart& processor);
   void set_type(TokenId id, TokenType type) { vocabulary_.types[slot(id)] = type; }
 
-  nlohmann::json json_;
-  std::string file_;
+  JsonDocument json_;
   JsonPart root_;
   Vocabulary vocabulary_;
   TokenizerSettings settings_;
@@ -71,15 +67,15 @@ inline void TokenizerJsonReader::check_model() const {
 
 inline void TokenizerJsonReader::read_vocabulary() {
   const JsonPart vocab = root_["model"]["vocab"];
-  if (!vocab.value().is_object()) vocab.fail("is not an object");
-  std::size_t size = vocab.value().size();
+  if (!vocab.is_object()) vocab.fail("is not an object");
+  std::size_t size = vocab.size();
   const auto added = root_["added_tokens"].elements();
   for (const JsonPart& token : added)
-    if (!vocab.value().contains(token["content"].text())) ++size;
+    if (!vocab.has(token["content"].text())) ++size;
   if (size == 0) vocab.fail("is empty");
 
   // Ids are 0 to size - 1, each once: a gap means that one of them was used twice or is too large.
-  vocabulary_.file = file_;
+  vocabulary_.file = json_.file();
   vocabulary_.tokens.resize(size);
   vocabulary_.types.assign(size, TokenType::normal);
   std::vector<bool> used(size);
@@ -92,14 +88,13 @@ inline void TokenizerJsonReader::read_vocabulary() {
     used[slot(id)] = true;
     vocabulary_.tokens[slot(id)] = text;
   };
-  for (const auto& [text, id] : vocab.value().items())
-    put(JsonPart(id, "the id of token " + printable(text) + " in model.vocab", file_), text);
+  for (const auto& [text, id] : vocab.members())
+    put(id.named("the id of token " + printable(text) + " in model.vocab"), text);
   for (const JsonPart& token : added) {
     const std::string& text = token["content"].text();
-    const auto known = vocab.value().find(text);
-    if (known == vocab.value().end())
+    if (!vocab.has(text))
       put(token["id"], text);
-    else if (*known != token["id"].value())
+    else if (vocab[text].id() != token["id"].id())
       token["id"].fail("is not the id that model.vocab has for " + printable(text));
   }
 }
@@ -128,21 +123,23 @@ inline void TokenizerJsonReader::read_added_tokens() {
 
 inline void TokenizerJsonReader::read_merges() {
   const JsonPart merges = root_["model"]["merges"];
-  if (!merges.value().is_array()) merges.fail("is not an array");
-  vocabulary_.merges.reserve(merges.value().size());
-  for (std::size_t i = 0; i < merges.value().size(); ++i) {
-    const nlohmann::json& merge = merges.value()[i];
-    if (merge.is_string()) {
-      const std::string_view text = merge.get_ref<const std::string&>();
+  if (!merges.is_array()) merges.fail("is not an array");
+  vocabulary_.merges.reserve(merges.size());
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    if (const std::string* merge = merges.find_text(i)) {
+      const std::string_view text = *merge;
       const std::size_t space = text.find(' ');
       if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
         merges[i].fail("is not two tokens with a space between");
       vocabulary_.merges.emplace_back(text.substr(0, space), text.substr(space + 1));
-    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      vocabulary_.merges.emplace_back(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>());
-    } else {
-      merges[i].fail("is neither a string nor a pair of strings");
+      continue;
     }
+    const JsonPart pair = merges[i];
+    const bool is_pair = pair.is_array() && pair.size() == 2;
+    const std::string* left = is_pair ? pair.find_text(0) : nullptr;
+    const std::string* right = is_pair ? pair.find_text(1) : nullptr;
+    if (left == nullptr || right == nullptr) pair.fail("is neither a string nor a pair of strings");
+    vocabulary_.merges.emplace_back(*left, *right);
   }
 }
 
@@ -257,7 +254,7 @@ inline void TokenizerJsonReader::read_template(const JsonPart& processor) {
 }
 
 inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder) {
-  if (!json_.is_object()) root_.fail("is not a JSON object");
+  if (!root_.is_object()) root_.fail("is not a JSON object");
   check_model();
   read_vocabulary();
   const JsonPart model = root_["model"];

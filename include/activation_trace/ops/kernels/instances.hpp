@@ -91,7 +91,7 @@ using avx2::dot_rows;
 
 #endif  // x86-64
 
-ACTIVATION_TRACE_KERNELS_INLINE const Kernels& kernels(Isa isa) {
+ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::avx512) return avx512::table;
   if (isa == Isa::avx2) return avx2::table;

@@ -5,19 +5,12 @@
 #include <array>
 #include <cstddef>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
-// The inner loops of the ops. instances.hpp compiles them, in every translation unit that uses them: 12 s each with
-// g++ -O2. CMake's target activation_trace::kernels has them compiled, and defines ACTIVATION_TRACE_COMPILED_KERNELS
-// for all who link it. Without CMake: define it everywhere, and include instances.hpp in one translation unit (as
-// cmake/kernels.cpp does) and nowhere else.
-
-#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
-#define ACTIVATION_TRACE_KERNELS_INLINE
-#else
-#define ACTIVATION_TRACE_KERNELS_INLINE inline
-#endif
+// The inner loops of the ops. instances.hpp compiles them: 12 s with g++ -O2, in every translation unit that uses them
+// or once (ACTIVATION_TRACE_COMPILED_KERNELS, config.hpp).
 
 namespace activation_trace {
 inline namespace v0 {
@@ -80,7 +73,7 @@ struct Kernels {
 };
 
 /// The kernels of `isa`, which this processor must support.
-ACTIVATION_TRACE_KERNELS_INLINE const Kernels& kernels(Isa isa);
+ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa);
 
 }  // namespace detail
 }  // namespace v0
