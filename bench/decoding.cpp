@@ -101,7 +101,7 @@ void batch(benchmark::State& state) {
   Llama model(weights().config, weights().weights, {.max_context = 257, .sequences = count}, execution);
   const std::vector<TokenId> ids = some_ids(256, 0);
   model.fill(ids);
-  std::vector<LlamaPiece> pieces;
+  std::vector<SequencePiece<>> pieces;
   for (Index s = 0; s < count; ++s) {
     if (s > 0) model.copy_sequence(0, s);
     pieces.push_back({.sequence = s, .ids = std::span(ids).subspan(static_cast<std::size_t>(s), 1)});

@@ -34,6 +34,7 @@
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/add_bias.hpp"

@@ -20,9 +20,6 @@ class FakeModel {
     Index layers = 5;
     Index vocab = 40;
   };
-  struct Weights {
-    MatrixView<const float> lm_head;
-  };
 
   explicit FakeModel(unsigned seed = 1, Index max_context = 64, Index sequences = 1, Index vocab = 40)
       : texts(static_cast<std::size_t>(sequences)),
@@ -36,7 +33,7 @@ class FakeModel {
         logits_{sequences, config_.vocab, std::vector<float>(static_cast<std::size_t>(sequences * config_.vocab))} {}
 
   [[nodiscard]] const Config& config() const { return config_; }
-  [[nodiscard]] Weights weights() const { return {lm_head_.view()}; }
+  [[nodiscard]] MatrixView<const float> lm_head() const { return lm_head_.view(); }
   [[nodiscard]] FinalNorm final_norm() const { return {{1, 0.5f, 2, 1, 1, 0.7f}, 1e-5f}; }
   [[nodiscard]] Index max_context() const { return max_context_; }
   [[nodiscard]] Index sequences() const { return static_cast<Index>(texts.size()); }
@@ -53,8 +50,8 @@ class FakeModel {
     target = source;
   }
 
-  void fill(std::span<const LlamaPiece> pieces) {
-    for (const LlamaPiece& piece : pieces) {
+  void fill(std::span<const SequencePiece<>> pieces) {
+    for (const SequencePiece<>& piece : pieces) {
       const auto& [sequence, ids, observer] = piece;
       calls.push_back(static_cast<Index>(ids.size()));
       REQUIRE(!ids.empty());
@@ -74,7 +71,7 @@ class FakeModel {
     batches.push_back(static_cast<Index>(pieces.size()));
   }
 
-  MatrixView<const float> forward(std::span<const LlamaPiece> pieces) {
+  MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
     fill(pieces);
     for (std::size_t p = 0; p < pieces.size(); ++p) {
       const std::span<const float> row = logits_of(config_.layers, text(pieces[p].sequence).back());
@@ -83,7 +80,7 @@ class FakeModel {
     return logits_.view().slice(0, 0, static_cast<Index>(pieces.size()));
   }
 
-  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
+  void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
     fill(pieces);
     for (std::size_t p = 0; p < pieces.size(); ++p)
       for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -104,7 +101,7 @@ class FakeModel {
       row.push_back(states_.view()(layer * config_.vocab + id, k) + 0.1f * static_cast<float>(position));
     return row;
   }
-  [[nodiscard]] const Matrix& lm_head() const { return lm_head_; }
+  [[nodiscard]] const Matrix& lm_head_matrix() const { return lm_head_; }
   [[nodiscard]] Matrix& table() { return table_; }
 
   std::vector<std::vector<TokenId>> texts;  ///< what each sequence holds

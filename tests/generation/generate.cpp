@@ -39,7 +39,7 @@ Expected reference(FakeModel& model, const std::vector<TokenId>& prompt, const G
     hidden.data.insert(hidden.data.end(), row.begin(), row.end());
     ++hidden.rows;
   }
-  const std::vector<double> entropy = test::reference_entropies(hidden, model.lm_head());
+  const std::vector<double> entropy = test::reference_entropies(hidden, model.lm_head_matrix());
   std::set<TokenId> seen(prompt.begin(), prompt.end());
   const auto penalise = [&](std::vector<double> scores) {
     for (const TokenId id : seen) {
@@ -168,7 +168,7 @@ TEST_CASE("records: survivors, log-probability, entropy and final score, also of
       hidden.data.insert(hidden.data.end(), row.begin(), row.end());
       ++hidden.rows;
     }
-    entropy = test::reference_entropies(hidden, model.lm_head());
+    entropy = test::reference_entropies(hidden, model.lm_head_matrix());
   }
   for (const bool activation : {false, true})
     for (const float penalty : {1.0f, 5.0f}) {

@@ -217,20 +217,14 @@ void check_equal(const std::vector<ContinuationScore>& a, const std::vector<Cont
 /// The Llama as an engine that gives rows of its LM head on request, and tells which.
 class Engine {
  public:
-  struct Weights {
-    activation_trace::LmHead lm_head;
-  };
-
   explicit Engine(Llama& llama) : llama_(llama) {}
 
   [[nodiscard]] const LlamaConfig& config() const { return llama_.config(); }
-  [[nodiscard]] Weights weights() const {
-    return {activation_trace::LmHead(config().vocab, config().hidden,
-                                     [this](Index begin, Index end, MatrixView<float> out) {
-                                       if (end - begin == 1) ++single_rows[static_cast<TokenId>(begin)];
-                                       for (Index r = begin; r < end; ++r)
-                                         llama_.weights().lm_head.decode_row(r, out.row(r - begin).span());
-                                     })};
+  [[nodiscard]] activation_trace::LmHead lm_head() const {
+    return {config().vocab, config().hidden, [this](Index begin, Index end, MatrixView<float> out) {
+              if (end - begin == 1) ++single_rows[static_cast<TokenId>(begin)];
+              for (Index r = begin; r < end; ++r) llama_.weights().lm_head.decode_row(r, out.row(r - begin).span());
+            }};
   }
   [[nodiscard]] FinalNorm final_norm() const { return llama_.final_norm(); }
   [[nodiscard]] Index max_context() const { return llama_.max_context(); }
@@ -240,12 +234,12 @@ class Engine {
   [[nodiscard]] Execution<Host>& execution() const { return llama_.execution(); }
   void rewind(Index position, Index sequence = 0) { llama_.rewind(position, sequence); }
   void copy_sequence(Index from, Index to, Index begin) { llama_.copy_sequence(from, to, begin); }
-  void fill(std::span<const LlamaPiece> pieces) {
-    for (const LlamaPiece& piece : pieces) computed += static_cast<Index>(piece.ids.size());
+  void fill(std::span<const SequencePiece<>> pieces) {
+    for (const SequencePiece<>& piece : pieces) computed += static_cast<Index>(piece.ids.size());
     llama_.fill(pieces);
   }
-  MatrixView<const float> forward(std::span<const LlamaPiece> pieces) { return llama_.forward(pieces); }
-  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
+  MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) { return llama_.forward(pieces); }
+  void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
     llama_.early_exit(pieces, layers, logits);
   }
 

@@ -66,7 +66,7 @@ struct StepOracle {
       hidden.data.insert(hidden.data.end(), row.begin(), row.end());
       ++hidden.rows;
     }
-    result.entropy = reference_entropies(hidden, model.lm_head());
+    result.entropy = reference_entropies(hidden, model.lm_head_matrix());
 
     // The mode.
     const auto alpha = static_cast<double>(mode.alpha);
@@ -132,7 +132,8 @@ struct StepOracle {
     std::vector<double> s;
     for (Index i = 0; i < hidden.rows; ++i) {
       double product = 0;
-      for (Index k = 0; k < hidden.cols; ++k) product += hidden.at(i, k) * model.lm_head().at(static_cast<Index>(v), k);
+      for (Index k = 0; k < hidden.cols; ++k)
+        product += hidden.at(i, k) * model.lm_head_matrix().at(static_cast<Index>(v), k);
       s.push_back(product);
     }
     const std::vector<double> p = testing::log_softmax(s);

@@ -168,7 +168,7 @@ TEST_CASE("what cannot be computed is named") {
                        StateError);
   CHECK_THROWS_WITH_AS(model.rewind(5), "KvCache: cannot rewind to position 5 of 4", ArgumentError);
   CHECK_THROWS_AS(model.rewind(-1), ArgumentError);
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = {3};
   observer.on_states = [](Index, Index, MatrixView<const float>) {};
   CHECK_THROWS_WITH_AS(model.forward(four, observer),
@@ -200,7 +200,7 @@ TEST_CASE("an observer reads, and cannot change the model that calls it") {
       [&] { model.rewind(0); },
       [&] { model.copy_sequence(0, 1); }};
   for (const auto& call : calls) {
-    LayerObserver observer;
+    LayerObserver<> observer;
     observer.layers = {1};
     observer.on_states = [&](Index, Index, MatrixView<const float>) {
       CHECK(model.position() == 0);
@@ -225,7 +225,7 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
   config.source = "damaged.gguf";
   const std::vector<TokenId> ids = some_ids(6, config.vocab);
   const float bad = std::numeric_limits<float>::quiet_NaN();
-  const auto complaint = [&](const LlamaWeights& weights, const LayerObserver& observer = {}) -> std::string {
+  const auto complaint = [&](const LlamaWeights& weights, const LayerObserver<>& observer = {}) -> std::string {
     Llama model(config, weights, {.max_context = 32}, execution);
     try {
       model.forward(ids, observer);
@@ -260,7 +260,7 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
     weights.lm_head = weights.embedding;
   };
   damage(ids[2]);
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = {0};
   int shown = 0;
   observer.on_states = [&](Index, Index, MatrixView<const float>) { ++shown; };

@@ -20,13 +20,13 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     const std::vector<Index> layers{0, 1, -1};
     std::vector<float> logits(3 * static_cast<std::size_t>(tiny.config().vocab));
     const auto rows = as_matrix(std::span(logits), 3, tiny.config().vocab);
-    LayerObserver observer;
+    LayerObserver<> observer;
     observer.layers = {0, 1, 2};
     float sum = 0;
     observer.on_states = [&](Index, Index, MatrixView<const float> states) { sum += states(0, 0); };
-    const std::vector<LlamaPiece> pieces{{2, std::span(ids).first(40), &observer},
-                                         {0, std::span(ids).first(1), nullptr},
-                                         {1, std::span(ids).first(7), &observer}};
+    const std::vector<SequencePiece<>> pieces{{2, std::span(ids).first(40), &observer},
+                                              {0, std::span(ids).first(1), nullptr},
+                                              {1, std::span(ids).first(7), &observer}};
     std::vector<float> memory(9 * static_cast<std::size_t>(tiny.config().vocab));
     const TensorView<float, 3> exits(memory.data(), {3, 3, tiny.config().vocab});
     const auto everything = [&] {

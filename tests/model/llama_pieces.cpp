@@ -55,7 +55,7 @@ Outcome alone(const TinyLlama& tiny, const Scenario& scenario, std::size_t s, Ex
   const std::size_t piece = scenario.pieces[s];
   Outcome outcome;
   outcome.traces.emplace_back(config.layers);
-  const LayerObserver observer = outcome.traces[0].observer();
+  const LayerObserver<> observer = outcome.traces[0].observer();
   if (prompt > 0) model.fill(std::span(ids).first(prompt), observer);
   outcome.logits.push_back(copied(model.forward(std::span(ids).subspan(prompt, piece), observer)));
   outcome.logits.push_back(copied(model.forward(std::span(ids).subspan(prompt + piece, 1), observer)));
@@ -70,7 +70,7 @@ std::vector<Outcome> together(const TinyLlama& tiny, const Scenario& scenario, E
               {.max_context = 64, .max_batch = max_batch, .sequences = static_cast<Index>(count)}, execution);
   std::vector<Outcome> outcomes(count);
   std::vector<std::vector<TokenId>> ids;
-  std::vector<LayerObserver> observers;
+  std::vector<LayerObserver<>> observers;
   for (std::size_t s = 0; s < count; ++s) {
     ids.push_back(ids_of(s, config));
     outcomes[s].traces.emplace_back(config.layers);
@@ -78,7 +78,7 @@ std::vector<Outcome> together(const TinyLlama& tiny, const Scenario& scenario, E
     if (scenario.prompts[s] > 0)
       model.fill(std::span(ids[s]).first(scenario.prompts[s]), observers[s], static_cast<Index>(s));
   }
-  std::vector<LlamaPiece> pieces;
+  std::vector<SequencePiece<>> pieces;
   const auto run = [&] {
     const MatrixView<const float> logits = model.forward(pieces);
     REQUIRE(logits.extents() == std::array<Index, 2>{static_cast<Index>(count), config.vocab});
@@ -91,7 +91,7 @@ std::vector<Outcome> together(const TinyLlama& tiny, const Scenario& scenario, E
                       .ids = std::span(ids[s]).subspan(scenario.prompts[s], scenario.pieces[s]),
                       .observer = &observers[s]});
   run();
-  for (LlamaPiece& piece : pieces) {
+  for (SequencePiece<>& piece : pieces) {
     const auto s = static_cast<std::size_t>(piece.sequence);
     CHECK(model.position(piece.sequence) == static_cast<Index>(scenario.prompts[s] + scenario.pieces[s]));
     piece.ids = std::span(ids[s]).subspan(scenario.prompts[s] + scenario.pieces[s], 1);
@@ -159,7 +159,7 @@ TEST_CASE("early exits of several sequences are those of each alone") {
   for (const std::vector<Index>& layers : {std::vector<Index>{0, 1, -1}, {1}, {-1, 1}, {0, 1}, {}}) {
     const auto exits = static_cast<Index>(layers.size());
     std::vector<std::vector<TokenId>> ids;
-    std::vector<LlamaPiece> pieces;
+    std::vector<SequencePiece<>> pieces;
     for (std::size_t s = 0; s < lengths.size(); ++s)
       ids.push_back(some_ids(static_cast<Index>(lengths[s]), vocab, static_cast<std::uint32_t>(s) + 9));
     for (const std::size_t s : {2u, 0u, 3u, 1u}) pieces.push_back({static_cast<Index>(s), ids[s], nullptr});
@@ -230,14 +230,14 @@ TEST_CASE("an exception appends no token to any sequence") {
   Execution<Host> execution(2);
   Llama model(tiny.config(), tiny.weights(), {.max_context = 24, .max_batch = 8, .sequences = 3}, execution);
   for (Index s = 0; s < 3; ++s) model.fill(std::span(ids).first(static_cast<std::size_t>(2 + s)), {}, s);
-  LayerObserver throwing;
+  LayerObserver<> throwing;
   throwing.layers = {1};
   throwing.on_states = [](Index, Index first, MatrixView<const float>) {
     if (first > 4) throw std::runtime_error("enough");  // in the second batch
   };
-  const std::vector<LlamaPiece> pieces{{0, std::span(ids).first(7), nullptr},
-                                       {1, std::span(ids).first(1), nullptr},
-                                       {2, std::span(ids).first(9), &throwing}};
+  const std::vector<SequencePiece<>> pieces{{0, std::span(ids).first(7), nullptr},
+                                            {1, std::span(ids).first(1), nullptr},
+                                            {2, std::span(ids).first(9), &throwing}};
   CHECK_THROWS_WITH_AS(model.forward(pieces), "enough", std::runtime_error);
   CHECK_THROWS_WITH_AS(model.fill(pieces), "enough", std::runtime_error);
   for (Index s = 0; s < 3; ++s) CHECK(model.position(s) == 2 + s);
@@ -257,7 +257,7 @@ TEST_CASE("pieces that cannot be are named") {
   const std::vector<TokenId> ids{1, 2, 3};
   const std::vector<TokenId> wrong{1, 400};
   const std::vector<TokenId> nine = some_ids(9, 320);
-  const auto forward = [&](std::vector<LlamaPiece> pieces) { model.forward(pieces); };
+  const auto forward = [&](std::vector<SequencePiece<>> pieces) { model.forward(pieces); };
   CHECK_THROWS_WITH_AS(forward({}), "Llama: pieces must not be empty", ArgumentError);
   CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {0, ids, nullptr}}),
                        "Llama: sequence 0 occurs in pieces[0] and pieces[1]", ArgumentError);
@@ -270,7 +270,7 @@ TEST_CASE("pieces that cannot be are named") {
                        "Llama: pieces[1].ids[1] is 400, outside the vocabulary of 320", ArgumentError);
   CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, nine, nullptr}}),
                        "Llama: 9 tokens at position 0 of sequence 1 do not fit into a context of 8", StateError);
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = {3};
   observer.on_states = [](Index, Index, MatrixView<const float>) {};
   CHECK_THROWS_AS(forward({{0, ids, nullptr}, {1, ids, &observer}}), ArgumentError);
@@ -279,7 +279,7 @@ TEST_CASE("pieces that cannot be are named") {
   CHECK_THROWS_WITH_AS(forward({{0, ids, nullptr}, {1, ids, &observer}}),
                        "LayerObserver: layers are given, but on_states is empty", ArgumentError);
   std::vector<float> memory(2 * 2 * 2 * 320);
-  const std::vector<LlamaPiece> pieces{{0, ids, nullptr}, {1, ids, nullptr}};
+  const std::vector<SequencePiece<>> pieces{{0, ids, nullptr}, {1, ids, nullptr}};
   const std::vector<Index> layers{0, -1};
   CHECK_THROWS_WITH_AS(model.early_exit(pieces, layers, {memory.data(), {2, 1, 320}}),
                        "Llama: expected early-exit logits of [2, 2, 320], got [2, 1, 320]", ShapeError);

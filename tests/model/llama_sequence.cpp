@@ -152,7 +152,7 @@ TEST_CASE("an observer sees the layers and positions that it names, in order, an
   all.run(model, ids);
   using Call = std::tuple<Index, Index, Index>;  // layer, first position, rows
   std::vector<Call> calls;
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = {-1, 1, 2, 1, -3};  // h_2 twice, h_1 twice, h_0
   observer.begin = 5;
   observer.end = 17;
@@ -194,7 +194,7 @@ TEST_CASE("an observer that throws leaves the model where it was") {
   Execution<Host> execution(2);
   Llama model(tiny.config(), tiny.weights(), {.max_context = 40, .max_batch = 8}, execution);
   model.fill(std::span(ids).first(4));
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = {1};
   observer.on_states = [](Index, Index first, MatrixView<const float>) {
     if (first > 4) throw std::runtime_error("enough");

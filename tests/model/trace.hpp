@@ -30,8 +30,8 @@ struct Trace {
 
   explicit Trace(Index blocks) : hidden(static_cast<std::size_t>(blocks + 1)) {}
 
-  [[nodiscard]] LayerObserver observer() {
-    LayerObserver result;
+  [[nodiscard]] LayerObserver<> observer() {
+    LayerObserver<> result;
     for (std::size_t i = 0; i < hidden.size(); ++i) result.layers.push_back(static_cast<Index>(i));
     result.on_states = [this](Index layer, Index first, MatrixView<const float> states) {
       auto& rows = hidden[static_cast<std::size_t>(layer)];
@@ -46,7 +46,7 @@ struct Trace {
 
   /// Appends `ids` in calls of `piece` tokens.
   void run(Llama& model, std::span<const TokenId> ids, std::size_t piece = std::numeric_limits<std::size_t>::max()) {
-    const LayerObserver all = observer();
+    const LayerObserver<> all = observer();
     for (std::size_t i = 0; i < ids.size(); i += std::min(piece, ids.size() - i)) {
       const auto out = model.forward(ids.subspan(i, std::min(piece, ids.size() - i)), all);
       logits.assign(out.begin(), out.end());

@@ -28,9 +28,9 @@ TEST_CASE("Entropies of SmolLM2's layer 24 over the whole vocabulary") {
   const GoldenFile states("smollm2_states.safetensors");
   const GoldenFile golden("smollm2_entropy.safetensors");
   EntropySharpnessProcessor<> processor({}, model.execution);
-  const LayerObserver observer{.layers = {24}, .on_states = [&](Index, Index, MatrixView<const float> hidden) {
-                                 processor.observe_context(hidden, model.checkpoint.weights.lm_head);
-                               }};
+  const LayerObserver<> observer{.layers = {24}, .on_states = [&](Index, Index, MatrixView<const float> hidden) {
+                                   processor.observe_context(hidden, model.checkpoint.weights.lm_head);
+                                 }};
   double overall = 0;
   int total_above = 0;
   int prompts_above = 0;

@@ -37,7 +37,7 @@ Trace run(RealLlama& model, const GoldenFile& golden, const std::string& prompt)
   const auto d = static_cast<std::size_t>(model.checkpoint.config.hidden);
   const Index layers = model.checkpoint.config.layers;
   trace.hidden.resize(static_cast<std::size_t>(layers + 1) * trace.positions.size() * d);
-  LayerObserver observer;
+  LayerObserver<> observer;
   for (Index layer = 0; layer <= layers; ++layer) observer.layers.push_back(layer);
   observer.on_states = [&](Index layer, Index first, MatrixView<const float> states) {
     for (std::size_t p = 0; p < trace.positions.size(); ++p) {

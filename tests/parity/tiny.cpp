@@ -45,7 +45,7 @@ TEST_CASE("A folder written by transformers: states, logits and entropies of all
   const auto entropy = model.golden.get<float>("entropy");  // [N + 1, V]
   const auto vocab = static_cast<std::size_t>(config.vocab);
   const std::size_t state_size = model.ids.size() * static_cast<std::size_t>(config.hidden);
-  LayerObserver observer;
+  LayerObserver<> observer;
   std::vector<float> states;
   for (Index layer = 0; layer <= config.layers; ++layer) observer.layers.push_back(layer);
   observer.on_states = [&](Index layer, Index, MatrixView<const float> seen) {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/processors/ngram.hpp"
 
 namespace activation_trace {
@@ -69,7 +69,7 @@ class ModelAmateur final : public Amateur {
 
  private:
   std::span<const float> forward(Index sequence, std::span<const TokenId> ids) {
-    const LlamaPiece piece{sequence, ids};
+    const SequencePiece<> piece{sequence, ids};
     return model_->forward(std::span(&piece, 1)).row(0).span();
   }
 

@@ -128,7 +128,7 @@ GenerationResult BeamSearch<Model>::run(Decoder decoder) {
   const detail::Clock::time_point start = detail::Clock::now();
   model_.rewind(0, 0);
   if (options_.max_new_tokens == 0) return result;
-  LayerObserver observer;
+  LayerObserver<> observer;
   if (context_) {
     observer.layers = {context_->layer};
     observer.on_states = [&](Index, Index, MatrixView<const float> states) {
@@ -177,7 +177,7 @@ void BeamSearch<Model>::search() {
   chains_.front().observe_prompt(prompt_);
   holds_prompt_.front() = 1;
   beams_.assign(1, Beam{});
-  std::vector<LlamaPiece> pieces;
+  std::vector<SequencePiece<>> pieces;
   pieces.reserve(count_);
   for (;;) {
     if (callbacks_.stop.stop_requested()) {

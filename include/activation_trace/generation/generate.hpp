@@ -65,7 +65,7 @@ class Generation {
 
   std::vector<GenerationResult> run() {
     std::vector<std::unique_ptr<Run>> running(static_cast<std::size_t>(slots_));
-    std::vector<LlamaPiece> pieces;
+    std::vector<SequencePiece<>> pieces;
     pieces.reserve(running.size());
     for (std::size_t next = 0;;) {
       for (std::size_t slot = 0; slot < running.size(); ++slot)

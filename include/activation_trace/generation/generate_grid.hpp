@@ -81,7 +81,7 @@ class GridGeneration {
       observer_.layers.push_back(layer);
     }
     observer_.on_states = [this](Index layer, Index, MatrixView<const float> states) {
-      contexts_.at(layer).observe(states, model_.weights().lm_head);
+      contexts_.at(layer).observe(states, model_.lm_head());
     };
     for (Index slot = model.sequences() - 1; slot > 0; --slot) free_.push_back(slot);
   }
@@ -121,8 +121,8 @@ class GridGeneration {
     if (known == 0) return 0;
     with_.prefix->enter(model_, 0, observer_.layers, options_.prefill_piece);
     for (auto& [layer, context] : contexts_)
-      context.begin_with(with_.prefix->context(layer, context_.span, norm_of(model_, context_, layer),
-                                               model_.weights().lm_head, model_.execution()));
+      context.begin_with(with_.prefix->context(layer, context_.span, norm_of(model_, context_, layer), model_.lm_head(),
+                                               model_.execution()));
     return known;
   }
 
@@ -138,7 +138,7 @@ class GridGeneration {
     }
     std::vector<std::unique_ptr<Text>> running;
     std::vector<std::unique_ptr<Text>> waiting;
-    std::vector<LlamaPiece> pieces;
+    std::vector<SequencePiece<>> pieces;
     for (std::unique_ptr<Text>& text : texts_) {
       if (text->slot < 0 && !free_.empty()) begin_again(*text);
       if (text->slot < 0) {
@@ -262,7 +262,7 @@ class GridGeneration {
   StepForward<Model> forward_;
   std::optional<DolaProcessor> dola_;
   PlausibleCandidates candidates_;
-  LayerObserver observer_;
+  LayerObserver<> observer_;
   std::map<Index, ContextEntropy> contexts_;  // by layer
   std::vector<Index> layer_of_;               // a point's, as 0..N
   std::vector<Index> free_;                   // sequences

@@ -14,7 +14,7 @@
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "activation_trace/model/layer_observer.hpp"
-#include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
@@ -23,21 +23,33 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// What generate() asks of a model, with the meaning that Llama gives it: Llama is one.
+/// What generate(), score() and the like ask of a model: the class Llama is one, and another engine is after a page
+/// (tests/generation/other_engine.cpp).
 template <class M>
-concept LanguageModel = requires(M& model, const M& seen, std::span<const LlamaPiece> pieces,
+concept LanguageModel = requires(M& model, const M& seen, std::span<const SequencePiece<>> pieces,
                                  std::span<const Index> layers, TensorView<float, 3> exits, Index i) {
+  // N, which is also the number of the last hidden state, and V.
   { seen.config().layers } -> std::convertible_to<Index>;
   { seen.config().vocab } -> std::convertible_to<Index>;
-  { seen.weights().lm_head } -> std::convertible_to<LmHead>;
+  // W [V, d], a matrix or rows on request, and the norm in front of it, of use to options that apply it only.
+  { seen.lm_head() } -> std::convertible_to<LmHead>;
   { seen.final_norm() } -> std::convertible_to<FinalNorm>;
-  { seen.max_context() } -> std::convertible_to<Index>;
+  // The host's threads, for what is computed from logits and states while the model does not run.
+  { seen.execution() } -> std::convertible_to<Execution<Host>&>;
+
+  // Sequences 0 .. sequences() - 1, of up to max_context() tokens each; what they hold, and how that changes:
+  // rewind(position, sequence) forgets, copy_sequence(from, to, begin) makes `to` equal to `from`, where both have the
+  // positions before `begin` already.
   { seen.sequences() } -> std::convertible_to<Index>;
+  { seen.max_context() } -> std::convertible_to<Index>;
   { seen.position(i) } -> std::convertible_to<Index>;
   { seen.ids(i) } -> std::convertible_to<std::span<const TokenId>>;
-  { seen.execution() } -> std::convertible_to<Execution<Host>&>;
   {model.rewind(i, i)};
   {model.copy_sequence(i, i, i)};
+
+  // Append the ids of each piece to its sequence and show its observer their hidden states. forward() returns logits
+  // [pieces, V] after each piece, valid until the next call, early_exit() writes W h_k for k of `layers`, 0..N, as
+  // [pieces, layers, V].
   {model.fill(pieces)};
   { model.forward(pieces) } -> std::convertible_to<MatrixView<const float>>;
   {model.early_exit(pieces, layers, exits)};
@@ -74,7 +86,7 @@ template <LanguageModel Model>
   const std::optional<ContextOptions> context = read_context(options);
   if (!context) return std::nullopt;
   const Index layer = resolve_info_layer(context->info_layer, model.config().layers);
-  return ContextSource{layer, context->span, norm_of(model, *context, layer), context->growth, model.weights().lm_head};
+  return ContextSource{layer, context->span, norm_of(model, *context, layer), context->growth, model.lm_head()};
 }
 
 /// A model's forward pass with the logits that a decoding mode wants: of the mature layer and of the candidates.
@@ -88,7 +100,7 @@ class StepForward {
         early_(layers_.size() > 1 || layers_.front() != model.config().layers),
         exits_(early_ ? pieces * exits() * vocab() : 0) {}
 
-  void run(std::span<const LlamaPiece> pieces) {
+  void run(std::span<const SequencePiece<>> pieces) {
     if (!early_) {
       logits_ = model_->forward(pieces);
       return;
@@ -133,12 +145,12 @@ bool in_pieces(std::span<const TokenId> ids, Index length, Read&& read) {
 /// Reads a prompt in pieces; false if it was cancelled in between.
 template <class Model>
 bool prefill(Model& model, StepForward<Model>& forward, Index sequence, std::span<const TokenId> prompt, Index length,
-             const LayerObserver& observer, const GenerationCallbacks& callbacks) {
+             const LayerObserver<>& observer, const GenerationCallbacks& callbacks) {
   const auto total = static_cast<Index>(prompt.size());
   return in_pieces(prompt, length,
                    [&](std::span<const TokenId> ids, Index done) {
                      if (callbacks.stop.stop_requested()) return false;
-                     const LlamaPiece piece{sequence, ids, &observer};
+                     const SequencePiece<> piece{sequence, ids, &observer};
                      if (done < total)
                        model.fill(std::span(&piece, 1));
                      else

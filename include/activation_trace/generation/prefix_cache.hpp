@@ -106,7 +106,7 @@ void PrefixCache::enter(Model& model, Index sequence, std::span<const Index> lay
 template <class Model>
 void PrefixCache::compute(Model& model, Index sequence, std::span<const Index> layers, Index piece) {
   std::map<Index, Layer> added;
-  LayerObserver observer;
+  LayerObserver<> observer;
   for (const Index layer : layers)
     if (!layers_.contains(layer)) observer.layers.push_back(layer);
   observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
@@ -114,7 +114,7 @@ void PrefixCache::compute(Model& model, Index sequence, std::span<const Index> l
   };
   model.rewind(0, sequence);
   detail::in_pieces(ids_, piece, [&](std::span<const TokenId> ids, Index) {
-    const LlamaPiece part{sequence, ids, &observer};
+    const SequencePiece<> part{sequence, ids, &observer};
     model.fill(std::span(&part, 1));
     return true;
   });

@@ -18,7 +18,7 @@
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/generation/validate.hpp"
-#include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
@@ -99,7 +99,7 @@ class Scoring {
 
   bool compute_common();
   void compute(std::size_t first, std::size_t count);
-  [[nodiscard]] LayerObserver observer(std::size_t i, AnswerEntropies::OwnStates& own_states);
+  [[nodiscard]] LayerObserver<> observer(std::size_t i, AnswerEntropies::OwnStates& own_states);
 
   Model& model_;
   std::span<const std::vector<TokenId>> sequences_;
@@ -131,7 +131,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
       with_(with),
       span_(options.entropies() != nullptr ? options.entropies()->span : ContextSpan{}),
       layers_(exit_layers(options.mode, model.config().layers)),
-      lm_head_(model.weights().lm_head),
+      lm_head_(model.lm_head()),
       entropies_(std::move(entropy_layers), model.config().layers, lm_head_, model.execution(),
                  options.entropies() != nullptr && options.entropies()->final_norm
                      ? std::optional<FinalNorm>(model.final_norm())
@@ -222,7 +222,7 @@ ScoredAnswers Scoring<Model>::run() {
 template <class Model>
 bool Scoring<Model>::compute_common() {
   const Ids ids = Ids(sequences_[0]).first(static_cast<std::size_t>(common_));
-  LayerObserver observer;
+  LayerObserver<> observer;
   observer.layers = entropies_.layers();
   observer.begin = span_.begin;
   observer.end = span_.end;
@@ -238,7 +238,7 @@ bool Scoring<Model>::compute_common() {
   const bool complete = in_pieces(ids.subspan(static_cast<std::size_t>(shared_)), options_.prefill_piece,
                                   [&](std::span<const TokenId> part, Index) {
                                     if (stopped()) return false;
-                                    const LlamaPiece piece{0, part, &observer};
+                                    const SequencePiece<> piece{0, part, &observer};
                                     model_.fill(std::span(&piece, 1));
                                     advance(std::ssize(part));
                                     return true;
@@ -259,13 +259,13 @@ bool Scoring<Model>::compute_common() {
 template <class Model>
 void Scoring<Model>::compute(std::size_t first, std::size_t count) {
   std::vector<AnswerEntropies::OwnStates> own_states(count);
-  std::vector<LayerObserver> observers;
+  std::vector<LayerObserver<>> observers;
   Index positions = 0;
   for (std::size_t k = 0; k < count; ++k) {
     observers.push_back(observer(first + k, own_states[k]));
     positions += static_cast<Index>(rest(first + k).size());
   }
-  std::vector<LlamaPiece> pieces;
+  std::vector<SequencePiece<>> pieces;
   for (std::size_t k = 0; k < count; ++k) pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
   model_.fill(pieces);
   for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
@@ -276,8 +276,8 @@ void Scoring<Model>::compute(std::size_t first, std::size_t count) {
 }
 
 template <class Model>
-LayerObserver Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates& own_states) {
-  LayerObserver observer;
+LayerObserver<> Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStates& own_states) {
+  LayerObserver<> observer;
   observer.layers = layers_;
   observer.layers.insert(observer.layers.end(), entropies_.layers().begin(), entropies_.layers().end());
   const Ids prompt = Ids(sequences_[i]).first(static_cast<std::size_t>(prompt_length_));

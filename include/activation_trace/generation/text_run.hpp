@@ -53,10 +53,10 @@ class TextRun {
 
   [[nodiscard]] Index index() const noexcept { return index_; }
   /// To be shown the prompt's states.
-  [[nodiscard]] const LayerObserver& observer() const noexcept { return observer_; }
+  [[nodiscard]] const LayerObserver<>& observer() const noexcept { return observer_; }
 
   /// The last token, to be read by the model.
-  [[nodiscard]] LlamaPiece piece(Index sequence) const {
+  [[nodiscard]] SequencePiece<> piece(Index sequence) const {
     const bool growing = context_ != nullptr && context_->growth == ContextGrowth::growing;
     return {sequence, std::span(text_.ids()).last(1), growing ? &observer_ : nullptr};
   }
@@ -106,7 +106,7 @@ class TextRun {
   const ContextSource* context_;
   TokenChooser chooser_;
   GrowingText<Decoder> text_;
-  LayerObserver observer_;
+  LayerObserver<> observer_;
   GenerationResult result_;
   Clock::time_point start_ = Clock::now();
 };

@@ -26,13 +26,14 @@ inline namespace v0 {
 }
 
 /// Is shown hidden states while a forward pass computes them.
+template <class Space = Host>
 struct LayerObserver {
   /// Hidden states wanted, as for resolve_layer; an index given twice is shown once.
   std::vector<Index> layers;
   /// Called for each wanted layer, in ascending order, for each run of positions that the model handles at
   /// once, in ascending order: layer in 0..N, position of the first row, and states as [n, d], to be copied or
   /// used before returning. What it throws leaves the forward pass, which then has changed no position.
-  std::function<void(Index layer, Index first_position, MatrixView<const float> states)> on_states;
+  std::function<void(Index layer, Index first_position, MatrixView<const float, Space> states)> on_states;
   /// Positions wanted: [begin, end) of the sequence.
   Index begin = 0;
   Index end = std::numeric_limits<Index>::max();  ///< behind the last one wanted

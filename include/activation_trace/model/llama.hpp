@@ -59,6 +59,7 @@ class Llama {
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
   /// As given to the constructor.
   [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
+  [[nodiscard]] const StoredMatrix& lm_head() const noexcept { return weights().lm_head; }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
   /// The threads it works on, for those who work in turns with it.
@@ -83,26 +84,27 @@ class Llama {
   /// Appends `ids` and returns the logits [V] at the last of them, valid until the next call. Throws
   /// ArgumentError if `ids` is empty or if it or the observer names a token or layer that does not exist,
   /// StateError if the context has no room for it. Whatever is thrown, no token has been appended.
-  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver& observer = {}, Index sequence = 0);
+  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver<>& observer = {},
+                                 Index sequence = 0);
 
   /// As forward, without logits: for all pieces of a prompt but the last, or to observe only.
-  void fill(std::span<const TokenId> ids, const LayerObserver& observer = {}, Index sequence = 0);
+  void fill(std::span<const TokenId> ids, const LayerObserver<>& observer = {}, Index sequence = 0);
 
   /// As forward, with logits [layers, V]: row i is W h_k at the last position, k = layers[i] as for
   /// resolve_layer, the final norm NOT applied for k < N (model/README.md 1). One pass over the LM head.
   /// Throws ShapeError if `logits` has another shape, ArgumentError for more than N + 1 layers.
   void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                  const LayerObserver& observer = {}, Index sequence = 0);
+                  const LayerObserver<>& observer = {}, Index sequence = 0);
 
   // The same for several sequences in one pass over the weights. A sequence occurs in one piece at most, else
   // ArgumentError. Whatever is thrown, no token has been appended to any. Observers see their own piece's positions.
 
   /// Logits [pieces, V] at the last id of each piece, valid until the next call.
-  MatrixView<const float> forward(std::span<const LlamaPiece> pieces);
+  MatrixView<const float> forward(std::span<const SequencePiece<>> pieces);
   /// As forward, without logits.
-  void fill(std::span<const LlamaPiece> pieces);
+  void fill(std::span<const SequencePiece<>> pieces);
   /// Logits [pieces, layers, V], whose rows must be evenly spaced; one pass over the LM head.
-  void early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers, TensorView<float, 3> logits);
+  void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits);
 
  private:
   static constexpr Index max_sequences = 1024;
@@ -130,7 +132,7 @@ class Llama {
   }
   [[nodiscard]] KvCache& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
   [[nodiscard]] std::size_t checked(Index sequence) const;
-  void check(std::span<const LlamaPiece> pieces) const;
+  void check(std::span<const SequencePiece<>> pieces) const;
   void check_idle() const {
     if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
   }
@@ -139,11 +141,11 @@ class Llama {
 
   /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
   /// exit_states_. The caches count the new positions only after advance().
-  void run(std::span<const LlamaPiece> pieces);
+  void run(std::span<const SequencePiece<>> pieces);
   void run_batch();
   /// `logits` [rows, V] of the first rows of exit_states_, each as it is alone.
   void multiply_lm_head(Index rows, MatrixView<float> logits);
-  void advance(std::span<const LlamaPiece> pieces);
+  void advance(std::span<const SequencePiece<>> pieces);
   /// The rows of a run, counted from its end, whose h_N somebody needs.
   [[nodiscard]] Index needed_rows(const detail::LlamaRun& run) const;
   /// Hands out h_layer of the batch.
@@ -242,27 +244,27 @@ inline void Llama::copy_sequence(Index from, Index to, Index begin) {
   ids_[checked(to)] = ids_[checked(from)];
 }
 
-inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver& observer,
+inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver<>& observer,
                                              Index sequence) {
-  const LlamaPiece piece{sequence, ids, &observer};
+  const SequencePiece<> piece{sequence, ids, &observer};
   return forward(std::span(&piece, 1)).row(0).span();
 }
 
-inline void Llama::fill(std::span<const TokenId> ids, const LayerObserver& observer, Index sequence) {
-  const LlamaPiece piece{sequence, ids, &observer};
+inline void Llama::fill(std::span<const TokenId> ids, const LayerObserver<>& observer, Index sequence) {
+  const SequencePiece<> piece{sequence, ids, &observer};
   fill(std::span(&piece, 1));
 }
 
 inline void Llama::early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                              const LayerObserver& observer, Index sequence) {
-  const LlamaPiece piece{sequence, ids, &observer};
+                              const LayerObserver<>& observer, Index sequence) {
+  const SequencePiece<> piece{sequence, ids, &observer};
   early_exit(std::span(&piece, 1), layers,
              {logits.data(),
               {1, logits.extent(0), logits.extent(1)},
               {logits.extent(0) * logits.stride(0), logits.stride(0), logits.stride(1)}});
 }
 
-inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces) {
+inline MatrixView<const float> Llama::forward(std::span<const SequencePiece<>> pieces) {
   const Pass pass(*this);
   const auto count = static_cast<Index>(pieces.size());
   exits_.assign(1, config().layers);
@@ -273,14 +275,14 @@ inline MatrixView<const float> Llama::forward(std::span<const LlamaPiece> pieces
   return logits;
 }
 
-inline void Llama::fill(std::span<const LlamaPiece> pieces) {
+inline void Llama::fill(std::span<const SequencePiece<>> pieces) {
   const Pass pass(*this);
   exits_.clear();
   run(pieces);
   advance(pieces);
 }
 
-inline void Llama::early_exit(std::span<const LlamaPiece> pieces, std::span<const Index> layers,
+inline void Llama::early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
                               TensorView<float, 3> logits) {
   const Pass pass(*this);
   const auto exits = static_cast<Index>(layers.size());
@@ -306,7 +308,7 @@ inline void Llama::early_exit(std::span<const LlamaPiece> pieces, std::span<cons
   advance(pieces);
 }
 
-inline void Llama::check(std::span<const LlamaPiece> pieces) const {
+inline void Llama::check(std::span<const SequencePiece<>> pieces) const {
   if (pieces.empty()) throw ArgumentError("Llama: pieces must not be empty");
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const auto& [sequence, ids, observer] = pieces[p];
@@ -333,11 +335,11 @@ inline void Llama::check(std::span<const LlamaPiece> pieces) const {
   }
 }
 
-inline void Llama::run(std::span<const LlamaPiece> pieces) {
+inline void Llama::run(std::span<const SequencePiece<>> pieces) {
   check(pieces);
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
-    const LlamaPiece& piece = pieces[p];
+    const SequencePiece<>& piece = pieces[p];
     const auto count = static_cast<Index>(piece.ids.size());
     for (Index done = 0; done < count;) {
       done += batch_.add(piece, static_cast<Index>(p), done, position(piece.sequence) + done);
@@ -366,8 +368,8 @@ inline void Llama::check_finite(std::span<const float> row, Index layer, Index p
               " is " + std::to_string(*place) + ": the model's weights are damaged, or too large for float");
 }
 
-inline void Llama::advance(std::span<const LlamaPiece> pieces) {
-  for (const LlamaPiece& piece : pieces) {
+inline void Llama::advance(std::span<const SequencePiece<>> pieces) {
+  for (const SequencePiece<>& piece : pieces) {
     cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
     std::vector<TokenId>& ids = ids_[checked(piece.sequence)];
     ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());

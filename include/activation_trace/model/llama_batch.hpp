@@ -10,30 +10,24 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// What one sequence contributes to a call on several: a generated token, an answer to be scored, a prompt.
-struct LlamaPiece {
-  Index sequence = 0;                       ///< of the model's
-  std::span<const TokenId> ids;             ///< appended to the sequence
-  const LayerObserver* observer = nullptr;  ///< of this sequence's positions, which may be nobody
-};
 
 namespace detail {
 
 /// Consecutive positions of one piece, among the rows that a model computes at once.
 struct LlamaRun {
   Index sequence;
-  Index piece;                    // which of the call's
-  std::span<const TokenId> ids;   // all that were added
-  Index position;                 // of the first row that is still computed
-  Index row;                      // where that is in the batch
-  Index rows;                     // how many follow
-  bool ends_piece;                // the last row is the piece's last
-  const LayerObserver* observer;  // or nullptr
+  Index piece;                      // which of the call's
+  std::span<const TokenId> ids;     // all that were added
+  Index position;                   // of the first row that is still computed
+  Index row;                        // where that is in the batch
+  Index rows;                       // how many follow
+  bool ends_piece;                  // the last row is the piece's last
+  const LayerObserver<>* observer;  // or nullptr
 
   [[nodiscard]] bool shows(Index layer, Index blocks) const {
     return observer != nullptr && observed_begin() < observed_end() &&
@@ -62,7 +56,7 @@ class LlamaBatch {
 
   /// Adds the ids of piece number `index` from `done` on, as many as there is room for, and returns their number.
   /// `position` is that of the first.
-  Index add(const LlamaPiece& piece, Index index, Index done, Index position) {
+  Index add(const SequencePiece<>& piece, Index index, Index done, Index position) {
     const auto left = static_cast<Index>(piece.ids.size()) - done;
     const Index count = std::min(left, max_rows_ - rows_);
     runs_.push_back({.sequence = piece.sequence,

@@ -79,7 +79,7 @@ class ActivationMapping {
  public:
   ActivationMapping(Model& model, std::span<const TokenId> prompt, std::span<const TokenId> ids,
                     const ActivationMapOptions& options)
-      : model_(model), prompt_(prompt), options_(options), lm_head_(model.weights().lm_head) {
+      : model_(model), prompt_(prompt), options_(options), lm_head_(model.lm_head()) {
     const Index blocks = model.config().layers;
     const auto length = static_cast<Index>(prompt.size());
     maps_.layers = resolve_layers(options.layers, blocks);
@@ -109,7 +109,7 @@ class ActivationMapping {
   }
 
   ActivationMaps run(const std::function<void(Index, Index)>& on_progress) {
-    LayerObserver observer;
+    LayerObserver<> observer;
     observer.layers = maps_.layers;
     observer.begin = options_.span.begin;
     observer.end = options_.span.end;
@@ -119,7 +119,7 @@ class ActivationMapping {
     model_.rewind(0, 0);
     const auto total = static_cast<Index>(prompt_.size());
     in_pieces(prompt_, options_.prefill_piece, [&](std::span<const TokenId> ids, Index done) {
-      const LlamaPiece piece{0, ids, &observer};
+      const SequencePiece<> piece{0, ids, &observer};
       model_.fill(std::span(&piece, 1));
       if (on_progress) on_progress(done, total);
       return true;
