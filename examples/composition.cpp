@@ -11,7 +11,7 @@ namespace at = activation_trace;
 int main(int argc, char** argv) try {
   if (argc != 3) return std::fputs("usage: composition MODEL PROMPT\n", stderr), 2;
   const at::Checkpoint checkpoint = at::load_llama(argv[1]);  // a .gguf file or a Hugging Face directory
-  const at::Tokenizer tokenizer = at::load_tokenizer(argv[1]);
+  const at::Tokenizer tokenizer = at::load_tokenizer(checkpoint);
 
   at::Execution execution(2);
   at::Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, execution);

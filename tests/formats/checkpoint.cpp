@@ -85,6 +85,7 @@ TEST_CASE("every weight type comes back from GGUF, with interleaved rotation, an
       CHECK_FALSE(hf.gguf.has_value());
       CHECK(hf.config.rope.layout == RopeLayout::half_split);
       for (const Checkpoint* c : {&gguf, &hf}) {
+        CHECK(c->embeddings == Embeddings::separate);
         check_same(c->weights.embedding, expected.embedding);
         check_same(c->weights.lm_head, expected.lm_head);
         check_same(c->weights.layers[0].v, expected.layers[0].v);
@@ -126,6 +127,7 @@ TEST_CASE("a tied LM head is the embedding itself") {
   model.write_hugging_face(folder.path());
   for (const auto& path : {folder / "model.gguf", folder.path()}) {
     const Checkpoint checkpoint = load_llama(path);
+    CHECK(checkpoint.embeddings == Embeddings::tied);
     CHECK(checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data());
   }
 }

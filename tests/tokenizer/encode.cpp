@@ -224,6 +224,21 @@ TEST_CASE("ids of a model's padding are no text, negative ones are errors") {
   }
 }
 
+TEST_CASE("a model's settings name further ends of text, each once, and none that the model lacks") {
+  const Tokenizer tokenizer = from_json("gpt2");
+  const Ids ends(tokenizer.end_tokens().begin(), tokenizer.end_tokens().end());
+  REQUIRE_FALSE(ends.empty());
+  REQUIRE(ends.front() > 3);
+  const Tokenizer fitted = tokenizer.for_model(100'000, Ids{3, ends.front(), 3});
+  Ids expected{3};
+  expected.insert(expected.end(), ends.begin(), ends.end());
+  CHECK(Ids(fitted.end_tokens().begin(), fitted.end_tokens().end()) == expected);
+  CHECK(fitted.ends_text(3));
+  CHECK_FALSE(tokenizer.ends_text(3));
+  CHECK(tokenizer.for_model(4, Ids{3}).end_tokens().size() == 1);
+  CHECK_FALSE(tokenizer.for_model(3, Ids{3}).ends_text(3));
+}
+
 TEST_CASE("a token that the model lacks is an error that names it and both sizes") {
   const Tokenizer tokenizer = from_json("gpt2");
   const std::string size = std::to_string(tokenizer.vocab_size());

@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "support/tiny_llama.hpp"
 #include "tokenizer/golden.hpp"
 
 using namespace activation_trace;
@@ -219,6 +221,24 @@ TEST_CASE("a wrong tokenizer.model is an error that names the byte or the settin
   const std::string whole = pieces() + trainer() + normalizer();
   for (std::size_t size = 0; size + normalizer().size() < whole.size(); ++size)
     CHECK_THROWS_AS((void)read_tokenizer_model(whole.substr(0, size), "m"), FormatError);
+}
+
+TEST_CASE("a model's tokenizer comes from the files that are open, with the ends that its settings name") {
+  test::TinyLlamaOptions options;
+  options.config.eos = {2};
+  const test::TinyLlama model(options);
+  const test::TemporaryFolder folder;
+  model.write_hugging_face(folder.path());
+  test::write_file(folder / "tokenizer.json", read_golden("vocabularies/gpt2.json"));
+  CHECK_FALSE(load_tokenizer(folder.path()).ends_text(2));
+  const Tokenizer tokenizer = load_tokenizer(load_llama(folder.path()));
+  CHECK(tokenizer.ends_text(2));
+  for (const TokenId id : tokenizer.end_tokens()) CHECK(id < options.config.vocab);
+
+  model.write_gguf(folder / "model.gguf");
+  const Checkpoint checkpoint = load_llama(folder / "model.gguf", FileAccess::read);
+  std::filesystem::remove(folder / "model.gguf");
+  CHECK(has(problem_of([&] { (void)load_tokenizer(checkpoint); }), "tokenizer model 'no_vocab' is not supported"));
 }
 
 TEST_CASE("a folder's tokenizer comes from tokenizer.json, else tokenizer.model, with the config's tokens") {

@@ -118,7 +118,7 @@ inline GgufBuilder gguf_of(const nlohmann::json& json, std::string_view pre) {
 
 /// The same with the vocabulary of a tokenizer.model.
 inline GgufBuilder gguf_of_model(const std::string& bytes) {
-  const auto model = detail::read_sentencepiece_model(bytes, "spm.model");
+  const auto model = activation_trace::detail::read_sentencepiece_model(bytes, "spm.model");
   std::vector<std::string> tokens(model.vocabulary.tokens.begin(), model.vocabulary.tokens.end());
   std::vector<int> types;
   for (const TokenType type : model.vocabulary.types) types.push_back(static_cast<int>(type));

@@ -18,15 +18,18 @@
 #include "activation_trace/formats/llama_config.hpp"
 #include "activation_trace/formats/safetensors.hpp"
 #include "activation_trace/model/weights.hpp"
+#include "activation_trace/processors/dola_options.hpp"
+#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
 /// A model and the files that its weights view: keep it as long as the model runs. Moves, does not copy.
 struct Checkpoint {
-  LlamaConfig config;                        ///< validated
-  LlamaWeights weights;                      ///< matrices view the files below; norms and biases are copies
-  std::optional<GgufFile> gguf;              ///< the file of a GGUF model, which holds its tokenizer too
+  LlamaConfig config;                            ///< validated
+  LlamaWeights weights;                          ///< matrices view the files below; norms and biases are copies
+  Embeddings embeddings = Embeddings::separate;  ///< whether the embedding is the LM head
+  std::optional<GgufFile> gguf;  ///< the file of a GGUF model, which holds its tokenizer too (load_tokenizer)
   std::vector<SafetensorsFile> safetensors;  ///< the files of a Hugging Face model
 };
 
@@ -163,11 +166,9 @@ LlamaLayerWeights collect_layer(TensorCollector<Files>& tensors, const LlamaConf
   return layer;
 }
 
-enum class HeadKind { separate, tied };
-
 template <class Files>
 LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
-                             HeadKind head) {
+                             Embeddings embeddings) {
   const Index d = config.hidden;
   LlamaWeights weights;
   weights.embedding = tensors.matrix(std::string(names.embedding) + ".weight", config.vocab, d);
@@ -175,7 +176,7 @@ LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig&
     weights.layers.push_back(collect_layer(tensors, config, names, std::string(names.block) + std::to_string(i) + "."));
   weights.final_norm = tensors.norm(std::string(names.final_norm) + ".weight", d, names);
   const std::string lm_head = std::string(names.lm_head) + ".weight";
-  if (head == HeadKind::tied) {
+  if (embeddings == Embeddings::tied) {
     weights.lm_head = weights.embedding;
     tensors.ignore(lm_head);  // transformers writes it at times, and ignores it
   } else {
@@ -198,9 +199,9 @@ inline Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known =
   if (tensors.contains("rope_freqs.weight"))
     checkpoint.config.rope.divisors = tensors.floats("rope_freqs.weight", checkpoint.config.head_dim / 2);
   validate_config(checkpoint.config, gguf.name());
-  const HeadKind head =
-      tensors.contains(std::string(family.gguf.lm_head) + ".weight") ? HeadKind::separate : HeadKind::tied;
-  checkpoint.weights = collect_weights(tensors, checkpoint.config, family.gguf, head);
+  const bool has_head = tensors.contains(std::string(family.gguf.lm_head) + ".weight");
+  checkpoint.embeddings = has_head ? Embeddings::separate : Embeddings::tied;
+  checkpoint.weights = collect_weights(tensors, checkpoint.config, family.gguf, checkpoint.embeddings);
   return checkpoint;
 }
 
@@ -221,8 +222,8 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
   }
   checkpoint.safetensors = open_safetensors_folder(folder, access);
   TensorCollector<std::vector<SafetensorsFile>> tensors(checkpoint.safetensors, folder.string(), *parsed.family);
-  const HeadKind head = parsed.tied_embeddings ? HeadKind::tied : HeadKind::separate;
-  checkpoint.weights = collect_weights(tensors, checkpoint.config, parsed.family->hugging_face, head);
+  checkpoint.embeddings = parsed.tied_embeddings ? Embeddings::tied : Embeddings::separate;
+  checkpoint.weights = collect_weights(tensors, checkpoint.config, parsed.family->hugging_face, checkpoint.embeddings);
   return checkpoint;
 }
 
@@ -253,9 +254,9 @@ inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess acces
     if (!std::filesystem::exists(path / "config.json", problem)) detail::refuse_folder(path);
     return detail::load_hugging_face_llama(path, access, known);
   }
-  const MappedFile file = MappedFile::open(path, FileAccess::map);  // says what is wrong with a path to nothing
+  MappedFile file = MappedFile::open(path, access);  // says what is wrong with a path to nothing
   if (!detail::text_of(file.bytes()).starts_with("GGUF")) detail::refuse_file(path);
-  return detail::load_gguf_llama(GgufFile::open(path, access), known);
+  return detail::load_gguf_llama(GgufFile::open(std::move(file)), known);
 }
 
 }  // namespace v0

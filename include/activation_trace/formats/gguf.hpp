@@ -41,6 +41,9 @@ class GgufFile {
   /// Throws FormatError naming the byte where the file stops being GGUF.
   static GgufFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
+  /// The same for a file that is open already.
+  static GgufFile open(MappedFile file);
+
   /// Reads a file that is in memory already, which must outlive the result. `name` is for messages.
   static GgufFile parse(std::span<const std::byte> bytes, std::string name);
 
@@ -122,8 +125,12 @@ class GgufFile {
 };
 
 inline GgufFile GgufFile::open(const std::filesystem::path& path, FileAccess access) {
-  GgufFile gguf(path.string());
-  gguf.file_ = MappedFile::open(path, access);
+  return open(MappedFile::open(path, access));
+}
+
+inline GgufFile GgufFile::open(MappedFile file) {
+  GgufFile gguf(file.name());
+  gguf.file_ = std::move(file);
   gguf.read(gguf.file_->bytes());
   return gguf;
 }

@@ -55,8 +55,9 @@ struct LlamaConfig {
   std::optional<float> logit_soft_cap;  ///< logits are cap tanh(W h / cap)
 
   TokenId bos = -1;  ///< -1: the model names none
-  /// Ids that the file's settings name as ends. A tokenizer may know more by their names (Tokenizer::end_tokens):
-  /// SmolLM2's GGUF names 2, <|im_end|>, and its vocabulary has 0, <|endoftext|>. Generation wants both.
+  /// Ids that the file's settings name as ends. A tokenizer may know more by their names: SmolLM2's GGUF names 2,
+  /// <|im_end|>, and its vocabulary has 0, <|endoftext|>. Generation wants both, which are end_tokens() of the
+  /// tokenizer that load_tokenizer() makes for the model.
   std::vector<TokenId> eos;
   std::string source;  ///< what this was read from, for messages, or empty
 

@@ -19,9 +19,6 @@ inline namespace v0 {
 
 /// The half of the blocks from which dola_layers() takes its candidates.
 enum class DolaBucket { low, high };
-/// Whether the embedding matrix is the LM head, too: then hidden state 0 is no candidate, for its logits are the token
-/// itself.
-enum class Embeddings { separate, tied };
 
 /// The candidate layers of Hugging Face's DoLa for a model of `blocks` blocks: every second hidden state of its lower
 /// or upper half, of the first or last 20 above 40 blocks; without the embeddings where they are tied to the LM head

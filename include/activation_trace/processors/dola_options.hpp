@@ -15,6 +15,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// Whether the embedding matrix is the LM head, too: then hidden state 0 is no candidate, for its logits are the token
+/// itself.
+enum class Embeddings { separate, tied };
+
 /// What is subtracted of the chosen early layer.
 enum class DolaBase {
   log_probs,  ///< its log-probabilities (processors/README.md 2.1)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/text/json_part.hpp"
 #include "activation_trace/text/mapped_file.hpp"
@@ -27,7 +28,11 @@ inline namespace v0 {
 /// special tokens and the chat template of tokenizer_config.json and chat_template.jinja where they exist, and in
 /// folders of before October 2023 those of special_tokens_map.json and added_tokens.json. Throws FormatError naming
 /// the file and what is missing, wrong or not supported.
-[[nodiscard]] Tokenizer load_tokenizer(const std::filesystem::path& path);
+[[nodiscard]] Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access = FileAccess::map);
+
+/// The tokenizer of a model that load_llama() has opened, of the same files: for_model() of its vocabulary and of the
+/// ends of text that its settings name. Throws as above.
+[[nodiscard]] Tokenizer load_tokenizer(const Checkpoint& checkpoint);
 
 /// Reads tokenizer_config.json; `file` is the name for messages. Throws FormatError.
 [[nodiscard]] TokenizerFolderSettings read_tokenizer_config(std::string_view text, const std::string& file);
@@ -61,7 +66,7 @@ inline void sort_by_id(std::vector<SpecialToken>& tokens) {
 template <class Read>
 void read_folder_json(const std::filesystem::path& path, Read&& read) {
   if (!std::filesystem::exists(path)) return;
-  const MappedFile file = MappedFile::open(path);
+  const MappedFile file = MappedFile::open(path, FileAccess::read);
   const JsonDocument json(text_of(file.bytes()), file.name());
   read(json.root());
 }
@@ -116,23 +121,29 @@ inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, cons
   return settings;
 }
 
-inline Tokenizer load_tokenizer(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return read_tokenizer(GgufFile::open(path));
+inline Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+  const Tokenizer tokenizer =
+      checkpoint.gguf ? read_tokenizer(*checkpoint.gguf) : load_tokenizer(checkpoint.config.source);
+  return tokenizer.for_model(checkpoint.config.vocab, checkpoint.config.eos);
+}
+
+inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access) {
+  if (!std::filesystem::is_directory(path)) return read_tokenizer(GgufFile::open(path, access));
   const auto exists = [&](const char* name) { return std::filesystem::exists(path / name); };
   TokenizerFolderSettings settings;
   if (exists("tokenizer_config.json")) {
-    const MappedFile file = MappedFile::open(path / "tokenizer_config.json");
+    const MappedFile file = MappedFile::open(path / "tokenizer_config.json", FileAccess::read);
     settings = read_tokenizer_config(detail::text_of(file.bytes()), file.name());
   }
   if (!settings.lists_added) detail::read_older_settings(path, settings);
   if (exists("chat_template.jinja"))
-    settings.chat_template = detail::text_of(MappedFile::open(path / "chat_template.jinja").bytes());
+    settings.chat_template = detail::text_of(MappedFile::open(path / "chat_template.jinja", FileAccess::read).bytes());
   if (exists("tokenizer.json")) {
-    const MappedFile file = MappedFile::open(path / "tokenizer.json");
+    const MappedFile file = MappedFile::open(path / "tokenizer.json", FileAccess::read);
     return read_tokenizer_json(detail::text_of(file.bytes()), file.name(), settings);
   }
   if (exists("tokenizer.model")) {
-    const MappedFile file = MappedFile::open(path / "tokenizer.model");
+    const MappedFile file = MappedFile::open(path / "tokenizer.model", FileAccess::read);
     return read_tokenizer_model(detail::text_of(file.bytes()), file.name(), settings);
   }
   throw FormatError(path.string(), "the folder has neither tokenizer.json nor tokenizer.model");

@@ -46,9 +46,10 @@ class Tokenizer {
   Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
             std::vector<SpecialToken> special, TokenizerSettings settings);
 
-  /// The same tokenizer for a model of `model_vocab` tokens. If that is fewer than vocab_size(), encoding throws
-  /// ArgumentError for a token that the model lacks; if it is more, the model's further tokens are no text anyway.
-  [[nodiscard]] Tokenizer for_model(Index model_vocab) const;
+  /// The same tokenizer for a model of `model_vocab` tokens, whose settings name `eos` as further ends of a text. If
+  /// there are fewer than vocab_size(), encoding throws ArgumentError for a token that the model lacks, and no text
+  /// ends with it; if there are more, the model's further tokens are no text anyway.
+  [[nodiscard]] Tokenizer for_model(Index model_vocab, std::span<const TokenId> eos = {}) const;
 
   /// The ids of `text`, nothing before or after. Ill-formed UTF-8 counts as U+FFFD, once per maximal subpart
   /// (Python's errors="replace"). Throws ArgumentError for what for_model says.
@@ -75,7 +76,7 @@ class Tokenizer {
   /// Whether the token ends an answer: EOS, and what chat models say instead. False for ids out of range.
   [[nodiscard]] bool ends_text(TokenId id) const noexcept;
   /// Those tokens, sorted.
-  [[nodiscard]] std::span<const TokenId> end_tokens() const noexcept { return content_->settings.end_tokens; }
+  [[nodiscard]] std::span<const TokenId> end_tokens() const noexcept { return ends_; }
 
   /// Tokens of the file's vocabulary; the model's may have more or fewer.
   [[nodiscard]] Index vocab_size() const noexcept { return static_cast<Index>(content_->control.size()); }
@@ -97,11 +98,14 @@ class Tokenizer {
 
   /// Whether the tokenizer has the token.
   [[nodiscard]] bool knows(TokenId id) const;
+  /// Each once.
+  static void sort_ids(std::vector<TokenId>& ids);
   /// That the model has the tokens of a text.
   void check_for_model(std::span<const TokenId> ids) const;
 
   std::shared_ptr<const Content> content_;
   Index model_vocab_ = std::numeric_limits<Index>::max();
+  std::vector<TokenId> ends_;  // sorted
 };
 
 inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
@@ -127,8 +131,8 @@ inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokeni
 
   auto& ends = settings.end_tokens;
   if (settings.eos != -1) ends.push_back(settings.eos);
-  std::sort(ends.begin(), ends.end());
-  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  sort_ids(ends);
+  ends_ = ends;
 
   std::vector<bool> control(size);
   for (std::size_t i = 0; i < size; ++i)
@@ -138,10 +142,18 @@ inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokeni
                                                      std::move(settings), std::move(control)});
 }
 
-inline Tokenizer Tokenizer::for_model(Index model_vocab) const {
+inline Tokenizer Tokenizer::for_model(Index model_vocab, std::span<const TokenId> eos) const {
   Tokenizer result = *this;
   result.model_vocab_ = model_vocab;
+  result.ends_.insert(result.ends_.end(), eos.begin(), eos.end());
+  std::erase_if(result.ends_, [&](TokenId id) { return id >= model_vocab; });
+  sort_ids(result.ends_);
   return result;
+}
+
+inline void Tokenizer::sort_ids(std::vector<TokenId>& ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
 inline void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
