@@ -103,7 +103,7 @@ class Session {
   // What depends on the model.
   void complete_options() {
     GenerationOptions& g = settings_.generation;
-    if (!settings_.ignore_eos) g.eos = engine_->end_tokens();
+    if (!settings_.ignore_eos) g.eos = engine_->tokenizer().end_tokens();
     g.mode = settings_.mode.complete(engine_->config().layers, engine_->embeddings());
     if (trace_ || color_ || settings_.compare || g.alert_entropy) g.record = settings_.record;
   }

@@ -65,7 +65,7 @@ GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
   generation.prefill_piece = s.model.batch;
   generation.repetition_penalty = s.repetition_penalty;
   generation.max_new_tokens = s.max_new_tokens;
-  generation.eos = engine.end_tokens();
+  generation.eos = engine.tokenizer().end_tokens();
   generation.stop = {"### Human:"};
   if (s.sampling.temperature > 0) generation.sampling = s.sampling;
   return generation;

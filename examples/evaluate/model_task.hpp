@@ -64,7 +64,7 @@ class ModelTask : public Task {
     generation_.prefill_piece = score_.prefill_piece;
     generation_.repetition_penalty = settings.repetition_penalty;
     generation_.max_new_tokens = settings.max_new_tokens;
-    generation_.eos = engine.end_tokens();
+    generation_.eos = engine.tokenizer().end_tokens();
     generation_.stop = {std::string(kNextQuestion)};
   }
 

@@ -62,11 +62,6 @@ class Student {
   std::unique_ptr<Amateur> amateur_;
 };
 
-/// Of a .gguf file as it was opened for the weights.
-Tokenizer tokenizer_of(const Checkpoint& checkpoint, const std::string& path) {
-  return (checkpoint.gguf ? read_tokenizer(*checkpoint.gguf) : load_tokenizer(path)).for_model(checkpoint.config.vocab);
-}
-
 }  // namespace
 
 /// What computes: the one place for another model, device or library beside this one.
@@ -83,26 +78,14 @@ Engine::Engine(const ModelSettings& settings, const StudentSettings& student)
     : settings_(settings),
       student_(student),
       checkpoint_(load_llama(settings.path, settings.access)),
-      tokenizer_(tokenizer_of(checkpoint_, settings.path)) {}
+      tokenizer_(load_tokenizer(checkpoint_)) {}
 
 Engine::~Engine() = default;
-
-Embeddings Engine::embeddings() const {
-  const LlamaWeights& weights = checkpoint_.weights;
-  return weights.lm_head.data() == weights.embedding.data() ? Embeddings::tied : Embeddings::separate;
-}
 
 ChatTemplate Engine::chat_template() const {
   const auto text_of = [&](TokenId id) { return id < 0 ? std::string() : std::string(tokenizer_.piece(id)); };
   return ChatTemplate::recognise(tokenizer_.settings().chat_template,
                                  {.bos = text_of(tokenizer_.bos()), .eos = text_of(tokenizer_.eos())});
-}
-
-std::vector<TokenId> Engine::end_tokens() const {
-  std::vector<TokenId> ends = checkpoint_.config.eos;
-  ends.insert(ends.end(), tokenizer_.end_tokens().begin(), tokenizer_.end_tokens().end());
-  std::erase_if(ends, [&](TokenId id) { return id >= checkpoint_.config.vocab; });
-  return ends;
 }
 
 std::vector<TokenId> Engine::encode(std::string_view text) const {

@@ -41,12 +41,11 @@ class Engine {
   ~Engine();
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return checkpoint_.config; }
-  [[nodiscard]] Embeddings embeddings() const;
+  [[nodiscard]] Embeddings embeddings() const noexcept { return checkpoint_.embeddings; }
+  /// Its end tokens are all that the model's configuration or the tokenizer names.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   /// Of the model; plain if it names none that is known.
   [[nodiscard]] ChatTemplate chat_template() const;
-  /// Every end of text that the model's configuration or its tokenizer names.
-  [[nodiscard]] std::vector<TokenId> end_tokens() const;
   /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 

@@ -76,7 +76,7 @@ class Tokenizer {
   /// Whether the token ends an answer: EOS, and what chat models say instead. False for ids out of range.
   [[nodiscard]] bool ends_text(TokenId id) const noexcept;
   /// Those tokens, sorted.
-  [[nodiscard]] std::span<const TokenId> end_tokens() const noexcept { return ends_; }
+  [[nodiscard]] const std::vector<TokenId>& end_tokens() const noexcept { return ends_; }
 
   /// Tokens of the file's vocabulary; the model's may have more or fewer.
   [[nodiscard]] Index vocab_size() const noexcept { return static_cast<Index>(content_->control.size()); }
