@@ -5,33 +5,73 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <cerrno>
+#include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace::examples {
 
-/// The SHA-256 of some bytes in hexadecimal, as sha256sum prints it.
-[[nodiscard]] inline std::string sha256(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
-    throw Error("SHA-256 cannot be computed");
-  std::string text;
-  for (unsigned i = 0; i < size; ++i) {
-    text += "0123456789abcdef"[digest[i] >> 4];
-    text += "0123456789abcdef"[digest[i] & 15];
+/// SHA-256 of bytes that come in pieces.
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    check(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
   }
-  return text;
+
+  void add(std::string_view bytes) { check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1); }
+
+  /// Of all that was added, in hexadecimal, as sha256sum prints it.
+  [[nodiscard]] std::string finish() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    check(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1);
+    std::string text;
+    for (unsigned i = 0; i < size; ++i) {
+      text += "0123456789abcdef"[digest[i] >> 4];
+      text += "0123456789abcdef"[digest[i] & 15];
+    }
+    return text;
+  }
+
+ private:
+  static void check(bool done) {
+    if (!done) throw Error("SHA-256 cannot be computed");
+  }
+
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+/// Of some bytes.
+[[nodiscard]] inline std::string sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.add(bytes);
+  return hash.finish();
 }
 
+/// Of a file, which is read and never mapped: a model's may be larger than the memory, and may shrink meanwhile.
 [[nodiscard]] inline std::string sha256_of_file(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  return sha256(activation_trace::detail::text_of(file.bytes()));
+  std::ifstream file(path, std::ios::binary);
+  const auto check = [&](bool done) {
+    if (!done) throw FormatError(path.string(), std::generic_category().message(errno));
+  };
+  check(file.is_open());
+  Sha256 hash;
+  std::vector<char> piece(1 << 20);
+  do {
+    file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    hash.add({piece.data(), static_cast<std::size_t>(file.gcount())});
+  } while (file);
+  check(!file.bad());
+  return hash.finish();
 }
 
 /// Of a model's file, or of its folder: of its files' names and hashes, as sha256sum prints them.
