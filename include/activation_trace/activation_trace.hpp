@@ -74,7 +74,6 @@
 #include "activation_trace/processors/repetition_penalty.hpp"
 #include "activation_trace/processors/sampler.hpp"
 #include "activation_trace/processors/sampling_chain.hpp"
-#include "activation_trace/processors/stop_sequences.hpp"
 #include "activation_trace/processors/temperature.hpp"
 #include "activation_trace/processors/top_k.hpp"
 #include "activation_trace/processors/top_p.hpp"

@@ -14,7 +14,6 @@
 #include "activation_trace/processors/occurrence_penalty.hpp"
 #include "activation_trace/processors/processor_chain.hpp"
 #include "activation_trace/processors/repetition_penalty.hpp"
-#include "activation_trace/processors/stop_sequences.hpp"
 #include "activation_trace/processors/temperature.hpp"
 #include "activation_trace/processors/top_k.hpp"
 #include "activation_trace/processors/top_p.hpp"
@@ -38,7 +37,6 @@ TEST_CASE("after the first step no processor allocates") {
   ContrastiveProcessor contrastive({}, execution);
   NgramModel amateur(V);
   amateur.reserve(100);
-  StopSequences stops({{1, 2, 3}, {4}});
   ProcessorChain chain;
   chain.add("repetition_penalty", RepetitionPenalty(1.2f, V))
       .add("occurrence_penalty", OccurrencePenalty({.presence = 0.1f}, V))
@@ -71,7 +69,6 @@ TEST_CASE("after the first step no processor allocates") {
     run("observe", [&] {
       chain.observe(std::span(&id, 1));
       amateur.observe(std::span(&id, 1));
-      stops.push(id);
     });
   };
   // The scratch memory of the workers grows to what the kernels need: more for 100 survivors than for a few.

@@ -11,17 +11,16 @@
 #include "activation_trace/processors/logit_bias.hpp"
 #include "activation_trace/processors/occurrence_penalty.hpp"
 #include "activation_trace/processors/repetition_penalty.hpp"
-#include "activation_trace/processors/stop_sequences.hpp"
 #include "processors/reference.hpp"
 
-// processor_chain.hpp, logit_bias.hpp, occurrence_penalty.hpp, stop_sequences.hpp
+// processor_chain.hpp, logit_bias.hpp, occurrence_penalty.hpp
 using namespace activation_trace;
 using activation_trace::test::kInfinity;
 using activation_trace::test::kNaN;
 
 static_assert(LogitsProcessor<ProcessorChain>);
 static_assert(LogitsProcessor<EntropySharpnessProcessor<>>);
-static_assert(!LogitsProcessor<StopSequences>);
+static_assert(!LogitsProcessor<std::vector<float>>);
 static_assert(std::copyable<ProcessorChain>);
 
 namespace activation_trace::test {
@@ -175,32 +174,4 @@ TEST_CASE("a bias of +inf bans all other tokens") {
     CHECK(scores[1] < -200);
     CHECK(std::isfinite(scores[1]));
   }
-}
-
-TEST_CASE("stop sequences are found where a search of the whole text finds them") {
-  std::mt19937 random(71);
-  const std::vector<std::vector<TokenId>> sequences{{1, 2}, {2}, {0, 0, 1, 2}, {0, 0}};
-  StopSequences stops(sequences);
-  std::vector<TokenId> text;
-  for (int step = 0; step < 500; ++step) {
-    const auto id = static_cast<TokenId>(random() % 3);
-    text.push_back(id);
-    Index expected = -1;
-    std::size_t longest = 0;
-    for (std::size_t i = 0; i < sequences.size(); ++i)
-      if (text.size() >= sequences[i].size() && sequences[i].size() > longest &&
-          std::equal(sequences[i].begin(), sequences[i].end(),
-                     text.end() - static_cast<std::ptrdiff_t>(sequences[i].size()))) {
-        expected = static_cast<Index>(i);
-        longest = sequences[i].size();
-      }
-    CHECK(stops.push(id) == (expected >= 0));
-    CHECK(stops.matched() == expected);
-  }
-  stops.reset();
-  CHECK(stops.matched() == -1);
-  CHECK_FALSE(stops.push(0));
-  CHECK(stops.push(0));
-  CHECK_FALSE(StopSequences({}).push(1));
-  CHECK_THROWS_AS(StopSequences({{1}, {}}), ArgumentError);
 }
