@@ -20,14 +20,6 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// A candidate that survived the filter, if there is one.
-struct ContextCandidate {
-  TokenId id;   ///< the candidate
-  float base;   ///< log-probability in nats over all that was given, not renormalised; or the logit (StrategyBase)
-  float value;  ///< what the strategy says
-  float score;  ///< base + alpha * value
-};
-
 /// Filtered log-probabilities, or as published raw logits, plus what a ContextStrategy makes of the context; used like
 /// EntropySharpnessProcessor, which is quicker and exact for the strategy "entropy". Tokens at -inf stay there under
 /// every strategy, where the published majority_voting meant to make them win. Lazy: values are computed for survivors
@@ -52,9 +44,6 @@ class ContextStrategyProcessor {
   /// vocabulary.
   void process(std::span<const TokenId> ids, std::span<float> logits);
 
-  /// The survivors of the last process(), in the order in which they were given.
-  [[nodiscard]] std::span<const ContextCandidate> kept() const noexcept { return kept_; }
-
   /// What the strategy says of token `id`. Throws StateError before a context, ArgumentError outside the vocabulary.
   float value(TokenId id);
 
@@ -64,7 +53,7 @@ class ContextStrategyProcessor {
   [[nodiscard]] const ContextStrategyOptions& options() const noexcept { return options_; }
 
   /// Forgets the context, for the next prompt.
-  void reset();
+  void reset() { context_.reset(); }
 
  private:
   static constexpr Index kBlock = 16;  // rows of the LM head that are multiplied at once
@@ -79,7 +68,6 @@ class ContextStrategyProcessor {
   ExecutionHandle execution_;
   ContextStates context_;
   detail::PlausibleCandidates candidates_;
-  std::vector<ContextCandidate> kept_;
   std::vector<float> values_;  // [V]
   std::vector<Index> seen_;    // [V] positions in the value, 0: none
   std::vector<TokenId> pending_;
@@ -98,8 +86,7 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
     throw ArgumentError("subject_position: must not be negative, got " + std::to_string(options_.subject_position));
   if (!(options_.vote_threshold >= 0 && options_.vote_threshold <= 1))
     throw ArgumentError("vote_threshold: expected a number in [0, 1], got " + std::to_string(options_.vote_threshold));
-  kept_.reserve(1024);  // as candidates_ does
-  pending_.reserve(1024);
+  pending_.reserve(1024);  // as candidates_ does
 }
 
 inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead& lm_head) {
@@ -130,11 +117,6 @@ inline float ContextStrategyProcessor::value(TokenId id) {
   return values_[static_cast<std::size_t>(id)];
 }
 
-inline void ContextStrategyProcessor::reset() {
-  context_.reset();
-  kept_.clear();
-}
-
 inline void ContextStrategyProcessor::require() const {
   context_.require();
   if (options_.strategy == ContextStrategy::subject && options_.subject_position >= context_.positions())
@@ -148,17 +130,15 @@ inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::
   else
     candidates_.filter(*execution_, ids, logits, detail::FarBelow::masked);
   prepare(candidates_.ids());
-  kept_.resize(candidates_.ids().size());
-  for (std::size_t k = 0; k < kept_.size(); ++k) {
-    float& score = logits[candidates_.places()[k]];
-    ContextCandidate& c = kept_[k];
-    c = {.id = candidates_.ids()[k], .base = score, .value = 0, .score = 0};
-    c.value = values_[static_cast<std::size_t>(c.id)];
-    if (!std::isfinite(c.value))
-      throw ArgumentError("the context score of token " + std::to_string(c.id) +
+  const auto checked_value = [&](std::size_t k) {
+    const TokenId id = candidates_.ids()[k];
+    const float value = values_[static_cast<std::size_t>(id)];
+    if (!std::isfinite(value))
+      throw ArgumentError("the context score of token " + std::to_string(id) +
                           " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
-    c.score = score = c.base + options_.alpha * c.value;
-  }
+    return value;
+  };
+  candidates_.add(logits, options_.alpha, checked_value, [](auto&&...) {});
 }
 
 // The values of all `ids` are brought up to date.

@@ -156,19 +156,20 @@ void EntropySharpnessProcessor<Space>::subtract_entropies(std::span<float> score
   const SharpnessCandidate* most_probable = nullptr;
   const SharpnessCandidate* best = nullptr;
   record_.kept.resize(ids.size());
-  for (std::size_t k = 0; k < ids.size(); ++k) {
+  const auto entropy = [&](std::size_t k) {
     if (std::isnan(kept_entropy_[k]))
       throw ArgumentError("the context entropy of token " + std::to_string(ids[k]) +
                           " is not a number: its products with the hidden states overflow or lm_head holds a NaN");
-    float& score = scores[candidates_.places()[k]];
+    return kept_entropy_[k];
+  };
+  candidates_.add(scores, -options_.alpha, entropy, [&](std::size_t k, float log_prob, float score) {
     SharpnessCandidate& c = record_.kept[k];
-    c = {.id = ids[k], .log_prob = score, .entropy = kept_entropy_[k], .score = 0};
-    c.score = score = c.log_prob - options_.alpha * c.entropy;
+    c = {.id = ids[k], .log_prob = log_prob, .entropy = kept_entropy_[k], .score = score};
     if (most_probable == nullptr || c.log_prob > most_probable->log_prob ||
         (c.log_prob == most_probable->log_prob && c.id < most_probable->id))
       most_probable = &c;
     if (best == nullptr || c.score > best->score || (c.score == best->score && c.id < best->id)) best = &c;
-  }
+  });
   record_.most_probable = most_probable == nullptr ? -1 : most_probable->id;
   record_.best = best == nullptr ? -1 : best->id;
 }

@@ -38,9 +38,11 @@ class PlausibleCandidates {
   /// Scores that are filtered already: all above -inf survive, unchanged. Throws as above.
   void accept(std::span<const TokenId> ids, std::span<const float> scores);
 
+  /// The survivors' scores s become s + weight * value(k), of survivor k; seen(k, s before, s after) is told of each.
+  void add(std::span<float> scores, float weight, auto&& value, auto&& seen) const;
+
+  /// The survivors, in the order in which they were given.
   [[nodiscard]] std::span<const TokenId> ids() const noexcept { return ids_; }
-  /// Where each of ids() lies in what was given.
-  [[nodiscard]] std::span<const std::size_t> places() const noexcept { return places_; }
 
  private:
   static constexpr float kMasked = -1000;
@@ -56,8 +58,17 @@ class PlausibleCandidates {
 
   RelativeTopFilter filter_;
   std::vector<TokenId> ids_;
-  std::vector<std::size_t> places_;
+  std::vector<std::size_t> places_;  // of ids_ in what was given
 };
+
+void PlausibleCandidates::add(std::span<float> scores, float weight, auto&& value, auto&& seen) const {
+  for (std::size_t k = 0; k < ids_.size(); ++k) {
+    float& score = scores[places_[k]];
+    const float before = score;
+    score += weight * value(k);
+    seen(k, before, score);
+  }
+}
 
 inline void PlausibleCandidates::filter(const Execution<Host>& execution, std::span<const TokenId> ids,
                                         std::span<float> logits, FarBelow far_below) {
