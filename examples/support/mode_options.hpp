@@ -27,8 +27,7 @@ namespace activation_trace::examples {
 [[nodiscard]] inline bool has_use(const Mode& mode, std::string_view key) {
   const auto strategy_uses = [&](ContextStrategy strategy) {
     if (key == "alpha") return strategy != ContextStrategy::single_entropy;
-    if (key == "strategy_base")
-      return strategy != ContextStrategy::entropy && strategy != ContextStrategy::single_entropy;
+    if (key == "strategy_base") return !reads_entropy(strategy);
     if (key == "subject_key") return strategy == ContextStrategy::subject;
     return key != "majority_threshold" || strategy == ContextStrategy::majority_voting;
   };

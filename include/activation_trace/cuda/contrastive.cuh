@@ -91,7 +91,7 @@ inline ContrastiveProcessor::ContrastiveProcessor(const DeviceGuard&, StreamView
       vocab_(detail::checked_vocab(vocab)),
       statistics_(stream, 2, vocab),
       invalid_(1) {
-  v0::detail::check_contrastive(options);
+  v0::detail::check_contrastive(options.coefficient, options.student_temperature);
   const RelativeTopFilter checks_filter(
       {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
   set_bytes(stream_, invalid_.view(), 0);

@@ -113,7 +113,7 @@ inline void ScoreOptions::validate() const {
   };
   const auto* activation = std::get_if<Activation>(&mode);
   const bool plain = activation != nullptr && activation->strategy == ContextStrategy::entropy;
-  require(activation == nullptr || plain || activation->strategy == ContextStrategy::single_entropy,
+  require(activation == nullptr || reads_entropy(activation->strategy),
           "decoding_strategy " + std::string(activation == nullptr ? "" : name(activation->strategy)) +
               " scores no continuations");
   const auto* on_dola = std::get_if<ActivationDola>(&mode);

@@ -38,6 +38,12 @@ struct EnumNames<ContextStrategy> {
       {ContextStrategy::majority_voting, "majority_voting"}};
 };
 
+/// Whether it reads the context's entropy, added to filtered log-probabilities; the others are the first published
+/// commit's.
+[[nodiscard]] constexpr bool reads_entropy(ContextStrategy strategy) {
+  return strategy == ContextStrategy::entropy || strategy == ContextStrategy::single_entropy;
+}
+
 /// What a ContextStrategy is added to. The two choose different tokens: a logit that no filter has seen may win by a
 /// value that is large everywhere, as 1 / entropy is.
 enum class StrategyBase {

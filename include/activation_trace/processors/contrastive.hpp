@@ -59,7 +59,7 @@ inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, Ex
     : options_(options),
       execution_(std::move(execution)),
       filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
-  detail::check_contrastive(options);
+  detail::check_contrastive(options.coefficient, options.student_temperature);
 }
 
 inline void ContrastiveProcessor::observe_amateur(std::span<const float> logits) {

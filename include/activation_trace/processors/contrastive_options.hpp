@@ -23,12 +23,11 @@ namespace detail {
 
 /// Throws ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and
 /// finite.
-inline void check_contrastive(const ContrastiveOptions& options) {
-  if (!(options.coefficient >= 0 && std::isfinite(options.coefficient)))
-    throw ArgumentError("coefficient: expected a number >= 0, got " + std::to_string(options.coefficient));
-  if (!(options.student_temperature > 0 && std::isfinite(options.student_temperature)))
-    throw ArgumentError("student_temperature: expected a positive number, got " +
-                        std::to_string(options.student_temperature));
+inline void check_contrastive(float coefficient, float student_temperature) {
+  if (!(coefficient >= 0 && std::isfinite(coefficient)))
+    throw ArgumentError("contrastive_coefficient: expected a number >= 0, got " + std::to_string(coefficient));
+  if (!(student_temperature > 0 && std::isfinite(student_temperature)))
+    throw ArgumentError("student_temperature: expected a positive number, got " + std::to_string(student_temperature));
 }
 
 }  // namespace detail

@@ -52,6 +52,14 @@ struct ContextOptions {
   }
 };
 
+namespace detail {
+
+void describe_mature_layer(auto& layer, auto&& field) {
+  field("mature_layer", layer, "the layer that decides (default: N)");
+}
+
+}  // namespace detail
+
 /// The logit; in a beam search and in scoring lp.
 struct Baseline {
   static constexpr std::string_view name = "baseline";
@@ -62,9 +70,7 @@ struct Baseline {
   /// Every value will do.
   void validate() const {}
 
-  static void describe(auto& self, auto&& field) {
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
-  }
+  static void describe(auto& self, auto&& field) { detail::describe_mature_layer(self.mature_layer, field); }
 };
 
 /// lp minus that of one premature layer.
@@ -81,7 +87,7 @@ struct DolaStatic {
 
   static void describe(auto& self, auto&& field) {
     field("premature_layer", self.premature_layer, "the layer that mode dola_static subtracts");
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
+    detail::describe_mature_layer(self.mature_layer, field);
     RelativeTopOptions::describe(self.filter, field);
   }
 };
@@ -101,7 +107,7 @@ struct Dola {
 
   static void describe(auto& self, auto&& field) {
     field("candidate_layers", self.candidate_layers, "premature layers that are compared, 0,2,4");
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
+    detail::describe_mature_layer(self.mature_layer, field);
     field("divergence", self.divergence, "by which the layer is chosen");
     RelativeTopOptions::describe(self.filter, field);
   }
@@ -135,7 +141,7 @@ struct Activation {
           "published the raw logits of all tokens");
     field("subject_key", self.subject_key, "position of strategy subject");
     field("majority_threshold", self.majority_threshold, "probability of strategy majority_voting");
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
+    detail::describe_mature_layer(self.mature_layer, field);
   }
 };
 
@@ -166,7 +172,7 @@ struct ActivationDola {
     ContextOptions::describe(self.context, field);
     field("decoding_strategy", self.strategy, "what of the context is added");
     field("candidate_layers", self.candidate_layers, "premature layers that are compared, 0,2,4");
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
+    detail::describe_mature_layer(self.mature_layer, field);
     field("divergence", self.divergence, "by which the layer is chosen");
     field("activation_dola_base", self.base,
           "what activation_dola subtracts (default, as published: logits in generation, log_probs in scoring)");
@@ -189,7 +195,7 @@ struct Contrastive {
   static void describe(auto& self, auto&& field) {
     field("contrastive_coefficient", self.coefficient, "weight of the amateur");
     field("student_temperature", self.student_temperature, "divides its logits");
-    field("mature_layer", self.mature_layer, "the layer that decides (default: N)");
+    detail::describe_mature_layer(self.mature_layer, field);
     RelativeTopOptions::describe(self.filter, field);
   }
 };
@@ -320,10 +326,9 @@ inline void Activation::validate() const {
   detail::check_alpha(alpha);
   filter.validate();
   context.validate();
-  const bool plain = strategy == ContextStrategy::entropy || strategy == ContextStrategy::single_entropy;
-  detail::require(base == StrategyBase::log_probs || !plain, "strategy_base logits: decoding_strategy " +
-                                                                 std::string(activation_trace::name(strategy)) +
-                                                                 " is added to log-probabilities");
+  detail::require(base == StrategyBase::log_probs || !reads_entropy(strategy),
+                  "strategy_base logits: decoding_strategy " + std::string(activation_trace::name(strategy)) +
+                      " is added to log-probabilities");
   detail::require(subject_key >= 0, "subject_key", "a position >= 0", subject_key);
   detail::require(majority_threshold >= 0 && majority_threshold <= 1, "majority_threshold", "a number in [0, 1]",
                   majority_threshold);
@@ -334,16 +339,12 @@ inline void ActivationDola::validate() const {
   filter.validate();
   context.validate();
   detail::require_candidates(candidate_layers, name);
-  detail::require(strategy == ContextStrategy::entropy || strategy == ContextStrategy::single_entropy,
-                  "decoding_strategy " + std::string(activation_trace::name(strategy)) +
-                      ": decoding_mode activation_dola knows entropy and single_entropy only");
+  detail::require(reads_entropy(strategy), "decoding_strategy " + std::string(activation_trace::name(strategy)) +
+                                               ": decoding_mode activation_dola knows entropy and single_entropy only");
 }
 
 inline void Contrastive::validate() const {
-  detail::require(coefficient >= 0 && std::isfinite(coefficient), "contrastive_coefficient", "a number >= 0",
-                  coefficient);
-  detail::require(student_temperature > 0 && std::isfinite(student_temperature), "student_temperature",
-                  "a positive number", student_temperature);
+  detail::check_contrastive(coefficient, student_temperature);
   filter.validate();
 }
 

@@ -53,9 +53,9 @@ template <class M>
 class ModeProcessor {
  public:
   /// `early` are the premature layers as 0..N. `record`: whether steps can be asked for their survivors in modes that
-  /// weigh no entropies, too. `norm` is applied to the context's states. `execution` must outlive this object. Throws
-  /// as validate(mode).
-  ModeProcessor(Mode mode, const std::optional<RecordOptions>& record, const std::optional<FinalNorm>& norm,
+  /// weigh no entropies, too. `norm` is applied to the context's states. `execution` must outlive this object.
+  /// `mode` is one that validate() accepts.
+  ModeProcessor(const Mode& mode, const std::optional<RecordOptions>& record, const std::optional<FinalNorm>& norm,
                 std::span<const Index> early, Index vocab, Execution<Host>& execution);
 
   /// Whether observe_context() must be told the info layer's states.
@@ -89,28 +89,27 @@ class ModeProcessor {
   /// The premature layer that the last step chose; -1 in other modes.
   [[nodiscard]] Index layer() const { return dola_ ? dola_->layer() : -1; }
 
-  /// As given to the constructor.
-  [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
-
  private:
+  using Norm = std::optional<FinalNorm>;
+  using Layers = std::span<const Index>;
+
   // The processors of a mode.
-  void make(const Baseline&) {}
+  void make(const Baseline&, const Norm&, Layers) {}
   template <class M>
   requires std::is_same_v<M, Dola> || std::is_same_v<M, DolaStatic>
-  void make(const M& mode) { make_dola(mode); }
-  void make(const Contrastive& mode) { contrastive_.emplace(contrastive_options(mode), *execution_); }
-  void make(const Activation& mode);
-  void make(const ActivationDola& mode);
+  void make(const M& mode, const Norm&, Layers early) { make_dola(mode, early); }
+  void make(const Contrastive& mode, const Norm&, Layers) {
+    contrastive_.emplace(contrastive_options(mode), *execution_);
+  }
+  void make(const Activation& mode, const Norm& norm, Layers);
+  void make(const ActivationDola& mode, const Norm& norm, Layers early);
 
   template <class M>
-  void make_dola(const M& mode) {
-    dola_.emplace(early_, dola_options(mode), *execution_);
+  void make_dola(const M& mode, Layers early) {
+    dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(mode), *execution_);
   }
   void make_sharpness(EntropySharpnessOptions options);
 
-  Mode mode_;
-  std::optional<FinalNorm> norm_;
-  std::vector<Index> early_;
   Execution<Host>* execution_;
   std::optional<DolaProcessor> dola_;
   std::optional<ContrastiveProcessor> contrastive_;
@@ -122,35 +121,33 @@ class ModeProcessor {
   std::vector<SharpnessCandidate> survivors_;
 };
 
-inline ModeProcessor::ModeProcessor(Mode mode, const std::optional<RecordOptions>& record,
+inline ModeProcessor::ModeProcessor(const Mode& mode, const std::optional<RecordOptions>& record,
                                     const std::optional<FinalNorm>& norm, std::span<const Index> early, Index vocab,
                                     Execution<Host>& execution)
-    : mode_((validate(mode), std::move(mode))),
-      norm_(norm),
-      early_(early.begin(), early.end()),
-      execution_(&execution) {
-  std::visit([&](const auto& m) { make(m); }, mode_);
+    : execution_(&execution) {
+  std::visit([&](const auto& m) { make(m, norm, early); }, mode);
   if (record && !sharpness_)
     make_sharpness({.alpha = 0,
                     .relative_top = record->filter.relative_top,
                     .min_tokens_to_keep = record->filter.min_tokens_to_keep,
-                    .context = record->context.span});
+                    .context = record->context.span,
+                    .final_norm = norm});
   if (sharpness_ && !weighs_) row_.reserve(static_cast<std::size_t>(vocab));
 }
 
 inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
-  options.final_norm = norm_;
   sharpness_.emplace(std::move(options), *execution_);
   survivors_.reserve(1024);
 }
 
-inline void ModeProcessor::make(const Activation& mode) {
-  weighs_ = mode.strategy == ContextStrategy::entropy || mode.strategy == ContextStrategy::single_entropy;
+inline void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers) {
+  weighs_ = reads_entropy(mode.strategy);
   if (weighs_) {
-    make_sharpness({.alpha = *entropy_weight(mode_),
+    make_sharpness({.alpha = *entropy_weight(mode),
                     .relative_top = mode.filter.relative_top,
                     .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
-                    .context = mode.context.span});
+                    .context = mode.context.span,
+                    .final_norm = norm});
     return;
   }
   on_logits_ = mode.base == StrategyBase::logits;
@@ -160,16 +157,19 @@ inline void ModeProcessor::make(const Activation& mode) {
                                            .relative_top = mode.filter.relative_top,
                                            .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
                                            .context = mode.context.span,
-                                           .final_norm = norm_,
+                                           .final_norm = norm,
                                            .subject_position = mode.subject_key,
                                            .vote_threshold = mode.majority_threshold},
                     *execution_);
 }
 
-inline void ModeProcessor::make(const ActivationDola& mode) {
-  make_dola(mode);
+inline void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, Layers early) {
+  make_dola(mode, early);
   weighs_ = true;
-  make_sharpness({.alpha = *entropy_weight(mode_), .context = mode.context.span, .input = SharpnessInput::scores});
+  make_sharpness({.alpha = *entropy_weight(mode),
+                  .context = mode.context.span,
+                  .final_norm = norm,
+                  .input = SharpnessInput::scores});
 }
 
 inline void ModeProcessor::observe_context(MatrixView<const float> states, const LmHead& lm_head) {
