@@ -126,6 +126,8 @@ TEST_CASE("an option that cannot be, or makes no sense with another, is refused 
   CHECK(refusal(Activation{.alpha = kModeNan}) == "alpha: expected a number >= 0, got nan");
   CHECK(refusal(ActivationDola{.alpha = kModeInfinity, .candidate_layers = {1}}) ==
         "alpha: expected a number >= 0, got inf");
+  CHECK(refusal(Activation{.alpha = 1e30f}) == "accepted");
+  CHECK(refusal(Activation{.alpha = 2e30f}).starts_with("alpha: expected a number of at most 1e30, got 2"));
   CHECK(refusal(DolaStatic{}) == "premature_layer: decoding_mode dola_static needs one");
   CHECK(refusal(Dola{}) == "candidate_layers: decoding_mode dola needs at least one");
   CHECK(refusal(ActivationDola{}) == "candidate_layers: decoding_mode activation_dola needs at least one");
@@ -134,6 +136,10 @@ TEST_CASE("an option that cannot be, or makes no sense with another, is refused 
   CHECK(refusal(Contrastive{.student_temperature = 0}) ==
         "student_temperature: expected a positive number, got 0.000000");
   CHECK(refusal(Contrastive{.student_temperature = kModeNan}).starts_with("student_temperature: "));
+
+  CHECK(refusal(Contrastive{.coefficient = 1e30f}) == "accepted");
+  CHECK(refusal(Contrastive{.coefficient = 1e20f, .student_temperature = 1e-20f})
+            .starts_with("contrastive_coefficient / student_temperature: expected a number of at most 1e30, got "));
 
   for (const RelativeTopOptions& filter :
        {RelativeTopOptions{.relative_top = 1.5f}, RelativeTopOptions{.relative_top = -0.1f},

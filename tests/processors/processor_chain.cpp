@@ -144,6 +144,11 @@ TEST_CASE("a bias is added to its tokens, and -inf bans one") {
                        ArgumentError);
   CHECK_THROWS_AS(LogitBias({{-1, 1.0f}}), ArgumentError);
   CHECK_THROWS_AS(LogitBias({{1, kNaN}}), ArgumentError);
+  CHECK_THROWS_AS(LogitBias({{1, -2e30f}}), ArgumentError);
+  std::vector<float> heavy{-1e3f, 0};
+  LogitBias({{0, -1e30f}, {1, 1e30f}}).process(heavy);
+  CHECK(std::isfinite(heavy[0]));
+  CHECK(heavy[1] == 1e30f);
   CHECK_THROWS_AS(bias.process(listed), ShapeError);
   CHECK_THROWS_AS(bias.process(std::vector<TokenId>{1}, listed), ShapeError);
 }

@@ -33,6 +33,16 @@ inline void check_candidates(const char* what, std::span<const TokenId> ids, std
                      std::to_string(scores.size()) + " scores");
 }
 
+/// The largest number that an option may multiply or add to scores: times entropies, positions or penalties it is a
+/// float still, so that no score becomes infinite and is complained of in place of the option.
+constexpr float largest_weight = 1e30f;
+
+/// Throws ArgumentError unless the size of `weight` is at most that.
+inline void check_weight(const std::string& what, float weight) {
+  if (!(std::abs(weight) <= largest_weight))
+    throw ArgumentError(what + ": expected a number of at most 1e30, got " + std::to_string(weight));
+}
+
 /// Throws ArgumentError unless `count` >= 1.
 inline void check_min_tokens_to_keep(Index count) {
   if (count < 1) throw ArgumentError("min_tokens_to_keep: expected at least 1, got " + std::to_string(count));

@@ -28,8 +28,8 @@ inline namespace v0 {
 class ContextStrategyProcessor {
  public:
   /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread.
-  /// Throws ArgumentError for an alpha that is not finite, a negative subject_position, a vote_threshold outside [0,
-  /// 1], and as RelativeTopFilter and ContextStates do.
+  /// Throws ArgumentError for an alpha that is not finite or above 1e30 in size, a negative subject_position, a
+  /// vote_threshold outside [0, 1], and as RelativeTopFilter and ContextStates do.
   explicit ContextStrategyProcessor(ContextStrategyOptions options = {}, ExecutionHandle execution = {});
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
@@ -82,6 +82,7 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
       candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
   if (!std::isfinite(options_.alpha))
     throw ArgumentError("alpha: expected a number, got " + std::to_string(options_.alpha));
+  detail::check_weight("alpha", options_.alpha);
   if (options_.subject_position < 0)
     throw ArgumentError("subject_position: must not be negative, got " + std::to_string(options_.subject_position));
   if (!(options_.vote_threshold >= 0 && options_.vote_threshold <= 1))

@@ -28,7 +28,7 @@ class ContrastiveProcessor {
  public:
   /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread.
   /// Throws ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and
-  /// finite, and as RelativeTopFilter does.
+  /// finite, a quotient of the two above 1e30, and as RelativeTopFilter does.
   explicit ContrastiveProcessor(ContrastiveOptions options = {}, ExecutionHandle execution = {});
 
   /// The amateur's logits[V] at this step: a view, read by the next process() and then forgotten.

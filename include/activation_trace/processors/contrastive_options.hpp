@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/relative_top.hpp"
 
 namespace activation_trace {
@@ -22,12 +23,13 @@ struct ContrastiveOptions {
 namespace detail {
 
 /// Throws ArgumentError for a coefficient that is negative or not finite, a temperature that is not positive and
-/// finite.
+/// finite, and a quotient of the two above largest_weight.
 inline void check_contrastive(float coefficient, float student_temperature) {
   if (!(coefficient >= 0 && std::isfinite(coefficient)))
     throw ArgumentError("contrastive_coefficient: expected a number >= 0, got " + std::to_string(coefficient));
   if (!(student_temperature > 0 && std::isfinite(student_temperature)))
     throw ArgumentError("student_temperature: expected a positive number, got " + std::to_string(student_temperature));
+  check_weight("contrastive_coefficient / student_temperature", coefficient / student_temperature);
 }
 
 }  // namespace detail

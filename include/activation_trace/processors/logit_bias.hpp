@@ -19,7 +19,8 @@ inline namespace v0 {
 /// scores decide, where one that was left out before is the last.
 class LogitBias {
  public:
-  /// Throws ArgumentError for an id that is negative or occurs twice, and a bias that is NaN.
+  /// Throws ArgumentError for an id that is negative or occurs twice, and a bias that is NaN, or finite and above 1e30
+  /// in size.
   explicit LogitBias(std::vector<std::pair<TokenId, float>> biases);
 
   /// scores[V], in place. Throws ShapeError if a biased id lies beyond them.
@@ -50,6 +51,7 @@ inline LogitBias::LogitBias(std::vector<std::pair<TokenId, float>> biases) : bia
       throw ArgumentError("logit_bias: token id " + std::to_string(id) + " occurs twice");
     if (std::isnan(bias))
       throw ArgumentError("logit_bias: the bias of token id " + std::to_string(id) + " is " + std::to_string(bias));
+    if (std::isfinite(bias)) detail::check_weight("logit_bias: token id " + std::to_string(id), bias);
     forces_ = forces_ || bias == infinity;
   }
 }

@@ -117,7 +117,7 @@ struct Dola {
 struct Activation {
   static constexpr std::string_view name = "activation";
 
-  float alpha = 0.5f;                                   ///< >= 0
+  float alpha = 0.5f;                                   ///< 0 to 1e30
   RelativeTopOptions filter = {};                       ///< on lp
   ContextOptions context = {};                          ///< what the entropies are over
   ContextStrategy strategy = ContextStrategy::entropy;  ///< what of the context is added, times alpha
@@ -149,7 +149,7 @@ struct Activation {
 struct ActivationDola {
   static constexpr std::string_view name = "activation_dola";
 
-  float alpha = 0.5f;                                       ///< >= 0
+  float alpha = 0.5f;                                       ///< 0 to 1e30
   RelativeTopOptions filter = {};                           ///< on lp, before DoLa subtracts
   ContextOptions context = {};                              ///< what the entropies are over
   ContextStrategy strategy = ContextStrategy::entropy;      ///< or single_entropy

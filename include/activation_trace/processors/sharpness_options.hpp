@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/processors/relative_top.hpp"
 #include "activation_trace/tensor/space.hpp"
@@ -23,11 +24,11 @@ enum class SharpnessInput {
 
 /// Activation decoding (processors/README.md 1): log p(v) - alpha E(v) for tokens that pass the plausibility filter.
 struct EntropySharpnessOptions {
-  float alpha = 0.5f;                        ///< weight of the entropy, >= 0; 0 leaves the filtered log-probabilities
-  float relative_top = 0.1f;                 ///< as in RelativeTopOptions
-  Index min_tokens_to_keep = 1;              ///< as in RelativeTopOptions
-  ContextSpan context = {};                  ///< positions of the prompt that count
-  std::optional<FinalNorm> final_norm = {};  ///< applied to the hidden states; the published method has none
+  float alpha = 0.5f;            ///< weight of the entropy, 0 to 1e30; 0 leaves the filtered log-probabilities
+  float relative_top = 0.1f;     ///< as in RelativeTopOptions
+  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
+  ContextSpan context = {};      ///< positions of the prompt that count
+  std::optional<FinalNorm> final_norm = {};       ///< applied to the hidden states; the published method has none
   SharpnessInput input = SharpnessInput::logits;  ///< scores: relative_top and min_tokens_to_keep are not used
 };
 
@@ -57,10 +58,11 @@ class EntropySharpnessBatch;
 
 namespace detail {
 
-/// Throws ArgumentError unless alpha >= 0 and finite: a negative one would prefer masked tokens, -inf + inf.
+/// Throws ArgumentError unless 0 <= alpha <= largest_weight: a negative one would prefer masked tokens, -inf + inf.
 inline void check_alpha(float alpha) {
   if (!(alpha >= 0 && std::isfinite(alpha)))
     throw ArgumentError("alpha: expected a number >= 0, got " + std::to_string(alpha));
+  check_weight("alpha", alpha);
 }
 
 }  // namespace detail
