@@ -669,6 +669,20 @@ struct PairTokenizer {
   }
 };
 
+/// One that can be told how many tokens the model has.
+struct LargerTokenizer : PairTokenizer {
+  Index known = 1000;
+
+  [[nodiscard]] LargerTokenizer for_model(Index vocab) const { return {*this, vocab}; }
+  [[nodiscard]] Ids encode_prompt(std::string_view text) const {
+    Ids ids = PairTokenizer::encode_prompt(text);
+    if (text.ends_with('z')) ids.back() = 999;
+    for (const TokenId id : ids)
+      if (id >= known) throw ArgumentError("the model has " + std::to_string(known) + " tokens");
+    return ids;
+  }
+};
+
 using Texts = std::vector<std::string>;
 
 }  // namespace
@@ -692,6 +706,12 @@ TEST_CASE("Text is tokenised together with its prompt") {
     CHECK_THROWS_WITH_AS(score_text(llama, tokenizer, "dca", Texts{"cd", ""}, options),
                          "continuation 1: it adds no token to the prompt", ArgumentError);
   }
+  // A token that the model lacks is the tokenizer's to name.
+  const std::string problem = "the model has " + std::to_string(tiny().config().vocab) + " tokens";
+  CHECK_THROWS_WITH_AS(score_text(llama, LargerTokenizer{}, "dca", Texts{"z"}, options), problem.c_str(),
+                       ArgumentError);
+  CHECK_THROWS_WITH_AS(layer_entropies_of_text(llama, LargerTokenizer{}, "dca", Texts{"z"}, {}, options),
+                       problem.c_str(), ArgumentError);
 }
 
 TEST_CASE("White space that a prompt's end shares with an answer's first token counts as the answers'") {

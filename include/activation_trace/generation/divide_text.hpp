@@ -43,12 +43,16 @@ struct DividedText {
   return text.substr(0, end);
 }
 
-/// See score_text().
+/// See score_text(). The model has `vocab` tokens: a tokenizer that has more says which of them a text would need.
 template <PromptTokenizer Tokens>
-[[nodiscard]] DividedText divide_text(const Tokens& tokenizer, std::string_view prompt,
+[[nodiscard]] DividedText divide_text(const Tokens& tokenizer, Index vocab, std::string_view prompt,
                                       std::span<const std::string> continuations) {
+  const auto encode_prompt = [&](std::string_view text) -> std::vector<TokenId> {
+    if constexpr (requires { tokenizer.for_model(vocab); }) return tokenizer.for_model(vocab).encode_prompt(text);
+    return tokenizer.encode_prompt(text);
+  };
   const auto encode = [&](std::string_view text) {
-    std::vector<TokenId> ids = tokenizer.encode_prompt(text);
+    std::vector<TokenId> ids = encode_prompt(text);
     if constexpr (requires { tokenizer.settings().add_eos; })
       if (tokenizer.settings().add_eos) ids.pop_back();  // a prompt does not end here
     return ids;

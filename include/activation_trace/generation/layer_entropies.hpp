@@ -81,7 +81,7 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
                                                     std::span<const std::string> continuations,
                                                     std::span<const Index> layers, const ScoreOptions& options,
                                                     const ScoreCallbacks& callbacks, const Companions& with) {
-  const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
+  const detail::DividedText text = detail::divide_text(tokenizer, model.config().vocab, prompt, continuations);
   std::vector<LayerEntropies> result =
       layer_entropies(model, text.sequences, text.prompt_length, layers, options, callbacks, with);
   for (LayerEntropies& answer : result) answer.moved_space = text.moved_space;

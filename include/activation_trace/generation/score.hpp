@@ -50,8 +50,9 @@ std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std
                                                Index prompt_length, const ScoreOptions& options = {},
                                                const ScoreCallbacks& callbacks = {}, const Companions& with = {});
 
-/// The same for text, as the published code does it: `prompt` and continuation are tokenised together, and what
-/// follows the prompt's tokens is the answer. A continuation usually begins with a space.
+/// The same for text, as the published code does it: `prompt` and continuation are tokenised together, by the tokenizer
+/// for_model() of this one if it has that, and what follows the prompt's tokens is the answer. A continuation usually
+/// begins with a space.
 ///
 /// Where the prompt's tokens are not what the whole begins with, the white space that ends the prompt counts as the
 /// answers', of all of them, as in lm-evaluation-harness; results name it in `moved_space`. (The published code cuts
@@ -337,7 +338,7 @@ template <LanguageModel Model, PromptTokenizer Tokens>
 std::vector<ContinuationScore> score_text(Model& model, const Tokens& tokenizer, std::string_view prompt,
                                           std::span<const std::string> continuations, const ScoreOptions& options,
                                           const ScoreCallbacks& callbacks, const Companions& with) {
-  const detail::DividedText text = detail::divide_text(tokenizer, prompt, continuations);
+  const detail::DividedText text = detail::divide_text(tokenizer, model.config().vocab, prompt, continuations);
   std::vector<ContinuationScore> scores =
       score_sequences(model, text.sequences, text.prompt_length, options, callbacks, with);
   for (ContinuationScore& score : scores) score.moved_space = text.moved_space;
