@@ -97,7 +97,7 @@ TEST_CASE("the table's first row is LLaMA, and no two rows have the same name in
   CHECK(families[0].gguf_rotation == RopeLayout::interleaved);
   for (std::size_t i = 0; i < std::size(families); ++i)
     for (std::size_t j = 0; j < i; ++j) {
-      CHECK(families[i].gguf_architecture != families[j].gguf_architecture);
+      CHECK((families[i].gguf_architecture.empty() || families[i].gguf_architecture != families[j].gguf_architecture));
       CHECK(families[i].hugging_face_class != families[j].hugging_face_class);
     }
 }
@@ -218,10 +218,11 @@ TEST_CASE("a row says what is missing, too much or not supported in its files") 
   };
   CHECK(complaint([&] {
           (void)load_llama(folder / "model.gguf");
-        }).find("general.architecture is 'other', only 'llama' is supported") != std::string::npos);
+        }).find("general.architecture is 'other', only 'llama' or 'qwen2' or 'qwen3' is supported") !=
+        std::string::npos);
   CHECK(complaint([&] {
           (void)load_llama(folder.path());
-        }).find("expected architectures [\"LlamaForCausalLM\"], found") != std::string::npos);
+        }).find("expected architectures [\"LlamaForCausalLM\"] or [\"MistralForCausalLM\"] or ") != std::string::npos);
   says(folder.path(), "hidden_act 'silu' is not supported, only gelu_pytorch_tanh");
 
   test::GgufBuilder builder = model.gguf();
@@ -246,6 +247,60 @@ TEST_CASE("a row says what is missing, too much or not supported in its files") 
   config["mlp_bias"] = true;
   test::write_file(folder / "config.json", config.dump());
   says(folder.path(), "mlp_bias true is not supported");
+}
+
+TEST_CASE("a Mistral's window: given, none, and what its class has where the key is missing") {
+  test::TinyLlamaOptions options;
+  options.family.hugging_face_class = "MistralForCausalLM";
+  auto config = test::TinyLlama(options).config_json();
+  const auto windows = [&] { return parse_config_json(config.dump(), "config.json").config.windows; };
+  CHECK(windows() == std::vector<Index>{4096, 4096});
+  config["sliding_window"] = 24;
+  CHECK(windows() == std::vector<Index>{24, 24});
+  config["sliding_window"] = nullptr;
+  CHECK(windows().empty());
+
+  // GGUF has it as a LLaMA, whose folders have no window.
+  test::GgufBuilder builder = test::TinyLlama().gguf();
+  const auto gguf_windows = [&] {
+    const auto bytes = builder.bytes();
+    return read_llama_config(GgufFile::parse(bytes, "model.gguf")).windows;
+  };
+  CHECK(gguf_windows().empty());
+  builder.value("llama.attention.sliding_window", std::uint32_t{24});
+  CHECK(gguf_windows() == std::vector<Index>{24, 24});
+  config["architectures"] = {"LlamaForCausalLM"};
+  config["sliding_window"] = 24;
+  CHECK(windows().empty());
+}
+
+TEST_CASE("Qwen2 and Qwen3: their defaults, and what they do not support") {
+  const auto qwen = [](const char* name) {
+    test::TinyLlamaOptions options;
+    options.family.hugging_face_class = std::string(name) + "ForCausalLM";
+    return test::TinyLlama(options).config_json();
+  };
+  for (const char* name : {"Qwen2", "Qwen3"}) {
+    CAPTURE(name);
+    auto config = qwen(name);
+    for (const char* key : {"bos_token_id", "eos_token_id", "max_position_embeddings"}) config.erase(key);
+    config["sliding_window"] = 4096;  // which counts only with use_sliding_window
+    config["use_sliding_window"] = false;
+    const LlamaConfig c = parse_config_json(config.dump(), "config.json").config;
+    CHECK(c.windows.empty());
+    CHECK(c.bos == -1);
+    CHECK(c.eos.empty());
+    CHECK(c.max_context == 32768);
+    config["use_sliding_window"] = true;
+    CHECK(complaint([&] {
+            (void)parse_config_json(config.dump(), "config.json");
+          }).find("use_sliding_window true is not supported") != std::string::npos);
+  }
+  auto biased = qwen("Qwen3");
+  biased["attention_bias"] = true;
+  CHECK(complaint([&] {
+          (void)parse_config_json(biased.dump(), "config.json");
+        }).find("attention_bias true is not supported") != std::string::npos);
 }
 
 }  // namespace families_tests

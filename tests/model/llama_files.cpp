@@ -51,3 +51,46 @@ TEST_CASE("every weight type and rotation gives the same logits in memory, from 
     }
   }
 }
+
+TEST_CASE("a family's GGUF and its folder are one model") {
+  const TemporaryFolder folder;
+  Execution<Host> execution(1);
+  const auto last_logits = [&](const std::filesystem::path& path, std::span<const TokenId> ids) {
+    const Checkpoint checkpoint = load_llama(path);
+    Llama model(checkpoint.config, checkpoint.weights, {.max_context = 40}, execution);
+    const auto logits = model.forward(ids);
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  const TinyFamily mistral{.hugging_face_class = "MistralForCausalLM"};
+  const TinyFamily qwen2{.architecture = "qwen2",
+                         .hugging_face_class = "Qwen2ForCausalLM",
+                         .gguf_rotation = RopeLayout::half_split,
+                         .qkv_biases = true};
+  const TinyFamily qwen3{.architecture = "qwen3",
+                         .hugging_face_class = "Qwen3ForCausalLM",
+                         .gguf_rotation = RopeLayout::half_split,
+                         .q_k_norms = true};
+  for (const TinyFamily& family : {mistral, qwen2, qwen3}) {
+    CAPTURE(family.hugging_face_class);
+    TinyLlamaOptions options;
+    options.family = family;
+    const TinyLlama tiny(options);
+    const std::vector<TokenId> ids = some_ids(33, tiny.config().vocab);
+    const bool has_window = family.architecture == "llama";
+    GgufBuilder gguf = tiny.gguf();
+    tiny.write_hugging_face(folder.path());
+    if (has_window) {
+      gguf.value("llama.attention.sliding_window", std::uint32_t{9});
+      auto json = tiny.config_json();
+      json["sliding_window"] = 9;
+      write_file(folder / "config.json", json.dump());
+    }
+    write_file(folder / "model.gguf", gguf.bytes());
+    const std::vector<float> from_gguf = last_logits(folder / "model.gguf", ids);
+    const std::vector<float> from_folder = last_logits(folder.path(), ids);
+    if (has_window)  // GGUF turns a LLaMA's pairs in another order
+      CHECK(relative_error(from_gguf, from_folder) <= 2 * rounding_tolerance(tiny.config()));
+    else
+      CHECK(from_gguf == from_folder);
+  }
+}

@@ -53,6 +53,7 @@ enum class Biases { none, qkv, qkvo };
 /// Where config.json leaves a key out, its class in transformers has these.
 struct HuggingFaceDefaults {
   Index max_context = 2048;      ///< max_position_embeddings
+  Index window = 0;              ///< of OptionalKeys::window, 0: none
   TokenId bos = 1;               ///< -1: none
   TokenId eos = 2;               ///< -1: none
   bool tied_embeddings = false;  ///< the LM head is the embedding
@@ -62,7 +63,7 @@ struct HuggingFaceDefaults {
 /// is carried out by the forward pass or refused by the readers.
 struct Family {
   std::string_view name;                ///< in messages
-  std::string_view gguf_architecture;   ///< general.architecture, which its keys begin with
+  std::string_view gguf_architecture;   ///< general.architecture, which its keys begin with; empty: another row's
   std::string_view hugging_face_class;  ///< of architectures in config.json
   std::string_view model_type;          ///< of config.json, which counts if it names no architectures
   TensorNames gguf;                     ///< in GGUF files
@@ -118,17 +119,63 @@ inline constexpr Family llama_family{
     .gguf_rotation = RopeLayout::interleaved,  // converters permute the rows of q and k
     .activation = FfnActivation::silu,
     .activation_name = "silu",
+    .gguf_keys = {.window = "attention.sliding_window"},  // a Mistral's, which is a LLaMA there
     .refused_flags = {"attention_bias", "mlp_bias"},
 };
 
+/// Mistral 7B and its kin, with a window (v0.1) or without.
+inline constexpr Family mistral_family = [] {
+  Family f = llama_family;
+  f.name = "Mistral";
+  f.gguf_architecture = {};
+  f.hugging_face_class = "MistralForCausalLM";
+  f.model_type = "mistral";
+  f.hugging_face_keys = {.window = "sliding_window"};
+  f.defaults = {.max_context = 131072, .window = 4096};
+  f.refused_flags = {};
+  return f;
+}();
+
+/// Qwen2 and Qwen2.5.
+inline constexpr Family qwen2_family = [] {
+  Family f = llama_family;
+  f.name = "Qwen2";
+  f.gguf_architecture = "qwen2";
+  f.hugging_face_class = "Qwen2ForCausalLM";
+  f.model_type = "qwen2";
+  f.gguf_rotation = RopeLayout::half_split;
+  f.gguf_keys = {};
+  f.biases = Biases::qkv;
+  f.defaults = {.max_context = 32768, .bos = -1, .eos = -1};
+  f.refused_flags = {"use_sliding_window"};  // of some blocks, and nobody has trained one
+  return f;
+}();
+
+/// Qwen3, its dense models.
+inline constexpr Family qwen3_family = [] {
+  Family f = qwen2_family;
+  f.name = "Qwen3";
+  f.gguf_architecture = "qwen3";
+  f.hugging_face_class = "Qwen3ForCausalLM";
+  f.model_type = "qwen3";
+  f.biases = Biases::none;
+  f.gguf.q_norm = "attn_q_norm";
+  f.gguf.k_norm = "attn_k_norm";
+  f.hugging_face.q_norm = "self_attn.q_norm";
+  f.hugging_face.k_norm = "self_attn.k_norm";
+  f.refused_flags = {"attention_bias", "use_sliding_window"};
+  return f;
+}();
+
 /// The families that can be read; formats/README.md 5 says how one is added.
-inline constexpr Family families[] = {llama_family};
+inline constexpr Family families[] = {llama_family, mistral_family, qwen2_family, qwen3_family};
 
 namespace detail {
 
-/// The first family whose `name` is `wanted`, or null.
+/// The first family whose `name` is `wanted`, or null; none is called "".
 inline const Family* find_family(std::span<const Family> known, std::string_view Family::*name,
                                  std::string_view wanted) {
+  if (wanted.empty()) return nullptr;
   const auto found = std::ranges::find(known, wanted, name);
   return found == known.end() ? nullptr : &*found;
 }
@@ -138,6 +185,7 @@ inline std::string names_of(std::span<const Family> known, std::string_view Fami
                             const std::string& close) {
   std::string names;
   for (const Family& family : known) {
+    if ((family.*name).empty()) continue;
     names += names.empty() ? "" : " or ";
     names.append(open).append(family.*name).append(close);
   }

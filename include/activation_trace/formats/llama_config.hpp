@@ -180,7 +180,10 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
   detail::validate_config(config, name);
   detail::read_family_facts(
       family, family.hugging_face_keys, [&](const std::string& key) { return fields[key].find_float(); },
-      [&](const std::string& key) { return fields[key].find_integer(); }, config);
+      [&](const std::string& key) {  // a window's, the only integer
+        return fields.has(key) ? fields[key].find_integer() : std::optional(family.defaults.window);
+      },
+      config);
   detail::validate_config(config, name);
   return result;
 }

@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "parity/golden.hpp"
+
+// A tiny folder of each family beside LLaMA, as transformers wrote it, and what transformers computes with it.
+namespace activation_trace::testing {
+namespace {
+
+// transformers in float32 is 1e-6 of the largest logit away from transformers in float64, which wrote the golden file.
+constexpr double kFamilyTolerance = 1e-5;
+
+double largest_of(std::span<const float> x) {
+  double largest = 0;
+  for (const float value : x) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  return largest;
+}
+
+void check_close(std::span<const float> got, std::span<const float> expected) {
+  REQUIRE(got.size() == expected.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < got.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(got[i]) - static_cast<double>(expected[i])));
+  CHECK(worst < kFamilyTolerance * largest_of(expected));
+}
+
+void check_family(const GoldenFile& golden, const std::string& name) {
+  CAPTURE(name);
+  const Checkpoint checkpoint = load_llama(golden_path("tiny_" + name));
+  const LlamaConfig& config = checkpoint.config;
+  const auto ids = golden.get<std::int32_t>(name + ".ids");
+  const auto hidden = golden.get<float>(name + ".hidden");  // [N + 1, T, d]
+  const auto logits = golden.get<float>(name + ".logits");  // [T, V]
+  const auto vocab = static_cast<std::size_t>(config.vocab);
+  const auto width = static_cast<std::size_t>(config.hidden);
+  Execution<Host> execution(1);
+  Llama model(config, checkpoint.weights, {.max_context = 32}, execution);
+
+  LayerObserver<> observer;
+  for (Index layer = 0; layer <= config.layers; ++layer) observer.layers.push_back(layer);
+  std::size_t seen = 0;
+  observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
+    CAPTURE(layer);
+    for (Index t = 0; t < states.extent(0); ++t, ++seen) {
+      const auto row = (static_cast<std::size_t>(layer) * ids.size() + static_cast<std::size_t>(t)) * width;
+      check_close(std::span(states.row(t).data(), width), part(hidden, row, width));
+    }
+  };
+  check_close(model.forward(ids, observer), part(logits, logits.size() - vocab, vocab));
+  CHECK(seen == static_cast<std::size_t>(config.layers + 1) * ids.size());
+
+  model.rewind(0);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    CAPTURE(t);
+    check_close(model.forward(std::span(ids).subspan(t, 1)), part(logits, t * vocab, vocab));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("Folders of other families written by transformers: states of all layers, and logits at every position") {
+  const GoldenFile golden("tiny_families.safetensors");
+  for (const char* name : {"mistral", "qwen2", "qwen3"}) check_family(golden, name);
+}
+
+}  // namespace activation_trace::testing
