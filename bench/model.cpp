@@ -118,7 +118,8 @@ int main(int argc, char** argv) {
     add(path.stem().string(), [&models, path]() -> const Models::Model& { return models.file(path); });
   else
     std::fprintf(stderr, "no model file at %s: its benchmarks are left out\n", path.c_str());
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1})
+  for (const DType dtype :
+       {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::iq4_nl})
     add("random_SmolLM2_shape_" + std::string(name(dtype)),
         [&models, dtype]() -> const Models::Model& { return models.random(dtype); });
   benchmark::Initialize(&argc, argv);

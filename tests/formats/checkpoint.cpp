@@ -203,9 +203,9 @@ TEST_CASE("formats/README.md 4, weights that do not fit the configuration are na
   CHECK(contains(refusal(builder), "tensor 'token_embd.weight' has shape [319, 256], expected [320, 256]"));
 
   builder = model.gguf();
-  find(builder, "blk.0.attn_v.weight")->type = 6;
-  find(builder, "blk.0.attn_v.weight")->data.resize(128 * 256 / 32 * 22);
-  CHECK(contains(refusal(builder), "tensor 'blk.0.attn_v.weight' has type Q5_0, which is not supported for weights"));
+  find(builder, "blk.0.attn_v.weight")->type = 21;
+  find(builder, "blk.0.attn_v.weight")->data.resize(128 * 110);
+  CHECK(contains(refusal(builder), "tensor 'blk.0.attn_v.weight' has type IQ3_S, which is not supported for weights"));
 
   for (const char* extra : {"blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.0.ffn_gate_exps.weight", "lora.a"}) {
     builder = model.gguf();

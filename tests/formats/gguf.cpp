@@ -19,7 +19,7 @@ namespace gguf_tests {  // compiled as one with others
 namespace {
 
 constexpr std::uint32_t F32 = 0;
-constexpr std::uint32_t Q5_0 = 6;
+constexpr std::uint32_t IQ2_XXS = 16;
 constexpr std::uint32_t I8 = 24;
 constexpr std::uint32_t F64 = 28;
 
@@ -138,7 +138,7 @@ TEST_CASE("tensors are given outermost extent first, with their bytes") {
   builder.tensor({"m", F32, {2, 3}, ByteWriter().put(1.0f).put(2.0f).put(3.0f).put(4.0f).put(5.0f).put(6.0f).bytes()});
   builder.tensor(tensor("scalar", F32, {}, 4))
       .tensor(tensor("empty", 12, {256, 0}))
-      .tensor(tensor("odd", Q5_0, {32, 2}, 44));
+      .tensor(tensor("odd", IQ2_XXS, {256, 2}, 132));
   const auto bytes = builder.bytes();
   const GgufFile file = GgufFile::parse(bytes, "file");
   REQUIRE(file.tensors().size() == 4);
@@ -152,11 +152,11 @@ TEST_CASE("tensors are given outermost extent first, with their bytes") {
   CHECK(file.find_tensor("scalar")->bytes.size() == 4);
   CHECK(file.find_tensor("empty")->bytes.empty());
   CHECK(file.find_tensor("nothing") == nullptr);
-  // Q5_0 is skipped over, and refused by its name when its values are asked for.
+  // IQ2_XXS is skipped over, and refused by its name when its values are asked for.
   const FileTensor* odd = file.find_tensor("odd");
   CHECK_FALSE(odd->dtype.has_value());
-  CHECK_THROWS_WITH_AS((void)detail::matrix_of(*odd, 2, 32, "file"),
-                       "file: at byte 256: tensor 'odd' has type Q5_0, which is not supported for weights",
+  CHECK_THROWS_WITH_AS((void)detail::matrix_of(*odd, 2, 256, "file"),
+                       "file: at byte 256: tensor 'odd' has type IQ2_XXS, which is not supported for weights",
                        FormatError);
 }
 
@@ -406,6 +406,39 @@ TEST_CASE("every weight type is a type of GGUF's, by its number and with its siz
     CHECK(Index{type->bytes} == block_bytes(dtype));
   }
   CHECK_FALSE(detail::find_gguf_tensor_type(I8)->dtype().has_value());
+}
+
+TEST_CASE("what is no weight type here is refused by its name when its values are asked for") {
+  struct Refused {
+    std::uint32_t id;
+    const char* name;
+    std::uint64_t elements;
+    std::size_t bytes;
+  };
+  for (const Refused& type : {Refused{16, "IQ2_XXS", 256, 66},
+                              {17, "IQ2_XS", 256, 74},
+                              {18, "IQ3_XXS", 256, 98},
+                              {19, "IQ1_S", 256, 50},
+                              {21, "IQ3_S", 256, 110},
+                              {22, "IQ2_S", 256, 82},
+                              {29, "IQ1_M", 256, 56},
+                              {34, "TQ1_0", 256, 54},
+                              {35, "TQ2_0", 256, 66},
+                              {39, "MXFP4", 32, 17},
+                              {40, "NVFP4", 64, 36}}) {
+    const std::string name = type.name;
+    CAPTURE(name);
+    const auto bytes = GgufBuilder().tensor(tensor("t", type.id, {type.elements, 1}, type.bytes)).bytes();
+    const GgufFile file = GgufFile::parse(bytes, "file");
+    const FileTensor* found = file.find_tensor("t");
+    REQUIRE(found != nullptr);
+    try {
+      (void)detail::matrix_of(*found, 1, static_cast<Index>(type.elements), "file");
+      FAIL_CHECK("was read");
+    } catch (const FormatError& error) {
+      CHECK(contains(error.what(), "tensor 't' has type " + name + ", which is not supported for weights"));
+    }
+  }
 }
 
 }  // namespace gguf_tests

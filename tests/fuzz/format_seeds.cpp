@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
       .array("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 2});
   odd.value("u8", std::uint8_t{1}).value("i64", std::int64_t{-1}).value("f64", 0.5);
   odd.tensor({"scalar", 0, {}, std::vector<std::byte>(4)}).tensor({"empty", 12, {0, 5}, {}});
-  odd.tensor({"skipped", 6, {32, 1, 2}, std::vector<std::byte>(44)});
+  odd.tensor({"skipped", 16, {256, 1, 2}, std::vector<std::byte>(132)});
   test::write_file(root / "gguf" / "odd.gguf", odd.bytes());
   test::write_file(
       root / "safetensors" / "odd.safetensors",

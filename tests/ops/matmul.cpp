@@ -73,7 +73,7 @@ TEST_CASE("any number of columns") {
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
     for (const Index d : {1, 7, 8, 9, 15, 17, 31, 65, 577, 1000})
       for (const Index n : {1, 3, 14}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
-  for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_1})
+  for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::iq4_nl})
     for (const Index d : {32, 64, 96, 160, 1536})
       for (const Index n : {1, 6}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
   check_product(testing::RandomMatrix(DType::f32, 40, 4097, random).view(), 9, random);

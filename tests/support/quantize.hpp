@@ -52,6 +52,107 @@ inline void quantize(std::span<const float> x, Q4_1Block& y) {
                                        nearest(ratio(x[j + 16] - y.m, y.d), 0, 15) << 4);
 }
 
+// The common part of Q5_0 and Q5_1.
+template <class Block>
+void set_five_bits(Block& y, std::size_t j, int q) {
+  auto& byte = y.q[j % 16];
+  byte = static_cast<std::uint8_t>(byte | (q & 15) << (j / 16 * 4));
+  y.high[j / 8] = static_cast<std::uint8_t>(y.high[j / 8] | (q >> 4) << (j % 8));
+}
+
+inline void quantize(std::span<const float> x, Q5_0Block& y) {
+  y = {};
+  y.d = Half(largest_magnitude(x) / 15);
+  for (std::size_t j = 0; j < 32; ++j) set_five_bits(y, j, nearest(ratio(x[j], y.d) + 16, 0, 31));
+}
+
+inline void quantize(std::span<const float> x, Q5_1Block& y) {
+  y = {};
+  const auto [low, high] = std::minmax_element(x.begin(), x.end());
+  y.d = Half((*high - *low) / 31);
+  y.m = Half(*low);
+  for (std::size_t j = 0; j < 32; ++j) set_five_bits(y, j, nearest(ratio(x[j] - y.m, y.d), 0, 31));
+}
+
+// The place of the value of IQ4_NL that is nearest.
+inline int nearest_named(float x) {
+  int best = 0;
+  for (int i = 1; i < 16; ++i)
+    if (std::abs(IQ4_NLBlock::values[i] - x) < std::abs(IQ4_NLBlock::values[best] - x)) best = i;
+  return best;
+}
+
+inline void quantize(std::span<const float> x, IQ4_NLBlock& y) {
+  y = {};
+  y.d = Half(largest_magnitude(x) / 113);
+  for (std::size_t j = 0; j < 32; ++j)
+    y.q[j % 16] = static_cast<std::uint8_t>(y.q[j % 16] | nearest_named(ratio(x[j], y.d)) << (j / 16 * 4));
+}
+
+inline void quantize(std::span<const float> x, IQ4_XSBlock& y) {
+  y = {};
+  float steps[8];
+  for (std::size_t g = 0; g < 8; ++g) steps[g] = largest_magnitude(x.subspan(g * 32, 32)) / 113;
+  y.d = Half(largest_magnitude(steps) / 31);
+  for (std::size_t g = 0; g < 8; ++g) {
+    const int scale = nearest(ratio(steps[g], y.d), 0, 31) + 32;
+    y.scales_low[g / 2] = static_cast<std::uint8_t>(y.scales_low[g / 2] | (scale & 15) << (g % 2 * 4));
+    y.scales_high = static_cast<std::uint16_t>(y.scales_high | (scale >> 4) << (2 * g));
+    const float step = y.d * static_cast<float>(scale - 32);
+    for (std::size_t j = 0; j < 32; ++j) {
+      auto& byte = y.q[g * 16 + j % 16];
+      byte = static_cast<std::uint8_t>(byte | nearest_named(ratio(x[g * 32 + j], step)) << (j / 16 * 4));
+    }
+  }
+}
+
+inline void quantize(std::span<const float> x, Q2_KBlock& y) {
+  y = {};
+  float steps[16];
+  float minima[16];
+  for (std::size_t g = 0; g < 16; ++g) {
+    const auto group = x.subspan(g * 16, 16);
+    const auto [low, high] = std::minmax_element(group.begin(), group.end());
+    minima[g] = std::max(0.0f, -*low);
+    steps[g] = std::max(0.0f, *high + minima[g]) / 3;
+  }
+  y.d = Half(largest_magnitude(steps) / 15);
+  y.dmin = Half(largest_magnitude(minima) / 15);
+  for (std::size_t g = 0; g < 16; ++g) {
+    const int scale = nearest(ratio(steps[g], y.d), 0, 15);
+    const int minimum = nearest(ratio(minima[g], y.dmin), 0, 15);
+    y.scales[g] = static_cast<std::uint8_t>(scale | minimum << 4);
+    const float step = y.d * static_cast<float>(scale);
+    const float offset = y.dmin * static_cast<float>(minimum);
+    for (std::size_t j = 0; j < 16; ++j) {
+      auto& byte = y.q[g / 8 * 32 + g % 2 * 16 + j];
+      byte = static_cast<std::uint8_t>(byte | nearest(ratio(x[g * 16 + j] + offset, step), 0, 3) << (g % 8 / 2 * 2));
+    }
+  }
+}
+
+inline void quantize(std::span<const float> x, Q3_KBlock& y) {
+  y = {};
+  float steps[16];
+  for (std::size_t g = 0; g < 16; ++g) steps[g] = largest_magnitude(x.subspan(g * 16, 16)) / 3;
+  y.d = Half(largest_magnitude(steps) / 31);
+  for (std::size_t g = 0; g < 16; ++g) {
+    const int scale = nearest(ratio(steps[g], y.d), 0, 31) + 32;
+    auto& four = y.scales[g % 8];
+    auto& two = y.scales[8 + g % 4];
+    four = static_cast<std::uint8_t>(four | (scale & 15) << (g / 8 * 4));
+    two = static_cast<std::uint8_t>(two | (scale >> 4) << (g / 4 * 2));
+    const float step = y.d * static_cast<float>(scale - 32);
+    for (std::size_t j = 0; j < 16; ++j) {
+      const int q = nearest(ratio(x[g * 16 + j], step), -4, 3) + 4;
+      auto& byte = y.q[g / 8 * 32 + g % 2 * 16 + j];
+      auto& high = y.high[g % 2 * 16 + j];
+      byte = static_cast<std::uint8_t>(byte | (q & 3) << (g % 8 / 2 * 2));
+      high = static_cast<std::uint8_t>(high | (q >> 2) << (g / 2));
+    }
+  }
+}
+
 // The common part of Q4_K and Q5_K: sets d, dmin and scales, and calls store(element, quantum).
 template <class Block, class Store>
 void quantize_groups(std::span<const float> x, int levels, Block& y, Store&& store) {

@@ -250,6 +250,12 @@ class TinyLlama {
       case DType::q4_k: return 12;
       case DType::q5_k: return 13;
       case DType::q6_k: return 14;
+      case DType::q5_0: return 6;
+      case DType::q5_1: return 7;
+      case DType::q2_k: return 10;
+      case DType::q3_k: return 11;
+      case DType::iq4_nl: return 20;
+      case DType::iq4_xs: return 23;
       case DType::bf16: return 30;
     }
     return 0;

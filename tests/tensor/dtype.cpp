@@ -19,6 +19,12 @@ static_assert(dtype_of<Q4_1Block> == DType::q4_1);
 static_assert(dtype_of<Q4_KBlock> == DType::q4_k);
 static_assert(dtype_of<Q5_KBlock> == DType::q5_k);
 static_assert(dtype_of<Q6_KBlock> == DType::q6_k);
+static_assert(dtype_of<Q5_0Block> == DType::q5_0);
+static_assert(dtype_of<Q5_1Block> == DType::q5_1);
+static_assert(dtype_of<Q2_KBlock> == DType::q2_k);
+static_assert(dtype_of<Q3_KBlock> == DType::q3_k);
+static_assert(dtype_of<IQ4_NLBlock> == DType::iq4_nl);
+static_assert(dtype_of<IQ4_XSBlock> == DType::iq4_xs);
 static_assert(StorageType<float> && StorageType<Q6_KBlock>);
 static_assert(!StorageType<double> && !StorageType<int> && !StorageType<const float>);
 

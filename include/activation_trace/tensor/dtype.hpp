@@ -26,9 +26,10 @@ struct TypeList {
 
 /// How a row of weights is stored: the place of its type in WeightTypes, which is the one list of them. What depends on
 /// a type (names, sizes, kernels, what files hold) is looked up by it; ops/README.md 4 says how one is added.
-enum class DType { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k };
+enum class DType { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k, q5_0, q5_1, q2_k, q3_k, iq4_nl, iq4_xs };
 /// The storage types, in the order of DType's enumerators.
-using WeightTypes = TypeList<float, Half, BFloat16, Q8_0Block, Q4_0Block, Q4_1Block, Q4_KBlock, Q5_KBlock, Q6_KBlock>;
+using WeightTypes = TypeList<float, Half, BFloat16, Q8_0Block, Q4_0Block, Q4_1Block, Q4_KBlock, Q5_KBlock, Q6_KBlock,
+                             Q5_0Block, Q5_1Block, Q2_KBlock, Q3_KBlock, IQ4_NLBlock, IQ4_XSBlock>;
 
 /// A storage type that decodes whole blocks of elements at a time.
 template <class T>

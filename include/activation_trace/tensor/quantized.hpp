@@ -52,6 +52,48 @@ struct Q4_1Block {
 };
 static_assert(sizeof(Q4_1Block) == 20);
 
+/// 32 weights, 5 bits each: y = d * (q - 16).
+struct Q5_0Block {
+  static constexpr std::string_view name = "Q5_0";
+  static constexpr int elements = 32;
+  Half d;                ///< scale
+  std::uint8_t high[4];  ///< the fifth bit of element j is bit j of these 32
+  std::uint8_t q[16];    ///< the lower four bits, nibbles as in Q4_0
+
+  /// Writes y[32].
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    for (int j = 0; j < 32; ++j) {
+      const int low = (q[j % 16] >> (j / 16 * 4)) & 15;
+      const int fifth = (high[j / 8] >> (j % 8)) & 1;
+      y[j] = static_cast<float>((low | (fifth << 4)) - 16) * scale;
+    }
+  }
+};
+static_assert(sizeof(Q5_0Block) == 22);
+
+/// 32 weights, 5 bits each, with an offset: y = d * q + m.
+struct Q5_1Block {
+  static constexpr std::string_view name = "Q5_1";
+  static constexpr int elements = 32;
+  Half d;                ///< scale
+  Half m;                ///< offset
+  std::uint8_t high[4];  ///< fifth bits as in Q5_0
+  std::uint8_t q[16];    ///< the lower four bits, nibbles as in Q4_0
+
+  /// Writes y[32].
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    const float offset = m;
+    for (int j = 0; j < 32; ++j) {
+      const int low = (q[j % 16] >> (j / 16 * 4)) & 15;
+      const int fifth = (high[j / 8] >> (j % 8)) & 1;
+      y[j] = static_cast<float>(low | (fifth << 4)) * scale + offset;
+    }
+  }
+};
+static_assert(sizeof(Q5_1Block) == 24);
+
 /// 32 weights, 8 bits each: y = d * q.
 struct Q8_0Block {
   static constexpr std::string_view name = "Q8_0";
@@ -66,6 +108,58 @@ struct Q8_0Block {
   }
 };
 static_assert(sizeof(Q8_0Block) == 34);
+
+/// 256 weights in sixteen groups of 16, 2 bits each: y = d * scale * q - dmin * minimum.
+struct Q2_KBlock {
+  static constexpr std::string_view name = "Q2_K";
+  static constexpr int elements = 256;
+  std::uint8_t scales[16];  ///< of the groups: scale in the low nibble, minimum in the high one
+  std::uint8_t q[64];       ///< four elements a byte; 32 bytes hold eight groups, two to each pair of bits
+  Half d;                   ///< of the scales
+  Half dmin;                ///< of the minima
+
+  /// Writes y[256].
+  void decode(float* y) const noexcept {
+    for (int group = 0; group < 16; ++group) {
+      const float step = static_cast<float>(d) * static_cast<float>(scales[group] & 15);
+      const float offset = static_cast<float>(dmin) * static_cast<float>(scales[group] >> 4);
+      const std::uint8_t* bytes = q + group / 8 * 32 + group % 2 * 16;
+      const int shift = group % 8 / 2 * 2;
+      for (int j = 0; j < 16; ++j) y[group * 16 + j] = step * static_cast<float>((bytes[j] >> shift) & 3) - offset;
+    }
+  }
+};
+static_assert(sizeof(Q2_KBlock) == 84);
+
+/// 256 weights in sixteen groups of 16, 3 bits each: y = d * (scale - 32) * (q - 4).
+struct Q3_KBlock {
+  static constexpr std::string_view name = "Q3_K";
+  static constexpr int elements = 256;
+  std::uint8_t high[32];    ///< third bits: bit i of high[j] belongs to element j of the i-th 32
+  std::uint8_t q[64];       ///< the lower two bits, as in Q2_K
+  std::uint8_t scales[12];  ///< of unpack_scale
+  Half d;                   ///< of the scales
+
+  /// The 6-bit scale of `group`, 0 to 15: four bits in the first eight bytes, two in the last four.
+  [[nodiscard]] int unpack_scale(int group) const noexcept {
+    return ((scales[group % 8] >> (group / 8 * 4)) & 15) | (((scales[8 + group % 4] >> (group / 4 * 2)) & 3) << 4);
+  }
+
+  /// Writes y[256].
+  void decode(float* y) const noexcept {
+    for (int group = 0; group < 16; ++group) {
+      const float step = static_cast<float>(d) * static_cast<float>(unpack_scale(group) - 32);
+      const std::uint8_t* bytes = q + group / 8 * 32 + group % 2 * 16;
+      const std::uint8_t* bits = high + group % 2 * 16;
+      const int shift = group % 8 / 2 * 2;
+      for (int j = 0; j < 16; ++j) {
+        const int value = ((bytes[j] >> shift) & 3) | (((bits[j] >> (group / 2)) & 1) << 2);
+        y[group * 16 + j] = step * static_cast<float>(value - 4);
+      }
+    }
+  }
+};
+static_assert(sizeof(Q3_KBlock) == 110);
 
 /// The 6-bit scale and minimum of one of the eight 32-element groups of a Q4_K or Q5_K block.
 struct GroupScale {
@@ -157,6 +251,54 @@ struct Q6_KBlock {
   }
 };
 static_assert(sizeof(Q6_KBlock) == 210);
+
+/// 32 weights, 4 bits each, that name one of sixteen values: y = d * values[q].
+struct IQ4_NLBlock {
+  static constexpr std::string_view name = "IQ4_NL";
+  static constexpr int elements = 32;
+  /// Whole numbers, denser around 0, that fit into eight bits.
+  static constexpr float values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+  Half d;              ///< scale
+  std::uint8_t q[16];  ///< two elements a byte, nibbles as in Q4_0
+
+  /// Writes y[32].
+  void decode(float* y) const noexcept {
+    const float scale = d;
+    for (int j = 0; j < 16; ++j) {
+      y[j] = scale * values[q[j] & 15];
+      y[j + 16] = scale * values[q[j] >> 4];
+    }
+  }
+};
+static_assert(sizeof(IQ4_NLBlock) == 18);
+
+/// 256 weights in eight groups of 32, 4 bits each: y = d * (scale - 32) * IQ4_NLBlock::values[q].
+struct IQ4_XSBlock {
+  static constexpr std::string_view name = "IQ4_XS";
+  static constexpr int elements = 256;
+  Half d;                      ///< of the scales
+  std::uint16_t scales_high;   ///< the upper two bits of each group's scale
+  std::uint8_t scales_low[4];  ///< the lower four, two groups a byte
+  std::uint8_t q[128];         ///< 16 bytes a group, nibbles as in Q4_0
+
+  /// The 6-bit scale of `group`, 0 to 7.
+  [[nodiscard]] int unpack_scale(int group) const noexcept {
+    return ((scales_low[group / 2] >> (group % 2 * 4)) & 15) | (((scales_high >> (2 * group)) & 3) << 4);
+  }
+
+  /// Writes y[256].
+  void decode(float* y) const noexcept {
+    for (int group = 0; group < 8; ++group) {
+      const float step = static_cast<float>(d) * static_cast<float>(unpack_scale(group) - 32);
+      const std::uint8_t* bytes = q + group * 16;
+      for (int j = 0; j < 16; ++j) {
+        y[group * 32 + j] = step * IQ4_NLBlock::values[bytes[j] & 15];
+        y[group * 32 + 16 + j] = step * IQ4_NLBlock::values[bytes[j] >> 4];
+      }
+    }
+  }
+};
+static_assert(sizeof(IQ4_XSBlock) == 136);
 
 }  // namespace v0
 }  // namespace activation_trace

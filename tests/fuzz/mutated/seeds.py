@@ -20,7 +20,7 @@ CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n
           "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
 # Where the blocks of a quantised type have their scales, and values that keep weights small.
 SCALES = {2: {0: 0.015}, 3: {0: 0.02, 2: -0.15}, 6: {0: 0.007}, 7: {0: 0.01, 2: -0.15}, 8: {0: 0.001}, 10: {80: 0.002, 82: 0.004},
-          11: {108: 0.0003}, 12: {0: 0.0005, 2: 0.002}, 13: {0: 0.0003, 2: 0.002}, 14: {208: 0.0001}}
+          11: {108: 0.0003}, 12: {0: 0.0005, 2: 0.002}, 13: {0: 0.0003, 2: 0.002}, 14: {208: 0.0001}, 20: {0: 0.001}, 23: {0: 0.00005}}
 
 
 def floats(kind, values):
@@ -260,7 +260,8 @@ def write_corpus(root):
                 entry.value = Array(entry.value.kind, entry.value.items[:size])
                 (root / "gguf_tokenizer" / f"{name}_{size}_{key}.gguf").write_bytes(changed.encode())
     for name, kind, shape in (("f32", 0, (4, 4, 2, 1, 2, 1)), ("f16", 1, (4, 4, 1, 1, 4, 2)), ("bf16", 30, (4, 8, 2, 2, 2, 1)),
-                              ("q4_0", 2, (32, 32, 1, 1, 32, 1)), ("q4_1", 3, (32, 32, 1, 1, 32, 1)), ("q8_0", 8, (32, 32, 1, 1, 32, 1))):
+                              ("q4_0", 2, (32, 32, 1, 1, 32, 1)), ("q4_1", 3, (32, 32, 1, 1, 32, 1)), ("q8_0", 8, (32, 32, 1, 1, 32, 1)),
+                              ("q5_0", 6, (32, 32, 1, 1, 32, 1)), ("q5_1", 7, (32, 32, 1, 1, 32, 1)), ("iq4_nl", 20, (32, 32, 1, 1, 32, 1))):
         gguf = tiny_gguf(rng, None, kind, kind, shape, tied=kind in (1, 2, 8), divisors=kind == 30)
         (root / "forward" / f"{name}.gguf").write_bytes(gguf.encode())
 

@@ -3,7 +3,7 @@
 
 // How a row of x lies in memory for the products of dot_avx2.inl.
 //
-// Four- to six-bit quanta are not unpacked into a lane each (widen, convert, multiply: 4 to 5 instructions for 8
+// Two- to six-bit quanta are not unpacked into a lane each (widen, convert, multiply: 4 to 5 instructions for 8
 // weights). 32-bit lanes are masked where the quantum lies and converted as they are, quantum * 2^k, and x has been
 // multiplied by 2^-k and brought into the matching order beforehand (3 instructions). Powers of two change no digit.
 // Scale and offset of a block are applied to the block's sum: sum (d q + m) x = d sum q x + m sum x.
@@ -27,25 +27,54 @@ struct AsItIs {
   static void arrange(const float*, Index, float*) {}
 };
 
+/// What x is multiplied by where a lane's byte b meets its low nibble, and its high one.
+struct PairFactors {
+  float low[4];
+  float high[4];
+};
+/// Nibbles where they lie; the last is shifted down, not masked.
+inline constexpr PairFactors nibble_factors{{1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f}, {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f}};
+/// Nibbles that have become bytes of less than eight bits: two registers of them.
+inline constexpr PairFactors byte_factors{{1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f}, {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f}};
+/// The same of eight bits: the last is shifted down.
+inline constexpr PairFactors whole_byte_factors{{1.0f, 0x1p-8f, 0x1p-16f, 1.0f}, {1.0f, 0x1p-8f, 0x1p-16f, 1.0f}};
+
+/// The first 64 x of every pair of blocks of 32: low and high quanta by turns, four of each.
+inline void arrange_pairs(const float* x, Index cols, const PairFactors& factors, float* out) {
+  for (Index block = 0; block < cols / 32; ++block, x += 32) {
+    float* to = out + block / 2 * 64 + block % 2 * 4;
+    arrange16(x, factors.low, to, 16);
+    arrange16(x + 16, factors.high, to + 8, 16);
+  }
+}
+
 /// Per pair of blocks of 32 nibbles 64 x, later 4 sums; an odd last pair is filled up with zeros. has_offset:
-/// multiplied with (d, m) of q4_1, otherwise with (d, 0) of q4_0, whose quanta are 0..15 for -8..7.
-template <bool has_offset>
-struct NibblePairs {
+/// multiplied with (d, m), otherwise with (d, 0), of a type whose quanta are more by `zero` than what they stand for.
+template <const PairFactors& factors, bool has_offset, int zero>
+struct Pairs {
   static Index size(Index cols) { return (cols + 63) / 64 * 68; }
 
   static void arrange(const float* x, Index cols, float* out) {
-    constexpr float low[4] = {1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f};
-    constexpr float high[4] = {0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f};  // the last is shifted down, not masked
     const Index pairs = (cols + 63) / 64;
     float* sums = out + pairs * 64;
     std::fill(cols % 64 == 0 ? sums : out + (pairs - 1) * 64, sums + pairs * 4, 0.0f);
+    arrange_pairs(x, cols, factors, out);
     for (Index block = 0; block < cols / 32; ++block, x += 32) {
-      float* to = out + block / 2 * 64 + block % 2 * 4;
-      arrange16(x, low, to, 16);
-      arrange16(x + 16, high, to + 8, 16);
       const float total = sum16(x) + sum16(x + 16);
-      sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : -8.0f * total;
+      sums[block * 2 + (has_offset ? 1 : 0)] = has_offset ? total : static_cast<float>(-zero) * total;
     }
+  }
+};
+
+/// For an even number of blocks under scales of their own: per pair 64 x, later 1 sum for each block.
+template <const PairFactors& factors>
+struct PairedGroups {
+  static Index size(Index cols) { return cols + cols / 32; }
+
+  static void arrange(const float* x, Index cols, float* out) {
+    arrange_pairs(x, cols, factors, out);
+    float* sums = out + cols;
+    for (Index block = 0; block < cols / 32; ++block, x += 32) sums[block] = sum16(x) + sum16(x + 16);
   }
 };
 

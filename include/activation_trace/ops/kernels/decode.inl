@@ -31,10 +31,69 @@
   }
 }
 
+/// The fifth bits of elements j, j + 1, ... of a Q5_0 or Q5_1 block, in their place.
+[[gnu::always_inline]] inline I fifth_bits(const std::uint8_t (&high)[4], Index j) {
+  std::uint32_t bits;
+  std::memcpy(&bits, high, 4);
+  const I shifted = shift_right(set(static_cast<std::int32_t>(bits >> j)), lane_numbers());
+  return shift_left(bits_and(shifted, set(1)), 4);
+}
+
+[[gnu::always_inline]] inline void decode_block(const Q5_0Block& block, const std::byte* at, float* y) {
+  const F scale = set(widen(block.d));
+  for (Index j = 0; j < 16; j += lanes) {
+    const I bytes = load_u8(quanta(at, offsetof(Q5_0Block, q)) + j);
+    const I low = bits_or(bits_and(bytes, set(15)), fifth_bits(block.high, j));
+    const I high = bits_or(shift_right(bytes, 4), fifth_bits(block.high, j + 16));
+    store(y + j, to_float(subtract(low, set(16))) * scale);
+    store(y + 16 + j, to_float(subtract(high, set(16))) * scale);
+  }
+}
+
+[[gnu::always_inline]] inline void decode_block(const Q5_1Block& block, const std::byte* at, float* y) {
+  const F scale = set(widen(block.d));
+  const F offset = set(widen(block.m));
+  for (Index j = 0; j < 16; j += lanes) {
+    const I bytes = load_u8(quanta(at, offsetof(Q5_1Block, q)) + j);
+    const I low = bits_or(bits_and(bytes, set(15)), fifth_bits(block.high, j));
+    const I high = bits_or(shift_right(bytes, 4), fifth_bits(block.high, j + 16));
+    store(y + j, multiply_add(to_float(low), scale, offset));
+    store(y + 16 + j, multiply_add(to_float(high), scale, offset));
+  }
+}
+
 [[gnu::always_inline]] inline void decode_block(const Q8_0Block& block, const std::byte* at, float* y) {
   const F scale = set(widen(block.d));
   for (Index j = 0; j < 32; j += lanes)
     store(y + j, to_float(load_i8(reinterpret_cast<const std::int8_t*>(at + offsetof(Q8_0Block, q)) + j)) * scale);
+}
+
+[[gnu::always_inline]] inline void decode_block(const Q2_KBlock& block, const std::byte* at, float* y) {
+  const float d = widen(block.d);
+  const float dmin = widen(block.dmin);
+  for (int group = 0; group < 16; ++group) {  // 16 elements each
+    const F step = set(d * static_cast<float>(block.scales[group] & 15));
+    const F offset = set(-dmin * static_cast<float>(block.scales[group] >> 4));
+    const std::uint8_t* bytes = quanta(at, offsetof(Q2_KBlock, q)) + group / 8 * 32 + group % 2 * 16;
+    for (Index j = 0; j < 16; j += lanes) {
+      const I q = bits_and(shift_right(load_u8(bytes + j), group % 8 / 2 * 2), set(3));
+      store(y + group * 16 + j, multiply_add(to_float(q), step, offset));
+    }
+  }
+}
+
+[[gnu::always_inline]] inline void decode_block(const Q3_KBlock& block, const std::byte* at, float* y) {
+  const float d = widen(block.d);
+  for (int group = 0; group < 16; ++group) {  // 16 elements each
+    const F step = set(d * static_cast<float>(block.unpack_scale(group) - 32));
+    const std::uint8_t* bytes = quanta(at, offsetof(Q3_KBlock, q)) + group / 8 * 32 + group % 2 * 16;
+    const std::uint8_t* bits = quanta(at, offsetof(Q3_KBlock, high)) + group % 2 * 16;
+    for (Index j = 0; j < 16; j += lanes) {
+      const I low = bits_and(shift_right(load_u8(bytes + j), group % 8 / 2 * 2), set(3));
+      const I high = bits_and(shift_right(load_u8(bits + j), group / 2), set(1));
+      store(y + group * 16 + j, to_float(subtract(bits_or(low, shift_left(high, 2)), set(4))) * step);
+    }
+  }
 }
 
 [[gnu::always_inline]] inline void decode_block(const Q4_KBlock& block, const std::byte* at, float* y) {
@@ -82,6 +141,26 @@
       store(y + group * 16 + j, to_float(subtract(bits_or(low, shift_left(high, 4)), set(32))) * step);
     }
   }
+}
+
+/// 32 elements whose nibbles at `bytes` name one of IQ4_NL's values.
+[[gnu::always_inline]] inline void decode_named_values(const std::uint8_t* bytes, F scale, float* y) {
+  for (Index j = 0; j < 16; j += lanes) {
+    const I both = load_u8(bytes + j);
+    store(y + j, lookup(IQ4_NLBlock::values, bits_and(both, set(15))) * scale);
+    store(y + 16 + j, lookup(IQ4_NLBlock::values, shift_right(both, 4)) * scale);
+  }
+}
+
+[[gnu::always_inline]] inline void decode_block(const IQ4_NLBlock& block, const std::byte* at, float* y) {
+  decode_named_values(quanta(at, offsetof(IQ4_NLBlock, q)), set(widen(block.d)), y);
+}
+
+[[gnu::always_inline]] inline void decode_block(const IQ4_XSBlock& block, const std::byte* at, float* y) {
+  const float d = widen(block.d);
+  for (int group = 0; group < 8; ++group)
+    decode_named_values(quanta(at, offsetof(IQ4_XSBlock, q)) + group * 16,
+                        set(d * static_cast<float>(block.unpack_scale(group) - 32)), y + group * 32);
 }
 
 /// Elements of vectors of a scalar type.

@@ -53,6 +53,11 @@ namespace avx2 {
 #include "activation_trace/ops/kernels/dot_q8_0_avx2.inl"
 //
 #include "activation_trace/ops/kernels/dot_avx2.inl"
+//
+#include "activation_trace/ops/kernels/dot_pairs_avx2.inl"
+//
+#include "activation_trace/ops/kernels/dot_groups_avx2.inl"
+//
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
 //

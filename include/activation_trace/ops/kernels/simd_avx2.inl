@@ -46,7 +46,15 @@ constexpr Index lanes = 8;
 [[gnu::always_inline]] inline I subtract(I a, I b) { return _mm256_sub_epi32(a, b); }
 [[gnu::always_inline]] inline I shift_left(I a, int n) { return _mm256_slli_epi32(a, n); }
 [[gnu::always_inline]] inline I shift_right(I a, int n) { return _mm256_srli_epi32(a, n); }
+[[gnu::always_inline]] inline I shift_right(I a, I n) { return _mm256_srlv_epi32(a, n); }
+[[gnu::always_inline]] inline I lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 [[gnu::always_inline]] inline F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+[[gnu::always_inline]] inline F lookup(const float (&table)[16],
+                                       I index) {  // the fourth bit, as a sign, says which half
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(load(table), index),
+                          _mm256_permutevar8x32_ps(load(table + 8), index),
+                          _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
 
 [[gnu::always_inline]] inline float widen(Half h) { return _cvtsh_ss(h.bits); }
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {

@@ -53,7 +53,14 @@ constexpr __mmask16 all = 0xffff;
 [[gnu::always_inline]] inline I shift_right(I a, int n) {
   return _mm512_maskz_srli_epi32(all, a, static_cast<unsigned>(n));
 }
+[[gnu::always_inline]] inline I shift_right(I a, I n) { return _mm512_maskz_srlv_epi32(all, a, n); }
+[[gnu::always_inline]] inline I lane_numbers() {
+  return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 [[gnu::always_inline]] inline F to_float(I v) { return _mm512_maskz_cvtepi32_ps(all, v); }
+[[gnu::always_inline]] inline F lookup(const float (&table)[16], I index) {
+  return _mm512_maskz_permutexvar_ps(all, index, load(table));
+}
 
 [[gnu::always_inline]] inline float widen(Half h) { return _cvtsh_ss(h.bits); }
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {

@@ -58,7 +58,15 @@ constexpr Index lanes = 4;
 [[gnu::always_inline]] inline I subtract(I a, I b) { return a - b; }
 [[gnu::always_inline]] inline I shift_left(I a, int n) { return a << n; }
 [[gnu::always_inline]] inline I shift_right(I a, int n) { return a >> n; }
+/// Lane by lane; where `a` is negative, the vacated bits are any.
+[[gnu::always_inline]] inline I shift_right(I a, I n) { return a >> n; }
+/// 0, 1, 2, ...
+[[gnu::always_inline]] inline I lane_numbers() { return I{0, 1, 2, 3}; }
 [[gnu::always_inline]] inline F to_float(I v) { return __builtin_convertvector(v, F); }
+/// table[index], lane by lane.
+[[gnu::always_inline]] inline F lookup(const float (&table)[16], I index) {
+  return F{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
+}
 
 [[gnu::always_inline]] inline float widen(Half h) { return h; }
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {
