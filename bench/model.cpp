@@ -28,20 +28,20 @@ struct Size {
   double bytes = 0;
   double elements = 0;
 
-  void add(const StoredMatrix& m) {
+  void add(const StoredMatrix<>& m) {
     bytes += static_cast<double>(m.rows()) * static_cast<double>(m.row_bytes());
     elements += static_cast<double>(m.rows()) * static_cast<double>(m.cols());
   }
 };
 
-Size blocks_of(const LlamaWeights& weights) {
+Size blocks_of(const LlamaWeights<>& weights) {
   Size size;
   for (const auto& w : weights.layers)
-    for (const StoredMatrix* m : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down}) size.add(*m);
+    for (const StoredMatrix<>* m : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down}) size.add(*m);
   return size;
 }
 
-Size head_of(const LlamaWeights& weights) {
+Size head_of(const LlamaWeights<>& weights) {
   Size size;
   size.add(weights.lm_head);
   return size;

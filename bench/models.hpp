@@ -17,7 +17,7 @@ class Models {
   struct Model {
     std::string name;
     LlamaConfig config;
-    LlamaWeights weights;
+    LlamaWeights<> weights;
     std::unique_ptr<Checkpoint> checkpoint;
     std::unique_ptr<test::TinyLlama> random;
   };

@@ -98,7 +98,7 @@ void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, In
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(n, d, m));
-  rate(state, "bytes/s", static_cast<double>(StoredMatrix::row_bytes_of(dtype, d)) * static_cast<double>(m));
+  rate(state, "bytes/s", static_cast<double>(StoredMatrix<>::row_bytes_of(dtype, d)) * static_cast<double>(m));
 }
 
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)

@@ -50,7 +50,7 @@ class Student {
     checkpoint_ = load_llama(settings.name, access);
     check_memory(checkpoint_.config, memory);
     model_.emplace(checkpoint_.config, checkpoint_.weights, memory, execution);
-    amateur_ = std::make_unique<ModelAmateur<Llama>>(
+    amateur_ = std::make_unique<ModelAmateur<Llama<>>>(
         *model_, settings.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
   }
 
@@ -58,7 +58,7 @@ class Student {
 
  private:
   Checkpoint checkpoint_;
-  std::optional<Llama> model_;
+  std::optional<Llama<>> model_;
   std::unique_ptr<Amateur> amateur_;
 };
 
@@ -67,7 +67,7 @@ class Student {
 /// What computes: the one place for another model, device or library beside this one.
 struct Engine::Running {
   Execution<Host> execution;
-  Llama model;
+  Llama<> model;
   std::optional<Student> student;
 
   Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads, Isa isa)

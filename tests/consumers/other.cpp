@@ -2,4 +2,4 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "activation_trace/activation_trace.hpp"
 
-activation_trace::Index other_rows(const activation_trace::StoredMatrix& matrix) { return matrix.rows(); }
+activation_trace::Index other_rows(const activation_trace::StoredMatrix<>& matrix) { return matrix.rows(); }

@@ -33,20 +33,20 @@ std::string refusal(const test::GgufBuilder& builder) {
   return refusal(folder / "model.gguf");
 }
 
-std::vector<float> row_of(const StoredMatrix& matrix, Index row) {
+std::vector<float> row_of(const StoredMatrix<>& matrix, Index row) {
   std::vector<float> values(static_cast<std::size_t>(matrix.cols()));
   matrix.decode_row(row, values);
   return values;
 }
 
-void check_same(const StoredMatrix& a, const StoredMatrix& b) {
+void check_same(const StoredMatrix<>& a, const StoredMatrix<>& b) {
   REQUIRE(a.rows() == b.rows());
   REQUIRE(a.cols() == b.cols());
   for (Index r = 0; r < a.rows(); ++r) REQUIRE(row_of(a, r) == row_of(b, r));
 }
 
 // b's rows are those of a in GGUF's order: within each head the two halves take turns.
-void check_interleaved(const StoredMatrix& a, const StoredMatrix& b, Index head_dim) {
+void check_interleaved(const StoredMatrix<>& a, const StoredMatrix<>& b, Index head_dim) {
   REQUIRE(a.rows() == b.rows());
   for (Index r = 0; r < a.rows(); ++r) {
     const Index head = r / head_dim;
@@ -70,7 +70,7 @@ TEST_CASE("every weight type comes back from GGUF, with interleaved rotation, an
     options.dtype = dtype;
     options.config.layers = 1;
     const test::TinyLlama model(options);
-    const LlamaWeights expected = model.weights();
+    const LlamaWeights<> expected = model.weights();
     const test::TemporaryFolder folder;
     model.write_gguf(folder / "model.gguf");
     model.write_hugging_face(folder.path());

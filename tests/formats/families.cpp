@@ -74,13 +74,13 @@ test::TinyLlama other_model() {
   return test::TinyLlama(options);
 }
 
-std::vector<float> row_of(const StoredMatrix& matrix, Index row) {
+std::vector<float> row_of(const StoredMatrix<>& matrix, Index row) {
   std::vector<float> values(static_cast<std::size_t>(matrix.cols()));
   matrix.decode_row(row, values);
   return values;
 }
 
-void check_same(const StoredMatrix& a, const StoredMatrix& b) {
+void check_same(const StoredMatrix<>& a, const StoredMatrix<>& b) {
   REQUIRE(a.rows() == b.rows());
   for (Index r = 0; r < a.rows(); ++r) REQUIRE(row_of(a, r) == row_of(b, r));
 }
@@ -120,9 +120,9 @@ TEST_CASE("a family's facts are read from GGUF") {
   CHECK(c.attention_scale == 0.2f);
   CHECK(c.attention_soft_cap == 50.0f);
   CHECK(c.logit_soft_cap == 30.0f);
-  const LlamaWeights expected = model.weights();
+  const LlamaWeights<> expected = model.weights();
   for (std::size_t i = 0; i < 3; ++i) {
-    const LlamaLayerWeights& layer = checkpoint.weights.layers[i];
+    const LlamaLayerWeights<>& layer = checkpoint.weights.layers[i];
     check_same(layer.q, expected.layers[i].q);
     CHECK(layer.q_bias == expected.layers[i].q_bias);
     CHECK(layer.k_bias == expected.layers[i].k_bias);
@@ -174,7 +174,7 @@ TEST_CASE("a family's facts are read from a folder, and those that are left out"
   config["tie_word_embeddings"] = false;
   CHECK_FALSE(parse_config_json(config.dump(), "config.json", tied).tied_embeddings);
   CHECK(c.embedding_scale == 16);
-  const LlamaWeights expected = model.weights();
+  const LlamaWeights<> expected = model.weights();
   CHECK(checkpoint.weights.layers[2].k_norm == plus(expected.layers[2].k_norm, 1));
   CHECK(checkpoint.weights.layers[2].attention_norm == plus(expected.layers[2].attention_norm, 1));
   CHECK(checkpoint.weights.final_norm == plus(expected.final_norm, 1));
@@ -192,7 +192,7 @@ TEST_CASE("fused tensors are cut up where the family has them") {
   const test::TemporaryFolder folder;
   model.write_gguf(folder / "model.gguf");
   model.write_hugging_face(folder.path());
-  const LlamaWeights expected = model.weights();
+  const LlamaWeights<> expected = model.weights();
   for (const auto& path : {folder / "model.gguf", folder.path()}) {
     const Checkpoint checkpoint = load_llama(path, FileAccess::map, known);
     for (std::size_t i = 0; i < 2; ++i) {

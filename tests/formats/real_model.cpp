@@ -40,7 +40,7 @@ TEST_CASE("SmolLM2-135M-Instruct.Q4_1.gguf is what its model card says") {
   CHECK(c.eos == std::vector<TokenId>{2});
   CHECK(checkpoint.weights.lm_head.data() == checkpoint.weights.embedding.data());
   CHECK(checkpoint.weights.embedding.dtype() == DType::q8_0);
-  for (const LlamaLayerWeights& layer : checkpoint.weights.layers) {
+  for (const LlamaLayerWeights<>& layer : checkpoint.weights.layers) {
     CHECK(layer.q.dtype() == DType::q4_1);
     CHECK(layer.down.dtype() == DType::q4_1);
   }

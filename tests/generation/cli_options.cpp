@@ -34,14 +34,14 @@ struct OptionsFixture : test::CliFixture {
     const LlamaOptions memory{.max_context = 60, .sequences = options.beams.count};
     Llama llama(checkpoint.config, checkpoint.weights, memory, execution);
     Checkpoint other;
-    std::unique_ptr<Llama> other_llama;
+    std::unique_ptr<Llama<>> other_llama;
     std::unique_ptr<Amateur> owned;
     if (amateur == "ngram") {
       owned = std::make_unique<NgramAmateur>(checkpoint.config.vocab, NgramOptions{}, options.beams.count);
     } else if (!amateur.empty()) {
       other = load_llama(amateur);
-      other_llama = std::make_unique<Llama>(other.config, other.weights, memory, execution);
-      owned = std::make_unique<ModelAmateur<Llama>>(*other_llama, amateur_prompt);
+      other_llama = std::make_unique<Llama<>>(other.config, other.weights, memory, execution);
+      owned = std::make_unique<ModelAmateur<Llama<>>>(*other_llama, amateur_prompt);
     }
     options.max_new_tokens = 12;
     const std::vector<TokenId> prompt = tokenizer.encode_prompt("the cat and the");

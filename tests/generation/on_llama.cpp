@@ -45,7 +45,7 @@ struct Tiny {
 
   test::TinyLlama weights;
   Execution<Host> execution;
-  Llama model;
+  Llama<> model;
 };
 
 std::vector<std::vector<TokenId>> prompts() {

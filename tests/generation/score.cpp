@@ -50,7 +50,7 @@ const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2
 /// distribution and every entropy in full.
 ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
                            const ScoreOptions& o) {
-  const LlamaWeights weights = tiny().weights();
+  const LlamaWeights<> weights = tiny().weights();
   const test::ModeFields mode(o.mode);
   const bool dola = !mode.premature_layers.empty();
   const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
@@ -217,10 +217,10 @@ void check_equal(const std::vector<ContinuationScore>& a, const std::vector<Cont
 /// The Llama as an engine that gives rows of its LM head on request, and tells which.
 class Engine {
  public:
-  explicit Engine(Llama& llama) : llama_(llama) {}
+  explicit Engine(Llama<>& llama) : llama_(llama) {}
 
   [[nodiscard]] const LlamaConfig& config() const { return llama_.config(); }
-  [[nodiscard]] activation_trace::LmHead lm_head() const {
+  [[nodiscard]] activation_trace::LmHead<> lm_head() const {
     return {config().vocab, config().hidden, [this](Index begin, Index end, MatrixView<float> out) {
               if (end - begin == 1) ++single_rows[static_cast<TokenId>(begin)];
               for (Index r = begin; r < end; ++r) llama_.weights().lm_head.decode_row(r, out.row(r - begin).span());
@@ -247,7 +247,7 @@ class Engine {
   mutable std::map<TokenId, int> single_rows;
 
  private:
-  Llama& llama_;
+  Llama<>& llama_;
 };
 
 /// The prompt with each answer, and what a forward pass in double makes of it.

@@ -21,7 +21,7 @@ using namespace activation_trace::test;
 namespace {
 
 /// Every hidden state and the last logits against the double-precision model, with an instruction set.
-void check_against_reference(const LlamaConfig& config, const LlamaWeights& weights, Index tokens, Isa isa) {
+void check_against_reference(const LlamaConfig& config, const LlamaWeights<>& weights, Index tokens, Isa isa) {
   const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
   const reference::ForwardResult expected = reference::forward(config, weights, ids);
   Execution<Host> execution(2, isa);
@@ -153,7 +153,7 @@ TEST_CASE("what cannot be computed is named") {
                        "LlamaOptions: max_context must be in 1..512, the model's context, got 0", ArgumentError);
   CHECK_THROWS_AS(model_with({.max_context = 513}), ArgumentError);
   CHECK_THROWS_WITH_AS(model_with({.max_batch = 0}), "LlamaOptions: max_batch must be positive, got 0", ArgumentError);
-  LlamaWeights short_weights = tiny.weights();
+  LlamaWeights<> short_weights = tiny.weights();
   short_weights.layers.pop_back();
   CHECK_THROWS_WITH_AS(Llama(tiny.config(), short_weights, {}, execution), "layers: expected 2, got 1", ShapeError);
 
@@ -225,7 +225,7 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
   config.source = "damaged.gguf";
   const std::vector<TokenId> ids = some_ids(6, config.vocab);
   const float bad = std::numeric_limits<float>::quiet_NaN();
-  const auto complaint = [&](const LlamaWeights& weights, const LayerObserver<>& observer = {}) -> std::string {
+  const auto complaint = [&](const LlamaWeights<>& weights, const LayerObserver<>& observer = {}) -> std::string {
     Llama model(config, weights, {.max_context = 32}, execution);
     try {
       model.forward(ids, observer);
@@ -239,7 +239,7 @@ TEST_CASE("weights that are not finite are the model's fault, and the layer says
     CAPTURE(text);
     for (const char* part : parts) CHECK(text.find(part) != std::string::npos);
   };
-  LlamaWeights weights = tiny.weights();
+  LlamaWeights<> weights = tiny.weights();
   weights.layers[1].ffn_norm[3] = bad;
   says(complaint(weights), {"damaged.gguf: h_2 at position 5 is ", "nan", "weights are damaged"});
   weights = tiny.weights();

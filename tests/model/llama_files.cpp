@@ -12,7 +12,7 @@ using namespace activation_trace::test;
 TEST_CASE("every weight type and rotation gives the same logits in memory, from GGUF and from safetensors") {
   const TemporaryFolder folder;
   Execution<Host> execution(2);
-  const auto last_logits = [&](const LlamaConfig& config, const LlamaWeights& weights, std::span<const TokenId> ids) {
+  const auto last_logits = [&](const LlamaConfig& config, const LlamaWeights<>& weights, std::span<const TokenId> ids) {
     Llama model(config, weights, {.max_context = 40}, execution);
     const auto logits = model.forward(ids);
     return std::vector<float>(logits.begin(), logits.end());

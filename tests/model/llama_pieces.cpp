@@ -189,7 +189,7 @@ TEST_CASE("a copied sequence continues like its origin, and neither disturbs the
   const std::vector<TokenId> ids = some_ids(30, tiny.config().vocab);
   const std::vector<TokenId> other = some_ids(30, tiny.config().vocab, 99);
   Execution<Host> execution(2);
-  const auto run = [&](Llama& model, std::size_t begin, std::size_t end, const std::vector<TokenId>& from, Index s) {
+  const auto run = [&](Llama<>& model, std::size_t begin, std::size_t end, const std::vector<TokenId>& from, Index s) {
     return copied(model.forward(std::span(from).subspan(begin, end - begin), {}, s));
   };
   Llama fresh(tiny.config(), tiny.weights(), {.max_context = 40}, execution);

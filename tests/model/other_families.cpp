@@ -163,7 +163,7 @@ TEST_CASE("facts that no model can have are named") {
   CHECK(complaint([](auto& o) { o.config.windows = {4}; }) == "LlamaConfig: windows must be empty or one per layer");
   CHECK(complaint([](auto& o) { o.config.windows = {4, -1, 0}; }) == "LlamaConfig: windows must not be negative");
   const TinyLlama tiny(small());
-  LlamaWeights weights = tiny.weights();
+  LlamaWeights<> weights = tiny.weights();
   weights.layers[1].q_bias = {1, 2};
   CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 1 q_bias: expected [96], got [2]", ShapeError);
   weights = tiny.weights();

@@ -45,7 +45,7 @@ struct Trace {
   }
 
   /// Appends `ids` in calls of `piece` tokens.
-  void run(Llama& model, std::span<const TokenId> ids, std::size_t piece = std::numeric_limits<std::size_t>::max()) {
+  void run(Llama<>& model, std::span<const TokenId> ids, std::size_t piece = std::numeric_limits<std::size_t>::max()) {
     const LayerObserver<> all = observer();
     for (std::size_t i = 0; i < ids.size(); i += std::min(piece, ids.size() - i)) {
       const auto out = model.forward(ids.subspan(i, std::min(piece, ids.size() - i)), all);

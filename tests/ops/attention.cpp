@@ -184,7 +184,7 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
   const Index D = 24;
   const std::pair<Index, Index> lengths[] = {{1, 9}, {5, 5}, {100, 230}, {0, 4}, {1, 61}, {3, 3}, {17, 40}, {2, 31}};
   std::vector<std::vector<float>> memory;
-  std::vector<AttentionPart> parts;
+  std::vector<AttentionPart<>> parts;
   std::vector<std::vector<float>> together;
   for (const auto& [n, t] : lengths) {
     together.emplace_back(static_cast<std::size_t>(n * 6 * D) + 1);
@@ -206,7 +206,7 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
       CHECK(alone == together[i]);
       std::ranges::fill(together[i], 0.0f);
     }
-    attention(execution, std::span<const AttentionPart>{});
+    attention(execution, std::span<const AttentionPart<>>{});
   });
   parts[3].k = Heads(memory[0].data(), {4, 3, 2});
   parts[3].v = parts[3].k;

@@ -19,7 +19,7 @@ using namespace activation_trace;
 namespace {
 
 // y = x w^T on every path against double; x has a gap between its rows, and so has y, which must keep it.
-void check_product(const StoredMatrix& w, Index n, std::mt19937& random) {
+void check_product(const StoredMatrix<>& w, Index n, std::mt19937& random) {
   const Index d = w.cols();
   const Index m = w.rows();
   const std::vector<float> x_memory = testing::normal_floats(n * (d + 5), random);
@@ -146,7 +146,7 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
       for (Index n = 0; n <= 17; ++n) {
         std::vector<float> y(static_cast<std::size_t>(n) * 49 + 1, 7.0f);
         const MatrixView<float> all(y.data(), {n, 49});
-        const MatmulTarget targets[] = {{a.view(), all.slice(1, 0, 43)}, {b.view(), all.slice(1, 43, 49)}};
+        const MatmulTarget<> targets[] = {{a.view(), all.slice(1, 0, 43)}, {b.view(), all.slice(1, 43, 49)}};
         matmul_by_row(three, testing::matrix(x, 17, d).slice(0, 0, n), targets);
         CAPTURE(n);
         CHECK(std::equal(y.begin(), y.end() - 1, alone.begin()));
@@ -168,10 +168,10 @@ TEST_CASE("several targets in one call are the same as one call each") {
       Execution<Host> execution(3, isa);
       std::vector<float> together(static_cast<std::size_t>(n * 76));
       std::vector<float> apart = together;
-      std::vector<MatmulTarget> targets;
+      std::vector<MatmulTarget<>> targets;
       float* y = together.data();
       float* z = apart.data();
-      for (const StoredMatrix& w : {a.view(), b.view(), c.view()}) {
+      for (const StoredMatrix<>& w : {a.view(), b.view(), c.view()}) {
         targets.push_back({w, {y, {n, w.rows()}}});
         matmul(execution, testing::matrix(x, n, d), w, {z, {n, w.rows()}});
         y += n * w.rows();
@@ -211,7 +211,7 @@ TEST_CASE("shapes that do not fit are named") {
   Execution<Host> execution;
   const std::vector<float> x(12);
   std::vector<float> y(12);
-  const StoredMatrix w = testing::matrix(x, 4, 3);
+  const StoredMatrix<> w = testing::matrix(x, 4, 3);
   CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
                        "matmul: columns of w: expected 4, got 3", ShapeError);
   CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 4, 3), w, {y.data(), {3, 4}}),

@@ -22,7 +22,7 @@ namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
-std::vector<float> entropies(Isa isa, MatrixView<const float> hidden, const StoredMatrix& w) {
+std::vector<float> entropies(Isa isa, MatrixView<const float> hidden, const StoredMatrix<>& w) {
   Execution<Host> execution(1, isa);
   std::vector<float> result(static_cast<std::size_t>(w.rows()), -1.0f);  // poisoned
   softmax_entropy(execution, hidden, w, result);
@@ -36,7 +36,7 @@ double tolerance(const std::vector<double>& scores) {
   return 2e-5 * (1 + largest / 8);
 }
 
-void check_against_oracle(MatrixView<const float> hidden, const StoredMatrix& w) {
+void check_against_oracle(MatrixView<const float> hidden, const StoredMatrix<>& w) {
   std::vector<double> expected;
   std::vector<double> bars;
   for (Index v = 0; v < w.rows(); ++v) {
@@ -181,7 +181,7 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
   const std::vector<float> hidden_memory = testing::normal_floats(T * d, random);
   const MatrixView<const float> hidden = testing::matrix(hidden_memory, T, d);
   const std::vector<float> w_memory = testing::normal_floats(V * d, random, 0.3f);
-  const StoredMatrix w = testing::matrix(w_memory, V, d);
+  const StoredMatrix<> w = testing::matrix(w_memory, V, d);
   testing::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const std::vector<float> whole = entropies(isa, hidden, w);

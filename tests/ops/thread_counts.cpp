@@ -47,7 +47,7 @@ TEST_CASE("matmul gives the same bits for any number of threads") {
       check_any_thread_count([&](Execution<Host>& execution) {
         std::vector<float> y(static_cast<std::size_t>(n * (m + 20)));
         const MatrixView<float> whole(y.data(), {n, m + 20});
-        const MatmulTarget targets[] = {{w.view(), whole.slice(1, 0, m)}, {w2.view(), whole.slice(1, m, m + 20)}};
+        const MatmulTarget<> targets[] = {{w.view(), whole.slice(1, 0, m)}, {w2.view(), whole.slice(1, m, m + 20)}};
         matmul(execution, testing::matrix(x, n, d), targets);
         return y;
       });

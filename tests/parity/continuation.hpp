@@ -22,7 +22,7 @@ struct Comparison {
 /// Generates as `options` say and compares with `tokens`. Another token is allowed only where gap[step] < 1e-4; then it
 /// is counted and the rest not compared. `check` sees each step that has the golden past.
 template <class Check>
-void compare(Llama& llama, std::span<const TokenId> prompt, GenerationOptions options,
+void compare(Llama<>& llama, std::span<const TokenId> prompt, GenerationOptions options,
              const std::vector<std::int32_t>& tokens, const std::vector<float>& gap, Comparison& result, Check check) {
   options.max_new_tokens = static_cast<Index>(tokens.size());
   const auto on_token = [&](const GeneratedToken& token) {

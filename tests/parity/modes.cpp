@@ -193,7 +193,7 @@ class GoldenRun {
   int close_layers_ = 0;
 };
 
-void compare(const std::string& stem, GoldenRun run, Llama& llama, std::span<const std::vector<TokenId>> prompts,
+void compare(const std::string& stem, GoldenRun run, Llama<>& llama, std::span<const std::vector<TokenId>> prompts,
              GenerationOptions options, Amateur* amateur = nullptr) {
   options.max_new_tokens = run.count();
   const auto make_decoder = [] { return NoText{}; };
@@ -204,12 +204,12 @@ void compare(const std::string& stem, GoldenRun run, Llama& llama, std::span<con
 
 }  // namespace
 
-void compare_generation(const std::string& stem, Llama& llama, Llama& amateur) {
+void compare_generation(const std::string& stem, Llama<>& llama, Llama<>& amateur) {
   const GoldenFile golden(stem + "_generation.safetensors");
   const Ids prompts = ragged(golden, "prompts");
   NgramAmateur ngram(llama.config().vocab, {}, llama.sequences());
-  ModelAmateur<Llama> whole(amateur);
-  ModelAmateur<Llama> last(amateur, AmateurPrompt::last_token);
+  ModelAmateur<Llama<>> whole(amateur);
+  ModelAmateur<Llama<>> last(amateur, AmateurPrompt::last_token);
   for (const auto& [name, facts] : runs(stem + "_generation.json")) {
     Amateur* student = nullptr;
     if (facts.at("amateur") == "ngram") student = &ngram;
@@ -220,7 +220,7 @@ void compare_generation(const std::string& stem, Llama& llama, Llama& amateur) {
   }
 }
 
-void compare_dola_of_transformers(const std::string& stem, Llama& llama) {
+void compare_dola_of_transformers(const std::string& stem, Llama<>& llama) {
   const GoldenFile golden(stem + "_dola_transformers.safetensors");
   const Ids prompts = ragged(GoldenFile(stem + "_generation.safetensors"), "prompts");
   for (const auto& [name, facts] : runs(stem + "_dola_transformers.json")) {
@@ -238,7 +238,7 @@ void compare_dola_of_transformers(const std::string& stem, Llama& llama) {
   }
 }
 
-void compare_scoring(const std::string& stem, Llama& llama) {
+void compare_scoring(const std::string& stem, Llama<>& llama) {
   const GoldenFile golden(stem + "_scoring.safetensors");
   const Ids questions = ragged(golden, "questions");
   const Ids answers = ragged(golden, "answers");
@@ -287,7 +287,7 @@ void compare_scoring(const std::string& stem, Llama& llama) {
   }
 }
 
-void compare_beams(const std::string& stem, Llama& llama) {
+void compare_beams(const std::string& stem, Llama<>& llama) {
   const GoldenFile golden(stem + "_beams.safetensors");
   const Ids prompts = ragged(golden, "prompts");
   for (const auto& [key, facts] : runs(stem + "_beams.json")) {

@@ -12,10 +12,10 @@
 namespace activation_trace::testing {
 
 /// `amateur` has the sequences of `llama`.
-void compare_generation(const std::string& stem, Llama& llama, Llama& amateur);
-void compare_scoring(const std::string& stem, Llama& llama);
+void compare_generation(const std::string& stem, Llama<>& llama, Llama<>& amateur);
+void compare_scoring(const std::string& stem, Llama<>& llama);
 /// `llama` has four sequences or more.
-void compare_beams(const std::string& stem, Llama& llama);
-void compare_dola_of_transformers(const std::string& stem, Llama& llama);
+void compare_beams(const std::string& stem, Llama<>& llama);
+void compare_dola_of_transformers(const std::string& stem, Llama<>& llama);
 
 }  // namespace activation_trace::testing

@@ -17,8 +17,8 @@ namespace {
 struct RealModels {
   Checkpoint checkpoint = load_llama(real_model_or_skip());
   Execution<Host> execution{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
-  Llama amateur{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
+  Llama<> llama{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
+  Llama<> amateur{checkpoint.config, checkpoint.weights, {.max_context = 96, .sequences = 8}, execution};
 };
 
 }  // namespace

@@ -14,8 +14,9 @@ struct TinyModels {
   Checkpoint checkpoint = load_llama(golden_path("tiny_llama"));
   Checkpoint amateur_checkpoint = load_llama(golden_path("tiny_amateur"));
   Execution<Host> execution{1};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
-  Llama amateur{amateur_checkpoint.config, amateur_checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
+  Llama<> llama{checkpoint.config, checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
+  Llama<> amateur{
+      amateur_checkpoint.config, amateur_checkpoint.weights, {.max_context = 128, .sequences = 4}, execution};
 };
 
 }  // namespace

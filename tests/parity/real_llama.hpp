@@ -16,7 +16,7 @@ namespace activation_trace::testing {
 struct RealLlama {
   Checkpoint checkpoint = load_llama(real_model_or_skip());
   Execution<Host> execution{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u))};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 704}, execution};
+  Llama<> llama{checkpoint.config, checkpoint.weights, {.max_context = 704}, execution};
 };
 
 }  // namespace activation_trace::testing

@@ -14,7 +14,7 @@ namespace {
 struct TinyLlama {
   Checkpoint checkpoint = load_llama(golden_path("tiny_llama"));
   Execution<Host> execution{2};
-  Llama llama{checkpoint.config, checkpoint.weights, {.max_context = 128}, execution};
+  Llama<> llama{checkpoint.config, checkpoint.weights, {.max_context = 128}, execution};
   GoldenFile golden{"tiny_llama.safetensors"};
   std::vector<std::int32_t> ids = golden.get<std::int32_t>("ids");
 };

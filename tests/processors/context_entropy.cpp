@@ -180,7 +180,7 @@ TEST_CASE("an LM head that gives rows on request is the same LM head, bit for bi
   const Matrix hidden = random_matrix(random, 33, d, 1);
   const Matrix w = random_matrix(random, vocab, d, 1);
   Index asked = 0;
-  const LmHead rows(vocab, d, [&](Index begin, Index end, MatrixView<float> out) {
+  const LmHead<> rows(vocab, d, [&](Index begin, Index end, MatrixView<float> out) {
     REQUIRE(out.extent(0) == end - begin);
     REQUIRE(out.extent(1) == d);
     asked += end - begin;
@@ -299,7 +299,7 @@ TEST_CASE("what cannot be is refused by name, and changes nothing") {
   CHECK_THROWS_AS(ContextEntropy(execution, {}, FinalNorm{{1, 1, 1}, 0}), ArgumentError);
   ContextEntropy normed(execution, {}, FinalNorm{{1, 1}, 1e-5f});
   CHECK_THROWS_AS(normed.observe(hidden.view(), w.view()), ShapeError);
-  CHECK_THROWS_AS(LmHead(3, 3, LmHead::Rows{}), ArgumentError);
+  CHECK_THROWS_AS(LmHead(3, 3, LmHead<>::Rows{}), ArgumentError);
   CHECK_THROWS_AS(LmHead(-1, 3, [](Index, Index, MatrixView<float>) {}), ArgumentError);
 }
 
@@ -355,7 +355,7 @@ TEST_CASE("a callback that throws leaves a context that can be asked again") {
   const Matrix hidden = random_matrix(random, 9, 8, 1);
   const Matrix w = random_matrix(random, 12, 8, 1);
   bool fails = true;
-  const LmHead rows(12, 8, [&](Index begin, Index end, MatrixView<float> out) {
+  const LmHead<> rows(12, 8, [&](Index begin, Index end, MatrixView<float> out) {
     if (fails) throw StateError("no rows now");
     std::memcpy(out.data(), w.data.data() + begin * 8, static_cast<std::size_t>((end - begin) * 8) * sizeof(float));
   });

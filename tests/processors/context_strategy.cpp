@@ -103,7 +103,7 @@ TEST_CASE("strategies: a context that grows, a reset, rows on request, and nothi
   std::mt19937 random(82);
   const test::Matrix hidden = test::random_matrix(random, 20, 9, 1);
   const test::Matrix w = test::random_matrix(random, 40, 9, 0.5f);
-  const LmHead on_request(40, 9, [&](Index begin, Index end, MatrixView<float> out) {
+  const LmHead<> on_request(40, 9, [&](Index begin, Index end, MatrixView<float> out) {
     for (Index r = begin; r < end; ++r)
       for (Index k = 0; k < 9; ++k) out(r - begin, k) = w.view()(r, k);
   });

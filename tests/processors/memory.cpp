@@ -35,7 +35,7 @@ TEST_CASE("Entropies of T = 512, d = 576, V = 49152 add at most 8 MB") {
   const std::vector<float> hidden = testing::normal_floats(T * d, random);
   std::vector<Half> w(static_cast<std::size_t>(V * d));
   for (std::size_t i = 0; i < w.size(); ++i) w[i] = Half(hidden[i % hidden.size()] / 24);
-  const StoredMatrix lm_head(DType::f16, reinterpret_cast<const std::byte*>(w.data()), V, d);
+  const StoredMatrix<> lm_head(DType::f16, reinterpret_cast<const std::byte*>(w.data()), V, d);
   const MatrixView<const float> states = testing::matrix(hidden, T, d);
   const double bound = std::log(static_cast<double>(T));
 

@@ -32,7 +32,7 @@ ActivationMaps mapped(const ActivationMapOptions& options, int threads = 1, Inde
 
 /// report/README.md in double, every distribution in full.
 void check_definition(const ActivationMaps& maps, const ActivationMapOptions& options) {
-  const LlamaWeights weights = tiny().weights();
+  const LlamaWeights<> weights = tiny().weights();
   const reference::ForwardResult states = reference::forward(tiny().config(), weights, prompt);
   const std::size_t count = maps.positions.size();
   REQUIRE(maps.tokens.size() == ids.size());

@@ -16,7 +16,7 @@
 namespace activation_trace::testing {
 
 /// w as doubles, [rows * cols].
-inline std::vector<double> decoded(const StoredMatrix& w) {
+inline std::vector<double> decoded(const StoredMatrix<>& w) {
   std::vector<double> all;
   std::vector<float> row(static_cast<std::size_t>(w.cols()));
   for (Index r = 0; r < w.rows(); ++r) {
@@ -33,7 +33,7 @@ struct DotProduct {
 };
 
 /// x w^T, [rows of x * rows of w].
-inline std::vector<DotProduct> products(MatrixView<const float> x, const StoredMatrix& w) {
+inline std::vector<DotProduct> products(MatrixView<const float> x, const StoredMatrix<>& w) {
   const std::vector<double> weights = decoded(w);
   std::vector<DotProduct> all;
   for (Index i = 0; i < x.extent(0); ++i) {
@@ -97,7 +97,7 @@ inline double layer_divergence(std::span<const double> mature, std::span<const d
 }
 
 /// Column v of the context scores, hidden w_v^T.
-inline std::vector<double> scores(MatrixView<const float> hidden, const StoredMatrix& w, Index v) {
+inline std::vector<double> scores(MatrixView<const float> hidden, const StoredMatrix<>& w, Index v) {
   std::vector<double> column;
   for (const DotProduct& dot : products(hidden, w.slice(v, v + 1))) column.push_back(dot.value);
   return column;

@@ -37,7 +37,7 @@ inline MatrixView<const float> matrix(const std::vector<float>& values, Index ro
 class RandomMatrix {
  public:
   RandomMatrix(DType dtype, Index rows, Index cols, std::mt19937& random) {
-    const Index row_bytes = StoredMatrix::row_bytes_of(dtype, cols);
+    const Index row_bytes = StoredMatrix<>::row_bytes_of(dtype, cols);
     const Index distance = row_bytes + 3;
     bytes_.resize(static_cast<std::size_t>(rows * distance + 1));
     std::uniform_real_distribution<float> scale(-1.0f, 1.0f);
@@ -62,11 +62,11 @@ class RandomMatrix {
     view_ = StoredMatrix(dtype, bytes_.data() + 1, rows, cols, distance);
   }
 
-  [[nodiscard]] const StoredMatrix& view() const noexcept { return view_; }
+  [[nodiscard]] const StoredMatrix<>& view() const noexcept { return view_; }
 
  private:
   std::vector<std::byte> bytes_;
-  StoredMatrix view_;
+  StoredMatrix<> view_;
 };
 
 }  // namespace activation_trace::testing

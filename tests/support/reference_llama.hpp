@@ -28,13 +28,13 @@ struct ForwardResult {
   std::vector<Vector> logits;               ///< [T][V]
 };
 
-inline Vector row(const activation_trace::StoredMatrix& m, Index r) {
+inline Vector row(const activation_trace::StoredMatrix<>& m, Index r) {
   std::vector<float> values(static_cast<std::size_t>(m.cols()));
   m.decode_row(r, values);
   return {values.begin(), values.end()};
 }
 
-inline Vector times(const activation_trace::StoredMatrix& m, const Vector& x) {
+inline Vector times(const activation_trace::StoredMatrix<>& m, const Vector& x) {
   Vector y;
   for (Index r = 0; r < m.rows(); ++r) {
     const Vector w = row(m, r);
@@ -114,8 +114,8 @@ inline void rotate(Vector& x, std::size_t position, const activation_trace::Rope
   }
 }
 
-inline ForwardResult forward(const activation_trace::LlamaConfig& config, const activation_trace::LlamaWeights& weights,
-                             std::span<const TokenId> ids) {
+inline ForwardResult forward(const activation_trace::LlamaConfig& config,
+                             const activation_trace::LlamaWeights<>& weights, std::span<const TokenId> ids) {
   const auto blocks = static_cast<std::size_t>(config.layers);
   const auto heads = static_cast<std::size_t>(config.heads);
   const auto group = heads / static_cast<std::size_t>(config.kv_heads);

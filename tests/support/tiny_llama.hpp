@@ -104,14 +104,14 @@ class TinyLlama {
   [[nodiscard]] const LlamaConfig& config() const { return options_.config; }
 
   /// Views into *this, rows in Hugging Face's order.
-  [[nodiscard]] LlamaWeights weights() const {
-    LlamaWeights w;
+  [[nodiscard]] LlamaWeights<> weights() const {
+    LlamaWeights<> w;
     std::size_t next = 0;
     const auto matrix = [&] { return stored(tensors_[next++]); };
     const auto vector = [&] { return floats(tensors_[next++]); };
     w.embedding = matrix();
     w.layers.resize(static_cast<std::size_t>(config().layers));
-    for (LlamaLayerWeights& layer : w.layers) {
+    for (LlamaLayerWeights<>& layer : w.layers) {
       layer.attention_norm = vector();
       layer.q = matrix();
       layer.k = matrix();
@@ -308,7 +308,7 @@ class TinyLlama {
     const float bound = gain * std::sqrt(3.0f / static_cast<float>(cols));
     std::vector<float> values(static_cast<std::size_t>(rows * cols));
     for (float& value : values) value = bound * uniform();
-    (void)StoredMatrix::row_bytes_of(options_.dtype, cols);
+    (void)StoredMatrix<>::row_bytes_of(options_.dtype, cols);
     tensors_.push_back({std::move(gguf), std::move(hf), options_.dtype, rows, cols, false, rotated_heads,
                         quantize(options_.dtype, values)});
   }
@@ -327,7 +327,7 @@ class TinyLlama {
                         quantize(options_.norm_dtype, values)});
   }
 
-  static StoredMatrix stored(const Tensor& t) { return {t.dtype, t.bytes.data(), t.rows, t.cols}; }
+  static StoredMatrix<> stored(const Tensor& t) { return {t.dtype, t.bytes.data(), t.rows, t.cols}; }
 
   static std::vector<float> floats(const Tensor& t) {
     std::vector<float> values(static_cast<std::size_t>(t.rows * t.cols));

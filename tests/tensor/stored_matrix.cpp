@@ -10,7 +10,7 @@ using namespace activation_trace;
 
 TEST_CASE("scalar rows decode to their float values") {
   const std::vector<Half> halves{Half(1.0f), Half(-2.5f), Half(0.0f), Half(65504.0f)};
-  const StoredMatrix m = MatrixView<const Half>(halves.data(), {2, 2});
+  const StoredMatrix<> m = MatrixView<const Half>(halves.data(), {2, 2});
   std::vector<float> row(2);
   m.decode_row(1, row);
   CHECK(row == std::vector<float>{0.0f, 65504.0f});
@@ -33,7 +33,7 @@ TEST_CASE("shapes that are not rows of blocks are refused") {
   CHECK_THROWS_AS(StoredMatrix(DType::f32, &byte, -1, 4), ShapeError);
   CHECK_THROWS_AS(StoredMatrix(DType::f32, &byte, 1, std::numeric_limits<Index>::max() / 2), ShapeError);
   CHECK_THROWS_AS(StoredMatrix(DType::f32, nullptr, 1, 1), ShapeError);
-  const StoredMatrix m(DType::q8_0, &byte, 0, 32);
+  const StoredMatrix<> m(DType::q8_0, &byte, 0, 32);
   std::vector<float> row(32);
   CHECK_THROWS_AS(m.decode_row(0, row), ShapeError);
 }

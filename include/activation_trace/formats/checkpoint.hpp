@@ -27,7 +27,7 @@ inline namespace v0 {
 /// A model and the files that its weights view: keep it as long as the model runs. Moves, does not copy.
 struct Checkpoint {
   LlamaConfig config;                            ///< validated
-  LlamaWeights weights;                          ///< matrices view the files below; norms and biases are copies
+  LlamaWeights<> weights;                        ///< matrices view the files below; norms and biases are copies
   Embeddings embeddings = Embeddings::separate;  ///< whether the embedding is the LM head
   std::optional<GgufFile> gguf;  ///< the file of a GGUF model, which holds its tokenizer too (load_tokenizer)
   std::vector<SafetensorsFile> safetensors;  ///< the files of a Hugging Face model
@@ -52,7 +52,7 @@ class TensorCollector {
   /// What is read: the file or folder.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  StoredMatrix matrix(const std::string& tensor, Index rows, Index cols) {
+  StoredMatrix<> matrix(const std::string& tensor, Index rows, Index cols) {
     const auto [file, found] = require(tensor);
     return matrix_of(*found, rows, cols, file->name());
   }
@@ -108,7 +108,7 @@ class TensorCollector {
 /// q, k and v of a block, with their biases.
 template <class Files>
 void collect_attention(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
-                       const std::string& block, LlamaLayerWeights& layer) {
+                       const std::string& block, LlamaLayerWeights<>& layer) {
   const Family& family = tensors.family();
   const Index queries = config.heads * config.head_dim;
   const Index keys = config.kv_heads * config.head_dim;
@@ -128,7 +128,7 @@ void collect_attention(TensorCollector<Files>& tensors, const LlamaConfig& confi
     }
     return;
   }
-  const StoredMatrix all = tensors.matrix(fused, queries + 2 * keys, config.hidden);
+  const StoredMatrix<> all = tensors.matrix(fused, queries + 2 * keys, config.hidden);
   layer.q = all.slice(0, queries);
   layer.k = all.slice(queries, queries + keys);
   layer.v = all.slice(queries + keys, queries + 2 * keys);
@@ -142,11 +142,11 @@ void collect_attention(TensorCollector<Files>& tensors, const LlamaConfig& confi
 }
 
 template <class Files>
-LlamaLayerWeights collect_layer(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
-                                const std::string& block) {
+LlamaLayerWeights<> collect_layer(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
+                                  const std::string& block) {
   const Index d = config.hidden;
   const auto name = [&](std::string_view part) { return block + std::string(part) + ".weight"; };
-  LlamaLayerWeights layer;
+  LlamaLayerWeights<> layer;
   layer.attention_norm = tensors.norm(name(names.attention_norm), d, names);
   collect_attention(tensors, config, names, block, layer);
   if (!names.q_norm.empty()) layer.q_norm = tensors.norm(name(names.q_norm), config.head_dim, names);
@@ -158,7 +158,7 @@ LlamaLayerWeights collect_layer(TensorCollector<Files>& tensors, const LlamaConf
     layer.gate = tensors.matrix(name(names.gate), config.ffn, d);
     layer.up = tensors.matrix(name(names.up), config.ffn, d);
   } else {
-    const StoredMatrix both = tensors.matrix(name(names.fused_gate_up), 2 * config.ffn, d);
+    const StoredMatrix<> both = tensors.matrix(name(names.fused_gate_up), 2 * config.ffn, d);
     layer.gate = both.slice(0, config.ffn);
     layer.up = both.slice(config.ffn, 2 * config.ffn);
   }
@@ -167,10 +167,10 @@ LlamaLayerWeights collect_layer(TensorCollector<Files>& tensors, const LlamaConf
 }
 
 template <class Files>
-LlamaWeights collect_weights(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
-                             Embeddings embeddings) {
+LlamaWeights<> collect_weights(TensorCollector<Files>& tensors, const LlamaConfig& config, const TensorNames& names,
+                               Embeddings embeddings) {
   const Index d = config.hidden;
-  LlamaWeights weights;
+  LlamaWeights<> weights;
   weights.embedding = tensors.matrix(std::string(names.embedding) + ".weight", config.vocab, d);
   for (Index i = 0; i < config.layers; ++i)
     weights.layers.push_back(collect_layer(tensors, config, names, std::string(names.block) + std::to_string(i) + "."));

@@ -87,7 +87,8 @@ namespace detail {
 }
 
 /// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.
-[[nodiscard]] inline StoredMatrix matrix_of(const FileTensor& tensor, Index rows, Index cols, const std::string& file) {
+[[nodiscard]] inline StoredMatrix<> matrix_of(const FileTensor& tensor, Index rows, Index cols,
+                                              const std::string& file) {
   if (tensor.shape != std::vector<Index>{rows, cols})
     throw FormatError(file, tensor.offset,
                       "tensor " + printable(tensor.name) + " has shape " + to_string(tensor.shape) + ", expected " +

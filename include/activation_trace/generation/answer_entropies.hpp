@@ -28,7 +28,7 @@ class AnswerEntropies {
 
   /// `layers` of 0..`blocks`, each once; none: nothing is computed. `norm` is applied to all but the last, which has
   /// passed it.
-  AnswerEntropies(std::vector<Index> layers, Index blocks, LmHead lm_head, Execution<Host>& execution,
+  AnswerEntropies(std::vector<Index> layers, Index blocks, LmHead<> lm_head, Execution<Host>& execution,
                   const std::optional<FinalNorm>& norm)
       : layers_(std::move(layers)),
         blocks_(blocks),
@@ -102,7 +102,7 @@ class AnswerEntropies {
   std::vector<Index> layers_;
   Index blocks_;
   std::optional<FinalNorm> norm_;
-  LmHead lm_head_;
+  LmHead<> lm_head_;
   Execution<Host>* execution_;
   std::vector<ContextEntropy> common_;  // one per layer
   ContextEntropy own_;                  // of one sequence and layer after the other

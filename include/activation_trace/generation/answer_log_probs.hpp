@@ -23,6 +23,7 @@
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/relative_top.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -33,7 +34,7 @@ namespace detail {
 class AnswerLogProbs {
  public:
   /// `layers` = the mature one, then the premature ones, all 0..N. `amateur` is contrastive scoring's.
-  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head, Execution<Host>& execution,
+  AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead<> lm_head, Execution<Host>& execution,
                  Amateur* amateur);
 
   /// Makes room for one state per layer and token of `answer` to `prompt`; both must stay where they are until
@@ -65,7 +66,7 @@ class AnswerLogProbs {
 
   const ScoreOptions& options_;
   std::vector<Index> layers_;
-  LmHead lm_head_;
+  LmHead<> lm_head_;
   Execution<Host>* execution_;
   Amateur* amateur_;
   Index block_;  // positions whose logits exist at once: of 64 rows, one costs half as much as of a dozen
@@ -75,10 +76,10 @@ class AnswerLogProbs {
   std::vector<Position> waiting_;
   std::vector<float> states_;  // [waiting, layers, d]
   std::vector<float> logits_;  // [block, layers, V]
-  std::vector<float> rows_;    // of an LM head on request
+  Buffer<float> rows_;         // of an LM head on request
 };
 
-inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead lm_head,
+inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead<> lm_head,
                                       Execution<Host>& execution, Amateur* amateur)
     : options_(options),
       layers_(std::move(layers)),

@@ -32,7 +32,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const Sequen
   { seen.config().layers } -> std::convertible_to<Index>;
   { seen.config().vocab } -> std::convertible_to<Index>;
   // W [V, d], a matrix or rows on request, and the norm in front of it, of use to options that apply it only.
-  { seen.lm_head() } -> std::convertible_to<LmHead>;
+  { seen.lm_head() } -> std::convertible_to<LmHead<>>;
   { seen.final_norm() } -> std::convertible_to<FinalNorm>;
   // The host's threads, for what is computed from logits and states while the model does not run.
   { seen.execution() } -> std::convertible_to<Execution<Host>&>;
@@ -77,7 +77,7 @@ struct ContextSource {
   ContextSpan span;
   std::optional<FinalNorm> norm;
   ContextGrowth growth;
-  LmHead lm_head;
+  LmHead<> lm_head;
 };
 
 /// None if nothing is read. Throws ArgumentError for a layer that does not exist.

@@ -65,7 +65,7 @@ class PrefixCache {
   [[nodiscard]] MatrixView<const float> states(Index layer) const;
 
   /// The entropies of the context that the prefix is at a layer.
-  ContextEntropy& context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm, const LmHead& lm_head,
+  ContextEntropy& context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm, const LmHead<>& lm_head,
                           Execution<Host>& execution);
 
  private:
@@ -128,7 +128,7 @@ inline MatrixView<const float> PrefixCache::states(Index layer) const {
 }
 
 inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm,
-                                            const LmHead& lm_head, Execution<Host>& execution) {
+                                            const LmHead<>& lm_head, Execution<Host>& execution) {
   Layer& l = layers_.at(layer);
   if (!l.context || l.span != span || l.norm != norm) {
     l.context.emplace(execution, span, norm);

@@ -110,7 +110,7 @@ class Scoring {
   const Companions& with_;
   ContextSpan span_;
   std::vector<Index> layers_;
-  LmHead lm_head_;
+  LmHead<> lm_head_;
   AnswerEntropies entropies_;
   Index common_;
   Index shared_;  // with with_.prefix

@@ -12,6 +12,7 @@ inline namespace v0 {
 
 /// The keys and values of one sequence in every block, as float [capacity, width] each, width = kv_heads *
 /// head_dim. The constructor takes all memory. Rows beyond size() may be written before advance() counts them.
+template <class Space = Host>
 class KvCache {
  public:
   /// Throws ArgumentError unless the extents are positive and their product fits, std::bad_alloc without memory.
@@ -23,11 +24,11 @@ class KvCache {
   [[nodiscard]] Index size() const noexcept { return size_; }
 
   /// Rows [begin, end) of `block`. Throws ShapeError if they do not exist.
-  [[nodiscard]] MatrixView<float> keys(Index block, Index begin, Index end) {
+  [[nodiscard]] MatrixView<float, Space> keys(Index block, Index begin, Index end) {
     return all().row(block).row(0).slice(0, begin, end);
   }
   /// As keys().
-  [[nodiscard]] MatrixView<float> values(Index block, Index begin, Index end) {
+  [[nodiscard]] MatrixView<float, Space> values(Index block, Index begin, Index end) {
     return all().row(block).row(1).slice(0, begin, end);
   }
 
@@ -39,19 +40,21 @@ class KvCache {
  private:
   static Index checked_size(Index blocks, Index capacity, Index width);
 
-  [[nodiscard]] TensorView<float, 4> all() { return {memory_.data(), {blocks_, 2, capacity_, width_}}; }
+  [[nodiscard]] TensorView<float, 4, Space> all() { return {memory_.data(), {blocks_, 2, capacity_, width_}}; }
 
   Index blocks_;
   Index capacity_;
   Index width_;
   Index size_ = 0;
-  Buffer<float> memory_;
+  Buffer<float, Space> memory_;
 };
 
-inline KvCache::KvCache(Index blocks, Index capacity, Index width)
+template <class Space>
+KvCache<Space>::KvCache(Index blocks, Index capacity, Index width)
     : blocks_(blocks), capacity_(capacity), width_(width), memory_(checked_size(blocks, capacity, width)) {}
 
-inline Index KvCache::checked_size(Index blocks, Index capacity, Index width) {
+template <class Space>
+Index KvCache<Space>::checked_size(Index blocks, Index capacity, Index width) {
   Index size = 2;
   for (const auto& [name, extent] : {std::pair{"blocks", blocks}, {"capacity", capacity}, {"width", width}}) {
     if (extent <= 0)
@@ -63,14 +66,16 @@ inline Index KvCache::checked_size(Index blocks, Index capacity, Index width) {
   return size;
 }
 
-inline void KvCache::advance(Index count) {
+template <class Space>
+void KvCache<Space>::advance(Index count) {
   if (count < 0 || count > capacity_ - size_)
     throw StateError("KvCache: cannot advance by " + std::to_string(count) + " positions from " +
                      std::to_string(size_) + " of " + std::to_string(capacity_));
   size_ += count;
 }
 
-inline void KvCache::rewind(Index position) {
+template <class Space>
+void KvCache<Space>::rewind(Index position) {
   if (position < 0 || position > size_)
     throw ArgumentError("KvCache: cannot rewind to position " + std::to_string(position) + " of " +
                         std::to_string(size_));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -15,10 +16,13 @@
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_blocks.hpp"
+#include "activation_trace/model/llama_options.hpp"
+#include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/first_not_finite.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/processors/context_span.hpp"
@@ -27,17 +31,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// What a Llama allocates memory for.
-struct LlamaOptions {
-  Index max_context = 512;  ///< positions that the KV cache of a sequence holds: prompt and answer together
-  Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
-  Index sequences = 1;      ///< sequences with a KV cache of their own
-};
-
-/// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
-[[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
-
-/// A LLaMA's forward pass over one sequence or several, in float (model/README.md).
+/// A LLaMA's forward pass over one sequence or several, in float (model/README.md). In the memory of `Space`, by the
+/// ops of its Execution; Llama model(...) is of the space of its weights, which is the host's if nothing else is said.
 ///
 /// Tokens are appended: the keys and values of all earlier positions stay in the sequence's cache, so a prompt may
 /// arrive in pieces, a generated token is one more call with one id, and rewind() keeps a common prefix. All memory
@@ -48,22 +43,24 @@ struct LlamaOptions {
 /// more, and for several sequences in one call and in a call each, if the call is not longer than max_batch. Fewer rows
 /// of a sequence go through other kernels and may differ by rounding: decoding against prefill, and the top of the last
 /// position, which is computed alone unless h_N of others is observed.
+template <class Space = Host>
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an
   /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit, and
   /// Error if there is no memory for the options.
-  Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, Execution<Host>& execution);
+  Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options, Execution<Space>& execution);
 
   /// As given to the constructor.
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
   /// As given to the constructor.
-  [[nodiscard]] const LlamaWeights& weights() const noexcept { return blocks_.weights(); }
-  [[nodiscard]] const StoredMatrix& lm_head() const noexcept { return weights().lm_head; }
+  [[nodiscard]] const LlamaWeights<Space>& weights() const noexcept { return blocks_.weights(); }
+  /// What makes logits of h_N.
+  [[nodiscard]] const StoredMatrix<Space>& lm_head() const noexcept { return weights().lm_head; }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
-  /// The threads it works on, for those who work in turns with it.
-  [[nodiscard]] Execution<Host>& execution() const noexcept { return blocks_.execution(); }
+  /// Where it runs, for those who work in turns with it.
+  [[nodiscard]] Execution<Space>& execution() const noexcept { return blocks_.execution(); }
   /// Positions that a sequence may have, as in the options.
   [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }
   /// Sequences with a cache of their own, numbered from 0.
@@ -84,31 +81,30 @@ class Llama {
   /// Appends `ids` and returns the logits [V] at the last of them, valid until the next call. Throws
   /// ArgumentError if `ids` is empty or if it or the observer names a token or layer that does not exist,
   /// StateError if the context has no room for it. Whatever is thrown, no token has been appended.
-  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver<>& observer = {},
+  std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver<Space>& observer = {},
                                  Index sequence = 0);
 
   /// As forward, without logits: for all pieces of a prompt but the last, or to observe only.
-  void fill(std::span<const TokenId> ids, const LayerObserver<>& observer = {}, Index sequence = 0);
+  void fill(std::span<const TokenId> ids, const LayerObserver<Space>& observer = {}, Index sequence = 0);
 
   /// As forward, with logits [layers, V]: row i is W h_k at the last position, k = layers[i] as for
   /// resolve_layer, the final norm NOT applied for k < N (model/README.md 1). One pass over the LM head.
   /// Throws ShapeError if `logits` has another shape, ArgumentError for more than N + 1 layers.
-  void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                  const LayerObserver<>& observer = {}, Index sequence = 0);
+  void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float, Space> logits,
+                  const LayerObserver<Space>& observer = {}, Index sequence = 0);
 
   // The same for several sequences in one pass over the weights. A sequence occurs in one piece at most, else
   // ArgumentError. Whatever is thrown, no token has been appended to any. Observers see their own piece's positions.
 
   /// Logits [pieces, V] at the last id of each piece, valid until the next call.
-  MatrixView<const float> forward(std::span<const SequencePiece<>> pieces);
+  MatrixView<const float, Space> forward(std::span<const SequencePiece<Space>> pieces);
   /// As forward, without logits.
-  void fill(std::span<const SequencePiece<>> pieces);
+  void fill(std::span<const SequencePiece<Space>> pieces);
   /// Logits [pieces, layers, V], whose rows must be evenly spaced; one pass over the LM head.
-  void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits);
+  void early_exit(std::span<const SequencePiece<Space>> pieces, std::span<const Index> layers,
+                  TensorView<float, 3, Space> logits);
 
  private:
-  static constexpr Index max_sequences = 1024;
-
   /// While it lives, a pass is under way. Throws StateError if one is already.
   class Pass {
    public:
@@ -124,55 +120,44 @@ class Llama {
     Llama& model_;
   };
 
-  static detail::LlamaBlocks make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
-                                         Execution<Host>& execution);
-  static void check(const LlamaOptions& options, const LlamaConfig& config);
+  static detail::LlamaBlocks<Space> make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
+                                                const LlamaOptions& options, Execution<Space>& execution);
   static Index max_rows(const LlamaOptions& options) {
     return std::min(options.max_batch, options.max_context * options.sequences);
   }
-  [[nodiscard]] KvCache& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
+  [[nodiscard]] KvCache<Space>& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
   [[nodiscard]] std::size_t checked(Index sequence) const;
-  void check(std::span<const SequencePiece<>> pieces) const;
+  void check(std::span<const SequencePiece<Space>> pieces) const;
   void check_idle() const {
     if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
   }
   /// Throws Error if a row of h_layer, or of logits for layer -1, holds NaN or an infinity.
-  void check_finite(std::span<const float> row, Index layer, Index position) const;
+  void check_finite(VectorView<const float, Space> row, Index layer, Index position) const;
 
   /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
   /// exit_states_. The caches count the new positions only after advance().
-  void run(std::span<const SequencePiece<>> pieces);
+  void run(std::span<const SequencePiece<Space>> pieces);
   void run_batch();
   /// `logits` [rows, V] of the first rows of exit_states_, each as it is alone.
-  void multiply_lm_head(Index rows, MatrixView<float> logits);
-  void advance(std::span<const SequencePiece<>> pieces);
+  void multiply_lm_head(Index rows, MatrixView<float, Space> logits);
+  void advance(std::span<const SequencePiece<Space>> pieces);
   /// The rows of a run, counted from its end, whose h_N somebody needs.
-  [[nodiscard]] Index needed_rows(const detail::LlamaRun& run) const;
+  [[nodiscard]] Index needed_rows(const detail::LlamaRun<Space>& run) const;
   /// Hands out h_layer of the batch.
-  void show(Index layer, MatrixView<const float> states);
+  void show(Index layer, MatrixView<const float, Space> states);
 
-  detail::LlamaBlocks blocks_;
-  detail::LlamaBatch batch_;
+  detail::LlamaBlocks<Space> blocks_;
+  detail::LlamaBatch<Space> batch_;
   std::vector<std::vector<TokenId>> ids_;  // of each sequence
-  Buffer<float> logits_;                   // [sequences, V]
-  Buffer<float> exit_states_;              // [sequences * (N + 1), d]
+  Buffer<float, Space> logits_;            // [sequences, V]
+  Buffer<float, Space> exit_states_;       // [sequences * (N + 1), d]
   std::vector<Index> exits_;               // layers whose last state the current call returns logits of
   bool passing_ = false;
 };
 
-inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
-  const auto number = [](Index x) { return static_cast<double>(x); };
-  const double keys = number(c.kv_heads) * number(c.head_dim);
-  const double queries = number(c.heads) * number(c.head_dim);
-  const double sequences = number(o.sequences);
-  const double context = number(o.max_context);
-  const double rows = std::min(number(o.max_batch), context * sequences);
-  return sizeof(float) * (sequences * context * (2 * number(c.layers) * keys + 1) + context * number(c.head_dim) +
-                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
-                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
-}
-
-inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options, Execution<Host>& execution)
+template <class Space>
+Llama<Space>::Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options,
+                    Execution<Space>& execution)
     : blocks_(make_blocks(std::move(config), std::move(weights), options, execution)),
       batch_(options.sequences, max_rows(options)),
       ids_(static_cast<std::size_t>(options.sequences)),
@@ -182,11 +167,12 @@ inline Llama::Llama(LlamaConfig config, LlamaWeights weights, const LlamaOptions
   for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
 }
 
-inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights weights, const LlamaOptions& options,
-                                              Execution<Host>& execution) {
+template <class Space>
+detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
+                                                     const LlamaOptions& options, Execution<Space>& execution) {
   config.validate();
   weights.validate(config);
-  check(options, config);
+  options.validate(config);
   const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
                               std::to_string(options.max_context) + " positions take " +
                               std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
@@ -199,37 +185,26 @@ inline detail::LlamaBlocks Llama::make_blocks(LlamaConfig config, LlamaWeights w
   }
 }
 
-inline void Llama::check(const LlamaOptions& options, const LlamaConfig& config) {
-  if (options.max_context < 1 || options.max_context > config.max_context)
-    throw ArgumentError("LlamaOptions: max_context must be in 1.." + std::to_string(config.max_context) +
-                        ", the model's context, got " + std::to_string(options.max_context));
-  if (options.max_batch < 1)
-    throw ArgumentError("LlamaOptions: max_batch must be positive, got " + std::to_string(options.max_batch));
-  if (options.sequences < 1 || options.sequences > max_sequences)
-    throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
-                        std::to_string(options.sequences));
-  if (llama_memory(config, options) > 0x1p60)  // below, no extent overflows
-    throw ArgumentError("LlamaOptions: max_context " + std::to_string(options.max_context) + " of " +
-                        std::to_string(options.sequences) + " sequences takes more memory than can be addressed");
-}
-
-inline std::size_t Llama::checked(Index sequence) const {
+template <class Space>
+std::size_t Llama<Space>::checked(Index sequence) const {
   if (sequence < 0 || sequence >= sequences())
     throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " does not exist, there are " +
                         std::to_string(sequences()));
   return static_cast<std::size_t>(sequence);
 }
 
-inline void Llama::rewind(Index position, Index sequence) {
+template <class Space>
+void Llama<Space>::rewind(Index position, Index sequence) {
   check_idle();
   cache(sequence).rewind(position);
   ids_[checked(sequence)].resize(static_cast<std::size_t>(position));
 }
 
-inline void Llama::copy_sequence(Index from, Index to, Index begin) {
+template <class Space>
+void Llama<Space>::copy_sequence(Index from, Index to, Index begin) {
   check_idle();
-  KvCache& source = cache(from);
-  KvCache& target = cache(to);
+  KvCache<Space>& source = cache(from);
+  KvCache<Space>& target = cache(to);
   const Index end = source.size();
   if (begin < 0 || begin > std::min(end, target.size()))
     throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
@@ -244,53 +219,59 @@ inline void Llama::copy_sequence(Index from, Index to, Index begin) {
   ids_[checked(to)] = ids_[checked(from)];
 }
 
-inline std::span<const float> Llama::forward(std::span<const TokenId> ids, const LayerObserver<>& observer,
+template <class Space>
+std::span<const float> Llama<Space>::forward(std::span<const TokenId> ids, const LayerObserver<Space>& observer,
                                              Index sequence) {
-  const SequencePiece<> piece{sequence, ids, &observer};
+  const SequencePiece<Space> piece{sequence, ids, &observer};
   return forward(std::span(&piece, 1)).row(0).span();
 }
 
-inline void Llama::fill(std::span<const TokenId> ids, const LayerObserver<>& observer, Index sequence) {
-  const SequencePiece<> piece{sequence, ids, &observer};
+template <class Space>
+void Llama<Space>::fill(std::span<const TokenId> ids, const LayerObserver<Space>& observer, Index sequence) {
+  const SequencePiece<Space> piece{sequence, ids, &observer};
   fill(std::span(&piece, 1));
 }
 
-inline void Llama::early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float> logits,
-                              const LayerObserver<>& observer, Index sequence) {
-  const SequencePiece<> piece{sequence, ids, &observer};
+template <class Space>
+void Llama<Space>::early_exit(std::span<const TokenId> ids, std::span<const Index> layers,
+                              MatrixView<float, Space> logits, const LayerObserver<Space>& observer, Index sequence) {
+  const SequencePiece<Space> piece{sequence, ids, &observer};
   early_exit(std::span(&piece, 1), layers,
              {logits.data(),
               {1, logits.extent(0), logits.extent(1)},
               {logits.extent(0) * logits.stride(0), logits.stride(0), logits.stride(1)}});
 }
 
-inline MatrixView<const float> Llama::forward(std::span<const SequencePiece<>> pieces) {
+template <class Space>
+MatrixView<const float, Space> Llama<Space>::forward(std::span<const SequencePiece<Space>> pieces) {
   const Pass pass(*this);
   const auto count = static_cast<Index>(pieces.size());
   exits_.assign(1, config().layers);
   run(pieces);
-  const MatrixView<float> logits = logits_.matrix(count, config().vocab);
+  const MatrixView<float, Space> logits = logits_.matrix(count, config().vocab);
   multiply_lm_head(count, logits);
   advance(pieces);
   return logits;
 }
 
-inline void Llama::fill(std::span<const SequencePiece<>> pieces) {
+template <class Space>
+void Llama<Space>::fill(std::span<const SequencePiece<Space>> pieces) {
   const Pass pass(*this);
   exits_.clear();
   run(pieces);
   advance(pieces);
 }
 
-inline void Llama::early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
-                              TensorView<float, 3> logits) {
+template <class Space>
+void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std::span<const Index> layers,
+                              TensorView<float, 3, Space> logits) {
   const Pass pass(*this);
   const auto exits = static_cast<Index>(layers.size());
   const auto count = static_cast<Index>(pieces.size());
   if (exits > config().layers + 1)
     throw ArgumentError("Llama: " + std::to_string(exits) + " early exits asked of a model of " +
                         std::to_string(config().layers) + " blocks");
-  using Shape = TensorView<float, 3>::Extents;
+  using Shape = typename TensorView<float, 3, Space>::Extents;
   const auto text = [](const Shape& shape) {
     return "[" + (shape[0] == 1 ? "" : std::to_string(shape[0]) + ", ") + std::to_string(shape[1]) + ", " +
            std::to_string(shape[2]) + "]";
@@ -308,7 +289,8 @@ inline void Llama::early_exit(std::span<const SequencePiece<>> pieces, std::span
   advance(pieces);
 }
 
-inline void Llama::check(std::span<const SequencePiece<>> pieces) const {
+template <class Space>
+void Llama<Space>::check(std::span<const SequencePiece<Space>> pieces) const {
   if (pieces.empty()) throw ArgumentError("Llama: pieces must not be empty");
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const auto& [sequence, ids, observer] = pieces[p];
@@ -335,11 +317,12 @@ inline void Llama::check(std::span<const SequencePiece<>> pieces) const {
   }
 }
 
-inline void Llama::run(std::span<const SequencePiece<>> pieces) {
+template <class Space>
+void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
   check(pieces);
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
-    const SequencePiece<>& piece = pieces[p];
+    const SequencePiece<Space>& piece = pieces[p];
     const auto count = static_cast<Index>(piece.ids.size());
     for (Index done = 0; done < count;) {
       done += batch_.add(piece, static_cast<Index>(p), done, position(piece.sequence) + done);
@@ -350,51 +333,55 @@ inline void Llama::run(std::span<const SequencePiece<>> pieces) {
   }
 }
 
-inline void Llama::multiply_lm_head(Index rows, MatrixView<float> logits) {
-  const MatmulTarget target{weights().lm_head, logits};
+template <class Space>
+void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits) {
+  const MatmulTarget<Space> target{weights().lm_head, logits};
   matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
-  for (Index row = 0; row < rows; ++row) {
-    check_finite(logits.row(row).span(), -1, -1);
-  }
+  for (Index row = 0; row < rows; ++row) check_finite(logits.row(row), -1, -1);
   if (config().logit_soft_cap) soft_cap(execution(), logits, *config().logit_soft_cap);
 }
 
-inline void Llama::check_finite(std::span<const float> row, Index layer, Index position) const {
-  if (detail::all_finite(row)) return;
-  const auto place = std::ranges::find_if(row, [](float x) { return !std::isfinite(x); });
+template <class Space>
+void Llama<Space>::check_finite(VectorView<const float, Space> row, Index layer, Index position) const {
+  const std::optional<NotFinite> found = first_not_finite(execution(), row);
+  if (!found) return;
   throw Error((config().source.empty() ? "Llama" : config().source) + ": " +
-              (layer < 0 ? "the logit of token " + std::to_string(place - row.begin())
+              (layer < 0 ? "the logit of token " + std::to_string(found->at)
                          : "h_" + std::to_string(layer) + " at position " + std::to_string(position)) +
-              " is " + std::to_string(*place) + ": the model's weights are damaged, or too large for float");
+              " is " + std::to_string(found->value) + ": the model's weights are damaged, or too large for float");
 }
 
-inline void Llama::advance(std::span<const SequencePiece<>> pieces) {
-  for (const SequencePiece<>& piece : pieces) {
+template <class Space>
+void Llama<Space>::advance(std::span<const SequencePiece<Space>> pieces) {
+  for (const SequencePiece<Space>& piece : pieces) {
     cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
     std::vector<TokenId>& ids = ids_[checked(piece.sequence)];
     ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
   }
 }
 
-inline void Llama::run_batch() {
+template <class Space>
+void Llama<Space>::run_batch() {
   batch_.arrange();
   blocks_.run(
-      batch_, [this](const detail::LlamaRun& run) { return needed_rows(run); },
-      [this](Index layer, MatrixView<const float> states) { show(layer, states); });
+      batch_, [this](const detail::LlamaRun<Space>& run) { return needed_rows(run); },
+      [this](Index layer, MatrixView<const float, Space> states) { show(layer, states); });
 }
 
-inline Index Llama::needed_rows(const detail::LlamaRun& run) const {
+template <class Space>
+Index Llama<Space>::needed_rows(const detail::LlamaRun<Space>& run) const {
   const bool exits = run.ends_piece && std::ranges::find(exits_, config().layers) != exits_.end();
   const bool shown = run.shows(config().layers, config().layers);
   return std::max<Index>(exits ? 1 : 0, shown ? run.rows - run.observed_begin() : 0);
 }
 
-inline void Llama::show(Index layer, MatrixView<const float> states) {
+template <class Space>
+void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
   const auto exits = static_cast<Index>(exits_.size());
-  const auto check = [&](const detail::LlamaRun& run, Index row) {
-    check_finite(states.row(run.row + row).span(), layer, run.position + row);
+  const auto check = [&](const detail::LlamaRun<Space>& run, Index row) {
+    check_finite(states.row(run.row + row), layer, run.position + row);
   };
-  for (const detail::LlamaRun& run : batch_.runs()) {
+  for (const detail::LlamaRun<Space>& run : batch_.runs()) {
     if (run.rows > 0) check(run, run.rows - 1);  // to which every position before it leads
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)

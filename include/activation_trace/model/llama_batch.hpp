@@ -19,15 +19,16 @@ inline namespace v0 {
 namespace detail {
 
 /// Consecutive positions of one piece, among the rows that a model computes at once.
+template <class Space>
 struct LlamaRun {
   Index sequence;
-  Index piece;                      // which of the call's
-  std::span<const TokenId> ids;     // all that were added
-  Index position;                   // of the first row that is still computed
-  Index row;                        // where that is in the batch
-  Index rows;                       // how many follow
-  bool ends_piece;                  // the last row is the piece's last
-  const LayerObserver<>* observer;  // or nullptr
+  Index piece;                           // which of the call's
+  std::span<const TokenId> ids;          // all that were added
+  Index position;                        // of the first row that is still computed
+  Index row;                             // where that is in the batch
+  Index rows;                            // how many follow
+  bool ends_piece;                       // the last row is the piece's last
+  const LayerObserver<Space>* observer;  // or nullptr
 
   [[nodiscard]] bool shows(Index layer, Index blocks) const {
     return observer != nullptr && observed_begin() < observed_end() &&
@@ -39,13 +40,14 @@ struct LlamaRun {
 };
 
 /// The rows that a model computes at once: one run after another.
+template <class Space>
 class LlamaBatch {
  public:
   LlamaBatch(Index max_runs, Index max_rows) : max_rows_(max_rows) {
     runs_.reserve(static_cast<std::size_t>(max_runs));
   }
 
-  [[nodiscard]] std::span<const LlamaRun> runs() const noexcept { return runs_; }
+  [[nodiscard]] std::span<const LlamaRun<Space>> runs() const noexcept { return runs_; }
   [[nodiscard]] Index rows() const noexcept { return rows_; }
   [[nodiscard]] bool full() const noexcept { return rows_ == max_rows_; }
 
@@ -56,7 +58,7 @@ class LlamaBatch {
 
   /// Adds the ids of piece number `index` from `done` on, as many as there is room for, and returns their number.
   /// `position` is that of the first.
-  Index add(const SequencePiece<>& piece, Index index, Index done, Index position) {
+  Index add(const SequencePiece<Space>& piece, Index index, Index done, Index position) {
     const auto left = static_cast<Index>(piece.ids.size()) - done;
     const Index count = std::min(left, max_rows_ - rows_);
     runs_.push_back({.sequence = piece.sequence,
@@ -73,9 +75,9 @@ class LlamaBatch {
 
   /// Short runs first, then the others: few changes from one kernel to another.
   void arrange() {
-    std::ranges::sort(runs_, {}, [](const LlamaRun& run) { return std::pair(run.rows >= few_rows, run.piece); });
+    std::ranges::sort(runs_, {}, [](const LlamaRun<Space>& run) { return std::pair(run.rows >= few_rows, run.piece); });
     Index row = 0;
-    for (LlamaRun& run : runs_) {
+    for (LlamaRun<Space>& run : runs_) {
       run.row = row;
       row += run.rows;
     }
@@ -86,7 +88,7 @@ class LlamaBatch {
   template <class KeptRows, class Move>
   void trim(const KeptRows& kept_rows, const Move& move) {
     rows_ = 0;
-    for (LlamaRun& run : runs_) {
+    for (LlamaRun<Space>& run : runs_) {
       const Index kept = kept_rows(run);
       const Index dropped = run.rows - kept;
       if (run.row + dropped != rows_) move(run.row + dropped, rows_, kept);
@@ -100,7 +102,7 @@ class LlamaBatch {
  private:
   Index max_rows_;
   Index rows_ = 0;
-  std::vector<LlamaRun> runs_;
+  std::vector<LlamaRun<Space>> runs_;
 };
 
 }  // namespace detail

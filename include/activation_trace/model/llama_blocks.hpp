@@ -32,68 +32,80 @@ inline namespace v0 {
 namespace detail {
 
 /// The decoder blocks of a LLaMA, and the keys and values of its sequences: hidden states of one batch at a time.
+/// The order of a layer's work is here and nowhere else: ops of the space, which see to the work itself.
 /// Every run of the batch is computed by the kernels that it takes alone, so it does not show who else is there.
+template <class Space>
 class LlamaBlocks {
  public:
+  using Matrix = MatrixView<float, Space>;
+  using ConstMatrix = MatrixView<const float, Space>;
+  using ConstVector = VectorView<const float, Space>;
+  using Weights = LlamaWeights<Space>;
+  using Run = LlamaRun<Space>;
+  using Batch = LlamaBatch<Space>;
+  using Target = MatmulTarget<Space>;
+
   /// A cache of `max_context` for each of `sequences`, and memory for batches of `max_batch` rows.
-  LlamaBlocks(LlamaConfig config, LlamaWeights weights, Index max_context, Index max_batch, Index sequences,
-              Execution<Host>& execution);
+  LlamaBlocks(LlamaConfig config, Weights weights, Index max_context, Index max_batch, Index sequences,
+              Execution<Space>& execution);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
-  [[nodiscard]] const LlamaWeights& weights() const noexcept { return weights_; }
-  [[nodiscard]] Execution<Host>& execution() const noexcept { return *execution_; }
-  [[nodiscard]] std::span<KvCache> caches() noexcept { return caches_; }
-  [[nodiscard]] std::span<const KvCache> caches() const noexcept { return caches_; }
+  [[nodiscard]] const Weights& weights() const noexcept { return weights_; }
+  [[nodiscard]] Execution<Space>& execution() const noexcept { return *execution_; }
+  [[nodiscard]] std::span<KvCache<Space>> caches() noexcept { return caches_; }
+  [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return caches_; }
 
   /// Writes the batch's keys and values behind those that the caches count, and calls show(k) for h_0 to h_N in turn:
   /// h_k(row) of the batch is then row `row` of what it is given, as show(k, states). `needed_rows(run)` is how many
   /// of a run's last rows have a reader of h_N: the others leave the batch in the last block.
   template <class NeededRows, class Show>
-  void run(LlamaBatch& batch, const NeededRows& needed_rows, const Show& show);
+  void run(Batch& batch, const NeededRows& needed_rows, const Show& show);
 
  private:
-  [[nodiscard]] const LlamaLayerWeights& block(Index i) const { return weights_.layers[static_cast<std::size_t>(i)]; }
-  [[nodiscard]] KvCache& cache(const LlamaRun& run) { return caches_[static_cast<std::size_t>(run.sequence)]; }
+  [[nodiscard]] const LlamaLayerWeights<Space>& block(Index i) const {
+    return weights_.layers[static_cast<std::size_t>(i)];
+  }
+  [[nodiscard]] KvCache<Space>& cache(const Run& run) { return caches_[static_cast<std::size_t>(run.sequence)]; }
 
   /// k and v of all rows, and q too if the same rows are wanted; keys and values enter the caches.
   enum class Queries { with_keys, later };
-  void project(Index i, MatrixView<const float> y, Queries queries);
+  void project(Index i, ConstMatrix y, Queries queries);
   /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
-  void finish_heads(MatrixView<float> x, VectorView<const float> bias, VectorView<const float> norm);
+  void finish_heads(Matrix x, ConstVector bias, ConstVector norm);
   /// Rotates each row of x by its position.
-  void rotate(MatrixView<float> x, Index heads);
+  void rotate(Matrix x, Index heads);
   /// y <- W_o attention(q).
-  void attend(Index i, MatrixView<float> y);
+  void attend(Index i, Matrix y);
   /// y <- W_down (activation(W_gate y) * W_up y).
-  void feed_forward(Index i, MatrixView<float> y);
+  void feed_forward(Index i, Matrix y);
 
   /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
-  void multiply(MatrixView<const float> x, std::initializer_list<MatmulTarget> targets);
+  void multiply(ConstMatrix x, std::initializer_list<Target> targets);
   /// [n, heads * D] as [n, heads, D].
-  [[nodiscard]] TensorView<float, 3> in_heads(MatrixView<float> m) const;
+  [[nodiscard]] TensorView<float, 3, Space> in_heads(Matrix m) const;
   /// The batch's rows of a buffer.
-  [[nodiscard]] MatrixView<float> rows(Buffer<float>& buffer, Index cols) {
-    return buffer.matrix(batch_->rows(), cols);
-  }
-  [[nodiscard]] MatrixView<float> q() { return rows(q_, config_.heads * config_.head_dim); }
+  [[nodiscard]] Matrix rows(Buffer<float, Space>& buffer, Index cols) { return buffer.matrix(batch_->rows(), cols); }
+  [[nodiscard]] Matrix q() { return rows(q_, config_.heads * config_.head_dim); }
+
   LlamaConfig config_;
-  LlamaWeights weights_;
-  Execution<Host>* execution_;
-  std::vector<KvCache> caches_;  // one per sequence
-  RopeTable rope_;
-  const LlamaBatch* batch_ = nullptr;  // that is computed
-  Buffer<float> x_;                    // [max_batch, d] residual stream
-  Buffer<float> y_;                    // [max_batch, d] its norm, then what is added to it next
-  Buffer<float> q_;                    // [max_batch, heads * D] queries, then attention's output
-  Buffer<float> k_;                    // [max_batch, kv_heads * D] on their way to the caches
-  Buffer<float> v_;                    // the same
-  Buffer<float> gate_;                 // [max_batch, F]
-  Buffer<float> up_;                   // [max_batch, F]
-  std::vector<AttentionPart> parts_;   // one per run
+  Weights weights_;
+  Execution<Space>* execution_;
+  std::vector<KvCache<Space>> caches_;  // one per sequence
+  RopeTable<Space> rope_;
+  const Batch* batch_ = nullptr;             // that is computed
+  Buffer<float, Space> x_;                   // [max_batch, d] residual stream
+  Buffer<float, Space> y_;                   // [max_batch, d] its norm, then what is added to it next
+  Buffer<float, Space> q_;                   // [max_batch, heads * D] queries, then attention's output
+  Buffer<float, Space> k_;                   // [max_batch, kv_heads * D] on their way to the caches
+  Buffer<float, Space> v_;                   // the same
+  Buffer<float, Space> gate_;                // [max_batch, F]
+  Buffer<float, Space> up_;                  // [max_batch, F]
+  std::vector<AttentionPart<Space>> parts_;  // one per run
 };
 
-inline LlamaBlocks::LlamaBlocks(LlamaConfig config, LlamaWeights weights, Index max_context, Index max_batch,
-                                Index sequences, Execution<Host>& execution)
+template <class Space>
+LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_context, Index max_batch,
+                                Index sequences, Execution<Space>& execution)
     : config_(std::move(config)),
       weights_(std::move(weights)),
       execution_(&execution),
@@ -110,13 +122,14 @@ inline LlamaBlocks::LlamaBlocks(LlamaConfig config, LlamaWeights weights, Index 
   parts_.reserve(static_cast<std::size_t>(sequences));
 }
 
+template <class Space>
 template <class NeededRows, class Show>
-void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Show& show) {
+void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const Show& show) {
   batch_ = &batch;
   const Index layers = config_.layers;
-  MatrixView<float> x = rows(x_, config_.hidden);
-  MatrixView<float> y = rows(y_, config_.hidden);
-  for (const LlamaRun& run : batch.runs())
+  Matrix x = rows(x_, config_.hidden);
+  Matrix y = rows(y_, config_.hidden);
+  for (const Run& run : batch.runs())
     gather(*execution_, weights_.embedding, run.ids, x.slice(0, run.row, run.row + run.rows));
   if (config_.embedding_scale != 1) scale(*execution_, x, config_.embedding_scale);
   rms_norm(*execution_, x, block(0).attention_norm, config_.rms_norm_eps, y);
@@ -124,12 +137,11 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
     show(i, x);
     const bool last = i + 1 == layers;
     const bool trims =
-        last && std::ranges::any_of(batch.runs(), [&](const LlamaRun& run) { return needed_rows(run) < run.rows; });
+        last && std::ranges::any_of(batch.runs(), [&](const Run& run) { return needed_rows(run) < run.rows; });
     project(i, y, trims ? Queries::later : Queries::with_keys);
     if (trims) {
       batch.trim(needed_rows, [&](Index from, Index to, Index count) {
-        for (const MatrixView<float>& m : {x, y})
-          copy(*execution_, m.slice(0, from, from + count), m.slice(0, to, to + count));
+        for (const Matrix& m : {x, y}) copy(*execution_, m.slice(0, from, from + count), m.slice(0, to, to + count));
       });
       if (batch.rows() == 0) return;
       x = rows(x_, config_.hidden);
@@ -144,10 +156,11 @@ void LlamaBlocks::run(LlamaBatch& batch, const NeededRows& needed_rows, const Sh
   show(layers, y);
 }
 
-inline void LlamaBlocks::project(Index i, MatrixView<const float> y, Queries queries) {
-  const LlamaLayerWeights& w = block(i);
-  const MatrixView<float> k = rows(k_, config_.kv_heads * config_.head_dim);
-  const MatrixView<float> v = rows(v_, config_.kv_heads * config_.head_dim);
+template <class Space>
+void LlamaBlocks<Space>::project(Index i, ConstMatrix y, Queries queries) {
+  const LlamaLayerWeights<Space>& w = block(i);
+  const Matrix k = rows(k_, config_.kv_heads * config_.head_dim);
+  const Matrix v = rows(v_, config_.kv_heads * config_.head_dim);
   if (queries == Queries::with_keys)
     multiply(y, {{w.k, k}, {w.v, v}, {w.q, q()}});
   else
@@ -155,33 +168,36 @@ inline void LlamaBlocks::project(Index i, MatrixView<const float> y, Queries que
   finish_heads(k, w.k_bias, w.k_norm);
   rotate(k, config_.kv_heads);
   if (!w.v_bias.empty()) add_bias(*execution_, v, w.v_bias);
-  for (const LlamaRun& run : batch_->runs()) {
+  for (const Run& run : batch_->runs()) {
     const Index end = run.position + run.rows;
     copy(*execution_, k.slice(0, run.row, run.row + run.rows), cache(run).keys(i, run.position, end));
     copy(*execution_, v.slice(0, run.row, run.row + run.rows), cache(run).values(i, run.position, end));
   }
 }
 
-inline void LlamaBlocks::finish_heads(MatrixView<float> x, VectorView<const float> bias, VectorView<const float> norm) {
+template <class Space>
+void LlamaBlocks<Space>::finish_heads(Matrix x, ConstVector bias, ConstVector norm) {
   if (!bias.empty()) add_bias(*execution_, x, bias);
   if (norm.empty()) return;
   const Index dim = config_.head_dim;
-  const MatrixView<float> heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
+  const Matrix heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
   rms_norm(*execution_, heads, norm, config_.rms_norm_eps, heads);
 }
 
-inline void LlamaBlocks::rotate(MatrixView<float> x, Index heads) {
-  for (const LlamaRun& run : batch_->runs())
+template <class Space>
+void LlamaBlocks<Space>::rotate(Matrix x, Index heads) {
+  for (const Run& run : batch_->runs())
     rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, rope_, config_.rope.layout);
 }
 
-inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
-  const LlamaLayerWeights& w = block(i);
+template <class Space>
+void LlamaBlocks<Space>::attend(Index i, Matrix y) {
+  const LlamaLayerWeights<Space>& w = block(i);
   finish_heads(q(), w.q_bias, w.q_norm);
   rotate(q(), config_.heads);
   parts_.clear();
-  for (const LlamaRun& run : batch_->runs()) {
-    const TensorView<float, 3> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
+  for (const Run& run : batch_->runs()) {
+    const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
     const Index end = run.position + run.rows;
     parts_.push_back({queries, in_heads(cache(run).keys(i, 0, end)), in_heads(cache(run).values(i, 0, end)), queries});
   }
@@ -190,10 +206,11 @@ inline void LlamaBlocks::attend(Index i, MatrixView<float> y) {
   if (!w.o_bias.empty()) add_bias(*execution_, y, w.o_bias);
 }
 
-inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
-  const LlamaLayerWeights& w = block(i);
-  const MatrixView<float> gate = rows(gate_, config_.ffn);
-  const MatrixView<float> up = rows(up_, config_.ffn);
+template <class Space>
+void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
+  const LlamaLayerWeights<Space>& w = block(i);
+  const Matrix gate = rows(gate_, config_.ffn);
+  const Matrix up = rows(up_, config_.ffn);
   multiply(y, {{w.gate, gate}, {w.up, up}});
   switch (config_.activation) {
     case FfnActivation::silu: silu_multiply(*execution_, gate, up, gate); break;
@@ -204,20 +221,21 @@ inline void LlamaBlocks::feed_forward(Index i, MatrixView<float> y) {
 
 static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");
 
-inline void LlamaBlocks::multiply(MatrixView<const float> x, std::initializer_list<MatmulTarget> targets) {
-  const auto is_short = [](const LlamaRun& run) { return run.rows < few_rows; };
-  const std::span<const LlamaRun> runs = batch_->runs();
+template <class Space>
+void LlamaBlocks<Space>::multiply(ConstMatrix x, std::initializer_list<Target> targets) {
+  const auto is_short = [](const Run& run) { return run.rows < few_rows; };
+  const std::span<const Run> runs = batch_->runs();
   for (std::size_t r = 0; r < runs.size();) {
     const bool by_row = is_short(runs[r]);
     const Index begin = runs[r].row;
     Index end = begin;
     for (; r < runs.size() && is_short(runs[r]) == by_row; ++r) end += runs[r].rows;
     if (begin == end) continue;
-    std::array<MatmulTarget, 3> parts;
-    std::ranges::transform(targets, parts.begin(), [&](const MatmulTarget& target) {
-      return MatmulTarget{target.w, target.y.slice(0, begin, end)};
+    std::array<Target, 3> parts;
+    std::ranges::transform(targets, parts.begin(), [&](const Target& target) {
+      return Target{target.w, target.y.slice(0, begin, end)};
     });
-    const std::span<const MatmulTarget> used = std::span(parts).first(targets.size());
+    const std::span<const Target> used = std::span(parts).first(targets.size());
     if (by_row)
       matmul_by_row(*execution_, x.slice(0, begin, end), used);
     else
@@ -225,7 +243,8 @@ inline void LlamaBlocks::multiply(MatrixView<const float> x, std::initializer_li
   }
 }
 
-inline TensorView<float, 3> LlamaBlocks::in_heads(MatrixView<float> m) const {
+template <class Space>
+TensorView<float, 3, Space> LlamaBlocks<Space>::in_heads(Matrix m) const {
   const Index dim = config_.head_dim;
   return {m.data(), {m.extent(0), m.extent(1) / dim, dim}, {m.stride(0), dim, 1}};
 }

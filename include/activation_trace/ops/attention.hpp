@@ -30,20 +30,22 @@ void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorV
                TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options = {});
 
 /// Attention of one sequence among several, as above.
+template <class Space = Host>
 struct AttentionPart {
-  TensorView<const float, 3> q;  ///< [n, H, D]
-  TensorView<const float, 3> k;  ///< [t, G, D]
-  TensorView<const float, 3> v;  ///< [t, G, D]
-  TensorView<float, 3> out;      ///< [n, H, D], may be q
+  TensorView<const float, 3, Space> q;  ///< [n, H, D]
+  TensorView<const float, 3, Space> k;  ///< [t, G, D]
+  TensorView<const float, 3, Space> v;  ///< [t, G, D]
+  TensorView<float, 3, Space> out;      ///< [n, H, D], may be q
 };
 
 /// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries
 /// go through another kernel. The result of a part does not depend on the others. Throws as above.
-void attention(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options = {});
+void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
+               const AttentionOptions& options = {});
 
 namespace detail {
 
-void check_attention(const AttentionPart& part);
+void check_attention(const AttentionPart<>& part);
 void check_attention(const AttentionOptions& options);
 
 /// The first of `visible` positions that a query which is the last of them sees.
@@ -63,11 +65,12 @@ float weigh_scores(const Kernels& kernels, const AttentionOptions& options, Inde
 
 /// Few queries: one head of one query at a time.
 constexpr Index few_queries = 4;
-[[nodiscard]] inline bool has_few_queries(const AttentionPart& part) { return part.q.extent(0) < few_queries; }
-void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options);
+[[nodiscard]] inline bool has_few_queries(const AttentionPart<>& part) { return part.q.extent(0) < few_queries; }
+void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart> parts, const AttentionOptions& options);
+void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
+                    const AttentionOptions& options);
 
 constexpr Index query_tile = 96;     // queries that share a packed copy of their keys and values
 constexpr Index query_subtile = 24;  // of them, those whose scores are held at once
@@ -94,21 +97,21 @@ void pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<
                const TileScratch& scratch);
 
 /// Tile number `tile` of a part's queries, in the heads that read kv head g.
-void attend_tile(const Kernels& kernels, const AttentionPart& part, const AttentionOptions& options, Index g,
+void attend_tile(const Kernels& kernels, const AttentionPart<>& part, const AttentionOptions& options, Index g,
                  Index tile, const TileScratch& scratch);
 
 }  // namespace detail
 
 inline void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorView<const float, 3> k,
                       TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options) {
-  const AttentionPart part{q, k, v, out};
+  const AttentionPart<> part{q, k, v, out};
   attention(execution, std::span(&part, 1), options);
 }
 
-inline void attention(Execution<Host>& execution, std::span<const AttentionPart> parts,
+inline void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
                       const AttentionOptions& options) {
   detail::check_attention(options);
-  for (const AttentionPart& part : parts) {
+  for (const AttentionPart<>& part : parts) {
     detail::check_attention(part);
     detail::check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
     detail::check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
@@ -118,7 +121,7 @@ inline void attention(Execution<Host>& execution, std::span<const AttentionPart>
   if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options);
 }
 
-inline void detail::check_attention(const AttentionPart& part) {
+inline void detail::check_attention(const AttentionPart<>& part) {
   const auto& [q, k, v, out] = part;
   const Index n = q.extent(0);
   const Index heads = q.extent(1);
@@ -163,7 +166,7 @@ inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions
   return kernels.exponentiate_row(scores, count, padded, 1.0f);
 }
 
-inline void detail::attend_by_row(Execution<Host>& execution, std::span<const AttentionPart> parts,
+inline void detail::attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
                                   const AttentionOptions& options) {
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index D = parts[0].q.extent(2);
@@ -171,7 +174,7 @@ inline void detail::attend_by_row(Execution<Host>& execution, std::span<const At
   const Index sharing = parts[0].q.extent(1) / groups;
   Index rows = 0;
   Index longest = 0;
-  for (const AttentionPart& part : parts)
+  for (const AttentionPart<>& part : parts)
     if (has_few_queries(part)) {
       rows += part.q.extent(0);
       longest = std::max(longest, part.k.extent(0));
@@ -208,16 +211,16 @@ inline void detail::attend_by_row(Execution<Host>& execution, std::span<const At
   });
 }
 
-inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart> parts,
+inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
                                    const AttentionOptions& options) {
   const Index groups = parts[0].k.extent(1);
   const Index width = kernels(execution.isa()).panel_width;
-  const auto tiles_of = [](const AttentionPart& part) {
+  const auto tiles_of = [](const AttentionPart<>& part) {
     return has_few_queries(part) ? 0 : (part.q.extent(0) + query_tile - 1) / query_tile;
   };
   Index tiles = 0;
   Index longest = 0;
-  for (const AttentionPart& part : parts) {
+  for (const AttentionPart<>& part : parts) {
     tiles += tiles_of(part);
     if (tiles_of(part) > 0) longest = std::max(longest, part.k.extent(0));
   }
@@ -225,7 +228,7 @@ inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const A
     const TileScratch scratch(execution, worker, longest, parts[0].q.extent(2), width);
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
-      for (const AttentionPart& part : parts) {
+      for (const AttentionPart<>& part : parts) {
         const Index own = tiles_of(part);
         const Index first = item;
         item += own;
@@ -277,7 +280,7 @@ inline void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3>
   }
 }
 
-inline void detail::attend_tile(const Kernels& kernels, const AttentionPart& part, const AttentionOptions& options,
+inline void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& part, const AttentionOptions& options,
                                 Index g, Index tile, const TileScratch& scratch) {
   const auto& [q, all_keys, all_values, out] = part;
   const Index width = kernels.panel_width;

@@ -24,8 +24,8 @@ inline void check_extent(const char* what, Index found, Index expected) {
 }
 
 /// Throws ShapeError unless the last dimension is contiguous: kernels load whole vectors of it.
-template <class T, int Rank>
-void check_contiguous_rows(const char* what, const TensorView<T, Rank>& view) {
+template <class T, int Rank, class Space>
+void check_contiguous_rows(const char* what, const TensorView<T, Rank, Space>& view) {
   if (view.extent(Rank - 1) > 1 && view.stride(Rank - 1) != 1)
     throw ShapeError(std::string(what) + ": elements of a row must be contiguous, got stride " +
                      std::to_string(view.stride(Rank - 1)));

@@ -15,9 +15,9 @@ inline namespace v0 {
 
 /// Row i of out [n, d] becomes row ids[i] of w [m, d], in any stored form, widened to float. Throws ShapeError, also
 /// for an id that w has no row for.
-void gather(Execution<Host>& execution, const StoredMatrix& w, std::span<const TokenId> ids, MatrixView<float> out);
+void gather(Execution<Host>& execution, const StoredMatrix<>& w, std::span<const TokenId> ids, MatrixView<float> out);
 
-inline void gather(Execution<Host>& execution, const StoredMatrix& w, std::span<const TokenId> ids,
+inline void gather(Execution<Host>& execution, const StoredMatrix<>& w, std::span<const TokenId> ids,
                    MatrixView<float> out) {
   detail::check_extent("gather: rows of out", out.extent(0), static_cast<Index>(ids.size()));
   detail::check_extent("gather: columns of out", out.extent(1), w.cols());

@@ -21,24 +21,25 @@ constexpr Index few_rows = 4;
 /// y = x w^T with x [n, d], w [m, d] in any stored form, y [n, m]. Weights are widened to float exactly and
 /// everything is accumulated in float; activations are never quantised. y must not overlap x.
 /// The result of a row of x does not depend on the number of threads. Throws ShapeError.
-void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w, MatrixView<float> y);
 
 /// One product of several that share their x.
+template <class Space = Host>
 struct MatmulTarget {
-  StoredMatrix w;       ///< [m, d]
-  MatrixView<float> y;  ///< [n, m]
+  StoredMatrix<Space> w;       ///< [m, d]
+  MatrixView<float, Space> y;  ///< [n, m]
 };
 
 /// y_i = x w_i^T for every target, in one parallel region: q, k and v of a layer, or gate and up.
-void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
 /// As matmul, but every row of y is, bit for bit, what matmul gives for that row of x alone, however many there are.
 /// The faster of the two for up to a dozen rows, and slower by half for hundreds.
-void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
 namespace detail {
 
-void check_matmul(MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
 /// Rows of x that are multiplied by a panel before the next panel: they stay in the second-level cache.
 constexpr Index row_block = 96;
@@ -51,7 +52,7 @@ inline Index depth_of_pack(Index d, DType dtype) {
 }
 
 /// Rows [first, first + rows) of w, elements [begin, end), as one panel.
-inline void pack_rows(const Kernels& kernels, const StoredMatrix& w, Index first, Index rows, Index begin, Index end,
+inline void pack_rows(const Kernels& kernels, const StoredMatrix<>& w, Index first, Index rows, Index begin, Index end,
                       float* row_buffer, float* panel) {
   const std::byte* source[max_panel_width];
   for (Index r = 0; r < rows; ++r) source[r] = w.row(first + r);
@@ -64,14 +65,14 @@ inline Index arranged_stride(const Kernels& kernels, DType dtype, Index cols) {
 }
 
 /// Few rows of x: each is multiplied by the rows of every w as they are stored.
-void multiply_rows(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void multiply_rows(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
 /// Many rows of x: blocks of w are packed into panels of floats first.
-void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets);
+void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
 }  // namespace detail
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget> targets) {
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets) {
   detail::check_matmul(x, targets);
   if (x.extent(0) < few_rows || x.extent(1) == 0)
     detail::multiply_rows(execution, x, targets);
@@ -80,12 +81,12 @@ inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::s
 }
 
 inline void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x,
-                          std::span<const MatmulTarget> targets) {
+                          std::span<const MatmulTarget<>> targets) {
   detail::check_matmul(x, targets);
   detail::multiply_rows(execution, x, targets);
 }
 
-inline void detail::check_matmul(MatrixView<const float> x, std::span<const MatmulTarget> targets) {
+inline void detail::check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets) {
   check_contiguous_rows("matmul: x", x);
   for (const auto& [w, y] : targets) {
     check_extent("matmul: columns of w", w.cols(), x.extent(1));
@@ -96,7 +97,7 @@ inline void detail::check_matmul(MatrixView<const float> x, std::span<const Matm
 }
 
 inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
-                                  std::span<const MatmulTarget> targets) {
+                                  std::span<const MatmulTarget<>> targets) {
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index d = x.extent(1);
   if (d == 0) {  // rows without a place: no kernel counts on from nothing
@@ -114,7 +115,7 @@ inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const f
   execution.for_each_range(rows, 4, [&](Index begin, Index end, int worker) {
     // Every worker arranges x for itself: that is cheaper than waiting for one that does it for all.
     float* arranged = execution.scratch(worker, n * scratch).data();
-    const StoredMatrix* last = nullptr;
+    const StoredMatrix<>* last = nullptr;
     Index first = 0;  // of this target among all rows
     for (const auto& [w, y] : targets) {
       const Index from = std::max(begin - first, Index{0});
@@ -133,12 +134,12 @@ inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const f
 }
 
 inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const float> x,
-                                    std::span<const MatmulTarget> targets) {
+                                    std::span<const MatmulTarget<>> targets) {
   constexpr Index block_panels = 8;  // packed panels of one block: 160 KB with 16 columns, for the second-level cache
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index width = kernels.panel_width;
   const Index d = x.extent(1);
-  const auto panels_of = [&](const StoredMatrix& w) { return (w.rows() + width - 1) / width; };
+  const auto panels_of = [&](const StoredMatrix<>& w) { return (w.rows() + width - 1) / width; };
   Index panels = 0;
   Index depth_limit = 0;
   for (const auto& [w, y] : targets) {
@@ -189,8 +190,9 @@ inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const
   });
 }
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix& w, MatrixView<float> y) {
-  const MatmulTarget target{w, y};
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w,
+                   MatrixView<float> y) {
+  const MatmulTarget<> target{w, y};
   matmul(execution, x, std::span(&target, 1));
 }
 

@@ -22,7 +22,12 @@ enum class RopeLayout {
 
 /// Cosines and sines of position * inverse_frequencies[i] for every position below `max_positions`,
 /// computed in double. Throws ArgumentError for a frequency that is not finite or a negative number of positions.
-class RopeTable {
+template <class Space = Host>
+class RopeTable;
+
+/// In the host's memory.
+template <>
+class RopeTable<Host> {
  public:
   RopeTable() = default;
   /// inverse_frequencies[D / 2], in radians per position.
@@ -48,12 +53,15 @@ class RopeTable {
   std::vector<float> values_;  // per position the cosines, then the sines
 };
 
+/// Of the host.
+RopeTable(std::span<const float> inverse_frequencies, Index max_positions)->RopeTable<Host>;
+
 /// Rotates every head of x [n, heads * D] in place, row i by position first_position + i.
 /// Throws ShapeError if a row is not `heads` heads of the table's size, ArgumentError beyond its positions.
-void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position, const RopeTable& table,
-          RopeLayout layout);
+void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
+          const RopeTable<Host>& table, RopeLayout layout);
 
-inline RopeTable::RopeTable(std::span<const float> inverse_frequencies, Index max_positions)
+inline RopeTable<Host>::RopeTable(std::span<const float> inverse_frequencies, Index max_positions)
     : pairs_(static_cast<Index>(inverse_frequencies.size())), positions_(max_positions) {
   if (max_positions < 0) throw ArgumentError("RopeTable: max_positions must not be negative");
   values_.reserve(static_cast<std::size_t>(2 * pairs_ * positions_));
@@ -68,7 +76,7 @@ inline RopeTable::RopeTable(std::span<const float> inverse_frequencies, Index ma
 }
 
 inline void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
-                 const RopeTable& table, RopeLayout layout) {
+                 const RopeTable<Host>& table, RopeLayout layout) {
   detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
   detail::check_contiguous_rows("rope: x", x);
   if (first_position < 0 || x.extent(0) > table.positions() - first_position)

@@ -20,17 +20,17 @@ inline namespace v0 {
 /// Appends T context positions to the softmax over the context of every vocabulary entry: states[v] is merged
 /// with the logits hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
 /// only as tiles in cache. Throws ShapeError.
-void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                     std::span<SoftmaxState> states);
 
 /// The same for chosen entries: states[i] belongs to row ids[i] of w; an id may occur more than once.
 /// Throws ArgumentError for an id outside w.
-void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                     std::span<const TokenId> ids, std::span<SoftmaxState> states);
 
 /// entropy[v] in nats of the softmax over all T positions; NaN without a finite logit. Works in `entropy`
 /// and a tile per worker: nothing else is allocated. Throws ShapeError.
-void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                      std::span<float> entropy);
 
 namespace detail {
@@ -48,84 +48,124 @@ inline void score_panel(const Kernels& kernels, MatrixView<const float> hidden, 
              k == 0 ? Into::set : Into::add);
 }
 
-/// `consume(i, state)` for i < count with the softmax state of row `row_of(i)` of w over all rows of hidden.
+/// `consume(i, state)` for i < count with the softmax state of row `row_of(i)` of w over all rows of hidden: w is taken
+/// in panels, which pass over the context one after the other or some together.
 template <class RowOf, class Consume>
-void softmax_rows(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w, Index count,
-                  RowOf row_of, Consume consume) {
-  check_extent("softmax_states: columns of w", w.cols(), hidden.extent(1));
-  check_contiguous_rows("softmax_states: hidden", hidden);
-  const Kernels& kernels = detail::kernels(execution.isa());
-  const Index width = kernels.panel_width;
-  const Index T = hidden.extent(0);
-  const Index panels = (count + width - 1) / width;
-  const Index packed_size = w.cols() * width;
-  const auto columns_of = [&](Index panel) { return std::min(width, count - panel * width); };
-  const auto prepare = [&](Index panel, float* packed, float* state, float* row_buffer) {
-    const std::byte* source[max_panel_width];
-    for (Index r = 0; r < columns_of(panel); ++r) source[r] = w.row(row_of(panel * width + r));
-    kernels.rows_of(w.dtype()).pack(source, columns_of(panel), 0, w.cols(), row_buffer, packed);
-    std::fill(state, state + width, -std::numeric_limits<float>::infinity());
-    std::fill(state + width, state + 3 * width, 0.0f);
-  };
-  const auto finish = [&](Index panel, const float* state) {
-    for (Index c = 0; c < columns_of(panel); ++c)
-      consume(panel * width + c, SoftmaxState{state[c], state[width + c], state[2 * width + c]});
-  };
-  const auto columns_computed = [&](Index panel) { return columns_of(panel) <= kernels.lanes ? kernels.lanes : width; };
-
-  if (panels < 2 * execution.threads()) {  // candidates: workers share the positions of a panel
-    const std::span<float> shared = execution.scratch(0, packed_size + (pack_depth + 3 + T) * width);
-    float* packed = shared.data();
-    float* row_buffer = packed + packed_size;
-    float* state = row_buffer + pack_depth * width;
-    float* scores = state + 3 * width;
-    for (Index panel = 0; panel < panels; ++panel) {
-      prepare(panel, packed, state, row_buffer);
-      execution.for_each_range(T, row_block, [&](Index begin, Index end, int) {
-        score_panel(kernels, hidden, begin, end, columns_of(panel), w.dtype(), packed, scores + begin * width);
-      });
-      for (Index t = 0; t < T; t += row_block)
-        kernels.softmax_columns(scores + t * width, std::min(row_block, T - t), columns_computed(panel), state);
-      finish(panel, state);
-    }
-    return;
+class SoftmaxRows {
+ public:
+  SoftmaxRows(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w, Index count,
+              RowOf row_of, Consume consume)
+      : execution_(execution),
+        kernels_(kernels(execution.isa())),
+        hidden_(hidden),
+        w_(w),
+        count_(count),
+        row_of_(row_of),
+        consume_(consume),
+        width_(kernels_.panel_width),
+        packed_size_(w.cols() * width_) {
+    check_extent("softmax_states: columns of w", w.cols(), hidden.extent(1));
+    check_contiguous_rows("softmax_states: hidden", hidden);
   }
 
-  // As many panels as a quarter of a small second-level cache holds pass over the context together.
-  const Index together = std::clamp<Index>(40960 / std::max<Index>(packed_size, 1), 1, 8);
-  execution.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
-    const std::span<float> scratch =
-        execution.scratch(worker, together * (packed_size + 3 * width) + (pack_depth + row_block) * width);
-    float* packed = scratch.data();
-    float* states = packed + together * packed_size;
-    float* row_buffer = states + together * 3 * width;
-    float* scores = row_buffer + pack_depth * width;
-    for (Index first = begin; first < end; first += together) {
-      const Index n = std::min(together, end - first);
-      for (Index j = 0; j < n; ++j) prepare(first + j, packed + j * packed_size, states + j * 3 * width, row_buffer);
-      for (Index t = 0; t < T; t += row_block) {
-        const Index t_end = std::min(t + row_block, T);
-        for (Index j = 0; j < n; ++j) {
-          score_panel(kernels, hidden, t, t_end, columns_of(first + j), w.dtype(), packed + j * packed_size, scores);
-          kernels.softmax_columns(scores, t_end - t, columns_computed(first + j), states + j * 3 * width);
-        }
-      }
-      for (Index j = 0; j < n; ++j) finish(first + j, states + j * 3 * width);
+  void run() {
+    const Index panels = (count_ + width_ - 1) / width_;
+    if (panels < 2 * execution_.threads())
+      share_positions(panels);
+    else
+      share_panels(panels);
+  }
+
+ private:
+  [[nodiscard]] Index columns_of(Index panel) const { return std::min(width_, count_ - panel * width_); }
+  [[nodiscard]] Index columns_computed(Index panel) const {
+    return columns_of(panel) <= kernels_.lanes ? kernels_.lanes : width_;
+  }
+
+  void prepare(Index panel, float* packed, float* state, float* row_buffer) const {
+    const std::byte* source[max_panel_width];
+    for (Index r = 0; r < columns_of(panel); ++r) source[r] = w_.row(row_of_(panel * width_ + r));
+    kernels_.rows_of(w_.dtype()).pack(source, columns_of(panel), 0, w_.cols(), row_buffer, packed);
+    std::fill(state, state + width_, -std::numeric_limits<float>::infinity());
+    std::fill(state + width_, state + 3 * width_, 0.0f);
+  }
+
+  void score(Index panel, Index begin, Index end, const float* packed, float* scores) const {
+    score_panel(kernels_, hidden_, begin, end, columns_of(panel), w_.dtype(), packed, scores);
+  }
+
+  void finish(Index panel, const float* state) const {
+    for (Index c = 0; c < columns_of(panel); ++c)
+      consume_(panel * width_ + c, SoftmaxState{state[c], state[width_ + c], state[2 * width_ + c]});
+  }
+
+  /// Candidates: workers share the positions of a panel.
+  void share_positions(Index panels) {
+    const Index T = hidden_.extent(0);
+    float* packed = execution_.scratch(0, packed_size_ + (pack_depth + 3 + T) * width_).data();
+    float* row_buffer = packed + packed_size_;
+    float* state = row_buffer + pack_depth * width_;
+    float* scores = state + 3 * width_;
+    for (Index panel = 0; panel < panels; ++panel) {
+      prepare(panel, packed, state, row_buffer);
+      execution_.for_each_range(T, row_block, [&](Index begin, Index end, int) {
+        score(panel, begin, end, packed, scores + begin * width_);
+      });
+      for (Index t = 0; t < T; t += row_block)
+        kernels_.softmax_columns(scores + t * width_, std::min(row_block, T - t), columns_computed(panel), state);
+      finish(panel, state);
     }
-  });
-}
+  }
+
+  void share_panels(Index panels) {
+    // As many panels as a quarter of a small second-level cache holds pass over the context together.
+    const Index together = std::clamp<Index>(40960 / std::max<Index>(packed_size_, 1), 1, 8);
+    execution_.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
+      const Index floats = together * (packed_size_ + 3 * width_) + (pack_depth + row_block) * width_;
+      float* packed = execution_.scratch(worker, floats).data();
+      for (Index first = begin; first < end; first += together)
+        pass(first, std::min(together, end - first), packed, packed + together * packed_size_);
+    });
+  }
+
+  /// Panels [first, first + n), of which `states` and what is behind it hold together.
+  void pass(Index first, Index n, float* packed, float* states) const {
+    float* row_buffer = states + n * 3 * width_;
+    float* scores = row_buffer + pack_depth * width_;
+    for (Index j = 0; j < n; ++j) prepare(first + j, packed + j * packed_size_, states + j * 3 * width_, row_buffer);
+    for (Index t = 0; t < hidden_.extent(0); t += row_block) {
+      const Index t_end = std::min(t + row_block, hidden_.extent(0));
+      for (Index j = 0; j < n; ++j) {
+        score(first + j, t, t_end, packed + j * packed_size_, scores);
+        kernels_.softmax_columns(scores, t_end - t, columns_computed(first + j), states + j * 3 * width_);
+      }
+    }
+    for (Index j = 0; j < n; ++j) finish(first + j, states + j * 3 * width_);
+  }
+
+  Execution<Host>& execution_;
+  const Kernels& kernels_;
+  MatrixView<const float> hidden_;
+  const StoredMatrix<>& w_;
+  Index count_;
+  RowOf row_of_;
+  Consume consume_;
+  Index width_;
+  Index packed_size_;  // of a panel
+};
 
 }  // namespace detail
 
-inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                            std::span<SoftmaxState> states) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()), w.rows());
-  detail::softmax_rows(
+  detail::SoftmaxRows(
       execution, hidden, w, w.rows(), [](Index i) { return i; },
-      [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); });
+      [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
+      .run();
 }
 
-inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                            std::span<const TokenId> ids, std::span<SoftmaxState> states) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()),
                        static_cast<Index>(ids.size()));
@@ -133,18 +173,20 @@ inline void softmax_states(Execution<Host>& execution, MatrixView<const float> h
     if (id < 0 || id >= w.rows())
       throw ArgumentError("softmax_states: id " + std::to_string(id) + " lies outside the " + std::to_string(w.rows()) +
                           " rows of w");
-  detail::softmax_rows(
+  detail::SoftmaxRows(
       execution, hidden, w, static_cast<Index>(ids.size()),
       [&](Index i) { return static_cast<Index>(ids[static_cast<std::size_t>(i)]); },
-      [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); });
+      [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
+      .run();
 }
 
-inline void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix& w,
+inline void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
                             std::span<float> entropy) {
   detail::check_extent("softmax_entropy: length of entropy", static_cast<Index>(entropy.size()), w.rows());
-  detail::softmax_rows(
+  detail::SoftmaxRows(
       execution, hidden, w, w.rows(), [](Index i) { return i; },
-      [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); });
+      [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); })
+      .run();
 }
 
 }  // namespace v0

@@ -12,6 +12,7 @@
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/context_states.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -40,7 +41,7 @@ class ContextEntropy {
   void begin_with(ContextEntropy& prefix);
 
   /// Appends hidden[T, d] to the context, as ContextStates::observe. Throws as that.
-  void observe(MatrixView<const float> hidden, const LmHead& lm_head);
+  void observe(MatrixView<const float> hidden, const LmHead<>& lm_head);
 
   /// The states of the entries `ids`, repetitions allowed, are brought up to date. Throws StateError while no position
   /// counts, ArgumentError for an id outside the vocabulary.
@@ -73,7 +74,7 @@ class ContextEntropy {
   void reset();
 
  private:
-  [[nodiscard]] const LmHead& lm_head() const noexcept {
+  [[nodiscard]] const LmHead<>& lm_head() const noexcept {
     return prefix_ != nullptr ? prefix_->lm_head() : context_.lm_head();
   }
   void check(TokenId id) const { prefix_ != nullptr ? prefix_->check(id) : context_.check(id); }
@@ -92,7 +93,7 @@ class ContextEntropy {
   std::vector<TokenId> pending_;
   std::vector<TokenId> batch_;
   std::vector<SoftmaxState> batch_states_;
-  std::vector<float> rows_;  // of an LM head that is given on request
+  Buffer<float> rows_;  // of an LM head that is given on request
 };
 
 inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
@@ -103,7 +104,7 @@ inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
   begin_states();
 }
 
-inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead& lm_head) {
+inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead<>& lm_head) {
   if (prefix_ != nullptr && !lm_head.same_as(prefix_->lm_head()))
     throw ArgumentError("lm_head: not the one of the context that this one begins with");
   const bool first = !context_.begun();

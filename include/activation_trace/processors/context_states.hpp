@@ -30,7 +30,7 @@ class ContextStates {
   /// Appends hidden[T, d]; those within the span are copied. `lm_head`[V, d] is kept as a view until reset() and must
   /// be the same at every call. Throws ShapeError for another d or V than before, ArgumentError for a hidden state that
   /// is not finite or another LM head.
-  void observe(Execution<Host>& execution, MatrixView<const float> hidden, const LmHead& lm_head);
+  void observe(Execution<Host>& execution, MatrixView<const float> hidden, const LmHead<>& lm_head);
 
   /// The first position to be observed is number `position`: those before it are known elsewhere. Throws StateError
   /// after observe().
@@ -45,7 +45,7 @@ class ContextStates {
   /// V, or 0 before the first observe().
   [[nodiscard]] Index vocab() const noexcept { return lm_head_.vocab(); }
   /// The one of observe(); an empty one before.
-  [[nodiscard]] const LmHead& lm_head() const noexcept { return lm_head_; }
+  [[nodiscard]] const LmHead<>& lm_head() const noexcept { return lm_head_; }
   /// The states [T - position, d] from `position` on; valid until the next observe().
   [[nodiscard]] MatrixView<const float> hidden(Index position = 0) const;
 
@@ -63,7 +63,7 @@ class ContextStates {
 
   ContextSpan span_;
   std::optional<FinalNorm> norm_;
-  LmHead lm_head_;
+  LmHead<> lm_head_;
   Index first_ = 0;            // number of the first observed position
   Index observed_ = 0;         // positions, within the span or not
   Index positions_ = 0;        // T
@@ -80,7 +80,8 @@ inline void ContextStates::begin_at(Index position) {
   first_ = position;
 }
 
-inline void ContextStates::observe(Execution<Host>& execution, MatrixView<const float> hidden, const LmHead& lm_head) {
+inline void ContextStates::observe(Execution<Host>& execution, MatrixView<const float> hidden,
+                                   const LmHead<>& lm_head) {
   const Index d = lm_head.hidden();
   if (lm_head.vocab() == 0 || d == 0) throw ShapeError("lm_head: it is empty");
   if (hidden.extent(1) != d)

@@ -34,7 +34,7 @@ class ContextStrategyProcessor {
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextStates::observe.
-  void observe_context(MatrixView<const float> hidden, const LmHead& lm_head);
+  void observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head);
 
   /// logits[V] become scores, in place. Throws StateError before a context or while it lacks the subject's position,
   /// ShapeError for a length other than V, ArgumentError for a logit that is NaN or +inf; logits are then unchanged.
@@ -90,7 +90,7 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
   pending_.reserve(1024);  // as candidates_ does
 }
 
-inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead& lm_head) {
+inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head) {
   const bool first = !context_.begun();
   context_.observe(*execution_, hidden, lm_head);
   if (!first) return;
@@ -152,7 +152,7 @@ inline void ContextStrategyProcessor::prepare(std::span<const TokenId> ids) {
 }
 
 inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
-  const LmHead& lm_head = context_.lm_head();
+  const LmHead<>& lm_head = context_.lm_head();
   const MatrixView<const float> hidden = context_.hidden();
   const auto count = static_cast<Index>(ids.size());
   rows_.resize(static_cast<std::size_t>(kBlock * lm_head.hidden()));

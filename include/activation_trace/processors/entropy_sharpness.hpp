@@ -44,7 +44,7 @@ class EntropySharpnessProcessor {
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextEntropy::observe.
-  void observe_context(MatrixView<const float> hidden, const LmHead& lm_head) { context_.observe(hidden, lm_head); }
+  void observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head) { context_.observe(hidden, lm_head); }
 
   /// logits[V] become scores, in place: log-probability minus alpha times entropy, and -inf where the filter masks.
   /// -inf is allowed as input. The record is valid until the next call. Throws StateError before a context,

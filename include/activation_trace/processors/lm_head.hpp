@@ -8,13 +8,13 @@
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 namespace activation_trace {
@@ -25,16 +25,18 @@ inline namespace v0 {
 ///
 /// What multiplies by it asks it, and need not know which of the two it is. `memory` there is the caller's, for rows
 /// that come on request, a block at a time; it grows once and is not touched otherwise.
+template <class Space = Host>
 class LmHead {
  public:
   /// Writes rows [begin, end) as float into `out`[end - begin, d]. Called on the thread that called the processor.
-  using Rows = std::function<void(Index begin, Index end, MatrixView<float> out)>;
+  using Rows = std::function<void(Index begin, Index end, MatrixView<float, Space> out)>;
 
   LmHead() = default;
 
   /// Memory: a StoredMatrix or a matrix view of float, Half or BFloat16.
   template <class Matrix>
-  requires std::convertible_to<const Matrix&, StoredMatrix> LmHead(const Matrix& matrix)  // NOLINT: it is an LM head
+  requires std::convertible_to<const Matrix&, StoredMatrix<Space>> LmHead(
+      const Matrix& matrix)  // NOLINT: it is an LM head
       : stored_(matrix), vocab_(stored_.rows()), hidden_(stored_.cols()) {}
 
   /// Rows on request, for engines whose weights have a form of their own. Throws ArgumentError without a callback or
@@ -51,7 +53,7 @@ class LmHead {
   [[nodiscard]] Index hidden() const noexcept { return hidden_; }
 
   /// Row `id` as float into `out`[d], whatever form it has.
-  void row(TokenId id, std::span<float> out) const {
+  void row(TokenId id, std::span<float> out) const requires(Space::host_accessible) {
     if (on_request())
       rows_(id, id + 1, MatrixView<float>(out.data(), {1, hidden_}));
     else
@@ -59,16 +61,16 @@ class LmHead {
   }
 
   /// logits[n, V] = states[n, d] W^T. Throws ShapeError.
-  void logits(Execution<Host>& execution, MatrixView<const float> states, MatrixView<float> logits,
-              std::vector<float>& memory) const;
+  void logits(Execution<Space>& execution, MatrixView<const float, Space> states, MatrixView<float, Space> logits,
+              Buffer<float, Space>& memory) const;
 
   /// Appends T positions hidden[T, d] to the softmax over the context of every token: softmax_states() of states[V].
-  void softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<SoftmaxState> states,
-               std::vector<float>& memory) const;
+  void softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden, std::span<SoftmaxState> states,
+               Buffer<float, Space>& memory) const;
 
   /// The same for chosen tokens: states[i] belongs to ids[i].
-  void softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<const TokenId> ids,
-               std::span<SoftmaxState> states, std::vector<float>& memory) const;
+  void softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden, std::span<const TokenId> ids,
+               std::span<SoftmaxState> states, Buffer<float, Space>& memory) const;
 
   /// Whether both are the same matrix, as far as can be seen: callbacks are compared by shape only.
   [[nodiscard]] bool same_as(const LmHead& other) const noexcept {
@@ -81,56 +83,69 @@ class LmHead {
   [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
 
   /// read(begin, end, rows[end - begin, d]) and then use() of the same, for `count` rows in order, some at a time.
-  void for_each_block(Index count, std::vector<float>& memory, auto&& read, auto&& use) const;
+  void for_each_block(Index count, Buffer<float, Space>& memory, auto&& read, auto&& use) const;
 
-  StoredMatrix stored_;
+  StoredMatrix<Space> stored_;
   Rows rows_;
   Index vocab_ = 0;
   Index hidden_ = 0;
 };
 
-void LmHead::for_each_block(Index count, std::vector<float>& memory, auto&& read, auto&& use) const {
+/// Rows on request are the host's where nothing else is said.
+template <class Rows>
+LmHead(Index vocab, Index hidden, Rows rows) -> LmHead<Host>;
+
+template <class Space>
+void LmHead<Space>::for_each_block(Index count, Buffer<float, Space>& memory, auto&& read, auto&& use) const {
   // About 1 MB, so that a block is still in the cache when it is multiplied.
   const Index length = std::clamp<Index>((Index{1} << 18) / std::max<Index>(hidden_, 1), 16, 1024);
-  memory.resize(static_cast<std::size_t>(length * hidden_));
+  if (memory.size() < length * hidden_) memory = Buffer<float, Space>(length * hidden_);
   for (Index begin = 0; begin < count; begin += length) {
     const Index end = std::min(begin + length, count);
-    const MatrixView<float> rows(memory.data(), {end - begin, hidden_});
+    const MatrixView<float, Space> rows(memory.data(), {end - begin, hidden_});
     read(begin, end, rows);
     use(begin, end, rows);
   }
 }
 
-inline void LmHead::logits(Execution<Host>& execution, MatrixView<const float> states, MatrixView<float> logits,
-                           std::vector<float>& memory) const {
+template <class Space>
+void LmHead<Space>::logits(Execution<Space>& execution, MatrixView<const float, Space> states,
+                           MatrixView<float, Space> logits, Buffer<float, Space>& memory) const {
   if (!on_request()) return matmul(execution, states, stored_, logits);
   detail::check_extent("LmHead: columns of logits", logits.extent(1), vocab_);
-  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float> rows) {
+  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
     matmul(execution, states, rows, logits.slice(1, begin, end));
   });
 }
 
-inline void LmHead::softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<SoftmaxState> states,
-                            std::vector<float>& memory) const {
+template <class Space>
+void LmHead<Space>::softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden,
+                            std::span<SoftmaxState> states, Buffer<float, Space>& memory) const {
   if (!on_request()) return softmax_states(execution, hidden, stored_, states);
   detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), vocab_);
-  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float> rows) {
+  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
     softmax_states(execution, hidden, rows,
                    states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
   });
 }
 
-inline void LmHead::softmax(Execution<Host>& execution, MatrixView<const float> hidden, std::span<const TokenId> ids,
-                            std::span<SoftmaxState> states, std::vector<float>& memory) const {
+template <class Space>
+void LmHead<Space>::softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden,
+                            std::span<const TokenId> ids, std::span<SoftmaxState> states,
+                            Buffer<float, Space>& memory) const {
   if (!on_request()) return softmax_states(execution, hidden, stored_, ids, states);
   detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), static_cast<Index>(ids.size()));
-  const auto gather = [&](Index begin, Index end, MatrixView<float> rows) {
-    for (Index i = begin; i < end; ++i) row(ids[static_cast<std::size_t>(i)], rows.row(i - begin).span());
+  const auto gather = [&](Index begin, Index end, MatrixView<float, Space> rows) {
+    for (Index i = begin; i < end; ++i) {
+      const TokenId id = ids[static_cast<std::size_t>(i)];
+      rows_(id, id + 1, rows.slice(0, i - begin, i - begin + 1));
+    }
   };
-  for_each_block(static_cast<Index>(ids.size()), memory, gather, [&](Index begin, Index end, MatrixView<float> rows) {
-    softmax_states(execution, hidden, rows,
-                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
-  });
+  for_each_block(
+      static_cast<Index>(ids.size()), memory, gather, [&](Index begin, Index end, MatrixView<float, Space> rows) {
+        softmax_states(execution, hidden, rows,
+                       states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
+      });
 }
 
 }  // namespace v0

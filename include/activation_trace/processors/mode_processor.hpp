@@ -62,9 +62,9 @@ class ModeProcessor {
   [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
   /// Appends states[T, d] of the prompt or, where the context grows, of generated tokens. Throws as
   /// ContextStates::observe.
-  void observe_context(MatrixView<const float> states, const LmHead& lm_head);
+  void observe_context(MatrixView<const float> states, const LmHead<>& lm_head);
   /// The same for the first positions of a prompt, if others share them: their states, and the entropies over them.
-  void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead& lm_head);
+  void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead<>& lm_head);
 
   /// Whether the scores are the mature logits, which need no process() then.
   [[nodiscard]] bool plain() const noexcept { return !dola_ && !contrastive_ && !strategy_ && !weighs_; }
@@ -172,13 +172,13 @@ inline void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, La
                   .input = SharpnessInput::scores});
 }
 
-inline void ModeProcessor::observe_context(MatrixView<const float> states, const LmHead& lm_head) {
+inline void ModeProcessor::observe_context(MatrixView<const float> states, const LmHead<>& lm_head) {
   if (strategy_) strategy_->observe_context(states, lm_head);
   if (sharpness_) sharpness_->observe_context(states, lm_head);
 }
 
 inline void ModeProcessor::begin_context(MatrixView<const float> states, ContextEntropy& entropies,
-                                         const LmHead& lm_head) {
+                                         const LmHead<>& lm_head) {
   if (strategy_) strategy_->observe_context(states, lm_head);
   if (sharpness_) sharpness_->begin_context(entropies);
 }

@@ -19,6 +19,7 @@
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/report/picture.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -186,14 +187,14 @@ class ActivationMapping {
   Model& model_;
   std::span<const TokenId> prompt_;
   const ActivationMapOptions& options_;
-  LmHead lm_head_;
+  LmHead<> lm_head_;
   Index end_ = 0;
   ActivationMaps maps_;
   std::vector<float> rows_;    // [ids, d] of W
   std::vector<float> normed_;  // states of a block
   std::vector<float> raw_;     // [block, ids]
   std::vector<float> logits_;  // [block, V]
-  std::vector<float> block_;   // of an LM head on request
+  Buffer<float> block_;        // of an LM head on request
 };
 
 inline std::vector<double> mean_over(const ActivationMaps& maps, const MappedTokens& shown,

@@ -17,6 +17,7 @@ inline namespace v0 {
 /// A non-owning [rows, cols] matrix in its stored form, the type known at run time: what a weight of a
 /// model file is. Rows are contiguous; the distance between them is free. The data need not be aligned:
 /// files do not promise it, so units are read by memcpy or unaligned loads.
+template <class Space = Host>
 class StoredMatrix {
  public:
   StoredMatrix() noexcept = default;
@@ -39,14 +40,14 @@ class StoredMatrix {
   /// A scalar matrix with contiguous rows. Throws ShapeError if the columns are strided.
   template <StorageType T>
   requires(elements_per_unit<T> == 1)
-      StoredMatrix(MatrixView<const T> view)  // NOLINT(google-explicit-constructor): a view is a stored matrix
+      StoredMatrix(MatrixView<const T, Space> view)  // NOLINT(google-explicit-constructor): a view is a stored matrix
       : StoredMatrix(dtype_of<T>, reinterpret_cast<const std::byte*>(view.data()), view.extent(0), view.extent(1),
                      checked_row_bytes(view)) {}
 
   /// The same of elements that could be written.
   template <StorageType T>
-  requires(elements_per_unit<T> == 1) StoredMatrix(MatrixView<T> view)  // NOLINT(google-explicit-constructor)
-      : StoredMatrix(MatrixView<const T>(view)) {}
+  requires(elements_per_unit<T> == 1) StoredMatrix(MatrixView<T, Space> view)  // NOLINT(google-explicit-constructor)
+      : StoredMatrix(MatrixView<const T, Space>(view)) {}
 
   /// The form of the elements; f32 of an empty matrix.
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
@@ -73,7 +74,7 @@ class StoredMatrix {
   }
 
   /// Widens row `r` to float; `out` holds cols() elements. The definition of the stored values.
-  void decode_row(Index r, std::span<float> out) const {
+  void decode_row(Index r, std::span<float> out) const requires(Space::host_accessible) {
     if (r < 0 || r >= rows_)
       throw ShapeError("StoredMatrix: no row " + std::to_string(r) + " of " + std::to_string(rows_));
     if (static_cast<Index>(out.size()) != cols_)
@@ -106,7 +107,7 @@ class StoredMatrix {
 
  private:
   template <class T>
-  static Index checked_row_bytes(const MatrixView<const T>& view) {
+  static Index checked_row_bytes(const MatrixView<const T, Space>& view) {
     if (view.extent(1) > 1 && view.stride(1) != 1) throw ShapeError("StoredMatrix: columns must be contiguous");
     if (view.extent(0) > 1 && view.stride(0) < view.extent(1))
       throw ShapeError("StoredMatrix: rows must not overlap or run backwards");

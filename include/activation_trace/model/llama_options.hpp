@@ -1,0 +1,55 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "activation_trace/error.hpp"
+#include "activation_trace/model/config.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// What a Llama allocates memory for.
+struct LlamaOptions {
+  Index max_context = 512;  ///< positions that the KV cache of a sequence holds: prompt and answer together
+  Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
+  Index sequences = 1;      ///< sequences with a KV cache of their own
+
+  /// Throws ArgumentError for numbers that are not positive, a context longer than the model's, more than 1024
+  /// sequences and what no machine can address.
+  void validate(const LlamaConfig& config) const;
+};
+
+/// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
+[[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
+
+inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
+  const auto number = [](Index x) { return static_cast<double>(x); };
+  const double keys = number(c.kv_heads) * number(c.head_dim);
+  const double queries = number(c.heads) * number(c.head_dim);
+  const double sequences = number(o.sequences);
+  const double context = number(o.max_context);
+  const double rows = std::min(number(o.max_batch), context * sequences);
+  return sizeof(float) * (sequences * context * (2 * number(c.layers) * keys + 1) + context * number(c.head_dim) +
+                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
+                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
+}
+
+inline void LlamaOptions::validate(const LlamaConfig& config) const {
+  constexpr Index max_sequences = 1024;
+  if (max_context < 1 || max_context > config.max_context)
+    throw ArgumentError("LlamaOptions: max_context must be in 1.." + std::to_string(config.max_context) +
+                        ", the model's context, got " + std::to_string(max_context));
+  if (max_batch < 1) throw ArgumentError("LlamaOptions: max_batch must be positive, got " + std::to_string(max_batch));
+  if (sequences < 1 || sequences > max_sequences)
+    throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
+                        std::to_string(sequences));
+  if (llama_memory(config, *this) > 0x1p60)  // below, no extent overflows
+    throw ArgumentError("LlamaOptions: max_context " + std::to_string(max_context) + " of " +
+                        std::to_string(sequences) + " sequences takes more memory than can be addressed");
+}
+
+}  // namespace v0
+}  // namespace activation_trace
