@@ -61,7 +61,7 @@ void check_lt(cublasStatus_t status) {
 /// S [T, V] = H W^T in bf16 with fp32 sums, S stored as bf16 or f32: the fastest of cublasLt's own choices.
 class Gemm {
  public:
-  Gemm(cuda::StreamView stream, Index t, Index d, Index v, const BFloat16* h, const BFloat16* w, cudaDataType_t out)
+  Gemm(Execution<Cuda> stream, Index t, Index d, Index v, const BFloat16* h, const BFloat16* w, cudaDataType_t out)
       : stream_(stream), workspace_(Index{64} << 20), s_(t * v * (out == CUDA_R_32F ? 4 : 2)) {
     check_lt(cublasLtCreate(&handle_));
     check_lt(cublasLtMatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -117,7 +117,7 @@ class Gemm {
   }
 
  private:
-  cuda::StreamView stream_;
+  Execution<Cuda> stream_;
   Buffer<std::byte, Cuda> workspace_, s_;
   cublasLtHandle_t handle_ = nullptr;
   cublasLtMatmulDesc_t operation_ = nullptr;
@@ -136,7 +136,7 @@ struct Shape {
   }
 };
 
-void fill(cuda::StreamView stream, Buffer<BFloat16, Cuda>& x, float scale, Index seed) {
+void fill(Execution<Cuda> stream, Buffer<BFloat16, Cuda>& x, float scale, Index seed) {
   fill_normal<<<1024, 256, 0, stream.get()>>>(x.data(), static_cast<std::size_t>(x.size()), scale,
                                               static_cast<std::uint64_t>(seed));
 }
@@ -147,10 +147,10 @@ float scale_of(Index d) { return std::sqrt(1.0f / std::sqrt(static_cast<float>(d
 /// Some work on a stream, alone or several times in a graph.
 class Entry {
  public:
-  Entry(cuda::StreamView stream, int repeats, std::function<void(int)> work)
+  Entry(Execution<Cuda> stream, int repeats, std::function<void(int)> work)
       : stream_(stream), repeats_(repeats), work_(std::move(work)), start_(stream), stop_(stream) {
     for (int i = 0; i < 3; ++i) work_(i);
-    graph_.emplace(stream_, [&](cuda::StreamView) {
+    graph_.emplace(stream_, [&](Execution<Cuda>) {
       for (int i = 0; i < repeats_; ++i) work_(i);
     });
     graph_->launch(stream_);
@@ -177,7 +177,7 @@ class Entry {
     return 1e-3 * static_cast<double>(stop_.milliseconds_since(start_));
   }
 
-  cuda::StreamView stream_;
+  Execution<Cuda> stream_;
   int repeats_;
   std::function<void(int)> work_;
   std::optional<cuda::Graph> graph_;
@@ -400,7 +400,7 @@ int main(int argc, char** argv) {
   Buffer<float4, Cuda> cache_filler(Index{10} << 20);  // 160 MB, three times the L2 of an H100
   cuda::check(cudaMemset(cache_filler.data(), 0, static_cast<std::size_t>(cache_filler.size()) * sizeof(float4)),
               "cudaMemset");
-  cuda::StreamView{}.synchronize();  // the streams of the measurements have no order with the default one
+  Execution<Cuda>{}.synchronize();  // the streams of the measurements have no order with the default one
   Table table;
   std::map<std::string, std::unique_ptr<Kernels>> kernels;
   std::map<std::string, std::unique_ptr<Steps>> steps;

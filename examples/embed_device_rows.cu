@@ -22,7 +22,7 @@ __global__ void forward(const at::cuda::SharpnessChoice* last, float* logits) {
 }
 
 template <class T>
-at::Buffer<T, at::Cuda> numbers(at::cuda::StreamView stream, at::Index n, at::Index step) {
+at::Buffer<T, at::Cuda> numbers(at::Execution<at::Cuda> stream, at::Index n, at::Index step) {
   std::vector<T> host;
   for (at::Index i = 0; i < n; ++i) host.push_back(T(static_cast<float>(i * step % 101) / 100.0f - 0.5f));
   at::Buffer<T, at::Cuda> device(n);
@@ -48,7 +48,7 @@ int main() {
       stream,
       {.vocab = vocabulary, .hidden = d, .positions = positions, .dtype = at::DType::f16, .repetition_penalty = 1.2f});
   processor.observe_context(hidden.matrix(positions, d), head.matrix(vocabulary, d));
-  const at::cuda::Graph step(stream, [&](at::cuda::StreamView queue) {
+  const at::cuda::Graph step(stream, [&](at::Execution<at::Cuda> queue) {
     forward<<<(vocabulary + 255) / 256, 256, 0, queue.get()>>>(processor.choice().data(), logits.data());
     processor.process(logits.view());
     processor.observe_choice();

@@ -114,7 +114,7 @@ TEST_CASE_TEMPLATE("the logits of several rows are those of double precision", T
     const Buffer<T, Cuda> device_states = test::to_device(states);
     const Buffer<T, Cuda> device_w = test::to_device(w);
     Buffer<float, Cuda> logits = test::to_device(std::vector<float>(static_cast<std::size_t>(count * (vocab + 2)), 7));
-    cuda::lm_head_logits(cuda::StreamView{}, device_states.matrix(count, d), device_w.matrix(vocab, d),
+    cuda::lm_head_logits(Execution<Cuda>{}, device_states.matrix(count, d), device_w.matrix(vocab, d),
                          MatrixView<float, Cuda>(logits.data(), {count, vocab}, {vocab + 2, 1}));
     const std::vector<float> got = test::to_host(logits);
     for (Index v = 0; v < vocab; ++v) {
@@ -127,9 +127,9 @@ TEST_CASE_TEMPLATE("the logits of several rows are those of double precision", T
   }
   Buffer<T, Cuda> some = test::to_device(std::vector<T>(64));
   Buffer<float, Cuda> out(64);
-  CHECK_THROWS_AS(cuda::lm_head_logits(cuda::StreamView{}, some.matrix(2, 8), some.matrix(4, 8), out.matrix(2, 5)),
+  CHECK_THROWS_AS(cuda::lm_head_logits(Execution<Cuda>{}, some.matrix(2, 8), some.matrix(4, 8), out.matrix(2, 5)),
                   ShapeError);
-  CHECK_THROWS_AS(cuda::lm_head_logits(cuda::StreamView{}, some.matrix(2, 8), some.matrix(8, 4), out.matrix(2, 8)),
+  CHECK_THROWS_AS(cuda::lm_head_logits(Execution<Cuda>{}, some.matrix(2, 8), some.matrix(8, 4), out.matrix(2, 8)),
                   ShapeError);
 }
 
@@ -143,7 +143,7 @@ TEST_CASE("DoLa from hidden states to scores in one graph, as on the host") {
   for (Index j = 0; j < layers; ++j) numbers.push_back(2 * j);
   cuda::DolaProcessor processor(stream, vocab, numbers);
   const MatrixView<float, Cuda> rows = logits.matrix(layers + 1, vocab);
-  const cuda::Graph graph(stream, [&, rows](cuda::StreamView queue) {
+  const cuda::Graph graph(stream, [&, rows](Execution<Cuda> queue) {
     cuda::lm_head_logits(queue, states.matrix(layers + 1, d), device_w.matrix(vocab, d), rows);
     processor.observe_layers(rows.slice(0, 0, layers));
     processor.process(VectorView<float, Cuda>(rows.data() + layers * vocab, {vocab}));

@@ -193,7 +193,7 @@ TEST_CASE("a recorded step gives what the step gives, again and again") {
   Both<BFloat16> both(2, 3000, 64, {.alpha = 0.5f}, 1.2f);
   both.observe(0, 50);
   both.observe(1, 120);
-  const cuda::Graph graph(both.stream, [&](cuda::StreamView) {
+  const cuda::Graph graph(both.stream, [&](Execution<Cuda>) {
     both.batch.process(both.logits.matrix(2, 3000));
     both.batch.observe_choices();
   });
@@ -208,7 +208,7 @@ TEST_CASE("without a filter a step may be recorded before the first, and does no
   Both<float> both(2, 70, 24, {.alpha = 0.1f, .relative_top = 0});
   both.observe(0, 20);
   both.observe(1, 5);
-  const cuda::Graph graph(both.stream, [&](cuda::StreamView) { both.batch.process(both.logits.matrix(2, 70)); });
+  const cuda::Graph graph(both.stream, [&](Execution<Cuda>) { both.batch.process(both.logits.matrix(2, 70)); });
   both.step();  // before the graph's first launch
   for (int i = 0; i < 2; ++i) {
     both.upload_logits(2);
@@ -224,7 +224,7 @@ TEST_CASE("what concerns a context is refused while a graph is recorded, and wor
   Both<float> both(1, 70, 24);
   both.observe(0, 20);
   const Buffer<float, Cuda> hidden = Both<float>::upload(random_matrix(both.random, 3, 24, 1));
-  const auto recorded = [&](auto work) { const cuda::Graph graph(both.stream, [&](cuda::StreamView) { work(); }); };
+  const auto recorded = [&](auto work) { const cuda::Graph graph(both.stream, [&](Execution<Cuda>) { work(); }); };
   CHECK_THROWS_WITH_AS(recorded([&] {
                          both.batch[0].observe_context(hidden.matrix(3, 24),
                                                        std::as_const(both.device_lm_head).matrix(70, 24));

@@ -38,7 +38,7 @@ struct Problem {
     Buffer<SoftmaxState, Cuda> workspace(needed);
     cudaMemset(workspace.data(), 0xff, static_cast<std::size_t>(needed) * sizeof(SoftmaxState));
     try {
-      cuda::softmax_entropy(cuda::StreamView{}, device_hidden.matrix(positions, d), device_w.matrix(vocabulary, d),
+      cuda::softmax_entropy(Execution<Cuda>{}, device_hidden.matrix(positions, d), device_w.matrix(vocabulary, d),
                             result.view(), workspace.view(), {.kernel = kernel});
     } catch (const ArgumentError&) {
       return std::nullopt;

@@ -46,11 +46,11 @@ TEST_CASE("the work of a stream is done when somebody waits for that stream, and
   cuda::copy(stream, b.view(), a.view());
   CHECK(*a.data() == 1);
   other.synchronize();
-  cuda::StreamView{}.synchronize();
+  Execution<Cuda>{}.synchronize();
   CHECK(*a.data() == 1);
   // What the tests' helper did: a copy on the default stream does not wait for another.
   int seen = 0;
-  cuda::copy(cuda::StreamView{}, std::as_const(a).view(), VectorView<int>(&seen, {1}));
+  cuda::copy(Execution<Cuda>{}, std::as_const(a).view(), VectorView<int>(&seen, {1}));
   CHECK(seen == 1);
   stream.synchronize();
   CHECK(*a.data() == 2);
@@ -65,15 +65,15 @@ TEST_CASE("recorded work is done when its graph was launched, and what waits can
   const cuda::Stream stream;
   Buffer<int, Cuda> a = to_device(std::vector<int>{1});
   const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
-  const cuda::Graph graph(stream, [&](cuda::StreamView queue) { cuda::copy(queue, b.view(), a.view()); });
+  const cuda::Graph graph(stream, [&](Execution<Cuda> queue) { cuda::copy(queue, b.view(), a.view()); });
   stream.synchronize();
   CHECK(to_host(a)[0] == 1);
   graph.launch(stream);
   CHECK(*a.data() == 1);
   stream.synchronize();
   CHECK(*a.data() == 2);
-  CHECK_THROWS_AS(cuda::Graph(stream, [](cuda::StreamView queue) { queue.synchronize(); }), CudaError);
-  CHECK_THROWS_AS(cuda::Graph(stream, [](cuda::StreamView) { const Buffer<int, Cuda> memory(3); }), CudaError);
+  CHECK_THROWS_AS(cuda::Graph(stream, [](Execution<Cuda> queue) { queue.synchronize(); }), CudaError);
+  CHECK_THROWS_AS(cuda::Graph(stream, [](Execution<Cuda>) { const Buffer<int, Cuda> memory(3); }), CudaError);
 }
 
 TEST_CASE("a kernel is launched as a dependent one where its code waits, whatever the device could do") {
@@ -123,7 +123,7 @@ TEST_CASE("what is on a stream is on its device, whichever device is current") {
       CAPTURE(default_stream);
       const CurrentDevice restored(device);
       const cuda::Stream own;
-      const cuda::StreamView stream = default_stream ? cuda::StreamView{} : cuda::StreamView(own);
+      const Execution<Cuda> stream = default_stream ? Execution<Cuda>{} : Execution<Cuda>(own);
       const Buffer<float, Cuda> hidden = to_device(host_hidden);
       const Buffer<float, Cuda> head = to_device(host_head);
       Buffer<float, Cuda> rows = to_device(host_logits);
@@ -154,7 +154,7 @@ TEST_CASE("what is on a stream is on its device, whichever device is current") {
       CHECK(std::abs(processor.state(3).entropy() - host.state(3).entropy()) <= 2e-5f);
       (void)processor.entropy();
       if (!default_stream) {
-        const cuda::Graph graph(stream, [&](cuda::StreamView) {
+        const cuda::Graph graph(stream, [&](Execution<Cuda>) {
           CHECK(current_device() == device);
           processor.process(rows.view().slice(0, 0, vocab));
         });

@@ -32,7 +32,7 @@ TEST_CASE_TEMPLATE("candidates get the entropy of their rows", T, float, Half, B
     Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(size)));
     Buffer<SoftmaxState, Cuda> workspace(cuda::candidate_workspace_size(t, size));
     for (const auto& [begin, end] : {std::pair<Index, Index>{0, t / 3}, {t / 3, t}})
-      cuda::softmax_states(cuda::StreamView{}, problem.device_hidden.matrix(t, d).slice(0, begin, end),
+      cuda::softmax_states(Execution<Cuda>{}, problem.device_hidden.matrix(t, d).slice(0, begin, end),
                            problem.device_w.matrix(v, d), {device_ids.view(), count.data()}, states.view(),
                            workspace.view());
     const std::vector<SoftmaxState> result = to_host(states);

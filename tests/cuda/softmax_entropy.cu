@@ -176,10 +176,10 @@ TEST_CASE_TEMPLATE("a context that comes in pieces gives the entropy of the whol
     Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(v)));
     const std::vector<Index> cuts = {0, 1, 1, 70, 199, 520, 600};
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
-      cuda::softmax_states(cuda::StreamView{}, problem.device_hidden.matrix(t, d).slice(0, cuts[i], cuts[i + 1]),
+      cuda::softmax_states(Execution<Cuda>{}, problem.device_hidden.matrix(t, d).slice(0, cuts[i], cuts[i + 1]),
                            problem.device_w.matrix(v, d), states.view(), workspace.view(), {.kernel = kernel});
     Buffer<float, Cuda> result(v);
-    cuda::entropy(cuda::StreamView{}, states.view(), result.view());
+    cuda::entropy(Execution<Cuda>{}, states.view(), result.view());
     CHECK(worst_error(problem, to_host(result), 40) <= 1);
   }
 }
@@ -200,20 +200,20 @@ TEST_CASE("rows may be strided, and what cannot be used says so") {
   const auto w = wide.device_w.matrix(v, 64).slice(1, 0, d);
   for (const SoftmaxKernel kernel : {SoftmaxKernel::automatic, SoftmaxKernel::simt, SoftmaxKernel::mma}) {
     CAPTURE(name(kernel));
-    cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view(), workspace.view(), {.kernel = kernel});
+    cuda::softmax_entropy(Execution<Cuda>{}, hidden, w, result.view(), workspace.view(), {.kernel = kernel});
     CHECK(worst_error(narrow, to_host(result), v) <= 1);
   }
   // A matrix stored by columns is for the plain kernel only.
   Problem<BFloat16> square = normal_problem<BFloat16>(64, 64, 64, 1.0f);
   const auto by_columns = square.device_hidden.matrix(64, 64).transposed();
   CHECK_THROWS_AS(
-      cuda::softmax_entropy(cuda::StreamView{}, by_columns, square.device_w.matrix(64, 64),
+      cuda::softmax_entropy(Execution<Cuda>{}, by_columns, square.device_w.matrix(64, 64),
                             result.view().slice(0, 0, 64), workspace.view(), {.kernel = SoftmaxKernel::mma}),
       ArgumentError);
   std::vector<BFloat16> transposed(64 * 64);
   for (std::size_t i = 0; i < 64; ++i)
     for (std::size_t k = 0; k < 64; ++k) transposed[i * 64 + k] = square.hidden[k * 64 + i];
-  cuda::softmax_entropy(cuda::StreamView{}, by_columns, square.device_w.matrix(64, 64), result.view().slice(0, 0, 64),
+  cuda::softmax_entropy(Execution<Cuda>{}, by_columns, square.device_w.matrix(64, 64), result.view().slice(0, 0, 64),
                         workspace.view());
   square.hidden = transposed;
   std::vector<float> first = to_host(result);
@@ -221,11 +221,11 @@ TEST_CASE("rows may be strided, and what cannot be used says so") {
   CHECK(worst_error(square, first, 64) <= 1);
 
   CHECK_THROWS_AS(
-      cuda::softmax_entropy(cuda::StreamView{}, hidden, wide.device_w.matrix(v, 64), result.view(), workspace.view()),
+      cuda::softmax_entropy(Execution<Cuda>{}, hidden, wide.device_w.matrix(v, 64), result.view(), workspace.view()),
       ShapeError);
-  CHECK_THROWS_AS(cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view(), workspace.view().slice(0, 0, 1)),
+  CHECK_THROWS_AS(cuda::softmax_entropy(Execution<Cuda>{}, hidden, w, result.view(), workspace.view().slice(0, 0, 1)),
                   ShapeError);
-  CHECK_THROWS_AS(cuda::softmax_entropy(cuda::StreamView{}, hidden, w, result.view().slice(0, 0, 3), workspace.view()),
+  CHECK_THROWS_AS(cuda::softmax_entropy(Execution<Cuda>{}, hidden, w, result.view().slice(0, 0, 3), workspace.view()),
                   ShapeError);
 }
 
@@ -235,7 +235,7 @@ TEST_CASE("more blocks than a grid has are refused by name") {
   const auto refused = [&](Index positions, Index vocabulary) {
     const MatrixView<const float, Cuda> hidden(&number, {positions, 1}), w(&number, {vocabulary, 1});
     CHECK_THROWS_WITH_AS(
-        cuda::softmax_entropy(cuda::StreamView{}, hidden, w, VectorView<float, Cuda>(&number, {vocabulary}),
+        cuda::softmax_entropy(Execution<Cuda>{}, hidden, w, VectorView<float, Cuda>(&number, {vocabulary}),
                               VectorView<SoftmaxState, Cuda>(&state, {Index{1} << 50})),
         doctest::Contains("are more than a grid of blocks"), ShapeError);
   };
@@ -246,11 +246,11 @@ TEST_CASE("more blocks than a grid has are refused by name") {
 TEST_CASE("no positions, no items") {
   Buffer<BFloat16, Cuda> w(3 * 8);
   Buffer<float, Cuda> result(3);
-  cuda::softmax_entropy(cuda::StreamView{}, MatrixView<BFloat16, Cuda>(nullptr, {0, 8}), w.matrix(3, 8), result.view(),
+  cuda::softmax_entropy(Execution<Cuda>{}, MatrixView<BFloat16, Cuda>(nullptr, {0, 8}), w.matrix(3, 8), result.view(),
                         VectorView<SoftmaxState, Cuda>());
   for (const float e : to_host(result)) CHECK(std::isnan(e));
   Buffer<SoftmaxState, Cuda> workspace(8);
-  CHECK_NOTHROW(cuda::softmax_entropy(cuda::StreamView{}, w.matrix(3, 8), MatrixView<BFloat16, Cuda>(nullptr, {0, 8}),
+  CHECK_NOTHROW(cuda::softmax_entropy(Execution<Cuda>{}, w.matrix(3, 8), MatrixView<BFloat16, Cuda>(nullptr, {0, 8}),
                                       VectorView<float, Cuda>(), workspace.view()));
 }
 

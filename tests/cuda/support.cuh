@@ -17,8 +17,8 @@ namespace activation_trace::test {
 template <class T>
 [[nodiscard]] Buffer<T, Cuda> to_device(const std::vector<T>& host) {
   Buffer<T, Cuda> buffer(static_cast<Index>(host.size()));
-  cuda::copy(cuda::StreamView{}, VectorView<const T>(host), buffer.view());
-  cuda::StreamView{}.synchronize();
+  cuda::copy(Execution<Cuda>{}, VectorView<const T>(host), buffer.view());
+  Execution<Cuda>{}.synchronize();
   return buffer;
 }
 
@@ -26,8 +26,8 @@ template <class T>
 [[nodiscard]] std::vector<T> to_host(VectorView<const T, Cuda> view) {
   cuda::check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   std::vector<T> host(static_cast<std::size_t>(view.size()));
-  cuda::copy(cuda::StreamView{}, view, VectorView<T>(host));
-  cuda::StreamView{}.synchronize();
+  cuda::copy(Execution<Cuda>{}, view, VectorView<T>(host));
+  Execution<Cuda>{}.synchronize();
   return host;
 }
 template <class T>

@@ -46,7 +46,7 @@ void check_copy(const TensorView<const T, Rank, From>& from, const TensorView<T,
 /// once for device memory; pageable host memory is copied before it returns (CUDA's rules for
 /// cudaMemcpyAsync). Throws ShapeError for different extents.
 template <class T, class From, class To>
-void copy(StreamView stream, TensorView<const T, 2, From> from, TensorView<T, 2, To> to) {
+void copy(Execution<Cuda> stream, TensorView<const T, 2, From> from, TensorView<T, 2, To> to) {
   detail::check_copy(from, to);
   if (from.empty()) return;
   const DeviceGuard guard(stream.device());
@@ -59,7 +59,7 @@ void copy(StreamView stream, TensorView<const T, 2, From> from, TensorView<T, 2,
 
 /// The same for vectors without gaps.
 template <class T, class From, class To>
-void copy(StreamView stream, TensorView<const T, 1, From> from, TensorView<T, 1, To> to) {
+void copy(Execution<Cuda> stream, TensorView<const T, 1, From> from, TensorView<T, 1, To> to) {
   detail::check_copy(from, to);
   if (from.empty()) return;
   const DeviceGuard guard(stream.device());
@@ -70,13 +70,14 @@ void copy(StreamView stream, TensorView<const T, 1, From> from, TensorView<T, 1,
 
 /// The same for a source view that is not const.
 template <class T, int Rank, class From, class To>
-requires(!std::is_const_v<T>) void copy(StreamView stream, TensorView<T, Rank, From> from, TensorView<T, Rank, To> to) {
+requires(!std::is_const_v<T>) void copy(Execution<Cuda> stream, TensorView<T, Rank, From> from,
+                                        TensorView<T, Rank, To> to) {
   copy(stream, TensorView<const T, Rank, From>(from), to);
 }
 
 /// Sets every byte of contiguous device memory to `value`, in the order of `stream`: 0, or 0xff for ids of -1.
 template <class T>
-void set_bytes(StreamView stream, VectorView<T, Cuda> target, int value) {
+void set_bytes(Execution<Cuda> stream, VectorView<T, Cuda> target, int value) {
   const DeviceGuard guard(stream.device());
   check(cudaMemsetAsync(target.data(), value, static_cast<std::size_t>(target.size()) * sizeof(T), stream.get()),
         "cudaMemsetAsync");

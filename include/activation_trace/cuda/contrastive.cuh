@@ -24,7 +24,7 @@ class ContrastiveProcessor {
  public:
   /// For rows of at most `vocab` entries. Works in the order of `stream`, which must outlive the processor. Throws as
   /// the host's, ArgumentError for vocab < 1, CudaError.
-  ContrastiveProcessor(StreamView stream, Index vocab, ContrastiveOptions options = {})
+  ContrastiveProcessor(Execution<Cuda> stream, Index vocab, ContrastiveOptions options = {})
       : ContrastiveProcessor(DeviceGuard(stream.device()), stream, vocab, options) {}
 
   /// The amateur's contiguous logits[V] at this step: a view, read by the next process() and then forgotten.
@@ -46,9 +46,9 @@ class ContrastiveProcessor {
   void reset() { amateur_ = {}; }
 
  private:
-  ContrastiveProcessor(const DeviceGuard&, StreamView stream, Index vocab, ContrastiveOptions options);
+  ContrastiveProcessor(const DeviceGuard&, Execution<Cuda> stream, Index vocab, ContrastiveOptions options);
 
-  StreamView stream_;
+  Execution<Cuda> stream_;
   ContrastiveOptions options_;
   Index vocab_;
   VectorView<const float, Cuda> amateur_;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(threads) contrastive_kernel(Rows amateur, cons
 
 }  // namespace detail
 
-inline ContrastiveProcessor::ContrastiveProcessor(const DeviceGuard&, StreamView stream, Index vocab,
+inline ContrastiveProcessor::ContrastiveProcessor(const DeviceGuard&, Execution<Cuda> stream, Index vocab,
                                                   ContrastiveOptions options)
     : stream_(stream),
       options_(options),

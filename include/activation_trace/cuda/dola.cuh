@@ -34,7 +34,7 @@ class DolaProcessor {
  public:
   /// For rows of at most `vocab` entries. Works in the order of `stream`, which must outlive the processor. Throws as
   /// the host's, ArgumentError for vocab < 1, CudaError.
-  DolaProcessor(StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options = {})
+  DolaProcessor(Execution<Cuda> stream, Index vocab, std::vector<Index> layers, DolaOptions options = {})
       : DolaProcessor(DeviceGuard(stream.device()), stream, vocab, std::move(layers), options) {}
 
   /// logits[C, V] of the layers at this step, rows contiguous: a view, read by the next process() and then forgotten.
@@ -65,10 +65,11 @@ class DolaProcessor {
   void reset();
 
  private:
-  DolaProcessor(const DeviceGuard&, StreamView stream, Index vocab, std::vector<Index> layers, DolaOptions options);
+  DolaProcessor(const DeviceGuard&, Execution<Cuda> stream, Index vocab, std::vector<Index> layers,
+                DolaOptions options);
   [[nodiscard]] Index count() const { return static_cast<Index>(layers_.size()); }
 
-  StreamView stream_;
+  Execution<Cuda> stream_;
   std::vector<Index> layers_;
   DolaOptions options_;
   Index vocab_;
@@ -224,7 +225,7 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace detail
 
-inline DolaProcessor::DolaProcessor(const DeviceGuard&, StreamView stream, Index vocab, std::vector<Index> layers,
+inline DolaProcessor::DolaProcessor(const DeviceGuard&, Execution<Cuda> stream, Index vocab, std::vector<Index> layers,
                                     DolaOptions options)
     : stream_(stream),
       layers_(std::move(layers)),

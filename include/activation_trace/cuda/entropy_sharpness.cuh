@@ -16,7 +16,7 @@ template <>
 class EntropySharpnessProcessor<Cuda> {
  public:
   /// Throws as EntropySharpnessBatch<Cuda>, and ArgumentError unless shape.sequences is 1.
-  EntropySharpnessProcessor(cuda::StreamView stream, const cuda::SharpnessShape& shape,
+  EntropySharpnessProcessor(Execution<Cuda> stream, const cuda::SharpnessShape& shape,
                             EntropySharpnessOptions options = {})
       : batch_(stream, shape, std::move(options)) {
     if (shape.sequences != 1)

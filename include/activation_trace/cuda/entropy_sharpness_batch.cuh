@@ -54,8 +54,7 @@ class EntropySharpnessBatch<Cuda> {
  public:
   /// Works in the order of `stream`, which must outlive the batch. Throws ArgumentError for an extent below 1, a dtype
   /// that is none of the three, and as the processor on the host does; CudaError.
-  EntropySharpnessBatch(cuda::StreamView stream, const cuda::SharpnessShape& shape,
-                        EntropySharpnessOptions options = {})
+  EntropySharpnessBatch(Execution<Cuda> stream, const cuda::SharpnessShape& shape, EntropySharpnessOptions options = {})
       : EntropySharpnessBatch(cuda::DeviceGuard(stream.device()), stream, shape, std::move(options)) {}
 
   /// Sequences, B.
@@ -147,7 +146,7 @@ class EntropySharpnessBatch<Cuda> {
     return &operations;
   }
 
-  EntropySharpnessBatch(const cuda::DeviceGuard&, cuda::StreamView stream, const cuda::SharpnessShape& shape,
+  EntropySharpnessBatch(const cuda::DeviceGuard&, Execution<Cuda> stream, const cuda::SharpnessShape& shape,
                         EntropySharpnessOptions options);
   static const cuda::SharpnessShape& checked(const cuda::SharpnessShape& shape, const EntropySharpnessOptions& options);
   /// Elements of `gathered_` per sequence: 8 positions and a token each, but at least one for every token.
@@ -191,7 +190,7 @@ class EntropySharpnessBatch<Cuda> {
   void make_workspace();
   void step(const MatrixView<float, Cuda>& logits, const TokenId* ids);
 
-  cuda::StreamView stream_;
+  Execution<Cuda> stream_;
   cuda::SharpnessShape shape_;
   EntropySharpnessOptions options_;
   std::vector<Context> contexts_;                           // [B]
@@ -241,7 +240,7 @@ inline const cuda::SharpnessShape& EntropySharpnessBatch<Cuda>::checked(const cu
   return shape;
 }
 
-inline EntropySharpnessBatch<Cuda>::EntropySharpnessBatch(const cuda::DeviceGuard&, cuda::StreamView stream,
+inline EntropySharpnessBatch<Cuda>::EntropySharpnessBatch(const cuda::DeviceGuard&, Execution<Cuda> stream,
                                                           const cuda::SharpnessShape& shape,
                                                           EntropySharpnessOptions options)
     : stream_(stream),

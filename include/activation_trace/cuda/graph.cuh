@@ -19,7 +19,7 @@ class Graph {
   /// the stream's device is current meanwhile. Work that allocates or synchronises cannot be recorded. Throws
   /// CudaError, and what `work` throws.
   template <class Work>
-  Graph(StreamView stream, Work&& work) {
+  Graph(Execution<Cuda> stream, Work&& work) {
     const DeviceGuard guard(stream.device());
     check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     cudaGraph_t recorded = nullptr;
@@ -40,7 +40,7 @@ class Graph {
   }
 
   /// Starts the work in the order of `stream`, any stream of the same device.
-  void launch(StreamView stream) const {
+  void launch(Execution<Cuda> stream) const {
     const DeviceGuard guard(stream.device());
     check(cudaGraphLaunch(executable_.get(), stream.get()), "cudaGraphLaunch");
   }

@@ -16,7 +16,7 @@ namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
 
-[[nodiscard]] inline int device_attribute(StreamView stream, cudaDeviceAttr attribute) {
+[[nodiscard]] inline int device_attribute(Execution<Cuda> stream, cudaDeviceAttr attribute) {
   int value = 0;
   check(cudaDeviceGetAttribute(&value, attribute, stream.device()), "cudaDeviceGetAttribute");
   return value;
@@ -25,7 +25,7 @@ namespace cuda::detail {
 /// What this program holds of a kernel for the device of `stream`, all 0 if nothing: CUDA is asked once per kernel and
 /// device, which takes microseconds.
 template <class Kernel>
-[[nodiscard]] cudaFuncAttributes attributes_of(StreamView stream, Kernel* kernel) {
+[[nodiscard]] cudaFuncAttributes attributes_of(Execution<Cuda> stream, Kernel* kernel) {
   static std::mutex mutex;
   static std::map<std::pair<Kernel*, int>, cudaFuncAttributes> known;
   const std::scoped_lock lock(mutex);
@@ -42,14 +42,14 @@ template <class Kernel>
 /// Whether this program holds machine code of the kernel for the device of `stream`. The kernel has static shared
 /// memory, and its body is empty for architectures that it is not for.
 template <class Kernel>
-[[nodiscard]] bool compiled_for_device(StreamView stream, Kernel* kernel) {
+[[nodiscard]] bool compiled_for_device(Execution<Cuda> stream, Kernel* kernel) {
   return attributes_of(stream, kernel).sharedSizeBytes != 0;
 }
 
 /// Starts `kernel` in the order of `stream`, with the first `attribute_count` of `attribute`. Throws CudaError, named
 /// `name`, if it cannot be started.
 template <class... Parameters>
-void start(StreamView stream, const char* name, const Grid& grid, cudaLaunchAttribute attribute,
+void start(Execution<Cuda> stream, const char* name, const Grid& grid, cudaLaunchAttribute attribute,
            unsigned attribute_count, void (*kernel)(Parameters...), const Parameters&... arguments) {
   const DeviceGuard guard(stream.device());
   constexpr int always_there = 48 << 10;
@@ -67,7 +67,7 @@ void start(StreamView stream, const char* name, const Grid& grid, cudaLaunchAttr
 
 /// Starts `kernel` in the order of `stream`. Throws CudaError.
 template <class... Parameters>
-void launch(StreamView stream, const char* name, const Grid& grid, void (*kernel)(Parameters...),
+void launch(Execution<Cuda> stream, const char* name, const Grid& grid, void (*kernel)(Parameters...),
             std::type_identity_t<Parameters>... arguments) {
   start(stream, name, grid, {}, 0, kernel, arguments...);
 }
@@ -76,7 +76,7 @@ void launch(StreamView stream, const char* name, const Grid& grid, void (*kernel
 /// kernel ahead of it is done (programmatic dependent launch). Whether it waits is decided by the PTX that its code was
 /// made of, and not by the device: sm_120 may run what was compiled for compute_80. Then one runs after the other.
 template <class... Parameters>
-void launch_dependent(StreamView stream, const char* name, const Grid& grid, void (*kernel)(Parameters...),
+void launch_dependent(Execution<Cuda> stream, const char* name, const Grid& grid, void (*kernel)(Parameters...),
                       std::type_identity_t<Parameters>... arguments) {
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -20,7 +20,7 @@ namespace cuda {
 /// Types are f32, f16 or bf16, columns contiguous; rows of 16-byte multiples are fast. Runs in the order of `stream`,
 /// does not synchronise, allocates nothing. The same bits every time. Arguments must not alias. Throws ShapeError.
 template <class T>
-void lm_head_logits(StreamView stream, MatrixView<T, Cuda> states,
+void lm_head_logits(Execution<Cuda> stream, MatrixView<T, Cuda> states,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     MatrixView<float, Cuda> logits);
 
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(threads, 1)
 }
 
 template <class T, RowAccess access, int rows>
-void launch_lm_head_logits(StreamView stream, const RowBytes& states, const RowBytes& w, Index first,
+void launch_lm_head_logits(Execution<Cuda> stream, const RowBytes& states, const RowBytes& w, Index first,
                            const MatrixView<float, Cuda>& logits) {
   constexpr int threads = 128;
   const Index warps = (w.rows + logits_tokens - 1) / logits_tokens;
@@ -86,7 +86,7 @@ void launch_lm_head_logits(StreamView stream, const RowBytes& states, const RowB
 }  // namespace detail
 
 template <class T>
-void lm_head_logits(StreamView stream, MatrixView<T, Cuda> states,
+void lm_head_logits(Execution<Cuda> stream, MatrixView<T, Cuda> states,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     MatrixView<float, Cuda> logits) {
   using namespace detail;

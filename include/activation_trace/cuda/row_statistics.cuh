@@ -152,7 +152,7 @@ inline void check_row(Index entries, Index vocab) {
 
 /// Memory of the statistics of up to `rows` rows of at most n entries.
 struct RowStatisticsMemory {
-  RowStatisticsMemory(StreamView stream, Index rows, Index n)
+  RowStatisticsMemory(Execution<Cuda> stream, Index rows, Index n)
       : partials(rows * row_blocks(n)), tickets(rows), statistics(rows) {
     set_bytes(stream, tickets.view(), 0);
   }
@@ -164,7 +164,7 @@ struct RowStatisticsMemory {
 
 /// Fills memory.statistics[first], [first + 1], ... for `count` rows, which must fit, and zeroes `zeroed` ints per row
 /// of `counters`. `filter` is taken as checked.
-inline void row_statistics(StreamView stream, const Rows& rows, Index count, const RelativeTopOptions& filter,
+inline void row_statistics(Execution<Cuda> stream, const Rows& rows, Index count, const RelativeTopOptions& filter,
                            RowStatisticsMemory& memory, Index first = 0, int* counters = nullptr, int zeroed = 0) {
   const Index row_parts = row_blocks(rows.n);
   // Not dependent: what is ahead in the stream is the caller's, a copy perhaps.

@@ -28,7 +28,7 @@ struct Candidates {
 /// the call can be captured in a graph while `count` changes on the device; states beyond it stay as they are.
 /// Columns must be contiguous; rows of 16-byte multiples are fast. Otherwise as the other softmax_states.
 template <class T>
-void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     const Candidates& candidates, VectorView<SoftmaxState, Cuda> states,
                     VectorView<SoftmaxState, Cuda> workspace);
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(32 * warps)
 
 /// Both kernels for B sequences; `hidden` is the longest context. With more candidates than 256 the grid strides.
 template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
-void launch_candidates(StreamView stream, const RowBytes& hidden, const RowBytes& w, const CandidateList& list,
+void launch_candidates(Execution<Cuda> stream, const RowBytes& hidden, const RowBytes& w, const CandidateList& list,
                        const CandidateBatch& batch, Index sequences, SoftmaxState* partials, SoftmaxState* states) {
   const Index splits = (hidden.rows + 8 * t_tiles - 1) / (8 * t_tiles);
   const Index groups = (list.size + 16 * v_tiles - 1) / (16 * v_tiles);
@@ -240,7 +240,7 @@ template <class T>
 }  // namespace detail
 
 template <class T>
-void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     const Candidates& candidates, VectorView<SoftmaxState, Cuda> states,
                     VectorView<SoftmaxState, Cuda> workspace) {

@@ -44,7 +44,7 @@ struct SoftmaxOptions {
 /// time for the same kernel. Arguments must not alias. Throws ShapeError, CudaError, and ArgumentError if the
 /// kernel that was asked for cannot be used here.
 template <class T>
-void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     VectorView<SoftmaxState, Cuda> states, VectorView<SoftmaxState, Cuda> workspace,
                     const SoftmaxOptions& options = {});
@@ -52,17 +52,17 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
 /// Entropy in nats of softmax(S[., v]) over the T positions, for every item v (processors/README.md 1.1): entropy[v]
 /// in [0, log T], NaN for T = 0. Otherwise as softmax_states.
 template <class T>
-void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_entropy(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                      std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                      VectorView<float, Cuda> entropy, VectorView<SoftmaxState, Cuda> workspace,
                      const SoftmaxOptions& options = {});
 
 /// entropy[i] = states[i].entropy(), on the device.
-void entropy(StreamView stream, VectorView<const SoftmaxState, Cuda> states, VectorView<float, Cuda> entropy);
+void entropy(Execution<Cuda> stream, VectorView<const SoftmaxState, Cuda> states, VectorView<float, Cuda> entropy);
 
 namespace detail {
 
-inline void launch_finish(StreamView stream, const SoftmaxState* partials, const SoftmaxOutput& out) {
+inline void launch_finish(Execution<Cuda> stream, const SoftmaxState* partials, const SoftmaxOutput& out) {
   constexpr int threads = 128;
   launch_dependent(stream, "finish_kernel", {blocks((out.rows + threads - 1) / threads), threads},
                    finish_kernel<threads>, partials, out);
@@ -70,7 +70,7 @@ inline void launch_finish(StreamView stream, const SoftmaxState* partials, const
 
 /// Runs `launch(out)` with the output split every `tile_t` positions, and joins the splits if there are several.
 template <class Launch>
-void split_positions(StreamView stream, Index positions, Index tile_t, SoftmaxState* workspace, SoftmaxOutput out,
+void split_positions(Execution<Cuda> stream, Index positions, Index tile_t, SoftmaxState* workspace, SoftmaxOutput out,
                      Launch&& launch) {
   out.splits = (positions + tile_t - 1) / tile_t;
   out.partials = out.splits > 1 ? workspace : nullptr;
@@ -101,7 +101,7 @@ void visit_tuning(Index positions, Index d, F&& f) {
 }
 
 template <class T>
-void run_wgmma(StreamView stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
+void run_wgmma(Execution<Cuda> stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
                const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out) {
   visit_tuning(hidden.extent(0), hidden.extent(1), [&]<class Tuning>(std::type_identity<Tuning>) {
     split_positions(stream, hidden.extent(0), Tuning::tile_t, workspace, out, [&](const SoftmaxOutput& o) {
@@ -132,7 +132,7 @@ void check_product(const MatrixView<T, Cuda>& hidden, const MatrixView<W, Cuda>&
 }
 
 template <class T>
-void softmax(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
+void softmax(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
              const VectorView<SoftmaxState, Cuda>& workspace, const SoftmaxOutput& out, SoftmaxKernel kernel) {
   check_product(hidden, w);
   const Index needed = softmax_workspace_size(hidden.extent(0), w.extent(0));
@@ -182,7 +182,7 @@ void check_output(const VectorView<T, Cuda>& out, Index rows, const char* name) 
 }  // namespace detail
 
 template <class T>
-void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                     std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                     VectorView<SoftmaxState, Cuda> states, VectorView<SoftmaxState, Cuda> workspace,
                     const SoftmaxOptions& options) {
@@ -192,7 +192,7 @@ void softmax_states(StreamView stream, MatrixView<T, Cuda> hidden,
 }
 
 template <class T>
-void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,
+void softmax_entropy(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                      std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
                      VectorView<float, Cuda> entropy, VectorView<SoftmaxState, Cuda> workspace,
                      const SoftmaxOptions& options) {
@@ -201,7 +201,8 @@ void softmax_entropy(StreamView stream, MatrixView<T, Cuda> hidden,
                                           {nullptr, 0, w.extent(0), nullptr, entropy.data()}, options.kernel);
 }
 
-inline void entropy(StreamView stream, VectorView<const SoftmaxState, Cuda> states, VectorView<float, Cuda> entropy) {
+inline void entropy(Execution<Cuda> stream, VectorView<const SoftmaxState, Cuda> states,
+                    VectorView<float, Cuda> entropy) {
   detail::check_output(entropy, states.size(), "entropy");
   detail::check_output(states, states.size(), "states");
   // The states are the partials of one split: joining them onto nothing gives them back.

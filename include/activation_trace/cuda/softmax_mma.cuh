@@ -174,8 +174,8 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
 }
 
 template <class T, class Tuning>
-void launch_softmax_mma(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
-                        const SoftmaxOutput& out) {
+void launch_softmax_mma(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden,
+                        const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
   const Index t_tiles = (hidden.extent(0) + Tuning::tile_t - 1) / Tuning::tile_t;
   const Index v_tiles = (w.extent(0) + Tuning::tile_v - 1) / Tuning::tile_v;
   launch(stream, "softmax_mma_kernel", {blocks(t_tiles * v_tiles), 256, Tuning::stages * Tuning::stage_bytes},

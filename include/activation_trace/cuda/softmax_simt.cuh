@@ -91,8 +91,8 @@ __global__ void __launch_bounds__(256) softmax_simt_kernel(Strided<T> hidden, St
 }
 
 template <class T>
-void launch_softmax_simt(StreamView stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
-                         const SoftmaxOutput& out) {
+void launch_softmax_simt(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden,
+                         const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
   launch(stream, "softmax_simt_kernel", {blocks((w.extent(0) + simt_tile - 1) / simt_tile, out.splits), 256},
          softmax_simt_kernel<T>, Strided<T>(hidden), Strided<T>(w), out);
 }

@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(384, 1)
 }
 
 template <class T, class Tuning>
-void launch_softmax_wgmma(StreamView stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
+void launch_softmax_wgmma(Execution<Cuda> stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
                           const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
   const auto tiles = [](Index extent, Index tile) { return static_cast<int>((extent + tile - 1) / tile); };
   const WgmmaWork work{static_cast<int>(hidden.extent(0)), tiles(hidden.extent(0), Tuning::tile_t),

@@ -6,19 +6,20 @@
 #include <type_traits>
 
 #include "activation_trace/cuda/device.cuh"
+#include "activation_trace/tensor/space.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-namespace cuda {
 
 /// Somebody's stream, not owned: the first argument of everything that runs on a device. Implicit from
 /// cudaStream_t, so that an engine's own stream is passed as it is. The default is the legacy default stream of the
 /// device that is current then. Work on it is the stream's device's, whichever is current.
-class StreamView {
+template <>
+class Execution<Cuda> {
  public:
-  StreamView() : StreamView(cudaStream_t{}) {}
+  Execution() : Execution(cudaStream_t{}) {}
   /// Throws CudaError for what is no stream. Before CUDA 12.8 the stream must be one of the current device.
-  StreamView(cudaStream_t stream)  // NOLINT(google-explicit-constructor): see above
+  Execution(cudaStream_t stream)  // NOLINT(google-explicit-constructor): see above
       : stream_(stream), device_(device_of(stream)) {}
 
   /// The stream itself, for CUDA's own functions.
@@ -28,15 +29,15 @@ class StreamView {
 
   /// Blocks the host until the work queued so far is done. Throws CudaError, also for failures of that work.
   void synchronize() const {
-    const DeviceGuard guard(device_);
-    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    const cuda::DeviceGuard guard(device_);
+    cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
   /// Whether work is recorded for a graph now, and not done.
   [[nodiscard]] bool recording() const {
-    const DeviceGuard guard(device_);
+    const cuda::DeviceGuard guard(device_);
     cudaStreamCaptureStatus status{};
-    check(cudaStreamIsCapturing(stream_, &status), "cudaStreamIsCapturing");
+    cuda::check(cudaStreamIsCapturing(stream_, &status), "cudaStreamIsCapturing");
     return status != cudaStreamCaptureStatusNone;
   }
 
@@ -46,12 +47,12 @@ class StreamView {
 #if CUDART_VERSION >= 12080
     const cudaError_t code = cudaStreamGetDevice(stream, &device);
     if (code != cudaErrorCallRequiresNewerDriver) {
-      check(code, "cudaStreamGetDevice");
+      cuda::check(code, "cudaStreamGetDevice");
       return device;
     }
     cudaGetLastError();
 #endif
-    check(cudaGetDevice(&device), "cudaGetDevice");
+    cuda::check(cudaGetDevice(&device), "cudaGetDevice");
     return device;
   }
 
@@ -59,16 +60,18 @@ class StreamView {
   int device_;
 };
 
+namespace cuda {
+
 /// Owns a stream of the device that is current when it is made. It does not synchronise with the legacy default stream.
 class Stream {
  public:
   Stream() : stream_(create()), view_(stream_.get()) {}
 
   /// For whatever takes somebody's stream.
-  operator StreamView() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
+  operator Execution<Cuda>() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
   /// The stream itself, for CUDA's own functions.
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_.get(); }
-  /// As StreamView::synchronize().
+  /// As Execution<Cuda>::synchronize().
   void synchronize() const { view_.synchronize(); }
 
  private:
@@ -81,14 +84,14 @@ class Stream {
     void operator()(cudaStream_t stream) const noexcept { cudaStreamDestroy(stream); }
   };
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, Destroy> stream_;
-  StreamView view_;
+  Execution<Cuda> view_;
 };
 
 /// Owns an event. Events time work and order streams.
 class Event {
  public:
   /// For streams of the device of `stream`.
-  explicit Event(StreamView stream) {
+  explicit Event(Execution<Cuda> stream) {
     const DeviceGuard guard(stream.device());
     cudaEvent_t event = nullptr;
     check(cudaEventCreate(&event), "cudaEventCreate");
@@ -98,7 +101,7 @@ class Event {
   /// The event itself, for CUDA's own functions.
   [[nodiscard]] cudaEvent_t get() const noexcept { return event_.get(); }
   /// The event is reached when the work queued on `stream` so far is done. Throws CudaError.
-  void record(StreamView stream) {
+  void record(Execution<Cuda> stream) {
     const DeviceGuard guard(stream.device());
     check(cudaEventRecord(event_.get(), stream.get()), "cudaEventRecord");
   }

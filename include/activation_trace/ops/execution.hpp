@@ -24,12 +24,7 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// Where the ops of a memory space run, and with what: the first argument of each of them. Host's has threads, an
-/// instruction set and scratch memory; Cuda's, a device and its stream, is in cuda/stream.cuh.
-template <class Space = Host>
-class Execution;
-
-/// A fixed number of workers, the instruction set of their kernels, and their scratch memory.
+/// The host's: a fixed number of workers, the instruction set of their kernels, and their scratch memory.
 ///
 /// The calling thread is worker 0; a context of one thread starts none. Work is split into static contiguous
 /// ranges, so who computes what follows from the sizes alone. Between calls workers spin for some tens of

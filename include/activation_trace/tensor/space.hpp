@@ -16,5 +16,10 @@ struct Cuda {
   static constexpr bool host_accessible = false;  ///< views may not be dereferenced in host code
 };
 
+/// Where the ops of a memory space run, and with what: the first argument of each of them. Host's has threads, an
+/// instruction set and scratch memory (ops/execution.hpp); Cuda's is a stream and its device (cuda/stream.cuh).
+template <class Space = Host>
+class Execution;
+
 }  // namespace v0
 }  // namespace activation_trace
