@@ -80,7 +80,25 @@ TEST_CASE("byte-level BPE encodes every golden string as tokenizers does, from e
   }
 }
 
-TEST_CASE("smaug-bpe cuts as llama-bpe does, but merges whole pieces and puts no BOS first") {
+TEST_CASE("Qwen2's tokenizer.json encodes every golden string as tokenizers does, in Unicode's NFC") {
+  const Tokenizer tokenizer = from_json("qwen2");
+  check_golden(tokenizer, "qwen2", SpecialTokens::as_text);
+  check_golden(tokenizer, "qwen2.parse", SpecialTokens::parse);
+  // A tokenizer.json may also say that nothing is done, as DeepSeek-R1-Distill-Qwen's does, and a GGUF says nothing.
+  nlohmann::json json = vocabulary("qwen2");
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", nlohmann::json::array()}};
+  const Tokenizer as_it_is = read_tokenizer_json(json.dump(), "qwen2.json");
+  const Tokenizer gguf = test::tokenizer_of(test::gguf_of(vocabulary("qwen2"), "qwen2"));
+  const auto changes = [](const std::string& text) { return to_nfc(text) != replace_ill_formed(text); };
+  check_golden(as_it_is, "qwen2", SpecialTokens::as_text, changes);
+  check_golden(gguf, "qwen2", SpecialTokens::as_text, changes);
+  const std::string two = "e\u0301";
+  CHECK(tokenizer.encode(two) == gguf.encode("\u00e9"));
+  CHECK(gguf.encode(two) != gguf.encode("\u00e9"));
+  CHECK(as_it_is.encode(two) == gguf.encode(two));
+}
+
+TEST_CASE("smaug-bpe and dbrx cut as llama-bpe does, but merge whole pieces and put no BOS first; so does qwen2") {
   const auto load = [](const char* pre) {
     test::GgufBuilder builder;
     builder.value("tokenizer.ggml.model", "gpt2")
@@ -94,6 +112,8 @@ TEST_CASE("smaug-bpe cuts as llama-bpe does, but merges whole pieces and puts no
   CHECK(load("llama-bpe").encode_prompt("abc") == Ids{0, 5});
   CHECK(load("falcon3").encode_prompt("abc") == Ids{0, 5});
   CHECK(load("smaug-bpe").encode_prompt("abc") == Ids{4, 3});
+  CHECK(load("dbrx").encode_prompt("abc") == Ids{4, 3});
+  CHECK(load("qwen2").encode_prompt("abc") == Ids{4, 3});
 }
 
 TEST_CASE("an end of text of user-defined type ends a text") {

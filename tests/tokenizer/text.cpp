@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,7 +91,7 @@ TEST_CASE("pre-tokenizers cut every golden string as the regular expressions do"
   const auto strings = test::golden_strings();
   REQUIRE(strings.size() >= 2000);
   for (const auto& row : {std::pair(PreTokenizer::gpt2, "gpt2"), std::pair(PreTokenizer::smollm, "smollm"),
-                          std::pair(PreTokenizer::llama_bpe, "llama_bpe")}) {
+                          std::pair(PreTokenizer::llama_bpe, "llama_bpe"), std::pair(PreTokenizer::qwen2, "qwen2")}) {
     const PreTokenizer kind = row.first;
     const std::string name = row.second;
     CAPTURE(name);
@@ -117,10 +118,28 @@ TEST_CASE("pre-tokenizers on text where they differ") {
   CHECK(split(PreTokenizer::smollm, "it's 12 ") == Strings{"it", "'s", " ", "1", "2", " "});
   CHECK(split(PreTokenizer::llama_bpe, "IT'S 12345\n \n  x!\n") ==
         Strings{"IT", "'S", " ", "123", "45", "\n \n", " ", " x", "!\n"});
-  CHECK(find_pre_tokenizer("gpt-2") == PreTokenizer::gpt2);
-  CHECK_FALSE(find_pre_tokenizer("qwen2").has_value());
-  for (const char* name : {"llama3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "smaug-bpe"})
-    CHECK(find_pre_tokenizer(name) == PreTokenizer::llama_bpe);
+  CHECK(split(PreTokenizer::qwen2, "IT'S 123\n \n  x!\n") ==
+        Strings{"IT", "'S", " ", "1", "2", "3", "\n \n", " ", " x", "!\n"});
+}
+
+TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for them besides") {
+  const auto check = [](PreTokenizer kind, bool like_llama3, std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      CAPTURE(name);
+      const auto found = find_pre_tokenizer(name);
+      REQUIRE(found.has_value());
+      CHECK(found->kind == kind);
+      CHECK(found->like_llama3 == like_llama3);
+    }
+  };
+  check(PreTokenizer::gpt2, false, {"gpt-2", "phi-2", "olmo"});
+  check(PreTokenizer::smollm, false, {"smollm", "refact", "starcoder", "command-r", "exaone"});
+  check(PreTokenizer::llama_bpe, true,
+        {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"});
+  check(PreTokenizer::llama_bpe, false, {"smaug-bpe", "dbrx"});
+  check(PreTokenizer::qwen2, false, {"qwen2", "deepseek-r1-qwen", "stablelm2"});
+  CHECK_FALSE(find_pre_tokenizer("viking").has_value());
+  CHECK_FALSE(find_pre_tokenizer("").has_value());
 }
 
 TEST_CASE("byte tokens are exactly <0xNN>") {

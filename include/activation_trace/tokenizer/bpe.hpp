@@ -14,6 +14,7 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/text/nfc.hpp"
 #include "activation_trace/tokenizer/merge.hpp"
 #include "activation_trace/tokenizer/pretokenizer.hpp"
 #include "activation_trace/tokenizer/vocabulary.hpp"
@@ -24,12 +25,16 @@ inline namespace v0 {
 /// Whether a piece of the pre-tokenizer that is a token is taken as it is (`ignore_merges` in the files).
 enum class WholePieces { merge, take };
 
+/// What is done to text before it is cut.
+enum class Normalization { none, nfc };
+
 /// Byte-level byte-pair encoding, as GPT-2, SmolLM and Llama 3 have it (tokenizer/README.md 1). It knows text only:
 /// special tokens are cut out before (Tokenizer). Immutable; moves, does not copy.
 class BpeTokenizer {
  public:
   /// Throws FormatError naming the file and the token or merge that is wrong.
-  BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer, WholePieces whole_pieces);
+  BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer, WholePieces whole_pieces,
+               Normalization normalization = Normalization::none);
 
   BpeTokenizer(BpeTokenizer&&) noexcept = default;
   BpeTokenizer& operator=(BpeTokenizer&&) noexcept = default;
@@ -50,6 +55,7 @@ class BpeTokenizer {
   void encode_piece(std::string_view piece, detail::MergeMemory& memory, std::vector<TokenId>& ids) const;
 
   PreTokenizer pre_tokenizer_;
+  Normalization normalization_;
   detail::TokenTexts pieces_;
   detail::PairMerges merges_;
   std::array<TokenId, 256> byte_ids_{};
@@ -84,8 +90,9 @@ namespace detail {
 
 }  // namespace detail
 
-inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer, WholePieces whole_pieces)
-    : pre_tokenizer_(pre_tokenizer) {
+inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer, WholePieces whole_pieces,
+                                  Normalization normalization)
+    : pre_tokenizer_(pre_tokenizer), normalization_(normalization) {
   const detail::TokenIndex index = detail::index_tokens(vocabulary);
   merges_ = detail::PairMerges(vocabulary, index);
   byte_ids_.fill(-1);
@@ -108,6 +115,8 @@ inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre
 
 inline void BpeTokenizer::encode(std::string_view text, std::vector<TokenId>& ids) const {
   detail::MergeMemory memory;
+  std::string normalized;
+  if (normalization_ == Normalization::nfc) text = normalized = to_nfc(text);
   pre_tokenize(pre_tokenizer_, text, [&](std::string_view piece) { encode_piece(piece, memory, ids); });
 }
 

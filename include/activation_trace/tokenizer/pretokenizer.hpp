@@ -19,11 +19,18 @@ enum class PreTokenizer : std::uint8_t {
   smollm,     ///< each `\p{N}` on its own, then gpt2 on what lies between
   llama_bpe,  ///< ``(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|``
               ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``
+  qwen2,      ///< llama_bpe with `\p{N}` alone
 };
 
-/// The pre-tokenizer of a GGUF `tokenizer.ggml.pre`, or nothing if it is none of the three, whatever llama.cpp calls
-/// them.
-[[nodiscard]] constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept;
+/// A pre-tokenizer by its name in GGUF's `tokenizer.ggml.pre`.
+struct NamedPreTokenizer {
+  std::string_view name;     ///< as llama.cpp has it
+  PreTokenizer kind;         ///< how it cuts
+  bool like_llama3 = false;  ///< pieces that are tokens are taken whole, and BOS is put first unless the file says not
+};
+
+/// The pre-tokenizer of that name, or nothing if it is none of these, whatever llama.cpp calls them.
+[[nodiscard]] constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view name) noexcept;
 
 /// Calls `take(std::string_view piece)` for the pieces of `text` in order. Together they are the text, none
 /// is empty. What is not valid UTF-8 counts as U+FFFD. One pass: linear in the text whatever it holds.
@@ -111,7 +118,8 @@ struct CharacterCursor {
   return cursor.position;
 }
 
-[[nodiscard]] constexpr std::size_t end_of_llama_piece(std::string_view text, std::size_t begin) noexcept {
+/// `digits` is how many of them make a piece at most.
+[[nodiscard]] constexpr std::size_t end_of_llama_piece(std::string_view text, std::size_t begin, int digits) noexcept {
   if (const std::size_t length = folded_contraction_length(text.substr(begin))) return begin + length;
   CharacterCursor cursor(text, begin);
   const CharacterClass first = cursor.kind;
@@ -124,7 +132,7 @@ struct CharacterCursor {
     return word.position;
   }
   if (first == CharacterClass::number) {
-    for (int i = 0; i < 3 && cursor.is(CharacterClass::number); ++i) cursor.advance();
+    for (int i = 0; i < digits && cursor.is(CharacterClass::number); ++i) cursor.advance();
     return cursor.position;
   }
   //  ?[^\s\p{L}\p{N}]+[\r\n]*
@@ -146,12 +154,33 @@ struct CharacterCursor {
 
 }  // namespace detail
 
-constexpr std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
-  if (name == "gpt-2" || name == "gpt2") return PreTokenizer::gpt2;
-  if (name == "smollm") return PreTokenizer::smollm;
-  for (const std::string_view as_llama3 :
-       {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "smaug-bpe"})
-    if (name == as_llama3) return PreTokenizer::llama_bpe;
+constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
+  constexpr NamedPreTokenizer known[]{
+      {"gpt-2", PreTokenizer::gpt2},
+      {"gpt2", PreTokenizer::gpt2},
+      {"phi-2", PreTokenizer::gpt2},
+      {"olmo", PreTokenizer::gpt2},
+      {"smollm", PreTokenizer::smollm},
+      {"refact", PreTokenizer::smollm},
+      {"starcoder", PreTokenizer::smollm},
+      {"command-r", PreTokenizer::smollm},
+      {"exaone", PreTokenizer::smollm},
+      {"llama-bpe", PreTokenizer::llama_bpe, true},
+      {"llama3", PreTokenizer::llama_bpe, true},
+      {"llama-v3", PreTokenizer::llama_bpe, true},
+      {"falcon3", PreTokenizer::llama_bpe, true},
+      {"falcon-h1", PreTokenizer::llama_bpe, true},
+      {"pixtral", PreTokenizer::llama_bpe, true},
+      {"midm-2.0", PreTokenizer::llama_bpe, true},
+      {"lfm2", PreTokenizer::llama_bpe, true},
+      {"smaug-bpe", PreTokenizer::llama_bpe},
+      {"dbrx", PreTokenizer::llama_bpe},
+      {"qwen2", PreTokenizer::qwen2},
+      {"deepseek-r1-qwen", PreTokenizer::qwen2},
+      {"stablelm2", PreTokenizer::qwen2},
+  };
+  for (const NamedPreTokenizer& named : known)
+    if (name == named.name) return named;
   return std::nullopt;
 }
 
@@ -172,8 +201,9 @@ constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& tak
     return;
   }
   for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = kind == PreTokenizer::llama_bpe ? detail::end_of_llama_piece(text, begin)
-                                                            : detail::end_of_gpt2_piece(text, begin);
+    const std::size_t end = kind == PreTokenizer::gpt2    ? detail::end_of_gpt2_piece(text, begin)
+                            : kind == PreTokenizer::qwen2 ? detail::end_of_llama_piece(text, begin, 1)
+                                                          : detail::end_of_llama_piece(text, begin, 3);
     take(text.substr(begin, end - begin));
     begin = end;
   }

@@ -21,7 +21,7 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The tokenizer in a GGUF file's metadata (tokenizer/README.md 1 and 2): `tokenizer.ggml.model` "gpt2" with the
-/// pre-tokenizers gpt-2, smollm and llama-bpe, or "llama". Throws FormatError naming the key that is missing,
+/// pre-tokenizers that find_pre_tokenizer knows, or "llama". Throws FormatError naming the key that is missing,
 /// wrong or of a kind that is not supported. Nothing of the file is needed afterwards.
 [[nodiscard]] Tokenizer read_tokenizer(const GgufFile& gguf);
 
@@ -77,16 +77,16 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
     throw FormatError(gguf.name(), "tokenizer model " + detail::printable(model) +
                                        " is not supported, expected gpt2 (byte-level BPE) or llama (SentencePiece)");
   const bool is_bpe = model == "gpt2";
-  PreTokenizer pre_tokenizer = PreTokenizer::gpt2;
-  bool is_llama3 = false;
+  NamedPreTokenizer pre_tokenizer{};
   if (is_bpe) {
     const auto name = gguf.get<std::string_view>("tokenizer.ggml.pre");
     const auto found = find_pre_tokenizer(name);
     if (!found)
-      throw FormatError(gguf.name(), "pre-tokenizer " + detail::printable(name) +
-                                         " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm or llama-bpe");
+      throw FormatError(gguf.name(),
+                        "pre-tokenizer " + detail::printable(name) +
+                            " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm, llama-bpe, qwen2 " +
+                            "or another name of these");
     pre_tokenizer = *found;
-    is_llama3 = pre_tokenizer == PreTokenizer::llama_bpe && name != "smaug-bpe";  // which cuts alike, and no more
   }
 
   Vocabulary vocabulary = detail::read_vocabulary(gguf);
@@ -94,8 +94,8 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
   TokenizerSettings settings;
   settings.bos = detail::find_token_id(gguf, "bos", is_bpe ? -1 : 1);
   settings.eos = detail::find_token_id(gguf, "eos", is_bpe ? -1 : 2);
-  settings.add_bos =
-      gguf.find<bool>("tokenizer.ggml.add_bos_token").value_or((!is_bpe || is_llama3) && settings.bos != -1);
+  settings.add_bos = gguf.find<bool>("tokenizer.ggml.add_bos_token")
+                         .value_or((!is_bpe || pre_tokenizer.like_llama3) && settings.bos != -1);
   settings.add_eos = gguf.find<bool>("tokenizer.ggml.add_eos_token").value_or(false);
   settings.chat_template = gguf.find<std::string_view>("tokenizer.chat_template").value_or("");
   for (const char* name : {"eot", "eom"})
@@ -104,7 +104,8 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
 
   if (is_bpe) {
     detail::read_merges(gguf, vocabulary);
-    BpeTokenizer bpe(vocabulary, pre_tokenizer, is_llama3 ? WholePieces::take : WholePieces::merge);
+    const auto whole_pieces = pre_tokenizer.like_llama3 ? WholePieces::take : WholePieces::merge;
+    BpeTokenizer bpe(vocabulary, pre_tokenizer.kind, whole_pieces);
     return Tokenizer(vocabulary, std::move(bpe), std::move(special), std::move(settings));
   }
   vocabulary.scores = gguf.get<std::vector<float>>("tokenizer.ggml.scores");

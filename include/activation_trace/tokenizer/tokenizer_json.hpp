@@ -20,9 +20,9 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2 and
-/// Llama 3 families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that would change
-/// an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
+/// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2,
+/// Llama 3 and Qwen2 families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that would
+/// change an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
 /// messages. Throws FormatError.
 [[nodiscard]] Tokenizer read_tokenizer_json(std::string_view text, const std::string& file,
                                             const TokenizerFolderSettings& folder = {});
@@ -42,6 +42,7 @@ class TokenizerJsonReader {
   void read_added_tokens();
   void read_merges();
   [[nodiscard]] std::optional<PreTokenizer> find_byte_level() const;
+  [[nodiscard]] Normalization read_normalization() const;
   [[nodiscard]] SpacePrefix read_space_prefix() const;
   void check_byte_level_decoder() const;
   void check_sentencepiece_decoder(SpacePrefix prefix) const;
@@ -143,6 +144,19 @@ inline void TokenizerJsonReader::read_merges() {
   }
 }
 
+/// Which pre-tokenizer's regular expression that is; only its own letters count.
+[[nodiscard]] inline PreTokenizer kind_of_pattern(const JsonPart& pattern) {
+  constexpr std::pair<const char*, PreTokenizer> known[]{
+      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::llama_bpe},
+      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::qwen2},
+  };
+  for (const auto& [regex, kind] : known)
+    if (pattern["Regex"].is(regex)) return kind;
+  pattern.refuse("the regular expression of Llama 3 or Qwen2");
+}
+
 /// The pre-tokenizer if the file is of byte level, nothing if it is of the Llama 2 family.
 inline std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const {
   const JsonPart part = root_["pre_tokenizer"];
@@ -165,13 +179,20 @@ inline std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const 
     return PreTokenizer::smollm;
   }
   if (!steps[0].has_type("Split")) steps[0].refuse("Digits or Split");
-  constexpr const char* llama3 =
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  if (!steps[0]["pattern"]["Regex"].is(llama3)) steps[0]["pattern"].refuse("Llama 3's regular expression");
+  const auto kind = kind_of_pattern(steps[0]["pattern"]);
   if (!steps[0]["behavior"].is("Isolated")) steps[0]["behavior"].refuse("Isolated");
   if (steps[0]["invert"].flag(false)) steps[0]["invert"].refuse("false");
   check_byte_level(steps[1], false);
-  return PreTokenizer::llama_bpe;
+  return kind;
+}
+
+/// Of the byte-level families: NFC, or a normalizer that does nothing.
+inline Normalization TokenizerJsonReader::read_normalization() const {
+  const JsonPart normalizer = root_["normalizer"];
+  if (normalizer.has_type("NFC")) return Normalization::nfc;
+  const bool is_empty = normalizer.has_type("Sequence") && normalizer["normalizers"].elements().empty();
+  if (!normalizer.is_null() && !is_empty) normalizer.refuse("NFC, an empty Sequence or null");
+  return Normalization::none;
 }
 
 /// Of the Llama 2 family: a normalizer that puts the space first, or the newer Metaspace.
@@ -260,7 +281,7 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
   const JsonPart model = root_["model"];
   const auto pre_tokenizer = find_byte_level();
   normalizes_ = !root_["normalizer"].is_null();
-  if (pre_tokenizer && normalizes_) root_["normalizer"].refuse("null");
+  const auto normalization = pre_tokenizer ? read_normalization() : Normalization::none;
   const bool byte_fallback = model["byte_fallback"].flag(false);
   if (!pre_tokenizer && byte_fallback)
     for (std::size_t i = 0; i < vocabulary_.tokens.size(); ++i)
@@ -280,7 +301,8 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
     check_byte_level_decoder();
     if (byte_fallback) model["byte_fallback"].refuse("false for byte-level BPE");
     if (!model["unk_token"].is_null()) model["unk_token"].refuse("null for byte-level BPE");
-    BpeTokenizer bpe(vocabulary_, *pre_tokenizer, ignore_merges ? WholePieces::take : WholePieces::merge);
+    BpeTokenizer bpe(vocabulary_, *pre_tokenizer, ignore_merges ? WholePieces::take : WholePieces::merge,
+                     normalization);
     return Tokenizer(vocabulary_, std::move(bpe), std::move(special_), std::move(settings_));
   }
   if (ignore_merges) model["ignore_merges"].refuse("false for the Llama 2 family");
