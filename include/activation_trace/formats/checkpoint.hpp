@@ -53,13 +53,13 @@ class TensorCollector {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   StoredMatrix<> matrix(const std::string& tensor, Index rows, Index cols) {
-    const auto [file, found] = require(tensor);
-    return matrix_of(*found, rows, cols, file->name());
+    const FileTensor& found = require(tensor);
+    return matrix_of(found, rows, cols, found.file);
   }
 
   std::vector<float> floats(const std::string& tensor, Index size) {
-    const auto [file, found] = require(tensor);
-    return floats_of(*found, size, file->name());
+    const FileTensor& found = require(tensor);
+    return floats_of(found, size, found.file);
   }
 
   /// As floats, as what the forward pass multiplies by.
@@ -70,7 +70,7 @@ class TensorCollector {
     return weight;
   }
 
-  [[nodiscard]] bool contains(std::string_view tensor) const { return find(tensor).second != nullptr; }
+  [[nodiscard]] bool contains(std::string_view tensor) const { return find(tensor) != nullptr; }
   void ignore(std::string_view tensor) { used_.emplace(tensor); }
 
   /// A tensor that nobody asked for (a bias, an expert, an adapter) would make the results wrong.
@@ -79,24 +79,22 @@ class TensorCollector {
       for (const FileTensor& tensor : file.tensors())
         if (!used_.contains(tensor.name) && !tensor.name.ends_with(".rotary_emb.inv_freq"))
           throw FormatError(
-              file.name(), tensor.offset,
+              tensor.file, tensor.offset,
               "tensor " + printable(tensor.name) + " has no place in a plain " + std::string(family_.name));
   }
 
  private:
-  using File = typename Files::value_type;
-
-  [[nodiscard]] std::pair<const File*, const FileTensor*> find(std::string_view tensor) const {
+  [[nodiscard]] const FileTensor* find(std::string_view tensor) const {
     for (const auto& file : files_)
-      if (const FileTensor* found = file.find_tensor(tensor)) return {&file, found};
-    return {nullptr, nullptr};
+      if (const FileTensor* found = file.find_tensor(tensor)) return found;
+    return nullptr;
   }
 
-  std::pair<const File*, const FileTensor*> require(const std::string& tensor) {
-    const auto result = find(tensor);
-    if (result.second == nullptr) throw FormatError(name_, "tensor " + printable(tensor) + " is missing");
+  const FileTensor& require(const std::string& tensor) {
+    const FileTensor* found = find(tensor);
+    if (found == nullptr) throw FormatError(name_, "tensor " + printable(tensor) + " is missing");
     used_.insert(tensor);
-    return result;
+    return *found;
   }
 
   const Files& files_;

@@ -63,6 +63,7 @@ namespace detail {
 /// in the file and to be as many as type and shape demand; they need not be aligned.
 struct FileTensor {
   std::string name;                  ///< as the file has it
+  std::string file;                  ///< that holds it: its path, for messages
   std::string_view type;             ///< the format's name of the element type
   std::optional<DType> dtype;        ///< nothing if the type can be skipped over but not read
   std::vector<Index> shape;          ///< outermost first, as in Hugging Face: a matrix is [rows, cols]

@@ -3,56 +3,54 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "activation_trace/formats/file_tensor.hpp"
 #include "activation_trace/formats/gguf_reader.hpp"
+#include "activation_trace/formats/gguf_split.hpp"
 #include "activation_trace/formats/gguf_types.hpp"
+#include "activation_trace/formats/gguf_value.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-namespace detail {
-
-template <class T>
-struct IsVector : std::false_type {};
-template <class T>
-struct IsVector<std::vector<T>> : std::true_type {};
-
-}  // namespace detail
-
-/// A GGUF file, version 2 or 3 (formats/README.md 3). Everything is checked when it is opened: what can be read
-/// here lies in the file. Moves, does not copy; strings and tensors view the file's bytes.
+/// A GGUF file, version 2 or 3, or all parts of a split one (formats/README.md 3). Everything is checked when it is
+/// opened: what can be read here lies in the file. Moves, does not copy; strings and tensors view the files' bytes.
 class GgufFile {
  public:
-  /// Throws FormatError naming the byte where the file stops being GGUF.
+  /// Of a split file any part may be given: the others are found beside it by their names, and are as one with it.
+  /// Throws FormatError naming the byte where a file stops being GGUF, or the part that is missing or is none of it.
   static GgufFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
   /// The same for a file that is open already.
   static GgufFile open(MappedFile file);
 
-  /// Reads a file that is in memory already, which must outlive the result. `name` is for messages.
+  /// Reads a file that is in memory already, which must outlive the result; of a split one, that part alone. `name` is
+  /// for messages.
   static GgufFile parse(std::span<const std::byte> bytes, std::string name);
 
-  /// The path as given, or the name of what was in memory: for messages.
+  /// The path as given, of a split file the first part's, or the name of what was in memory: for messages.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// 2 or 3; they differ in nothing that is read here.
   [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
   /// How the file was opened; read for one that was in memory.
-  [[nodiscard]] FileAccess access() const noexcept { return file_ ? file_->access() : FileAccess::read; }
+  [[nodiscard]] FileAccess access() const noexcept {
+    return files_.empty() ? FileAccess::read : files_.front().access();
+  }
+  /// What was opened: one file, or the parts in their order; none of what was in memory.
+  [[nodiscard]] std::span<const MappedFile> files() const noexcept { return files_; }
 
   /// The metadata value of `key`, or nothing if there is none. T is bool, an integer, float, double,
   /// std::string_view or a std::vector of these. Throws FormatError if the value has another type or does not
@@ -70,24 +68,16 @@ class GgufFile {
   /// Whether there is a metadata value of that key, of any type.
   [[nodiscard]] bool contains(std::string_view key) const noexcept { return find_value(key) != nullptr; }
 
-  /// In the file's order.
+  /// In the files' order.
   [[nodiscard]] std::span<const FileTensor> tensors() const noexcept { return tensors_; }
   /// The tensor of that name, or null.
   [[nodiscard]] const FileTensor* find_tensor(std::string_view name) const noexcept;
 
  private:
-  struct Value {
-    std::string_view key;
-    GgufType type;  // of the elements, if it is an array
-    bool is_array;
-    std::uint64_t count;  // 1 if it is none
-    std::span<const std::byte> bytes;
-    std::uint64_t offset;  // of the bytes in the file
-  };
+  using Value = detail::GgufValue;
 
   // Limits of ggml's reader.
   static constexpr std::uint64_t longest_key = 65535;
-  static constexpr std::uint64_t longest_string = std::uint64_t{1} << 30;
   static constexpr std::uint64_t longest_array = std::uint64_t{1} << 30;
   static constexpr std::uint64_t longest_tensor_name = 63;
   static constexpr std::uint32_t highest_rank = 4;
@@ -100,6 +90,12 @@ class GgufFile {
 
   explicit GgufFile(std::string name) : name_(std::move(name)) {}
 
+  static GgufFile open_part(MappedFile file);
+  static GgufFile join_parts(GgufFile given, const detail::GgufSplit& split);
+  [[nodiscard]] std::optional<detail::GgufSplit> split() const;
+  void append(GgufFile part);
+  void sort_tensors();
+
   void read(std::span<const std::byte> bytes);
   void read_values(detail::GgufReader& reader, std::uint64_t count);
   Value read_value(detail::GgufReader& reader) const;
@@ -110,14 +106,9 @@ class GgufFile {
   [[nodiscard]] std::uint64_t alignment() const;
 
   [[nodiscard]] const Value* find_value(std::string_view key) const noexcept;
-  template <class T>
-  T element(const Value& value, detail::GgufReader& reader) const;
-  template <class Stored, class T>
-  T number(const Value& value, detail::GgufReader& reader) const;
-  [[noreturn]] void wrong_type(const Value& value) const;
 
   std::string name_;
-  std::optional<MappedFile> file_;
+  std::vector<MappedFile> files_;
   std::uint32_t version_ = 0;
   std::vector<Value> values_;  // sorted by key
   std::vector<FileTensor> tensors_;
@@ -129,10 +120,51 @@ inline GgufFile GgufFile::open(const std::filesystem::path& path, FileAccess acc
 }
 
 inline GgufFile GgufFile::open(MappedFile file) {
-  GgufFile gguf(file.name());
-  gguf.file_ = std::move(file);
-  gguf.read(gguf.file_->bytes());
+  GgufFile gguf = open_part(std::move(file));
+  if (const auto split = gguf.split()) return join_parts(std::move(gguf), *split);
   return gguf;
+}
+
+inline GgufFile GgufFile::open_part(MappedFile file) {
+  GgufFile gguf(file.name());
+  gguf.read(file.bytes());
+  gguf.files_.push_back(std::move(file));  // its bytes stay where they are
+  return gguf;
+}
+
+/// What the file says of its being a part; nothing if it is whole: llama.cpp leaves 0 parts in what it has joined.
+inline std::optional<detail::GgufSplit> GgufFile::split() const {
+  const auto count = find<std::uint64_t>("split.count").value_or(0);
+  if (count < 2) return std::nullopt;
+  const detail::GgufSplit split{get<std::uint64_t>("split.no"), count, find<std::uint64_t>("split.tensors.count")};
+  split.check(name_);
+  return split;
+}
+
+/// `given` and the files beside it, as one.
+inline GgufFile GgufFile::join_parts(GgufFile given, const detail::GgufSplit& split) {
+  const FileAccess access = given.access();
+  const detail::GgufPartNames names(given.name(), split);
+  std::optional<GgufFile> whole;
+  for (std::uint64_t number = 0; number < split.count; ++number) {
+    GgufFile part = number == split.number ? std::move(given) : open_part(names.open(number, access));
+    const auto found = part.split();
+    detail::check_part(part.name(), found, {number, split.count, split.tensors}, names.given());
+    if (whole)
+      whole->append(std::move(part));
+    else
+      whole = std::move(part);
+  }
+  if (const auto claimed = whole->get<std::uint64_t>("split.tensors.count"); claimed != whole->tensors_.size())
+    throw FormatError(whole->name(), "split.tensors.count is " + std::to_string(claimed) + ", but the parts hold " +
+                                         std::to_string(whole->tensors_.size()) + " tensors");
+  whole->sort_tensors();
+  return *std::move(whole);
+}
+
+inline void GgufFile::append(GgufFile part) {
+  std::move(part.files_.begin(), part.files_.end(), std::back_inserter(files_));
+  std::move(part.tensors_.begin(), part.tensors_.end(), std::back_inserter(tensors_));
 }
 
 inline GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
@@ -209,7 +241,8 @@ inline GgufType GgufFile::read_type(detail::GgufReader& reader, std::string_view
 
 inline std::span<const std::byte> GgufFile::take_elements(detail::GgufReader& reader, const Value& value) const {
   if (value.type == GgufType::string) {
-    for (std::uint64_t i = 0; i < value.count; ++i) (void)reader.string(longest_string, "a metadata string");
+    for (std::uint64_t i = 0; i < value.count; ++i)
+      (void)reader.string(detail::longest_gguf_string, "a metadata string");
     return reader.since(value.offset);
   }
   const auto bytes = reader.take(value.count * detail::fixed_bytes(value.type), "a metadata value");
@@ -270,14 +303,21 @@ inline void GgufFile::read_tensors(detail::GgufReader& reader, std::span<const s
     tensor.bytes = bytes.subspan(static_cast<std::size_t>(*begin), static_cast<std::size_t>(sizes[i]));
   }
 
+  sort_tensors();
+}
+
+inline void GgufFile::sort_tensors() {
   tensors_by_name_.resize(tensors_.size());
   std::iota(tensors_by_name_.begin(), tensors_by_name_.end(), std::size_t{0});
   std::sort(tensors_by_name_.begin(), tensors_by_name_.end(),
             [this](std::size_t a, std::size_t b) { return tensors_[a].name < tensors_[b].name; });
   for (std::size_t i = 1; i < tensors_by_name_.size(); ++i) {
+    const FileTensor& before = tensors_[tensors_by_name_[i - 1]];
     const FileTensor& tensor = tensors_[tensors_by_name_[i]];
-    if (tensor.name == tensors_[tensors_by_name_[i - 1]].name)
-      throw FormatError(name_, tensor.offset, "tensor " + detail::printable(tensor.name) + " appears twice");
+    if (tensor.name != before.name) continue;
+    throw FormatError(tensor.file, tensor.offset,
+                      "tensor " + detail::printable(tensor.name) +
+                          (tensor.file == before.file ? " appears twice" : " is also in " + before.file));
   }
 }
 
@@ -296,6 +336,7 @@ inline FileTensor GgufFile::read_tensor(detail::GgufReader& reader, std::uint64_
   const auto type_id = reader.number<std::uint32_t>("a tensor's type");
   const detail::GgufTensorType* type = detail::find_gguf_tensor_type(type_id);
   require(type != nullptr, "has type " + std::to_string(type_id) + ", which is not known");
+  tensor.file = name_;
   tensor.type = type->name;
   tensor.dtype = type->dtype();
   tensor.offset = reader.number<std::uint64_t>("a tensor's offset");
@@ -330,72 +371,7 @@ template <class T>
 std::optional<T> GgufFile::find(std::string_view key) const {
   const Value* value = find_value(key);
   if (value == nullptr) return std::nullopt;
-  detail::GgufReader reader(value->bytes, name_, value->offset);
-  if constexpr (detail::IsVector<T>::value) {
-    if (!value->is_array) wrong_type(*value);
-    T elements;
-    elements.reserve(static_cast<std::size_t>(value->count));
-    for (std::uint64_t i = 0; i < value->count; ++i)
-      elements.push_back(element<typename T::value_type>(*value, reader));
-    return elements;
-  } else {
-    if (value->is_array) wrong_type(*value);
-    return element<T>(*value, reader);
-  }
-}
-
-template <class T>
-T GgufFile::element(const Value& value, detail::GgufReader& reader) const {
-  if constexpr (std::is_same_v<T, std::string_view>) {
-    if (value.type != GgufType::string) wrong_type(value);
-    return reader.string(longest_string, "a metadata string");
-  } else if constexpr (std::is_same_v<T, bool>) {
-    if (value.type != GgufType::boolean) wrong_type(value);
-    return reader.number<std::uint8_t>("a bool") != 0;
-  } else {
-    static_assert(std::is_arithmetic_v<T>, "find: bool, a number, std::string_view or a std::vector of these");
-    switch (value.type) {
-      case GgufType::u8: return number<std::uint8_t, T>(value, reader);
-      case GgufType::i8: return number<std::int8_t, T>(value, reader);
-      case GgufType::u16: return number<std::uint16_t, T>(value, reader);
-      case GgufType::i16: return number<std::int16_t, T>(value, reader);
-      case GgufType::u32: return number<std::uint32_t, T>(value, reader);
-      case GgufType::i32: return number<std::int32_t, T>(value, reader);
-      case GgufType::u64: return number<std::uint64_t, T>(value, reader);
-      case GgufType::i64: return number<std::int64_t, T>(value, reader);
-      case GgufType::f32: return number<float, T>(value, reader);
-      case GgufType::f64: return number<double, T>(value, reader);
-      case GgufType::boolean:
-      case GgufType::string:
-      case GgufType::array: break;
-    }
-    wrong_type(value);
-  }
-}
-
-template <class Stored, class T>
-T GgufFile::number(const Value& value, detail::GgufReader& reader) const {
-  if constexpr (std::is_integral_v<Stored> != std::is_integral_v<T>) {
-    wrong_type(value);
-  } else {
-    const std::uint64_t at = reader.position();
-    const auto stored = reader.number<Stored>("a number");
-    bool fits = true;
-    if constexpr (std::is_integral_v<Stored>)
-      fits = std::in_range<T>(stored);
-    else if constexpr (sizeof(Stored) > sizeof(T))
-      fits = !std::isfinite(stored) || std::abs(stored) <= static_cast<Stored>(std::numeric_limits<T>::max());
-    if (!fits)
-      throw FormatError(name_, at,
-                        "metadata " + detail::printable(value.key) + " is out of range: " + std::to_string(stored));
-    return static_cast<T>(stored);
-  }
-}
-
-inline void GgufFile::wrong_type(const Value& value) const {
-  throw FormatError(name_, value.offset,
-                    "metadata " + detail::printable(value.key) + " has an unexpected type: " +
-                        (value.is_array ? "array of " : "") + std::string(detail::name(value.type)));
+  return value->as<T>(name_);
 }
 
 }  // namespace v0

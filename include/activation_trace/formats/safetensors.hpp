@@ -166,6 +166,7 @@ inline FileTensor SafetensorsFile::read_tensor(std::string_view tensor, const de
                                                           " need " + std::to_string(*bits / 8));
 
   FileTensor result;
+  result.file = name_;
   result.name = std::string(tensor);
   result.type = type->name;
   result.dtype = type->dtype();
