@@ -4,13 +4,13 @@
 
 #include <doctest/doctest.h>
 
-#include <limits>
 #include <random>
 #include <vector>
 
-using namespace activation_trace;
+#include "processors/reference.hpp"
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using namespace activation_trace;
+using activation_trace::test::kInfinity;
 
 TEST_CASE("the first of the largest, at every length and place") {
   std::mt19937 random(31);
