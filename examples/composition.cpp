@@ -15,7 +15,7 @@ int main(int argc, char** argv) try {
 
   at::Execution execution(2);
   at::Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, execution);
-  at::EntropySharpnessProcessor processor({.alpha = 0.5f, .relative_top = 0.1f}, execution);
+  at::EntropySharpnessProcessor processor({.alpha = 0.5f, .filter = {.relative_top = 0.1f}}, execution);
 
   at::LayerObserver observer;  // the prompt's states at one layer become the processor's context
   observer.layers = {at::default_info_layer(checkpoint.config.layers)};

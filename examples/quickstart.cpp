@@ -13,7 +13,7 @@ int main() {
   std::vector<float> hidden{0, 2, 3, 0, 0, -2};
   std::vector<float> lm_head{0, 0, 1, 0, 0.5f, 0.5f, 0, 1};
 
-  at::EntropySharpnessProcessor processor({.alpha = 1.0f, .relative_top = 0.1f});
+  at::EntropySharpnessProcessor processor({.alpha = 1.0f, .filter = {.relative_top = 0.1f}});
   processor.observe_context(at::as_matrix(std::span(hidden), 3, 2), at::as_matrix(std::span(lm_head), 4, 2));
 
   std::vector<float> logits{2.0f, 1.5f, -3.0f, 1.0f};  // of the model's next token

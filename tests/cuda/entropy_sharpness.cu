@@ -157,7 +157,7 @@ TEST_CASE_TEMPLATE("a growing context: only what is known is added to", T, float
 TEST_CASE("more new tokens than there is room for: all entropies are computed, the same bits every time") {
   std::vector<float> first;
   for (int run = 0; run < 2; ++run) {
-    Both<BFloat16> both(2, 200, 40, {.relative_top = 0.001f}, 1, 16);
+    Both<BFloat16> both(2, 200, 40, {.filter = {.relative_top = 0.001f}}, 1, 16);
     both.observe(0, 50);
     both.observe(1, 3);
     both.step(0.5f);
@@ -176,9 +176,9 @@ TEST_CASE("span, norm, number of tokens to keep, and no filter are as on the hos
   const FinalNorm norm{random_matrix(random, 1, 24, 1).data, 1e-5f};
   for (const EntropySharpnessOptions& options :
        {EntropySharpnessOptions{.context = {.begin = 1, .end = 30}}, EntropySharpnessOptions{.final_norm = norm},
-        EntropySharpnessOptions{.relative_top = 0.9f, .min_tokens_to_keep = 17},
-        EntropySharpnessOptions{.relative_top = 0.9f, .min_tokens_to_keep = 1000},
-        EntropySharpnessOptions{.alpha = 0.1f, .relative_top = 0}}) {
+        EntropySharpnessOptions{.filter = {.relative_top = 0.9f, .min_tokens_to_keep = 17}},
+        EntropySharpnessOptions{.filter = {.relative_top = 0.9f, .min_tokens_to_keep = 1000}},
+        EntropySharpnessOptions{.alpha = 0.1f, .filter = {.relative_top = 0}}}) {
     Both<float> both(2, 70, 24, options);
     both.observe(0, 20);
     both.observe(0, 20);
@@ -205,7 +205,7 @@ TEST_CASE("a recorded step gives what the step gives, again and again") {
 }
 
 TEST_CASE("without a filter a step may be recorded before the first, and does not make the entropies again") {
-  Both<float> both(2, 70, 24, {.alpha = 0.1f, .relative_top = 0});
+  Both<float> both(2, 70, 24, {.alpha = 0.1f, .filter = {.relative_top = 0}});
   both.observe(0, 20);
   both.observe(1, 5);
   const cuda::Graph graph(both.stream, [&](Execution<Cuda>) { both.batch.process(both.logits.matrix(2, 70)); });
@@ -241,7 +241,7 @@ TEST_CASE("what concerns a context is refused while a graph is recorded, and wor
 
 TEST_CASE("a list that names a token more than once gives what it gives on the host") {
   for (const Index candidates : {2, 1024}) {  // more new tokens than there is room for, and fewer
-    Both<float> both(2, 600, 8, {.alpha = 0.7f, .relative_top = 0.001f}, 1, candidates);
+    Both<float> both(2, 600, 8, {.alpha = 0.7f, .filter = {.relative_top = 0.001f}}, 1, candidates);
     both.observe(0, 6);
     both.observe(1, 11);
     // Within a warp, and in different blocks.
@@ -276,7 +276,7 @@ TEST_CASE("a list that names a token more than once gives what it gives on the h
 }
 
 TEST_CASE("a token named twice whose products are all -inf is looked at again when the context grows") {
-  Both<float> both(1, 3, 1, {.relative_top = 0.1f});
+  Both<float> both(1, 3, 1, {.filter = {.relative_top = 0.1f}});
   both.device_lm_head = test::to_device(std::vector<float>{-0x1p127f, 0.25f, 0.5f});
   const auto observe = [&](const std::vector<float>& hidden) {
     const Buffer<float, Cuda> rows = test::to_device(hidden);

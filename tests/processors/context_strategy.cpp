@@ -69,7 +69,7 @@ TEST_CASE("every strategy adds alpha times what the oracle says, for survivors o
               const ContextStrategyOptions options{.strategy = strategy,
                                                    .base = base,
                                                    .alpha = alpha,
-                                                   .relative_top = relative_top,
+                                                   .filter = {.relative_top = relative_top},
                                                    .subject_position = T / 2,
                                                    .vote_threshold = 0.02f};
               ContextStrategyProcessor processor(options);
@@ -136,11 +136,10 @@ TEST_CASE("strategy entropy keeps and scores as EntropySharpnessProcessor does, 
       const ContextSpan span = T > 1 ? ContextSpan::without_bos() : ContextSpan{};
       ContextStrategyProcessor plain({.strategy = ContextStrategy::entropy,
                                       .alpha = 0.8f,
-                                      .relative_top = relative_top,
-                                      .min_tokens_to_keep = 2,
+                                      .filter = {.relative_top = relative_top, .min_tokens_to_keep = 2},
                                       .context = span});
       EntropySharpnessProcessor<> quick(
-          {.alpha = 0.8f, .relative_top = relative_top, .min_tokens_to_keep = 2, .context = span});
+          {.alpha = 0.8f, .filter = {.relative_top = relative_top, .min_tokens_to_keep = 2}, .context = span});
       plain.observe_context(hidden.view(), w.view());
       quick.observe_context(hidden.view(), w.view());
       for (int step = 0; step < 20; ++step) {
@@ -159,7 +158,7 @@ TEST_CASE("strategy entropy keeps and scores as EntropySharpnessProcessor does, 
 
 TEST_CASE("strategies refuse by name what cannot be") {
   CHECK_THROWS_AS(ContextStrategyProcessor({.alpha = kNaN}), ArgumentError);
-  CHECK_THROWS_AS(ContextStrategyProcessor({.relative_top = 2}), ArgumentError);
+  CHECK_THROWS_AS(ContextStrategyProcessor({.filter = {.relative_top = 2}}), ArgumentError);
   CHECK_THROWS_AS(ContextStrategyProcessor({.subject_position = -1}), ArgumentError);
   CHECK_THROWS_AS(ContextStrategyProcessor({.vote_threshold = 1.5f}), ArgumentError);
   const test::Matrix two{2, 1, {1, 2}};

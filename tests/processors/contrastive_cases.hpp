@@ -31,10 +31,10 @@ inline std::vector<double> contrastive_scores(const std::vector<float>& expert, 
   const double largest = *std::max_element(e.begin(), e.end());
   std::vector<double> scores;
   for (std::size_t v = 0; v < e.size(); ++v) {
-    if (options.relative_top == 0)
+    if (options.filter.relative_top == 0)
       scores.push_back(static_cast<double>(expert[v]) - coefficient * static_cast<double>(amateur[v]) / temperature);
     else
-      scores.push_back(e[v] < largest + std::log(static_cast<double>(options.relative_top))
+      scores.push_back(e[v] < largest + std::log(static_cast<double>(options.filter.relative_top))
                            ? -std::numeric_limits<double>::infinity()
                            : e[v] - coefficient * (a[v] / temperature));
   }
@@ -47,8 +47,9 @@ TEST_CASE("contrastive scores are those of the oracle, also of a shuffled list")
   std::mt19937 random(51);
   for (const ContrastiveOptions& options :
        {ContrastiveOptions{}, ContrastiveOptions{.coefficient = 0.5f, .student_temperature = 0.5f},
-        ContrastiveOptions{.coefficient = 0}, ContrastiveOptions{.student_temperature = 2, .relative_top = 0},
-        ContrastiveOptions{.relative_top = 1}})
+        ContrastiveOptions{.coefficient = 0},
+        ContrastiveOptions{.student_temperature = 2, .filter = {.relative_top = 0}},
+        ContrastiveOptions{.filter = {.relative_top = 1}}})
     for (const Index V : {1, 2, 77, 2500}) {
       ContrastiveUnderTest processor(options);
       std::vector<float> expert = test::random_logits(random, V);
@@ -70,7 +71,7 @@ TEST_CASE("contrastive scores are those of the oracle, also of a shuffled list")
 TEST_CASE("contrastive: constants change nothing, masked entries do not count, an amateur's -inf excludes") {
   std::mt19937 random(52);
   const Index V = 90;
-  ContrastiveUnderTest processor({.relative_top = 0.01f});
+  ContrastiveUnderTest processor({.filter = {.relative_top = 0.01f}});
   std::vector<float> expert = test::random_logits(random, V);
   std::vector<float> amateur = test::random_logits(random, V);
   const auto run = [&](std::vector<float> scores, const std::vector<float>& other) {

@@ -33,11 +33,11 @@ struct DolaOracle {
     const std::vector<double> base = reference_log_softmax(early.view().row(chosen).span());
     std::vector<double> sorted = lp;
     std::sort(sorted.rbegin(), sorted.rend());
-    const double kth = options.min_tokens_to_keep <= static_cast<Index>(sorted.size())
-                           ? sorted[static_cast<std::size_t>(options.min_tokens_to_keep - 1)]
+    const double kth = options.filter.min_tokens_to_keep <= static_cast<Index>(sorted.size())
+                           ? sorted[static_cast<std::size_t>(options.filter.min_tokens_to_keep - 1)]
                            : -std::numeric_limits<double>::infinity();
-    const double threshold = std::min(kth, sorted[0] + std::log(static_cast<double>(options.relative_top)));
-    const bool raw = options.relative_top == 0 && options.unfiltered == DolaUnfiltered::logits;
+    const double threshold = std::min(kth, sorted[0] + std::log(static_cast<double>(options.filter.relative_top)));
+    const bool raw = options.filter.relative_top == 0 && options.unfiltered == DolaUnfiltered::logits;
     for (std::size_t v = 0; v < lp.size(); ++v) {
       const auto raw_base = early.at(chosen, static_cast<Index>(v));
       if (options.base == DolaBase::logits)
@@ -72,15 +72,15 @@ using activation_trace::test::DolaOracle;
 TEST_CASE("DoLa's scores, divergences and choice are those of the oracle, for every kind of option") {
   std::mt19937 random(41);
   std::vector<DolaOptions> all(1);
-  for (const float top : {0.0f, 0.5f, 1.0f}) all.push_back({.relative_top = top});
-  all.push_back({.relative_top = 0, .unfiltered = DolaUnfiltered::log_probs});
-  all.push_back({.relative_top = 0.9f, .min_tokens_to_keep = 4});
-  all.push_back({.min_tokens_to_keep = 4000});
+  for (const float top : {0.0f, 0.5f, 1.0f}) all.push_back({.filter = {.relative_top = top}});
+  all.push_back({.filter = {.relative_top = 0}, .unfiltered = DolaUnfiltered::log_probs});
+  all.push_back({.filter = {.relative_top = 0.9f, .min_tokens_to_keep = 4}});
+  all.push_back({.filter = {.min_tokens_to_keep = 4000}});
   all.push_back({.divergence = LayerDivergence::jensen_shannon});
   all.push_back({.base = DolaBase::logits});
-  all.push_back({.relative_top = 0, .base = DolaBase::logits});
+  all.push_back({.filter = {.relative_top = 0}, .base = DolaBase::logits});
   all.push_back({.output = DolaOutput::log_probs, .masked_value = -1000});
-  all.push_back({.relative_top = 0, .output = DolaOutput::log_probs});
+  all.push_back({.filter = {.relative_top = 0}, .output = DolaOutput::log_probs});
   Execution<Host> execution(2);
   for (const DolaOptions& options : all)
     for (const Index V : {1, 3, 130, 1500})
@@ -112,7 +112,8 @@ TEST_CASE("DoLa's scores, divergences and choice are those of the oracle, for ev
 TEST_CASE("DoLa on a shuffled list, with constants added, and with masked entries") {
   std::mt19937 random(42);
   const Index V = 257;
-  DolaUnderTest processor({0, 2, 4}, {.relative_top = 0.05f, .divergence = LayerDivergence::jensen_shannon});
+  DolaUnderTest processor({0, 2, 4},
+                          {.filter = {.relative_top = 0.05f}, .divergence = LayerDivergence::jensen_shannon});
   for (int round = 0; round < 10; ++round) {
     std::vector<float> mature = test::random_logits(random, V);
     test::Matrix early = test::random_matrix(random, 3, V, 1.5f);
@@ -198,7 +199,7 @@ TEST_CASE("DoLa: equals take the first layer, and with everything masked there i
 
 TEST_CASE("DoLa refuses by name what cannot be, and leaves the scores alone") {
   CHECK_THROWS_AS(DolaUnderTest({}), ArgumentError);
-  CHECK_THROWS_AS(DolaUnderTest({1}, {.relative_top = 2}), ArgumentError);
+  CHECK_THROWS_AS(DolaUnderTest({1}, {.filter = {.relative_top = 2}}), ArgumentError);
   CHECK_THROWS_AS(DolaUnderTest({1}, {.masked_value = kNaN}), ArgumentError);
   DolaUnderTest processor({3, 5});
   std::vector<float> scores{1, 2, 3};

@@ -17,8 +17,8 @@ TEST_CASE("what cannot be is refused by name, and leaves the logits alone") {
                        ArgumentError);
   CHECK_THROWS_AS(SharpnessUnderTest({.alpha = nan}), ArgumentError);
   CHECK_THROWS_AS(SharpnessUnderTest({.alpha = kInfinity}), ArgumentError);
-  CHECK_THROWS_AS(SharpnessUnderTest({.relative_top = 2}), ArgumentError);
-  CHECK_THROWS_AS(SharpnessUnderTest({.min_tokens_to_keep = 0}), ArgumentError);
+  CHECK_THROWS_AS(SharpnessUnderTest({.filter = {.relative_top = 2}}), ArgumentError);
+  CHECK_THROWS_AS(SharpnessUnderTest({.filter = {.min_tokens_to_keep = 0}}), ArgumentError);
   CHECK_THROWS_AS(SharpnessUnderTest({.context = {.begin = 3, .end = 2}}), ArgumentError);
 
   WorkedExample example;

@@ -40,7 +40,7 @@ constexpr double kNone = -std::numeric_limits<double>::infinity();
 
 TEST_CASE("the worked example") {
   WorkedExample example;
-  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0.1f});
+  SharpnessUnderTest processor({.alpha = 0.5f, .filter = {.relative_top = 0.1f}});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   const SharpnessRecord& record = processor.process(example.logits);
   check_close(example.logits, std::vector<double>{-1.2329826432, -1.3669734793, kNone, -1.9042052209}, 1e-6);
@@ -63,7 +63,7 @@ TEST_CASE("the worked example") {
 
 TEST_CASE("the worked example with alpha 1: the entropy changes the choice") {
   WorkedExample example;
-  SharpnessUnderTest processor({.alpha = 1, .relative_top = 0.1f});
+  SharpnessUnderTest processor({.alpha = 1, .filter = {.relative_top = 0.1f}});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   const SharpnessRecord& record = processor.process(example.logits);
   check_close(example.logits, std::vector<double>{-1.782288787, -1.550270460, kNone, -2.124733943}, 1e-6);
@@ -74,7 +74,7 @@ TEST_CASE("the worked example with alpha 1: the entropy changes the choice") {
 
 TEST_CASE("the worked example without a filter") {
   WorkedExample example;
-  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0});
+  SharpnessUnderTest processor({.alpha = 0.5f, .filter = {.relative_top = 0}});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   CHECK(processor.process(example.logits).kept.size() == 4);
   CHECK(example.logits[2] == doctest::Approx(-6.2329826432).epsilon(1e-6));
@@ -93,7 +93,8 @@ TEST_CASE("scores of random data are those of the oracle, for every kind of opti
           CAPTURE(alpha);
           CAPTURE(relative_top);
           CAPTURE(keep);
-          SharpnessUnderTest processor({.alpha = alpha, .relative_top = relative_top, .min_tokens_to_keep = keep});
+          SharpnessUnderTest processor(
+              {.alpha = alpha, .filter = {.relative_top = relative_top, .min_tokens_to_keep = keep}});
           processor.observe_context(hidden.view(), w.view());
           for (int step = 0; step < 3; ++step) {
             std::vector<float> logits = test::random_logits(random, vocab);
@@ -150,7 +151,7 @@ TEST_CASE("a candidate list in any order gives what the full row gives") {
 
 TEST_CASE("a shortened list scores by the probabilities within the list") {
   WorkedExample example;
-  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0.1f});
+  SharpnessUnderTest processor({.alpha = 0.5f, .filter = {.relative_top = 0.1f}});
   processor.observe_context(example.hidden.view(), example.lm_head.view());
   std::vector<float> logits{1, 1.5f};
   processor.process(std::vector<TokenId>{3, 1}, logits);
@@ -239,7 +240,7 @@ TEST_CASE("one position of context: no entropy, filtered log-probabilities remai
 TEST_CASE("log-probabilities below -1000 count as masked, unless alpha is 0") {
   WorkedExample example;
   for (const float alpha : {0.0f, 0.5f}) {
-    SharpnessUnderTest processor({.alpha = alpha, .relative_top = 0});
+    SharpnessUnderTest processor({.alpha = alpha, .filter = {.relative_top = 0}});
     processor.observe_context(example.hidden.view(), example.lm_head.view());
     std::vector<float> logits{0, -999, -1001, -2000};
     processor.process(logits);
@@ -254,7 +255,7 @@ TEST_CASE("entropies asked for on the way are those of all at once, as the conte
   const Matrix hidden = random_matrix(random, 64, 32, 1);
   const Matrix w = random_matrix(random, 200, 32, 0.7f);
   Execution<Host> execution(2);
-  SharpnessUnderTest processor({.alpha = 0.5f, .relative_top = 0.2f}, execution);
+  SharpnessUnderTest processor({.alpha = 0.5f, .filter = {.relative_top = 0.2f}}, execution);
   for (Index begin = 0; begin < 64; begin += 16) {
     processor.observe_context(hidden.view(begin, begin + 16), w.view());
     CHECK(processor.context_size() == begin + 16);

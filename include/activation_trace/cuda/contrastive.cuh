@@ -92,8 +92,7 @@ inline ContrastiveProcessor::ContrastiveProcessor(const DeviceGuard&, Execution<
       statistics_(stream, 2, vocab),
       invalid_(1) {
   v0::detail::check_contrastive(options.coefficient, options.student_temperature);
-  const RelativeTopFilter checks_filter(
-      {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
+  const RelativeTopFilter checks_filter(options.filter);
   set_bytes(stream_, invalid_.view(), 0);
 }
 
@@ -111,14 +110,12 @@ inline void ContrastiveProcessor::process(VectorView<float, Cuda> expert) {
   check_row(expert.size(), vocab_);
   Rows amateur(std::exchange(amateur_, {}));
   amateur.mask = expert.data();
-  row_statistics(stream_, Rows(VectorView<const float, Cuda>(expert)), 1,
-                 {.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep},
-                 statistics_);
+  row_statistics(stream_, Rows(VectorView<const float, Cuda>(expert)), 1, options_.filter, statistics_);
   row_statistics(stream_, amateur, 1, {}, statistics_, 1);
   launch_dependent(stream_, "contrastive_kernel", {blocks(row_blocks(expert.size())), row_threads},
                    contrastive_kernel<row_threads>, amateur, statistics_.statistics.data(),
                    static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature),
-                   options_.relative_top == 0 ? 1 : 0, expert.data(), invalid_.data());
+                   options_.filter.relative_top == 0 ? 1 : 0, expert.data(), invalid_.data());
 }
 
 inline void ContrastiveProcessor::check_step() const {

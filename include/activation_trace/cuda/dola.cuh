@@ -240,8 +240,7 @@ inline DolaProcessor::DolaProcessor(const DeviceGuard&, Execution<Cuda> stream, 
       histogram_(count()),
       differences_(options.output == DolaOutput::log_probs ? vocab : 0) {
   v0::detail::check_dola(layers_, options);
-  const RelativeTopFilter checks_filter(
-      {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
+  const RelativeTopFilter checks_filter(options.filter);
   set_bytes(stream_, tickets_.view(), 0);
   reset();
 }
@@ -264,15 +263,13 @@ inline void DolaProcessor::process(VectorView<float, Cuda> mature) {
 
   Rows layers(early);
   layers.mask = mature.data();
-  row_statistics(stream_, Rows(VectorView<const float, Cuda>(mature)), 1,
-                 {.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep},
-                 statistics_);
+  row_statistics(stream_, Rows(VectorView<const float, Cuda>(mature)), 1, options_.filter, statistics_);
   row_statistics(stream_, layers, count(), {}, statistics_, 1);
   const Index row_parts = row_blocks(mature.size());
   launch_dependent(stream_, "divergence_kernel", {blocks(row_parts, count()), row_threads},
                    divergence_kernel<row_threads>, mature.data(), layers, statistics_.statistics.data(),
                    options_.divergence, partials_.data(), entries_.data(), tickets_.data(), divergences_.data());
-  const bool raw = options_.base == DolaBase::log_probs && options_.relative_top == 0 &&
+  const bool raw = options_.base == DolaBase::log_probs && options_.filter.relative_top == 0 &&
                    options_.unfiltered == DolaUnfiltered::logits;
   const DolaStep step{layers,        count(),     statistics_.statistics.data(), divergences_.data(),
                       options_.base, raw ? 1 : 0, options_.masked_value};

@@ -232,8 +232,7 @@ inline const cuda::SharpnessShape& EntropySharpnessBatch<Cuda>::checked(const cu
   const RepetitionPenalty checks_penalty(shape.repetition_penalty, 0);
   v0::detail::check_alpha(options.alpha);
   v0::detail::check_context(options.context, options.final_norm);
-  const RelativeTopFilter checks_filter(
-      {.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep});
+  const RelativeTopFilter checks_filter(options.filter);
   if (options.final_norm && static_cast<Index>(options.final_norm->weight.size()) != shape.hidden)
     throw ShapeError("final_norm: expected " + std::to_string(shape.hidden) + " weights, got " +
                      std::to_string(options.final_norm->weight.size()));
@@ -263,7 +262,7 @@ inline EntropySharpnessBatch<Cuda>::EntropySharpnessBatch(const cuda::DeviceGuar
   cuda::set_bytes(stream_, tickets_.view(), 0);
   cuda::set_bytes(stream_, choices_.view(), 0xff);  // ids of -1
   if (options_.final_norm) cuda::copy(stream_, VectorView<const float>(options_.final_norm->weight), norm_.view());
-  if (options_.relative_top == 0) make_workspace();
+  if (options_.filter.relative_top == 0) make_workspace();
   for (Index b = 0; b < size(); ++b) reset(b);
 }
 
@@ -358,7 +357,7 @@ void EntropySharpnessBatch<Cuda>::observe_context(
          static_cast<int>(positions));
   // Without a filter every step asks for all entropies. They are made here and not by the first step, which may be one
   // that is recorded: its graph would make them again at every launch, and nobody before that.
-  if (positions > 0 && options_.relative_top == 0 && options_.input == SharpnessInput::logits) complete(b);
+  if (positions > 0 && options_.filter.relative_top == 0 && options_.input == SharpnessInput::logits) complete(b);
 }
 
 // Positions that come after a state was asked for are added to it, and to no other: each product is made once at most.
@@ -447,9 +446,8 @@ inline void EntropySharpnessBatch<Cuda>::step(const MatrixView<float, Cuda>& log
 
   const SharpnessRows rows{logits.data(), logits.extent(1), logits.stride(0),          ids,
                            shape_.vocab,  options_.alpha,   shape_.repetition_penalty, options_.input};
-  row_statistics(stream_, Rows(MatrixView<const float, Cuda>(logits)), size(),
-                 {.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep},
-                 statistics_, 0, &counters_.data()->missing, sizeof(SharpnessCounters) / sizeof(int));
+  row_statistics(stream_, Rows(MatrixView<const float, Cuda>(logits)), size(), options_.filter, statistics_, 0,
+                 &counters_.data()->missing, sizeof(SharpnessCounters) / sizeof(int));
   if (!std::all_of(contexts_.begin(), contexts_.end(), [](const Context& c) { return c.complete; }))
     operations_->find_missing(*this, rows);
   launch_dependent(stream_, "score_kernel", {blocks(row_blocks(rows.n), size()), row_threads},

@@ -169,7 +169,7 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
                                                                : amateur_->observe(0, answer.ids[position.token - 1]);
     const ContrastiveOptions& options = contrastive_->options();
     double offset = 0;
-    if (options.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
+    if (options.filter.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
       const LogNormalizer expert = log_normalizer(*execution_, mature);
       const LogNormalizer weak = log_normalizer(*execution_, amateur);
       offset = static_cast<double>(expert.max) + expert.log_sum -

@@ -79,7 +79,7 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
     : options_(std::move(options)),
       execution_(std::move(execution)),
       context_(options_.context, options_.final_norm),
-      candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
+      candidates_(options_.filter) {
   if (!std::isfinite(options_.alpha))
     throw ArgumentError("alpha: expected a number, got " + std::to_string(options_.alpha));
   detail::check_weight("alpha", options_.alpha);

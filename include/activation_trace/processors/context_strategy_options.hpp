@@ -8,6 +8,7 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/processors/context_span.hpp"
+#include "activation_trace/processors/relative_top.hpp"
 #include "activation_trace/text/enum_names.hpp"
 
 namespace activation_trace {
@@ -62,8 +63,7 @@ struct ContextStrategyOptions {
   ContextStrategy strategy = ContextStrategy::subject;  ///< what of the context's scores is added
   StrategyBase base = StrategyBase::log_probs;          ///< to what
   float alpha = 0.5f;                                   ///< weight, any finite number
-  float relative_top = 0.1f;                            ///< as in RelativeTopOptions, of StrategyBase::log_probs
-  Index min_tokens_to_keep = 1;                         ///< the same
+  RelativeTopOptions filter = {};                       ///< of StrategyBase::log_probs
   ContextSpan context = {};                             ///< positions of the prompt that count
   std::optional<FinalNorm> final_norm = {};             ///< applied to the hidden states
   Index subject_position = 0;                           ///< of subject, among the positions that count

@@ -56,9 +56,7 @@ class ContrastiveProcessor {
 };
 
 inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, ExecutionHandle execution)
-    : options_(options),
-      execution_(std::move(execution)),
-      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}) {
+    : options_(options), execution_(std::move(execution)), filter_(options.filter) {
   detail::check_contrastive(options.coefficient, options.student_temperature);
 }
 
@@ -86,7 +84,7 @@ inline void ContrastiveProcessor::process(std::span<float> expert) {
   const double weight = static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature);
   const float lowest = filter_.threshold(expert, normalizers[0].max);
   double offset = 0;
-  if (options_.relative_top != 0)
+  if (options_.filter.relative_top != 0)
     offset = static_cast<double>(normalizers[0].max) + normalizers[0].log_sum -
              weight * (static_cast<double>(normalizers[1].max) + normalizers[1].log_sum);
   for (std::size_t v = 0; v < expert.size(); ++v) {

@@ -14,10 +14,9 @@ inline namespace v0 {
 /// Contrastive decoding (processors/README.md 4): log p_expert - coefficient log p_amateur / student_temperature, for
 /// tokens that the expert finds plausible.
 struct ContrastiveOptions {
-  float coefficient = 1;          ///< of the amateur, >= 0
-  float student_temperature = 1;  ///< divides the amateur's log-probabilities, which are not normalised again; > 0
-  float relative_top = 0.1f;      ///< as in RelativeTopOptions, on the expert; 0: raw logits are subtracted
-  Index min_tokens_to_keep = 1;   ///< as in RelativeTopOptions
+  float coefficient = 1;           ///< of the amateur, >= 0
+  float student_temperature = 1;   ///< divides the amateur's log-probabilities, which are not normalised again; > 0
+  RelativeTopOptions filter = {};  ///< on the expert; relative_top 0: raw logits are subtracted
 };
 
 namespace detail {

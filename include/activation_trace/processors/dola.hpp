@@ -101,7 +101,7 @@ inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions optio
     : layers_(std::move(layers)),
       options_(options),
       execution_(std::move(execution)),
-      filter_({.relative_top = options.relative_top, .min_tokens_to_keep = options.min_tokens_to_keep}),
+      filter_(options.filter),
       histogram_(layers_.size()),
       divergences_(layers_.size() > 1 ? layers_.size() : 0),
       normalizers_(layers_.size() + 1) {
@@ -171,7 +171,7 @@ inline void DolaProcessor::subtract(std::span<float> mature, std::span<const flo
   double offset = static_cast<double>(normalizer.max) + normalizer.log_sum;
   if (options_.base == DolaBase::log_probs)
     offset -= static_cast<double>(early_normalizer.max) + early_normalizer.log_sum;
-  if (options_.base == DolaBase::log_probs && options_.relative_top == 0 &&
+  if (options_.base == DolaBase::log_probs && options_.filter.relative_top == 0 &&
       options_.unfiltered == DolaUnfiltered::logits)
     offset = 0;
   const auto difference = [&](std::size_t v) {

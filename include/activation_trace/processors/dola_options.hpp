@@ -45,8 +45,7 @@ enum class DolaOutput {
 
 /// How DolaProcessor chooses and subtracts (processors/README.md 2). The defaults are the reference's in generation.
 struct DolaOptions {
-  float relative_top = 0.1f;                                     ///< as in RelativeTopOptions, on the mature layer
-  Index min_tokens_to_keep = 1;                                  ///< as in RelativeTopOptions
+  RelativeTopOptions filter = {};                                ///< on the mature layer
   LayerDivergence divergence = LayerDivergence::reference;       ///< by which one of several layers is chosen
   DolaBase base = DolaBase::log_probs;                           ///< what is subtracted of it
   DolaUnfiltered unfiltered = DolaUnfiltered::logits;            ///< what relative_top 0 gives

@@ -92,7 +92,7 @@ EntropySharpnessProcessor<Space>::EntropySharpnessProcessor(EntropySharpnessOpti
     : options_(std::move(options)),
       execution_(std::move(execution)),
       context_(*execution_, options_.context, options_.final_norm),
-      candidates_({.relative_top = options_.relative_top, .min_tokens_to_keep = options_.min_tokens_to_keep}) {
+      candidates_(options_.filter) {
   detail::check_alpha(options_.alpha);
   record_.kept.reserve(1024);  // as candidates_ does
   kept_entropy_.reserve(1024);

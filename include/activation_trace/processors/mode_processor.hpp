@@ -31,7 +31,7 @@ struct StepLogits {
 /// What a mode's DoLa does in generation; of ActivationDola and the modes without a context.
 template <class M>
 [[nodiscard]] DolaOptions dola_options(const M& mode) {
-  DolaOptions options{.relative_top = mode.filter.relative_top, .min_tokens_to_keep = mode.filter.min_tokens_to_keep};
+  DolaOptions options{.filter = mode.filter};
   if constexpr (requires { mode.divergence; }) options.divergence = mode.divergence;
   if constexpr (requires { mode.base; }) {
     options.base = mode.base.value_or(DolaBase::logits);
@@ -42,10 +42,7 @@ template <class M>
 
 /// The same of contrastive decoding.
 [[nodiscard]] inline ContrastiveOptions contrastive_options(const Contrastive& mode) {
-  return {.coefficient = mode.coefficient,
-          .student_temperature = mode.student_temperature,
-          .relative_top = mode.filter.relative_top,
-          .min_tokens_to_keep = mode.filter.min_tokens_to_keep};
+  return {.coefficient = mode.coefficient, .student_temperature = mode.student_temperature, .filter = mode.filter};
 }
 
 /// A mode's scores from what the models say, for the texts of one prompt: the first half of a step. Holds the mode's
@@ -127,11 +124,7 @@ inline ModeProcessor::ModeProcessor(const Mode& mode, const std::optional<Record
     : execution_(&execution) {
   std::visit([&](const auto& m) { make(m, norm, early); }, mode);
   if (record && !sharpness_)
-    make_sharpness({.alpha = 0,
-                    .relative_top = record->filter.relative_top,
-                    .min_tokens_to_keep = record->filter.min_tokens_to_keep,
-                    .context = record->context.span,
-                    .final_norm = norm});
+    make_sharpness({.alpha = 0, .filter = record->filter, .context = record->context.span, .final_norm = norm});
   if (sharpness_ && !weighs_) row_.reserve(static_cast<std::size_t>(vocab));
 }
 
@@ -143,19 +136,15 @@ inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
 inline void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers) {
   weighs_ = reads_entropy(mode.strategy);
   if (weighs_) {
-    make_sharpness({.alpha = *entropy_weight(mode),
-                    .relative_top = mode.filter.relative_top,
-                    .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
-                    .context = mode.context.span,
-                    .final_norm = norm});
+    make_sharpness(
+        {.alpha = *entropy_weight(mode), .filter = mode.filter, .context = mode.context.span, .final_norm = norm});
     return;
   }
   on_logits_ = mode.base == StrategyBase::logits;
   strategy_.emplace(ContextStrategyOptions{.strategy = mode.strategy,
                                            .base = mode.base,
                                            .alpha = mode.alpha,
-                                           .relative_top = mode.filter.relative_top,
-                                           .min_tokens_to_keep = mode.filter.min_tokens_to_keep,
+                                           .filter = mode.filter,
                                            .context = mode.context.span,
                                            .final_norm = norm,
                                            .subject_position = mode.subject_key,

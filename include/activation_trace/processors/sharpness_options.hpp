@@ -24,12 +24,11 @@ enum class SharpnessInput {
 
 /// Activation decoding (processors/README.md 1): log p(v) - alpha E(v) for tokens that pass the plausibility filter.
 struct EntropySharpnessOptions {
-  float alpha = 0.5f;            ///< weight of the entropy, 0 to 1e30; 0 leaves the filtered log-probabilities
-  float relative_top = 0.1f;     ///< as in RelativeTopOptions
-  Index min_tokens_to_keep = 1;  ///< as in RelativeTopOptions
-  ContextSpan context = {};      ///< positions of the prompt that count
+  float alpha = 0.5f;              ///< weight of the entropy, 0 to 1e30; 0 leaves the filtered log-probabilities
+  RelativeTopOptions filter = {};  ///< on the log-probabilities
+  ContextSpan context = {};        ///< positions of the prompt that count
   std::optional<FinalNorm> final_norm = {};       ///< applied to the hidden states; the published method has none
-  SharpnessInput input = SharpnessInput::logits;  ///< scores: relative_top and min_tokens_to_keep are not used
+  SharpnessInput input = SharpnessInput::logits;  ///< scores: the filter is not used
 };
 
 /// A candidate that survived the filter. Numbers in nats.
