@@ -62,7 +62,7 @@ struct EnumNames<StrategyBase> {
 struct ContextStrategyOptions {
   ContextStrategy strategy = ContextStrategy::subject;  ///< what of the context's scores is added
   StrategyBase base = StrategyBase::log_probs;          ///< to what
-  float alpha = 0.5f;                                   ///< weight, any finite number
+  float alpha = 0.5f;                                   ///< weight, at most 1e30 in size
   RelativeTopOptions filter = {};                       ///< of StrategyBase::log_probs
   ContextSpan context = {};                             ///< positions of the prompt that count
   std::optional<FinalNorm> final_norm = {};             ///< applied to the hidden states

@@ -14,7 +14,7 @@ inline namespace v0 {
 /// Contrastive decoding (processors/README.md 4): log p_expert - coefficient log p_amateur / student_temperature, for
 /// tokens that the expert finds plausible.
 struct ContrastiveOptions {
-  float coefficient = 1;           ///< of the amateur, >= 0
+  float coefficient = 1;           ///< of the amateur, >= 0, and over student_temperature at most 1e30
   float student_temperature = 1;   ///< divides the amateur's log-probabilities, which are not normalised again; > 0
   RelativeTopOptions filter = {};  ///< on the expert; relative_top 0: raw logits are subtracted
 };

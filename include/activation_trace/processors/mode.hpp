@@ -183,7 +183,7 @@ struct ActivationDola {
 struct Contrastive {
   static constexpr std::string_view name = "contrastive";
 
-  float coefficient = 1;                   ///< of the amateur, >= 0
+  float coefficient = 1;                   ///< of the amateur, >= 0, and over student_temperature at most 1e30
   float student_temperature = 1;           ///< divides the amateur's log-probabilities; > 0
   std::optional<Index> mature_layer = {};  ///< whose logits decide; none: N
   RelativeTopOptions filter = {};          ///< on the expert's lp
