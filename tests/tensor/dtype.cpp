@@ -4,7 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 
 using namespace activation_trace;
@@ -46,6 +48,20 @@ TEST_CASE("every weight type has a name of its own, is found by it, and visits a
   CHECK(name(DType::q5_k) == "Q5_K");
   CHECK_FALSE(find_dtype("Q4_9").has_value());
   CHECK_FALSE(find_dtype("").has_value());
+}
+
+TEST_CASE("README's table names the weight types that there are") {
+  std::ifstream readme(ACTIVATION_TRACE_SOURCE_DIR "/README.md");
+  std::string line;
+  const std::string begin = "| Weights | ";
+  while (std::getline(readme, line) && !line.starts_with(begin)) continue;
+  REQUIRE(line.starts_with(begin));
+  std::istringstream listed(line.substr(begin.size(), line.find(':') - begin.size()));
+  std::set<std::string> said;
+  for (std::string type; std::getline(listed >> std::ws, type, ',');) CHECK(said.insert(type).second);
+  std::set<std::string> known;
+  for (const DType dtype : all_dtypes) known.emplace(name(dtype));
+  CHECK(said == known);
 }
 
 TEST_CASE("a number that is no weight type is refused") {
