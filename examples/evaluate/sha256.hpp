@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "activation_trace/error.hpp"
+#include "activation_trace/formats/gguf.hpp"
 
 namespace activation_trace::examples {
 
@@ -74,16 +75,31 @@ class Sha256 {
   return hash.finish();
 }
 
-/// Of a model's file, or of its folder: of its files' names and hashes, as sha256sum prints them.
-[[nodiscard]] inline std::string sha256_of_model(const std::filesystem::path& path) {
+/// The files of a model: one, those of its folder, or the parts of a split file, whichever was given.
+[[nodiscard]] inline std::vector<std::filesystem::path> files_of_model(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
-  if (!fs::is_directory(path)) return sha256_of_file(path);
-  std::map<std::string, std::string> hashes;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-    const std::string type = entry.path().extension().string();
-    if (entry.is_regular_file() && (type == ".json" || type == ".safetensors" || type == ".model"))
-      hashes[entry.path().filename().string()] = sha256_of_file(entry.path());
+  std::vector<fs::path> files;
+  if (fs::is_directory(path)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+      const std::string type = entry.path().extension().string();
+      if (entry.is_regular_file() && (type == ".json" || type == ".safetensors" || type == ".model"))
+        files.push_back(entry.path());
+    }
+  } else if (path.filename().string().find("-of-") == std::string::npos) {
+    files.push_back(path);
+  } else {
+    const GgufFile model = GgufFile::open(path);
+    for (const MappedFile& part : model.files()) files.emplace_back(part.name());
   }
+  return files;
+}
+
+/// Of a model's only file; of several, of their names and hashes, as sha256sum prints them.
+[[nodiscard]] inline std::string sha256_of_model(const std::filesystem::path& path) {
+  const std::vector<std::filesystem::path> files = files_of_model(path);
+  if (!std::filesystem::is_directory(path) && files.size() == 1) return sha256_of_file(files.front());
+  std::map<std::string, std::string> hashes;
+  for (const std::filesystem::path& file : files) hashes[file.filename().string()] = sha256_of_file(file);
   std::string all;
   for (const auto& [name, hash] : hashes) all += hash + "  " + name + '\n';
   return sha256(all);

@@ -50,13 +50,15 @@ class InputFiles {
     for (const std::filesystem::path& path : paths) add(path);
   }
 
-  /// A file, or a folder with everything in it; what is not there is for its reader to complain about.
+  /// A file, with the other parts if it is one of a split GGUF file, or a folder with everything in it; what is not
+  /// there is for its reader to complain about.
   void add(const std::filesystem::path& path) {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored))
       for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) add_file(entry.path());
     else
       add_file(path);
+    add_parts_beside(path);
   }
 
   /// The name under which the run reads the file at `path`, if it does.
@@ -75,6 +77,21 @@ class InputFiles {
     ::ino_t inode;
     std::string name;
   };
+
+  // NAME-00001-of-00003.gguf: of all names that differ in the number only.
+  void add_parts_beside(const std::filesystem::path& path) {
+    const std::string name = path.filename().string();
+    const std::size_t number_end = name.rfind("-of-");
+    if (number_end == std::string::npos || number_end < 5 || !name.ends_with(".gguf")) return;
+    std::error_code ignored;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+      const std::string other = entry.path().filename().string();
+      if (other != name && other.size() == name.size() && other.starts_with(name.substr(0, number_end - 5)) &&
+          other.ends_with(name.substr(number_end)))
+        add_file(entry.path());
+    }
+  }
 
   void add_file(const std::filesystem::path& path) {
     struct ::stat status {};

@@ -93,6 +93,16 @@ TEST_CASE_FIXTURE(FilesFixture, "what a run reads is never written to, by whatev
   fails(run({"-m", path("hf"), "-p", "x", "--decoding_mode", "contrastive", "--student", model, "--trace", model}), 2,
         {"--trace", model});
   CHECK(test::read_text(model) == bytes);
+  // The other parts of a split model; not what is only named like them.
+  for (const char* name : {"m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "m-00002-of-00003.gguf"})
+    std::filesystem::copy_file(model, folder / name);
+  const std::string part = path("m-00002-of-00002.gguf");
+  fails(run({"-m", path("m-00001-of-00002.gguf"), "-p", "x", "--trace", part, "--overwrite"}), 2,
+        {"--trace", part + " is read by this run"});
+  CHECK(test::read_text(part) == bytes);
+  CHECK(run({"-m", path("m-00001-of-00002.gguf"), "-p", "x", "-n", "1", "-q", "--trace", path("m-00002-of-00003.gguf"),
+             "--overwrite"})
+            .code == 0);
   fails(shell("< " + path("prompt"), {"-m", model, "-p", "-", "--trace", path("prompt")}), 2, {"standard input"});
   fails(with_model({"-p", "x", "--trace", path("stdout"), "--overwrite"}), 2, {"standard output goes to"});
   fails(with_model({"-p", "x", "--trace", path("stderr"), "--overwrite"}), 2, {"standard error goes to"});
