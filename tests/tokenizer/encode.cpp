@@ -98,6 +98,16 @@ TEST_CASE("Qwen2's tokenizer.json encodes every golden string as tokenizers does
   CHECK(as_it_is.encode(two) == gguf.encode(two));
 }
 
+TEST_CASE("tekken encodes every golden string as tokenizers does, from either file, with its BOS first") {
+  const Tokenizer json = from_json("tekken");
+  const Tokenizer gguf = test::tokenizer_of(test::gguf_of(vocabulary("tekken"), "tekken"));
+  for (const Tokenizer& tokenizer : {json, gguf}) {
+    check_golden(tokenizer, "tekken", SpecialTokens::as_text);
+    REQUIRE(tokenizer.bos() >= 0);
+    CHECK(tokenizer.encode_prompt("").front() == tokenizer.bos());
+  }
+}
+
 TEST_CASE("smaug-bpe and dbrx cut as llama-bpe does, but merge whole pieces and put no BOS first; so does qwen2") {
   const auto load = [](const char* pre) {
     test::GgufBuilder builder;

@@ -76,9 +76,9 @@ class GoldenReader {
   std::size_t position_ = 0;
 };
 
-inline std::vector<std::string> golden_strings() {
+inline std::vector<std::string> golden_strings(const std::string& name = "strings.bin") {
   std::vector<std::string> strings;
-  for (GoldenReader reader("strings.bin"); !reader.at_end();) strings.push_back(reader.text());
+  for (GoldenReader reader(name); !reader.at_end();) strings.push_back(reader.text());
   return strings;
 }
 

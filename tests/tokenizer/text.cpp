@@ -23,6 +23,24 @@ Strings split(PreTokenizer kind, std::string_view text) {
   return pieces;
 }
 
+void check_pieces(PreTokenizer kind, const Strings& strings, const std::string& golden) {
+  CAPTURE(golden);
+  const auto expected = test::golden_ids(golden);
+  REQUIRE(expected.size() == strings.size());
+  for (std::size_t i = 0; i < strings.size(); ++i) {
+    CAPTURE(i);
+    const std::string text = replace_ill_formed(strings[i]);
+    std::vector<TokenId> lengths;
+    std::string joined;
+    for (const std::string& piece : split(kind, text)) {
+      lengths.push_back(static_cast<TokenId>(piece.size()));
+      joined += piece;
+    }
+    REQUIRE(lengths == expected[i]);
+    REQUIRE(joined == text);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("UTF-8 is decoded as Unicode's table 3-7 says") {
@@ -90,26 +108,17 @@ TEST_CASE("a stream holds back half a character and loses nothing") {
 TEST_CASE("pre-tokenizers cut every golden string as the regular expressions do") {
   const auto strings = test::golden_strings();
   REQUIRE(strings.size() >= 2000);
-  for (const auto& row : {std::pair(PreTokenizer::gpt2, "gpt2"), std::pair(PreTokenizer::smollm, "smollm"),
-                          std::pair(PreTokenizer::llama_bpe, "llama_bpe"), std::pair(PreTokenizer::qwen2, "qwen2")}) {
-    const PreTokenizer kind = row.first;
-    const std::string name = row.second;
-    CAPTURE(name);
-    const auto expected = test::golden_ids(name + ".pieces");
-    REQUIRE(expected.size() == strings.size());
-    for (std::size_t i = 0; i < strings.size(); ++i) {
-      CAPTURE(i);
-      const std::string text = replace_ill_formed(strings[i]);
-      std::vector<TokenId> lengths;
-      std::string joined;
-      for (const std::string& piece : split(kind, text)) {
-        lengths.push_back(static_cast<TokenId>(piece.size()));
-        joined += piece;
-      }
-      REQUIRE(lengths == expected[i]);
-      REQUIRE(joined == text);
-    }
-  }
+  check_pieces(PreTokenizer::gpt2, strings, "gpt2.pieces");
+  check_pieces(PreTokenizer::smollm, strings, "smollm.pieces");
+  check_pieces(PreTokenizer::llama_bpe, strings, "llama_bpe.pieces");
+  check_pieces(PreTokenizer::qwen2, strings, "qwen2.pieces");
+  check_pieces(PreTokenizer::tekken, strings, "tekken.pieces");
+}
+
+TEST_CASE("tekken cuts random words of all cases, and of none, as its regular expression does") {
+  const auto cases = test::golden_strings("cases.bin");
+  REQUIRE(cases.size() == 2000);
+  check_pieces(PreTokenizer::tekken, cases, "tekken.cases.pieces");
 }
 
 TEST_CASE("pre-tokenizers on text where they differ") {
@@ -120,6 +129,8 @@ TEST_CASE("pre-tokenizers on text where they differ") {
         Strings{"IT", "'S", " ", "123", "45", "\n \n", " ", " x", "!\n"});
   CHECK(split(PreTokenizer::qwen2, "IT'S 123\n \n  x!\n") ==
         Strings{"IT", "'S", " ", "1", "2", "3", "\n \n", " ", " x", "!\n"});
+  CHECK(split(PreTokenizer::tekken, "it's camelCaseHTTP2 +/\n/x") ==
+        Strings{"it", "'s", " camel", "Case", "HTTP", "2", " +/\n/", "x"});
 }
 
 TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for them besides") {
@@ -137,6 +148,7 @@ TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for t
   check(PreTokenizer::llama_bpe, true,
         {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"});
   check(PreTokenizer::llama_bpe, false, {"smaug-bpe", "dbrx"});
+  check(PreTokenizer::tekken, true, {"tekken"});
   check(PreTokenizer::qwen2, false, {"qwen2", "deepseek-r1-qwen", "stablelm2"});
   CHECK_FALSE(find_pre_tokenizer("viking").has_value());
   CHECK_FALSE(find_pre_tokenizer("").has_value());

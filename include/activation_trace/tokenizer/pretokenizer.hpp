@@ -20,6 +20,8 @@ enum class PreTokenizer : std::uint8_t {
   llama_bpe,  ///< ``(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|``
               ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``
   qwen2,      ///< llama_bpe with `\p{N}` alone
+  tekken,     ///< ``[^\r\n\p{L}\p{N}]?U*W+|[^\r\n\p{L}\p{N}]?U+W*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|``
+           ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``, U = ``[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]``, W = ``[\p{Ll}\p{Lm}\p{Lo}\p{M}]``
 };
 
 /// A pre-tokenizer by its name in GGUF's `tokenizer.ggml.pre`.
@@ -52,6 +54,13 @@ struct CharacterCursor {
   [[nodiscard]] constexpr bool is(CharacterClass wanted) const noexcept { return !at_end() && kind == wanted; }
   [[nodiscard]] constexpr bool is_newline() const noexcept {
     return !at_end() && (character.code_point == U'\r' || character.code_point == U'\n');
+  }
+  [[nodiscard]] constexpr bool is_slash() const noexcept { return !at_end() && character.code_point == U'/'; }
+  /// Whether it is of a word, of that case or of none.
+  [[nodiscard]] constexpr bool is_word(WordCharacter wanted) const noexcept {
+    if (at_end()) return false;
+    const WordCharacter found = word_character(character.code_point);
+    return found == wanted || found == WordCharacter::caseless;
   }
   constexpr void advance() noexcept {
     position += character.length;
@@ -118,6 +127,25 @@ struct CharacterCursor {
   return cursor.position;
 }
 
+/// The end of `` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+``, the line breaks with slashes or not.
+[[nodiscard]] constexpr std::size_t end_of_symbols_or_spaces(std::string_view text, std::size_t begin,
+                                                             bool slashes) noexcept {
+  CharacterCursor symbols(text, text[begin] == ' ' ? begin + 1 : begin);
+  if (symbols.is(CharacterClass::other)) {
+    symbols.skip(CharacterClass::other);
+    while (symbols.is_newline() || (slashes && symbols.is_slash())) symbols.advance();
+    return symbols.position;
+  }
+  // \s*[\r\n]+ reaches to the last line break of the run of spaces.
+  std::size_t end_of_breaks = begin;
+  for (CharacterCursor spaces(text, begin); spaces.is(CharacterClass::space);) {
+    const bool newline = spaces.is_newline();
+    spaces.advance();
+    if (newline) end_of_breaks = spaces.position;
+  }
+  return end_of_breaks != begin ? end_of_breaks : end_of_spaces(CharacterCursor(text, begin));
+}
+
 /// `digits` is how many of them make a piece at most.
 [[nodiscard]] constexpr std::size_t end_of_llama_piece(std::string_view text, std::size_t begin, int digits) noexcept {
   if (const std::size_t length = folded_contraction_length(text.substr(begin))) return begin + length;
@@ -135,21 +163,53 @@ struct CharacterCursor {
     for (int i = 0; i < digits && cursor.is(CharacterClass::number); ++i) cursor.advance();
     return cursor.position;
   }
-  //  ?[^\s\p{L}\p{N}]+[\r\n]*
-  CharacterCursor symbols(text, text[begin] == ' ' ? begin + 1 : begin);
-  if (symbols.is(CharacterClass::other)) {
-    symbols.skip(CharacterClass::other);
-    while (symbols.is_newline()) symbols.advance();
-    return symbols.position;
+  return end_of_symbols_or_spaces(text, begin, false);
+}
+
+/// The end of U*W+ of tekken at the cursor, 0 if there is none. Where no small letter follows, U* gives back what it
+/// took up to the last character that is in W too.
+[[nodiscard]] constexpr std::size_t end_of_small_word(CharacterCursor cursor) noexcept {
+  std::size_t last_caseless = 0;
+  while (cursor.is_word(WordCharacter::upper)) {
+    const bool caseless = word_character(cursor.character.code_point) == WordCharacter::caseless;
+    cursor.advance();
+    if (caseless) last_caseless = cursor.position;
   }
-  // \s*[\r\n]+ reaches to the last line break of the run of spaces.
-  std::size_t end_of_breaks = begin;
-  for (CharacterCursor spaces = cursor; spaces.is(CharacterClass::space);) {
-    const bool newline = spaces.is_newline();
-    spaces.advance();
-    if (newline) end_of_breaks = spaces.position;
+  const std::size_t before = cursor.position;
+  while (cursor.is_word(WordCharacter::lower)) cursor.advance();
+  return cursor.position != before ? cursor.position : last_caseless;
+}
+
+/// The end of U+W* of tekken at the cursor, 0 if there is none.
+[[nodiscard]] constexpr std::size_t end_of_large_word(CharacterCursor cursor) noexcept {
+  const std::size_t begin = cursor.position;
+  while (cursor.is_word(WordCharacter::upper)) cursor.advance();
+  if (cursor.position == begin) return 0;
+  while (cursor.is_word(WordCharacter::lower)) cursor.advance();
+  return cursor.position;
+}
+
+[[nodiscard]] constexpr std::size_t end_of_tekken_piece(std::string_view text, std::size_t begin) noexcept {
+  const CharacterCursor cursor(text, begin);
+  CharacterCursor word = cursor;
+  if (cursor.kind != CharacterClass::letter && cursor.kind != CharacterClass::number && !cursor.is_newline())
+    word.advance();
+  // In the order of the alternatives, each with the character before the word and then without, if it is a mark.
+  for (const auto end_of_word : {end_of_small_word, end_of_large_word})
+    for (const CharacterCursor& at : {word, cursor})
+      if (const std::size_t end = end_of_word(at); end != 0) return end;
+  if (cursor.kind == CharacterClass::number) return begin + cursor.character.length;
+  return end_of_symbols_or_spaces(text, begin, true);
+}
+
+/// Of the pieces of any but smollm.
+[[nodiscard]] constexpr std::size_t end_of_piece(PreTokenizer kind, std::string_view text, std::size_t begin) noexcept {
+  switch (kind) {
+    case PreTokenizer::llama_bpe: return end_of_llama_piece(text, begin, 3);
+    case PreTokenizer::qwen2: return end_of_llama_piece(text, begin, 1);
+    case PreTokenizer::tekken: return end_of_tekken_piece(text, begin);
+    default: return end_of_gpt2_piece(text, begin);
   }
-  return end_of_breaks != begin ? end_of_breaks : end_of_spaces(cursor);
 }
 
 }  // namespace detail
@@ -178,6 +238,7 @@ constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view n
       {"qwen2", PreTokenizer::qwen2},
       {"deepseek-r1-qwen", PreTokenizer::qwen2},
       {"stablelm2", PreTokenizer::qwen2},
+      {"tekken", PreTokenizer::tekken, true},
   };
   for (const NamedPreTokenizer& named : known)
     if (name == named.name) return named;
@@ -201,9 +262,7 @@ constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& tak
     return;
   }
   for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = kind == PreTokenizer::gpt2    ? detail::end_of_gpt2_piece(text, begin)
-                            : kind == PreTokenizer::qwen2 ? detail::end_of_llama_piece(text, begin, 1)
-                                                          : detail::end_of_llama_piece(text, begin, 3);
+    const std::size_t end = detail::end_of_piece(kind, text, begin);
     take(text.substr(begin, end - begin));
     begin = end;
   }

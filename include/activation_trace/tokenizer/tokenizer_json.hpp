@@ -21,8 +21,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2,
-/// Llama 3 and Qwen2 families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that would
-/// change an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
+/// Llama 3, Qwen2 and tekken families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that
+/// would change an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
 /// messages. Throws FormatError.
 [[nodiscard]] Tokenizer read_tokenizer_json(std::string_view text, const std::string& file,
                                             const TokenizerFolderSettings& folder = {});
@@ -151,10 +151,12 @@ inline void TokenizerJsonReader::read_merges() {
        PreTokenizer::llama_bpe},
       {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
        PreTokenizer::qwen2},
+      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::tekken},
   };
   for (const auto& [regex, kind] : known)
     if (pattern["Regex"].is(regex)) return kind;
-  pattern.refuse("the regular expression of Llama 3 or Qwen2");
+  pattern.refuse("the regular expression of Llama 3, Qwen2 or tekken");
 }
 
 /// The pre-tokenizer if the file is of byte level, nothing if it is of the Llama 2 family.
