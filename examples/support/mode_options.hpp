@@ -23,26 +23,6 @@
 // The part of a command line that says what a token's score is.
 namespace activation_trace::examples {
 
-/// Whether an option makes a difference to a mode as it is: of a strategy's options some mean nothing to the others.
-[[nodiscard]] inline bool has_use(const Mode& mode, std::string_view key) {
-  const auto strategy_uses = [&](ContextStrategy strategy) {
-    if (key == "alpha") return strategy != ContextStrategy::single_entropy;
-    if (key == "strategy_base") return !reads_entropy(strategy);
-    if (key == "subject_key") return strategy == ContextStrategy::subject;
-    return key != "majority_threshold" || strategy == ContextStrategy::majority_voting;
-  };
-  if (!describes(mode, key)) return false;
-  const auto* activation = std::get_if<Activation>(&mode);
-  const bool filter = key == "relative_top" || key == "min_tokens_to_keep";
-  if (filter && activation != nullptr) return activation->base == StrategyBase::log_probs;
-  return std::visit(
-      [&](const auto& m) {
-        if constexpr (requires { m.strategy; }) return strategy_uses(m.strategy);
-        return true;
-      },
-      mode);
-}
-
 /// Whether the mode compares layers: those of a list, or one.
 [[nodiscard]] inline bool compares_layers(const Mode& mode) {
   return describes(mode, "candidate_layers") || describes(mode, "premature_layer");

@@ -178,6 +178,28 @@ TEST_CASE("strategies go with the modes that know them, and with what they are a
         "majority_threshold: expected a number in [0, 1], got 2.000000");
 }
 
+TEST_CASE("of the options of a mode some mean nothing to a strategy") {
+  CHECK(has_use(Dola{}, "divergence"));
+  CHECK(!has_use(Dola{}, "alpha"));
+  CHECK(!has_use(Baseline{}, "no such option"));
+  for (const ContextStrategy strategy : {ContextStrategy::entropy, ContextStrategy::subject}) {
+    const Mode mode = Activation{.strategy = strategy};
+    CAPTURE(name(strategy));
+    CHECK(has_use(mode, "alpha"));
+    CHECK(has_use(mode, "relative_top"));
+    CHECK(has_use(mode, "info_layer"));
+    CHECK(has_use(mode, "subject_key") == (strategy == ContextStrategy::subject));
+    CHECK(has_use(mode, "strategy_base") == (strategy == ContextStrategy::subject));
+    CHECK(!has_use(mode, "majority_threshold"));
+  }
+  CHECK(has_use(Activation{.strategy = ContextStrategy::majority_voting}, "majority_threshold"));
+  // The raw logits pass no filter.
+  CHECK(!has_use(Activation{.strategy = ContextStrategy::ema, .base = StrategyBase::logits}, "relative_top"));
+  CHECK(!has_use(Activation{.strategy = ContextStrategy::single_entropy}, "alpha"));
+  CHECK(!has_use(ActivationDola{.strategy = ContextStrategy::single_entropy}, "alpha"));
+  CHECK(has_use(ActivationDola{.strategy = ContextStrategy::single_entropy}, "relative_top"));
+}
+
 TEST_CASE("what modes have in common can be asked without naming them") {
   CHECK(entropy_weight(Activation{.alpha = 0.7f}) == 0.7f);
   CHECK(entropy_weight(Activation{.alpha = 0.7f, .strategy = ContextStrategy::single_entropy}) == 0.0f);

@@ -130,6 +130,8 @@ struct Activation {
   /// Throws ArgumentError for a number out of its range, for raw logits as base of entropy or single_entropy, and as
   /// filter and context do.
   void validate() const;
+  /// Whether the option of that key makes a difference with this strategy and base.
+  [[nodiscard]] bool has_use(std::string_view key) const;
 
   static void describe(auto& self, auto&& field) {
     field("alpha", self.alpha, "weight of the entropy");
@@ -165,6 +167,10 @@ struct ActivationDola {
   /// Throws ArgumentError for an alpha out of its range, without candidate_layers, for another strategy than entropy
   /// and single_entropy, and as filter and context do.
   void validate() const;
+  /// Whether the option of that key makes a difference with this strategy.
+  [[nodiscard]] bool has_use(std::string_view key) const {
+    return key != "alpha" || strategy != ContextStrategy::single_entropy;
+  }
 
   static void describe(auto& self, auto&& field) {
     field("alpha", self.alpha, "weight of the entropy");
@@ -233,6 +239,18 @@ template <class AnyMode, class Field>
 requires std::is_same_v<std::remove_const_t<AnyMode>, Mode>
 void describe(AnyMode& mode, Field&& field) {
   std::visit([&](auto& m) { std::remove_cvref_t<decltype(m)>::describe(m, field); }, mode);
+}
+
+/// Whether the mode has an option of that key, and one that makes a difference to it as it is: of what a mode has for
+/// one strategy some means nothing to the others.
+[[nodiscard]] inline bool has_use(const Mode& mode, std::string_view key) {
+  bool described = false;
+  describe(mode, [&](std::string_view known, const auto&, std::string_view) { described |= known == key; });
+  const auto differs = [&](const auto& m) {
+    if constexpr (requires { m.has_use(key); }) return m.has_use(key);
+    return true;
+  };
+  return described && std::visit(differs, mode);
 }
 
 /// The layer whose logits decide, as given; none: N.
@@ -332,6 +350,14 @@ inline void Activation::validate() const {
   detail::require(subject_key >= 0, "subject_key", "a position >= 0", subject_key);
   detail::require(majority_threshold >= 0 && majority_threshold <= 1, "majority_threshold", "a number in [0, 1]",
                   majority_threshold);
+}
+
+inline bool Activation::has_use(std::string_view key) const {
+  if (key == "relative_top" || key == "min_tokens_to_keep") return base == StrategyBase::log_probs;
+  if (key == "alpha") return strategy != ContextStrategy::single_entropy;
+  if (key == "strategy_base") return !reads_entropy(strategy);
+  if (key == "subject_key") return strategy == ContextStrategy::subject;
+  return key != "majority_threshold" || strategy == ContextStrategy::majority_voting;
 }
 
 inline void ActivationDola::validate() const {
