@@ -130,7 +130,9 @@ inline void add_choice_options(CLI::App& app, Settings& s, RawSettings& raw) {
   add_choice<EarlyStopping>(app, "--early_stopping,--early-stopping", g.beams.early_stopping,
                             {{"no", EarlyStopping::no}, {"yes", EarlyStopping::yes}, {"never", EarlyStopping::never}},
                             "when enough texts have ended (default: no)");
+}
 
+inline void add_output_options(CLI::App& app, Settings& s, RawSettings& raw) {
   app.option_defaults()->group("Output");
   app.add_flag("--compare", s.compare, "answer greedily and by the mode, with each token's sharpness");
   app.add_option("--color", s.color,
@@ -221,6 +223,7 @@ inline std::variant<Settings, int> parse_command_line(int argc, char** argv) {
   detail::add_prompt_options(app, s, raw);
   detail::add_mode_options(app, s, modes);
   detail::add_choice_options(app, s, raw);
+  detail::add_output_options(app, s, raw);
   if (const std::optional<int> done = parse(app, argc, argv)) return *done;
 
   if (app.count("--alert") != 0) g.alert_entropy = raw.alert;

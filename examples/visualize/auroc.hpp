@@ -163,22 +163,16 @@ struct JudgedAnswers {
   return chart;
 }
 
-/// Ctrl-C ends it early, with what is there.
-[[nodiscard]] inline Report auroc_report(const AurocSettings& s, Progress& progress) {
-  const std::vector<JudgedQuestion> questions = read_judged_questions(s.data);
-  std::optional<JsonLines> file;
-  if (s.answers) file.emplace(*s.answers);
-  progress.note("loading " + s.model.path);
-  Engine engine(s.model);
+/// The answers to the first of the questions, as many as were complete before Ctrl-C; each also as a line of `file`, if
+/// there is one.
+[[nodiscard]] inline JudgedAnswers judge_answers(const AurocSettings& s, Engine& engine,
+                                                 std::span<const JudgedQuestion> questions,
+                                                 const std::vector<Index>& layers, std::optional<JsonLines>& file,
+                                                 Progress& progress) {
   const Tokenizer& tokenizer = engine.tokenizer();
-  const Index blocks = engine.config().layers;
-  const std::vector<Index> layers = resolve_layers(s.layers, blocks);
-  const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
   ScoreOptions options = s.options;
   options.mode = Activation{.context = s.context};
-
-  const std::size_t count =
-      std::min(questions.size(), static_cast<std::size_t>(s.limit.value_or(std::numeric_limits<Index>::max())));
+  const std::size_t count = questions.size();
   std::size_t longest = 1;
   std::vector<std::vector<TokenId>> prompts;
   for (std::size_t i = 0; i < count; ++i) {
@@ -191,8 +185,7 @@ struct JudgedAnswers {
   PrefixCache prefix(common_prefix(prompts));
   catch_interrupt();
   JudgedAnswers answers(layers.size());
-  std::size_t done = 0;
-  for (; done < count && interrupted == 0; ++done) {
+  for (std::size_t done = 0; done < count && interrupted == 0; ++done) {
     const JudgedQuestion& question = questions[done];
     const std::vector<LayerEntropies> scored =
         engine.layer_entropies(question.prompt, question.answers, layers, options, {}, &prefix);
@@ -211,7 +204,24 @@ struct JudgedAnswers {
     progress.bar("questions", static_cast<Index>(done + 1), static_cast<Index>(count));
   }
   progress.clear();
-  if (done == 0) throw Error("interrupted before the first question was complete");
+  if (answers.questions.empty()) throw Error("interrupted before the first question was complete");
+  return answers;
+}
+
+/// Ctrl-C ends it early, with what is there.
+[[nodiscard]] inline Report auroc_report(const AurocSettings& s, Progress& progress) {
+  const std::vector<JudgedQuestion> questions = read_judged_questions(s.data);
+  std::optional<JsonLines> file;
+  if (s.answers) file.emplace(*s.answers);
+  progress.note("loading " + s.model.path);
+  Engine engine(s.model);
+  const Index blocks = engine.config().layers;
+  const std::vector<Index> layers = resolve_layers(s.layers, blocks);
+  const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
+  const auto limit = static_cast<std::size_t>(s.limit.value_or(std::numeric_limits<Index>::max()));
+  const JudgedAnswers answers =
+      judge_answers(s, engine, std::span(questions).first(std::min(questions.size(), limit)), layers, file, progress);
+  const auto done = static_cast<std::size_t>(answers.questions.back() + 1);
 
   const auto rights = std::count(answers.right.begin(), answers.right.end(), 1);
   Report report{.title = "Does sharpness tell right answers from wrong ones?", .facts = {}, .pictures = {}};

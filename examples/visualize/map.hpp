@@ -75,6 +75,40 @@ struct EncodedAnswers {
 /// In quotation marks, without the space that most answers begin with.
 [[nodiscard]] inline std::string in_quotes(std::string_view text) { return "\u201c" + detail::strip(text) + "\u201d"; }
 
+/// What is mapped of answers: all their tokens in a row, of each the one that tells them apart, and its mean.
+struct MappedAnswers {
+  std::vector<TokenId> ids;
+  std::vector<MappedTokens> single;
+  std::vector<MappedTokens> mean;
+  bool several = false;  ///< tokens, of an answer
+};
+
+/// Throws UsageError for two answers that no token tells apart.
+[[nodiscard]] inline MappedAnswers map_answers(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
+                                               const std::vector<std::vector<TokenId>>& answers) {
+  // The first token in which they differ; alone, the first.
+  std::size_t differing = 0;
+  if (answers.size() == 2) {
+    const auto& [a, b] = std::pair(answers[0], answers[1]);
+    differing = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+    if (differing >= std::min(a.size(), b.size()))
+      throw UsageError("--wrong: no token tells '" + texts[1] + "' from '" + texts[0] + "'");
+  }
+  MappedAnswers mapped;
+  for (std::size_t k = 0; k < texts.size(); ++k) {
+    const std::vector<TokenId>& answer = answers[k];
+    const std::string role = texts.size() == 1 ? "" : k == 0 ? "right: " : "wrong: ";
+    mapped.single.push_back({role + in_quotes(tokenizer.piece(answer[differing])), {mapped.ids.size() + differing}});
+    mapped.mean.push_back({role + "mean of " + in_quotes(texts[k]), {}});
+    for (const TokenId id : answer) {
+      mapped.mean.back().tokens.push_back(mapped.ids.size());
+      mapped.ids.push_back(id);
+    }
+    mapped.several = mapped.several || answer.size() > 1;
+  }
+  return mapped;
+}
+
 /// Maps of the token that tells the answers apart and of their means, and the entropies.
 [[nodiscard]] inline Report map_report(const MapSettings& s, Progress& progress) {
   progress.note("loading " + s.model.path);
@@ -83,30 +117,7 @@ struct EncodedAnswers {
   std::vector<std::string> texts{s.answer};
   if (!s.wrong.empty()) texts.push_back(s.wrong);
   const EncodedAnswers encoded = encode_answers(tokenizer, s.prompt, texts);
-
-  // The first token in which they differ; alone, the first.
-  std::size_t differing = 0;
-  if (encoded.answers.size() == 2) {
-    const auto& [a, b] = std::pair(encoded.answers[0], encoded.answers[1]);
-    differing = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-    if (differing >= std::min(a.size(), b.size()))
-      throw UsageError("--wrong: no token tells '" + s.wrong + "' from '" + s.answer + "'");
-  }
-  std::vector<TokenId> ids;
-  std::vector<MappedTokens> single;
-  std::vector<MappedTokens> mean;
-  bool several = false;
-  for (std::size_t k = 0; k < texts.size(); ++k) {
-    const std::vector<TokenId>& answer = encoded.answers[k];
-    const std::string role = texts.size() == 1 ? "" : k == 0 ? "right: " : "wrong: ";
-    single.push_back({role + in_quotes(tokenizer.piece(answer[differing])), {ids.size() + differing}});
-    mean.push_back({role + "mean of " + in_quotes(texts[k]), {}});
-    for (const TokenId id : answer) {
-      mean.back().tokens.push_back(ids.size());
-      ids.push_back(id);
-    }
-    several = several || answer.size() > 1;
-  }
+  const MappedAnswers mapped = map_answers(tokenizer, texts, encoded.answers);
 
   const Index blocks = engine.config().layers;
   const Index info_layer = resolve_layer(s.context.info_layer.value_or(default_info_layer(blocks)), blocks);
@@ -116,7 +127,7 @@ struct EncodedAnswers {
   const auto length = static_cast<Index>(encoded.prompt.size());
   engine.reserve(engine.context(length), 1);
   const ActivationMaps maps =
-      engine.activation_maps(encoded.prompt, ids, options, s.context.final_norm,
+      engine.activation_maps(encoded.prompt, mapped.ids, options, s.context.final_norm,
                              [&](Index done, Index total) { progress.bar("prompt", done, total); });
   progress.clear();
 
@@ -131,13 +142,13 @@ struct EncodedAnswers {
                         std::to_string(maps.first_position + static_cast<Index>(maps.positions.size()) - 1) + " of " +
                         std::to_string(length));
   fact("hidden states", s.context.final_norm ? "after the final norm" : "as they are (the published method)");
-  report.pictures.push_back(
-      activation_heat_map(maps, "Activation of the answer's token by layer and position", single, labels, info_layer));
-  std::vector<MappedTokens> curves = single;
-  if (several) {
+  report.pictures.push_back(activation_heat_map(maps, "Activation of the answer's token by layer and position",
+                                                mapped.single, labels, info_layer));
+  std::vector<MappedTokens> curves = mapped.single;
+  if (mapped.several) {
     report.pictures.push_back(
-        activation_heat_map(maps, "Mean over all tokens of the answer", mean, labels, info_layer));
-    curves.insert(curves.end(), mean.begin(), mean.end());
+        activation_heat_map(maps, "Mean over all tokens of the answer", mapped.mean, labels, info_layer));
+    curves.insert(curves.end(), mapped.mean.begin(), mapped.mean.end());
   }
   report.pictures.push_back(entropy_chart(maps, "Context entropy by layer: low is sharp", curves, info_layer));
   return report;
