@@ -3,7 +3,6 @@
 // The paper's experiments, a subcommand each. Results go to files and, as a table, to standard output; everything else
 // to standard error. Exit codes: 0 done, 1 something went wrong, 2 the command line makes no sense.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -38,9 +37,7 @@ int run(int argc, char** argv) {
     add_chat_command(app, command);
     if (const std::optional<int> done = parse(app, argc, argv)) return *done;
     const std::string chosen = app.get_subcommands().front()->get_name();
-    const auto tasks = all_tasks();
-    const bool shares =
-        chosen == "sweep" || std::any_of(tasks.begin(), tasks.end(), [&](auto& t) { return t.name == chosen; });
+    const bool shares = chosen == "sweep" || find_task(chosen) != nullptr;
     if (ranks.size() > 1 && !shares) throw UsageError(chosen + ": not under mpirun, which is for tasks and sweeps");
     return command();
   });

@@ -96,49 +96,20 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
   return manifest;
 }
 
-int chat(const ChatSettings& s) {
-  const bool quiet = s.model.quiet;
-  const std::string log_path = s.answer_file + ".log";
-  const InputFiles inputs{s.model.path, s.student.name, s.question_file};
-  check_not_read("--answer-file", s.answer_file, inputs);
-  prepare_run_output("--answer-file", log_path, RunStart::resume, inputs);
-  if (activation_trace::detail::is_taken(s.answer_file) && !activation_trace::detail::has_run(log_path))
-    throw Error(s.answer_file + ": is there, without the log of a chat that wrote it; name another --answer-file");
-  const std::vector<ChatQuestion> questions = read_questions(s.question_file);
-  Progress loading(!quiet);
-  loading.note("loading " + s.model.path);
-  Engine engine(s.model, s.student);
-  GenerationOptions options = chat_options(s, engine);
-  const Conversation format = conversation(conversation_format(s.model_id));
-
-  std::vector<std::vector<TokenId>> prompts;
-  Index longest = 0;
-  for (const ChatQuestion& q : questions) {
-    prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
-    longest = std::max(longest, std::ssize(prompts.back()));
-  }
-  const Index context = engine.context(longest + std::min(s.max_new_tokens, engine.config().max_context));
-  for (std::size_t i = 0; i < prompts.size(); ++i)
-    if (std::ssize(prompts[i]) > context)
-      throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
-                  std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
-                  std::to_string(context));
-  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume,
-             [](Index, const Json& record) { check_record("chat", record, Missing::refused); });
-  engine.reserve(context, s.parallel);
-  loading.clear();
-
+/// Answers the questions that the log lacks, until Ctrl-C.
+void answer(const ChatSettings& s, Engine& engine, GenerationOptions options,
+            const std::vector<std::vector<TokenId>>& prompts, RunLog& log) {
   catch_interrupt();
-  RunProgress progress("chat", log.size(), std::ssize(questions), !quiet);
+  RunProgress progress("chat", log.size(), std::ssize(prompts), !s.model.quiet);
   std::stop_source stop;
-  for (Index first = 0; first < std::ssize(questions) && interrupted == 0;) {
+  for (Index first = 0; first < std::ssize(prompts) && interrupted == 0;) {
     if (log.has(first)) {
       ++first;
       continue;
     }
     // Question i draws from the random stream i, whatever is asked beside it.
     Index last = first;
-    while (last < std::min(first + s.parallel, std::ssize(questions)) && !log.has(last)) ++last;
+    while (last < std::min(first + s.parallel, std::ssize(prompts)) && !log.has(last)) ++last;
     if (options.sampling) options.sampling->stream = static_cast<std::uint64_t>(first);
     const GenerationCallbacks callbacks{
         .on_token =
@@ -158,11 +129,11 @@ int chat(const ChatSettings& s) {
     first = last;
   }
   progress.clear();
-  if (log.size() != std::ssize(questions)) {
-    std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");
-    return 1;
-  }
-  std::string answers;
+}
+
+/// The answer file.
+std::string answer_lines(const ChatSettings& s, const std::vector<ChatQuestion>& questions, const RunLog& log) {
+  std::string lines;
   for (Index i = 0; i < log.size(); ++i) {
     const ChatQuestion& q = questions[static_cast<std::size_t>(i)];
     const auto text = log.record(i).at("text").get<std::string>();
@@ -171,8 +142,48 @@ int chat(const ChatSettings& s) {
                     {"answer_id", sha256(s.model_id + '\n' + q.id.dump() + '\n' + text).substr(0, 22)},
                     {"model_id", s.model_id},
                     {"metadata", Json::object()}};
-    answers += activation_trace::detail::json_text(line) + '\n';
+    lines += activation_trace::detail::json_text(line) + '\n';
   }
+  return lines;
+}
+
+int chat(const ChatSettings& s) {
+  const std::string log_path = s.answer_file + ".log";
+  const InputFiles inputs{s.model.path, s.student.name, s.question_file};
+  check_not_read("--answer-file", s.answer_file, inputs);
+  prepare_run_output("--answer-file", log_path, RunStart::resume, inputs);
+  if (activation_trace::detail::is_taken(s.answer_file) && !activation_trace::detail::has_run(log_path))
+    throw Error(s.answer_file + ": is there, without the log of a chat that wrote it; name another --answer-file");
+  const std::vector<ChatQuestion> questions = read_questions(s.question_file);
+  Progress loading(!s.model.quiet);
+  loading.note("loading " + s.model.path);
+  Engine engine(s.model, s.student);
+  const GenerationOptions options = chat_options(s, engine);
+  const Conversation format = conversation(conversation_format(s.model_id));
+
+  std::vector<std::vector<TokenId>> prompts;
+  Index longest = 0;
+  for (const ChatQuestion& q : questions) {
+    prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
+    longest = std::max(longest, std::ssize(prompts.back()));
+  }
+  const Index context = engine.context(longest + std::min(s.max_new_tokens, engine.config().max_context));
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    if (std::ssize(prompts[i]) > context)
+      throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
+                  std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
+                  std::to_string(context));
+  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume,
+             [](Index, const Json& record) { check_record("chat", record, Missing::refused); });
+  engine.reserve(context, s.parallel);
+  loading.clear();
+
+  answer(s, engine, options, prompts, log);
+  if (log.size() != std::ssize(questions)) {
+    std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");
+    return 1;
+  }
+  const std::string answers = answer_lines(s, questions, log);
   log.finish();
   write_whole_file(s.answer_file, answers);
   return 0;

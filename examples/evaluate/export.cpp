@@ -16,8 +16,8 @@
 
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
-#include "evaluate/export_reference.hpp"
 #include "evaluate/finished_run.hpp"
+#include "evaluate/published_files.hpp"
 #include "evaluate/sha256.hpp"
 #include "evaluate/summary.hpp"
 #include "support/command_line.hpp"
@@ -28,12 +28,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using activation_trace::detail::json_text;
-
-/// Demonstrations in the prompt.
-Index shots_of(const FinishedRun& run) {
-  if (is_qa(run.task())) return option_of(run, "prompt_style") == "zero_shot" ? 0 : 2;
-  return run.task().starts_with("truthfulqa") ? 6 : 0;
-}
 
 // lm-evaluation-harness 0.4: results_DATE.json and samples_TASK_DATE.jsonl in a folder named after the model.
 
@@ -155,7 +149,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
 
   const std::string model = model_name(run);
   const double seconds = std::chrono::duration<double>(end_of(run).time_since_epoch()).count();
-  const Json shots = shots_of(run);
+  const Json shots = prompt_style_of(run) == PromptStyle::zero_shot ? 0 : known_task(task).shots;
   const bool generates = !run.records.begin()->second.contains("true");
   Json results{{"alias", task}};
   Json higher = Json::object();
@@ -219,7 +213,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
 
 /// Throws ArgumentError for a file of the run's own.
 void export_reference(const FinishedRun& run, const std::filesystem::path& folder, bool overwrite) {
-  const std::vector<NamedContent> files = reference_files(run);
+  const std::vector<NamedContent> files = published_files(run);
   const std::filesystem::path own = std::filesystem::weakly_canonical(run.path);
   for (const auto& [name, content] : files)
     if (std::filesystem::weakly_canonical(folder / name) == own)

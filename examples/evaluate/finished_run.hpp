@@ -16,7 +16,8 @@
 #include "activation_trace/text/json.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 #include "evaluate/record_schema.hpp"
-#include "evaluate/summary.hpp"
+#include "evaluate/records.hpp"
+#include "evaluate/task.hpp"
 
 namespace activation_trace::examples {
 
@@ -87,13 +88,15 @@ struct FinishedRun {
   throw Error("expected a 'question', 'prompt' or 'prefix', found none");
 }
 
+[[nodiscard]] inline PromptStyle prompt_style_of(const FinishedRun& run) {
+  return option_of(run, "prompt_style") == "zero_shot" ? PromptStyle::zero_shot : PromptStyle::few_shot;
+}
+
 /// The whole prompt of a record.
 [[nodiscard]] inline std::string prompt_of(const FinishedRun& run, const nlohmann::ordered_json& record) {
   const std::string question = question_of(record);
-  if (is_qa(run.task()))
-    return knowledge_qa_prompt(
-        question, option_of(run, "prompt_style") == "zero_shot" ? PromptStyle::zero_shot : PromptStyle::few_shot);
-  return run.task().starts_with("truthfulqa") ? truthfulqa_prompt(question) : question;
+  const Task* task = find_task(run.task());
+  return task != nullptr && task->prompt != nullptr ? task->prompt(question, prompt_style_of(run)) : question;
 }
 
 /// The answers that a multiple-choice record chose among, true ones first.

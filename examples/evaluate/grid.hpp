@@ -7,22 +7,16 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/csv.hpp"
+#include "evaluate/records.hpp"
 #include "evaluate/summary.hpp"
+#include "evaluate/task.hpp"
 
 // What a sweep's records say, in numbers.
 namespace activation_trace::examples {
-
-/// What the manifest of a sweep calls it; before the name of its task.
-inline constexpr std::string_view kSweep = "sweep ";
-
-[[nodiscard]] inline bool is_sweep(const nlohmann::ordered_json& manifest) {
-  return manifest["task"].get<std::string>().starts_with(kSweep);
-}
 
 /// Means over a sweep's records, percentages:
 /// {"task", "samples", "mode", "alphas", "layers", "metrics": {name: [alphas][layers]}}.

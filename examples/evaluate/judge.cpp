@@ -23,6 +23,7 @@
 #include "activation_trace/text/mapped_file.hpp"
 #include "evaluate/finished_run.hpp"
 #include "evaluate/http_judge.hpp"
+#include "evaluate/record_schema.hpp"
 #include "evaluate/run.hpp"
 #include "evaluate/server_url.hpp"
 #include "evaluate/sha256.hpp"
@@ -179,7 +180,10 @@ bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
     if (judges[a]) manifest[kAspects[a].name] = identity;
   }
   if (!judges[0] && !judges[1]) throw FormatError(settings.judgements, "has neither 'truth' nor 'info'");
-  RunLog log(judgements_path(run.path), manifest, RunStart::resume);
+  RunLog log(judgements_path(run.path), manifest, RunStart::resume, [&](Index sample, const Json& judgement) {
+    if (!run.records.contains(sample)) throw Error("is no sample of this run");
+    check_record("judge", judgement, Missing::refused);
+  });
   std::array<std::vector<Question>, 2> waiting;
   for (std::size_t a = 0; a < 2; ++a)
     for (const Question& q : questions[a])
@@ -225,9 +229,10 @@ int judge(JudgeSettings settings) {
   if (const char* key = std::getenv(settings.key_variable.c_str())) settings.http.key = key;
   settings.http.key_name = settings.key_variable;
   const FinishedRun run = read_run(settings.run);
-  if (run.task() != "truthfulqa-gen")
-    throw ArgumentError(settings.run + ": is of the task " + run.task() +
-                        ", expected truthfulqa-gen: only its answers are judged");
+  const Task* task = find_task(run.task());
+  if (task == nullptr || !task->judged)
+    throw ArgumentError(settings.run + ": is of the task " + run.task() + ", expected " +
+                        names_of_tasks([](const Task& t) { return t.judged; }) + ": only its answers are judged");
   if (run.records.empty()) throw ArgumentError(settings.run + ": there are no answers to judge");
   if (!judge_all(settings, run)) {
     std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");

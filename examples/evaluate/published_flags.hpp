@@ -16,14 +16,14 @@ namespace activation_trace::examples {
 struct PublishedFlag {
   const char* names;  ///< as CLI11 takes them
   enum class Takes { nothing, value } takes;
-  bool (*unused)(const TaskTraits& task);  ///< elsewhere the option is one of this program's
+  bool where_generated;  ///< not only where nothing is generated: elsewhere the option is one of this program's
   const char* why;
 };
 
 namespace detail {
 
-inline constexpr auto kEverywhere = [](const TaskTraits&) { return true; };
-inline constexpr auto kWhereNothingIsGenerated = [](const TaskTraits& task) { return !task.generates; };
+inline constexpr bool kEverywhere = true;
+inline constexpr bool kWhereNothingIsGenerated = false;
 
 inline constexpr PublishedFlag kPublishedFlags[] = {
     {"--dataset_name,--dataset-name", PublishedFlag::Takes::value, kEverywhere, "the subcommand says it"},
@@ -53,9 +53,9 @@ inline std::string first_name(const PublishedFlag& flag) {
 
 }  // namespace detail
 
-inline void add_published_flags(CLI::App& app, const TaskTraits& task) {
+inline void add_published_flags(CLI::App& app, bool generates) {
   for (const PublishedFlag& flag : detail::kPublishedFlags) {
-    if (!flag.unused(task)) continue;
+    if (generates && !flag.where_generated) continue;
     CLI::Option* option = flag.takes == PublishedFlag::Takes::nothing ? app.add_flag(flag.names)
                                                                       : app.add_option(flag.names)->type_name("X");
     option->description(flag.why)->group("Of the published scripts, without an effect here");
@@ -64,15 +64,16 @@ inline void add_published_flags(CLI::App& app, const TaskTraits& task) {
 
 /// "--flag (why it changes nothing)" of each that was given. Throws UsageError for a --dataset_name that contradicts
 /// the task.
-[[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const TaskTraits& task) {
+[[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const Task& task) {
   std::vector<std::string> given;
   for (const PublishedFlag& flag : detail::kPublishedFlags) {
     const std::string name = detail::first_name(flag);
-    if (flag.unused(task) && app.count(name) != 0) given.push_back(name + " (" + flag.why + ')');
+    if ((!task.generates || flag.where_generated) && app.count(name) != 0)
+      given.push_back(name + " (" + flag.why + ')');
   }
-  if (app.count("--dataset_name") == 0 || !is_qa(task.name)) return given;
+  if (app.count("--dataset_name") == 0 || task.dataset_name.empty()) return given;
   const auto data = app.get_option("--dataset_name")->as<std::string>();
-  if ((data == kNaturalQuestions ? kNq : data) != task.name)
+  if (data != task.dataset_name && data != task.name)
     throw UsageError("--dataset_name " + data + ": this is evaluate " + std::string(task.name) +
                      "; for other data give another task");
   return given;

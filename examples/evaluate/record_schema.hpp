@@ -2,9 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -12,84 +9,19 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/json.hpp"
-#include "evaluate/summary.hpp"
+#include "evaluate/records.hpp"
+#include "evaluate/task.hpp"
 
-// What the record of a sample holds, task by task: a file may have been changed since it was written.
+// What the record of a sample holds, task by task.
 namespace activation_trace::examples {
 
-/// A field and what it must be.
-struct RecordField {
-  const char* name;
-  bool (*holds)(const nlohmann::ordered_json& value);
-  const char* expected;
-};
-
-namespace detail {
-
-using RecordValue = nlohmann::ordered_json;
-
-inline bool is_text(const RecordValue& x) { return x.is_string(); }
-inline bool is_number(const RecordValue& x) { return x.is_number() && std::isfinite(x.get<double>()); }
-inline bool is_number_or_null(const RecordValue& x) { return x.is_null() || is_number(x); }
-inline bool is_share(const RecordValue& x) { return is_number(x) && x.get<double>() >= 0 && x.get<double>() <= 1; }
-inline bool is_share_or_null(const RecordValue& x) { return x.is_null() || is_share(x); }
-inline bool is_count(const RecordValue& x) { return x.is_number_integer() && x.get<double>() >= 0; }
-
-template <bool (*each)(const RecordValue&)>
-bool is_list(const RecordValue& x) {
-  return x.is_array() && std::all_of(x.begin(), x.end(), each);
-}
-inline bool is_answer(const RecordValue& x) {
-  return x.is_object() && x.contains("text") && is_text(x["text"]) && (!x.contains("score") || is_number(x["score"]));
-}
-
-inline constexpr const char* kText = "a text";
-inline constexpr const char* kCount = "a whole number, 0 or more";
-inline constexpr const char* kShare = "a number from 0 to 1";
-inline constexpr const char* kNumbers = "a list of numbers";
-inline constexpr const char* kTexts = "a list of texts";
-inline constexpr const char* kAnswers = "a list of answers, each with 'text' and 'score'";
-inline constexpr const char* kGrid = "rows of numbers from 0 to 1";
-
-inline RecordField text(const char* name) { return {name, is_text, kText}; }
-inline RecordField texts(const char* name) { return {name, is_list<is_text>, kTexts}; }
-inline RecordField count(const char* name) { return {name, is_count, kCount}; }
-inline RecordField share(const char* name) { return {name, is_share, kShare}; }
-inline RecordField numbers(const char* name) { return {name, is_list<is_number_or_null>, kNumbers}; }
-inline RecordField answers(const char* name) { return {name, is_list<is_answer>, kAnswers}; }
-inline RecordField grid(const char* name) { return {name, is_list<is_list<is_share>>, kGrid}; }
-
-}  // namespace detail
-
-/// The fields that the records of a task have at least; of a sweep's as "sweep TASK", of judgements as "judge".
+/// The fields that the records of a task have at least; of a sweep's as "sweep TASK". Of what is no task none.
 [[nodiscard]] inline std::vector<RecordField> record_fields(std::string_view task) {
-  using namespace detail;
-  std::vector<RecordField> fields;
-  const auto add = [&](std::initializer_list<RecordField> more) { fields.insert(fields.end(), more); };
-  const bool sweep = task.starts_with("sweep ");
-  if (sweep) task.remove_prefix(6);
-  if (task == "chat") add({text("text")});
-  if (sweep && is_qa(task)) add({text("question"), grid("em"), grid("strict_em"), grid("f1")});
-  if (sweep && task == "truthfulqa-mc")
-    add({text("question"), count("best"), answers("true"), answers("false"), grid("mc1"), grid("mc2"), grid("mc3")});
-  if (sweep) return fields;
-  if (is_qa(task)) add({text("question"), texts("gold"), share("em"), share("strict_em"), share("f1")});
-  if (task == "truthfulqa-gen")
-    add({text("question"), count("best"), texts("correct"), texts("incorrect"), share("rejected")});
-  if (task == "truthfulqa-mc") add({text("question")});
-  if (task == "factor") add({text("prefix"), share("accuracy_mean")});
-  if (task == "known-facts") add({text("prompt"), share("em")});
-  if (task == "truthfulqa-mc" || task == "factor" || task == "known-facts")
-    add({count("best"), answers("true"), answers("false"), share("mc1"), share("mc2"), share("mc3")});
-  if (is_qa(task) || task == "truthfulqa-gen" || task == "known-facts")
-    add({count("prompt_tokens"),
-         text("text"),
-         text("answer"),
-         {"tokens", is_list<is_count>, kNumbers},
-         numbers("log_probs"),
-         numbers("entropies"),
-         text("finish")});
-  return fields;
+  if (task == "chat") return {fields::text("text")};
+  const bool sweep = task.starts_with(kSweep);
+  const Task* found = find_task(sweep ? task.substr(kSweep.size()) : task);
+  const auto wanted = found == nullptr ? nullptr : sweep ? found->sweep_fields : found->fields;
+  return wanted == nullptr ? std::vector<RecordField>() : wanted();
 }
 
 enum class Missing { refused, allowed };
@@ -108,7 +40,7 @@ inline void check_record(std::string_view task, const nlohmann::ordered_json& re
   };
   for (const RecordField& field : record_fields(task)) check(field, missing);
   for (const char* judgement : {"truth", "info"})
-    check({judgement, detail::is_share_or_null, "a number from 0 to 1, or null where it was neither yes nor no"},
+    check({judgement, fields::is_share_or_null, "a number from 0 to 1, or null where it was neither yes nor no"},
           Missing::allowed);
 }
 

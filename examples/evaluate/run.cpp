@@ -16,6 +16,9 @@
 #include "evaluate/grid.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
+#include "evaluate/summary.hpp"
+#include "evaluate/task_run.hpp"
+#include "support/engine.hpp"
 #include "support/interrupt.hpp"
 #include "support/output_files.hpp"
 #include "support/run_progress.hpp"
@@ -45,7 +48,7 @@ class StopOnInterrupt {
 };
 
 /// What a record of the run has to be: one of the task's, and of the sample of the data set that it says.
-RecordCheck check_of(const std::string& name, const Task& task, const std::vector<Index>& samples) {
+RecordCheck check_of(const std::string& name, const TaskRun& task, const std::vector<Index>& samples) {
   return [&task, name, samples](Index sample, const Json& record) {
     if (!std::binary_search(samples.begin(), samples.end(), sample)) throw Error("is no sample of this run");
     check_record(name, record, Missing::refused);
@@ -59,7 +62,7 @@ RecordCheck check_of(const std::string& name, const Task& task, const std::vecto
 }
 
 /// Makes room for the longest of the samples. Throws Error naming one that is too long.
-void reserve(Engine& engine, const Task& task, std::span<const Index> samples, Index parallel) {
+void reserve(Engine& engine, const TaskRun& task, std::span<const Index> samples, Index parallel) {
   const Index most = engine.context(engine.config().max_context);
   Index longest = 1;
   for (const Index sample : samples) {
@@ -73,12 +76,12 @@ void reserve(Engine& engine, const Task& task, std::span<const Index> samples, I
 }
 
 /// What the results of a task on a model depend on.
-Json make_manifest(const TaskSettings& settings, const Engine& engine, const Task& task) {
+Json make_manifest(const TaskSettings& settings, const Engine& engine, const TaskRun& task) {
   const fs::path data = data_file(settings);
   const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
   const LlamaConfig& config = engine.config();
   const std::string& model = settings.model.path;
-  Json manifest{{"task", (settings.grid ? std::string(kSweep) : std::string()) + settings.traits.name},
+  Json manifest{{"task", std::string(settings.grid ? kSweep : "") + std::string(settings.task->name)},
                 {"model",
                  {{"path", file_name(model)},
                   {"sha256", sha256_of_model(model)},
@@ -133,10 +136,10 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   const bool quiet = settings.model.quiet || ranks.rank() != 0;
   Progress loading(!quiet);
   loading.note("reading " + data.string());
-  const MakeTask make_task = read_task(settings);
+  const MakeRun make_run = settings.task->read(settings, data);
   loading.note("loading " + settings.model.path);
   Engine engine(settings.model, settings.student);
-  const std::unique_ptr<Task> task = make_task(engine);
+  const std::unique_ptr<TaskRun> task = make_run(engine);
   const Json manifest = make_manifest(settings, engine, *task);
   std::vector<Index> samples;
   for (Index sample = 0; sample < manifest["data"]["samples"].get<Index>(); ++sample)

@@ -10,8 +10,8 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
 #include "evaluate/ranks.hpp"
-#include "evaluate/summary.hpp"
-#include "evaluate/task.hpp"
+#include "evaluate/records.hpp"
+#include "evaluate/task_settings.hpp"
 
 namespace activation_trace::examples {
 

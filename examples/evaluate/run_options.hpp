@@ -11,7 +11,7 @@
 #include "evaluate/published_flags.hpp"
 #include "evaluate/ranks.hpp"
 #include "evaluate/run.hpp"
-#include "evaluate/task.hpp"
+#include "evaluate/task_settings.hpp"
 #include "support/command_line.hpp"
 #include "support/mode_options.hpp"
 
@@ -20,8 +20,9 @@ namespace activation_trace::examples {
 
 /// Everything that its options are written to.
 struct RunCommandLine {
-  TaskSettings task;
+  TaskSettings settings;
   RunSettings run;
+  ModeOptions modes{Activation::name, DolaBucket::low};
   std::string shard;
   std::string parallel;                ///< a number of texts; given and empty: the published scripts' flag
   Index total_shard = 8;               ///< of the same
@@ -29,28 +30,38 @@ struct RunCommandLine {
   std::vector<std::string> published;  ///< what is to be said of their flags
   bool resume = false;
   bool debug = false;
+
+  /// The mode of the task, and what it has beside it. Throws UsageError.
+  void take_mode() {
+    modes.read();
+    settings.mode = modes.choose();
+    modes.apply(settings.context);
+    modes.apply(settings.scoring);
+    settings.scoring.prefill_piece = settings.model.batch;
+  }
 };
 
-/// `data` and `beside` are what --help says of the data set, and of the files beside the output's.
+/// `data` and `beside` are what --help says of the data set, and of the files beside the output's. A sweep has no task
+/// yet, but a TASK.
 inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ranks, const std::string& data,
                             const std::string& beside) {
-  add_model_options(app, line.task.model);
-  line.task.model.threads = ranks.threads();
-  CLI::Option* data_path = app.add_option("--data-path,--data_path", line.task.data_path, data);
-  if (line.task.traits.folder != nullptr) line.task.data_path = line.task.traits.folder;
-  line.task.data_path.empty() ? data_path->required() : data_path->capture_default_str();
+  add_model_options(app, line.settings.model);
+  line.settings.model.threads = ranks.threads();
+  CLI::Option* data_path = app.add_option("--data-path,--data_path", line.settings.data_path, data);
+  const Task* task = line.settings.task;
+  if (task != nullptr && task->data.folder != nullptr) line.settings.data_path = task->data.folder;
+  line.settings.data_path.empty() ? data_path->required() : data_path->capture_default_str();
   app.add_option("--output-path,--output_path", line.run.output_path,
                  "JSON lines, one per sample; its folder is made; beside it " + beside)
       ->required();
   app.add_flag("--resume", line.resume, "go on with the run that is there");
-  app.add_option("--limit", line.task.limit, "only so many samples, the first")->check(whole_number<Index>(1));
+  app.add_option("--limit", line.settings.limit, "only so many samples, the first")->check(whole_number<Index>(1));
   const auto debug = [&line](const std::string& text) {
     if (text != "True" && text != "False") throw CLI::ValidationError("--debug", "expected True or False, got " + text);
     line.debug = text == "True";
   };
-  const bool sweep = line.task.traits.name == nullptr;  // has a TASK, which would be taken for the value
   app.add_option_function<std::string>("--debug", debug, "--limit 20; as published also --debug True")
-      ->expected(0, sweep ? 0 : 1)
+      ->expected(0, task == nullptr ? 0 : 1)  // TASK would be taken for the value
       ->default_str("True")
       ->type_name("");
   app.add_option("--shard", line.shard, "i/n: the i-th of n parts, to be put together by `evaluate merge`");
@@ -64,14 +75,14 @@ inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ra
       ->check(whole_number<Index>(1));
   app.add_option("--shard-id,--shard_id", line.shard_id, "from 0; the output is OUT_ID.jsonl, of multiple choice .json")
       ->check(whole_number<Index>(0));
-  add_published_flags(app, line.task.traits);
+  add_published_flags(app, task == nullptr || task->generates);
 }
 
 /// Whether an option of the mode is one that the published scripts give to every mode; then it is said that it has no
 /// effect.
-[[nodiscard]] inline bool is_published(RunCommandLine& line, const ModeOptions& modes, std::string_view key) {
+[[nodiscard]] inline bool is_published(RunCommandLine& line, std::string_view key) {
   Activation activation;
-  modes.apply(activation);
+  line.modes.apply(activation);
   if (key == "decoding_strategy") return activation.strategy == ContextStrategy::entropy;  // their default
   if (key != "majority_threshold") return false;
   line.published.push_back(ModeOptions::name(key) + " (no strategy here votes)");
@@ -98,7 +109,7 @@ inline void read_parallel(const CLI::App& app, RunCommandLine& line) {
     throw UsageError("--shard-id: expected 0.." + std::to_string(line.total_shard - 1) + ", got " +
                      std::to_string(*line.shard_id));
   line.run.shard = {*line.shard_id + 1, line.total_shard};
-  line.run.output_path += '_' + std::to_string(*line.shard_id) + (line.task.traits.generates ? ".jsonl" : ".json");
+  line.run.output_path += '_' + std::to_string(*line.shard_id) + (line.settings.task->generates ? ".jsonl" : ".json");
   line.published.push_back("--parallel, --total-shard and --shard-id (as --shard " + line.run.shard.text() +
                            ": every so many samples, none left over; into " + line.run.output_path +
                            ", for `evaluate merge`)");
@@ -107,20 +118,20 @@ inline void read_parallel(const CLI::App& app, RunCommandLine& line) {
 /// Runs the task as the command line says, once what it says of the task itself has been read. Throws UsageError.
 inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) {
   read_parallel(app, line);
-  if (line.debug && line.task.limit != 0) throw UsageError("--debug: is --limit 20");
-  if (line.debug) line.task.limit = 20;
+  if (line.debug && line.settings.limit != 0) throw UsageError("--debug: is --limit 20");
+  if (line.debug) line.settings.limit = 20;
   if (!line.shard.empty()) {
     const std::optional<Shard> shard = Shard::parse(line.shard);
     if (!shard) throw UsageError("--shard: expected i/n with 1 <= i <= n, got " + line.shard);
     line.run.shard = *shard;
   }
   line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
-  const std::vector<std::string> unused = published_flags_given(app, line.task.traits);
+  const std::vector<std::string> unused = published_flags_given(app, *line.settings.task);
   line.published.insert(line.published.end(), unused.begin(), unused.end());
   if (!line.published.empty() && ranks.rank() == 0)
     std::fprintf(stderr, "evaluate: of the published scripts' flags, here: %s\n",
                  CLI::detail::join(line.published, ", ").c_str());
-  return run_task(line.task, line.run, ranks);
+  return run_task(line.settings, line.run, ranks);
 }
 
 }  // namespace activation_trace::examples

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
@@ -18,45 +17,14 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/detection.hpp"
-#include "activation_trace/evaluation/multiple_choice.hpp"
 #include "activation_trace/evaluation/resampling.hpp"
+#include "evaluate/records.hpp"
+#include "evaluate/task.hpp"
 
 // What a run's records say, in numbers.
 namespace activation_trace::examples {
-
-using Records = std::map<Index, nlohmann::ordered_json>;
-
-/// A number in [0, 1] of each record, whose mean over a run is reported in percent.
-struct Measure {
-  std::string name;
-  std::function<double(const nlohmann::ordered_json& record)> of;
-};
-
-/// The number of that name. Throws Error if a record has none.
-[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> value_of(const std::string& key) {
-  return [key](const nlohmann::ordered_json& record) {
-    const auto found = record.find(key);
-    if (found == record.end() || !found->is_number())
-      throw Error("expected a number '" + key + "', found " + (found == record.end() ? "none" : found->type_name()));
-    return found->get<double>();
-  };
-}
-
-/// A judge's probability of " yes"; 0 where it said neither yes nor no, which is null.
-[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> yes_of(const std::string& key) {
-  return [key, value = value_of(key)](const nlohmann::ordered_json& record) {
-    const auto found = record.find(key);
-    return found != record.end() && found->is_null() ? 0.0 : value(record);
-  };
-}
-
-/// 1 where that is at least one half (evaluation/README.md 2.3).
-[[nodiscard]] inline std::function<double(const nlohmann::ordered_json&)> accepted(const std::string& key) {
-  return [value = yes_of(key)](const nlohmann::ordered_json& record) { return value(record) >= 0.5 ? 1.0 : 0.0; };
-}
 
 /// Of a list of numbers; none if it is no such list or the sum is not finite.
 [[nodiscard]] inline std::optional<double> sum_of(const nlohmann::ordered_json& record, const char* key) {
@@ -70,53 +38,9 @@ struct Measure {
   return std::isfinite(total) ? std::optional(total) : std::nullopt;
 }
 
-/// The published MC2 of a multiple choice: as recorded, or from the scores where a record is older than that.
-[[nodiscard]] inline double mc2_reference_of(const nlohmann::ordered_json& record) {
-  if (record.contains("mc2_reference")) return value_of("mc2_reference")(record);
-  std::array<std::vector<double>, 2> scores;
-  for (std::size_t side = 0; side < 2; ++side)
-    if (const char* key = side == 0 ? "true" : "false"; record.contains(key))
-      for (const nlohmann::ordered_json& answer : record[key]) scores[side].push_back(value_of("score")(answer));
-  if (scores[0].empty() || scores[1].empty()) throw Error("expected a number 'mc2_reference', found none");
-  return mc2_reference(scores[0], scores[1]);
-}
-
-/// Whether a task's questions are answered freely and rated by EM and F1.
-[[nodiscard]] inline bool is_qa(std::string_view task) {
-  return task == "triviaqa" || task == "hotpotqa" || task == "nq";
-}
-
-/// Whether every record has the judgement `key`.
-[[nodiscard]] inline bool is_judged(const Records& records, const char* key) {
-  return !records.empty() &&
-         std::all_of(records.begin(), records.end(), [&](const auto& r) { return r.second.contains(key); });
-}
-
 /// What is reported of a task's records, the headline first. Throws ArgumentError for a task that is not known.
-[[nodiscard]] inline std::vector<Measure> measures(const std::string& task, const Records& records) {
-  if (is_qa(task)) return {{"em", value_of("em")}, {"strict_em", value_of("strict_em")}, {"f1", value_of("f1")}};
-  if (task == "truthfulqa-mc" || task == "known-facts") {
-    std::vector<Measure> result{{"mc1", value_of("mc1")},
-                                {"mc2", value_of("mc2")},
-                                {"mc2_reference", mc2_reference_of},
-                                {"mc3", value_of("mc3")}};
-    if (task == "known-facts") result.push_back({"em", value_of("em")});
-    return result;
-  }
-  if (task == "factor") return {{"accuracy", value_of("mc1")}, {"accuracy_mean", value_of("accuracy_mean")}};
-  if (task != "truthfulqa-gen") throw ArgumentError("task: '" + task + "' is not known");
-  std::vector<Measure> result;
-  const bool truth = is_judged(records, "truth");
-  const bool info = is_judged(records, "info");
-  if (truth) result.push_back({"truth", accepted("truth")});
-  if (info) result.push_back({"info", accepted("info")});
-  if (truth && info)
-    result.push_back(
-        {"truth*info", [truth = accepted("truth"), info = accepted("info")](const nlohmann::ordered_json& record) {
-           return truth(record) * info(record);
-         }});
-  result.push_back({"reject", value_of("rejected")});
-  return result;
+[[nodiscard]] inline std::vector<Measure> measures(std::string_view task, const Records& records) {
+  return known_task(task).measures(records);
 }
 
 /// Of every record, in their order. Throws Error naming a record without it.

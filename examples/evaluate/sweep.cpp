@@ -3,7 +3,6 @@
 #include "evaluate/sweep.hpp"
 
 #include <algorithm>
-#include <cstddef>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -12,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/processors/mode_text.hpp"
 #include "evaluate/run_options.hpp"
-#include "evaluate/task.hpp"
 #include "support/command_line.hpp"
 #include "support/mode_options.hpp"
 
@@ -21,29 +20,24 @@ namespace activation_trace::examples {
 namespace {
 
 struct SweepCommandLine : RunCommandLine {
-  ModeOptions modes{Activation::name, DolaBucket::low};
   std::string task_name;
   std::string alphas = "0,0.2,0.4,0.6,0.8,1";
   std::string layers;
 };
 
 std::vector<double> parse_alphas(const std::string& text) {
-  std::vector<double> alphas;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::optional<double> alpha = parse_number<double>(std::string_view(text).substr(begin, end - begin));
-    if (!alpha || !(*alpha >= 0 && *alpha <= static_cast<double>(std::numeric_limits<float>::max())))
-      throw UsageError("--alphas: expected numbers >= 0 like 0,0.5,1, got " + text);
-    alphas.push_back(*alpha);
-    begin = end + 1;
-  }
-  return alphas;
+  const std::optional<std::vector<double>> alphas = OptionText<std::vector<double>>::read(text);
+  const auto weighs = [](double x) { return x >= 0 && x <= static_cast<double>(std::numeric_limits<float>::max()); };
+  if (!alphas || !std::all_of(alphas->begin(), alphas->end(), weighs))
+    throw UsageError("--alphas: expected numbers >= 0 like 0,0.5,1, got " + text);
+  return *alphas;
 }
 
 void refuse_senseless(const CLI::App& app, const SweepCommandLine& line) {
-  const TaskTraits& task = line.task.traits;
+  const Task& task = *line.settings.task;
   const auto need = [&](const char* option, bool useful) {
-    if (app.count(option) != 0 && !useful) throw UsageError(std::string(option) + ": means nothing to " + task.name);
+    if (app.count(option) != 0 && !useful)
+      throw UsageError(std::string(option) + ": means nothing to " + std::string(task.name));
   };
   need("--context", task.scores);
   for (const char* option :
@@ -52,37 +46,32 @@ void refuse_senseless(const CLI::App& app, const SweepCommandLine& line) {
 }
 
 /// The mode without what each point of the grid has of its own.
-void take_mode(SweepCommandLine& line) {
-  TaskSettings& task = line.task;
-  line.modes.read();
-  task.mode = line.modes.choose();
-  line.modes.apply(task.context);
-  line.modes.apply(task.scoring);
-  task.scoring.prefill_piece = task.model.batch;
-  if (line.modes.early_exit_given() && !compares_layers(task.mode.mode))
-    throw UsageError("--early_exit_layers: " + ModeOptions::reason(std::span(&task.mode.mode, 1), "candidate_layers"));
-  line.modes.check_layers(task.mode);
-  if (line.modes.early_exit_listed()) task.early_exit_layers = {-1};  // exports have no use for more
-  line.modes.refuse_useless(std::span(&task.mode.mode, 1), [&](std::string_view key) {
-    return is_published(line, line.modes, key) || describes(task.mode.mode, key) || key == "context";
+void check_mode(SweepCommandLine& line) {
+  TaskSettings& settings = line.settings;
+  const Mode& mode = settings.mode.mode;
+  if (line.modes.early_exit_given() && !compares_layers(mode))
+    throw UsageError("--early_exit_layers: " + ModeOptions::reason(std::span(&mode, 1), "candidate_layers"));
+  line.modes.check_layers(settings.mode);
+  if (line.modes.early_exit_listed()) settings.early_exit_layers = {-1};  // exports have no use for more
+  line.modes.refuse_useless(std::span(&mode, 1), [&](std::string_view key) {
+    return is_published(line, key) || describes(mode, key) || key == "context";
   });
-  check_usage(task.mode.mode);
+  check_usage(mode);
 }
 
 int sweep(const CLI::App& app, SweepCommandLine& line, Ranks& ranks) {
-  TaskSettings& task = line.task;
-  const auto tasks = all_tasks();
-  task.traits =
-      *std::find_if(tasks.begin(), tasks.end(), [&](const TaskTraits& t) { return line.task_name == t.name; });
-  take_mode(line);
+  TaskSettings& settings = line.settings;
+  settings.task = &known_task(line.task_name);
+  line.take_mode();
+  check_mode(line);
   refuse_senseless(app, line);
-  if (app.count("--max-new-tokens") == 0) task.max_new_tokens = task.traits.max_new_tokens;
-  if (app.count("--repetition_penalty") == 0) task.repetition_penalty = task.traits.repetition_penalty;
-  task.grid = {parse_alphas(line.alphas), std::nullopt};
+  if (app.count("--max-new-tokens") == 0) settings.max_new_tokens = settings.task->max_new_tokens;
+  if (app.count("--repetition_penalty") == 0) settings.repetition_penalty = settings.task->repetition_penalty;
+  settings.grid = {parse_alphas(line.alphas), std::nullopt};
   if (line.layers == "all")
-    task.grid->layers.emplace();
+    settings.grid->layers.emplace();
   else if (!line.layers.empty())
-    task.grid->layers = parse_layers("--info_layers", line.layers);
+    settings.grid->layers = parse_layers("--info_layers", line.layers);
   return run_as_told(app, line, ranks);
 }
 
@@ -90,14 +79,13 @@ int sweep(const CLI::App& app, SweepCommandLine& line, Ranks& ranks) {
 
 void add_sweep_command(CLI::App& app, Command& command, Ranks& ranks) {
   const auto line = std::make_shared<SweepCommandLine>();
-  TaskSettings& task = line->task;
+  TaskSettings& settings = line->settings;
   line->run.parallel = 16;  // of one question
   CLI::App* sub = app.add_subcommand("sweep", "a grid of alpha and info_layer, in little more than one run");
   std::vector<std::string> names;
-  for (const TaskTraits& traits : all_tasks())
-    if (sweeps(traits)) names.emplace_back(traits.name);
+  for (const Task* task : all_tasks())
+    if (task->sweeps()) names.emplace_back(task->name);
   sub->add_option("TASK", line->task_name, CLI::detail::join(names))->required()->check(CLI::IsMember(names));
-  task.traits.generates = task.traits.scores = true;  // as one of its tasks does
   add_run_options(*sub, *line, ranks, "the data set", ".manifest.json, .grid.json and .grid.csv");
   const auto weighs = [](const Mode& mode) { return entropy_weight(mode).has_value(); };
   line->modes.add_mode(*sub, weighs);
@@ -107,15 +95,15 @@ void add_sweep_command(CLI::App& app, Command& command, Ranks& ranks) {
     return wanted && key != "alpha" && key != "info_layer" && key != "decoding_strategy" && key != "strategy_base" &&
            key != "subject_key" && key != "context_growth";
   });
-  line->modes.add(*sub, task.scoring, [](std::string_view key) { return key == "context"; });
+  line->modes.add(*sub, settings.scoring, [](std::string_view key) { return key == "context"; });
   sub->add_option("--alphas", line->alphas, "weights of the entropy")->capture_default_str();
   sub->add_option("--info_layers,--info-layers", line->layers,
                   "hidden states 0..N, or all (default: every second of the upper half)");
-  sub->add_option("--max-new-tokens,--max_new_tokens", task.max_new_tokens, "tokens to generate (default: 20)")
+  sub->add_option("--max-new-tokens,--max_new_tokens", settings.max_new_tokens, "tokens to generate (default: 20)")
       ->check(whole_number<Index>(1));
-  sub->add_option("--repetition_penalty,--repetition-penalty", task.repetition_penalty, "1: none (default: 1.2)")
+  sub->add_option("--repetition_penalty,--repetition-penalty", settings.repetition_penalty, "1: none (default: 1.2)")
       ->check(positive_number());
-  add_prompt_style(*sub, task.prompt_style);
+  add_prompt_style(*sub, settings.prompt_style);
   sub->callback([line, sub, &command, &ranks] { command = [line, sub, &ranks] { return sweep(*sub, *line, ranks); }; });
 }
 

@@ -6,105 +6,102 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
-#include "activation_trace/generation/score_options.hpp"
-#include "evaluate/emit.hpp"
-#include "evaluate/summary.hpp"
-#include "support/engine.hpp"
-#include "support/mode_options.hpp"
+#include "evaluate/records.hpp"
 
 namespace activation_trace::examples {
 
-/// What is asked of a model, sample by sample. A sample's record depends on nothing but the sample and the settings:
-/// not on what ran before it or runs beside it.
-class Task {
- public:
-  virtual ~Task() = default;
+class Engine;
+class TaskRun;
+struct FinishedRun;
+struct TaskSettings;
 
-  /// Samples of the data set.
-  [[nodiscard]] virtual Index size() const = 0;
-  /// Positions of the context that sample needs, its answers included.
-  [[nodiscard]] virtual Index positions(Index sample) const = 0;
-  /// Of a sample's record what comes from the data set: what tells it from the others.
-  [[nodiscard]] virtual nlohmann::ordered_json data_of(Index sample) const = 0;
-  /// Every option that the results depend on, as it is for this model.
-  [[nodiscard]] virtual nlohmann::ordered_json options() const = 0;
-  /// Runs `samples`, in any order, until a stop is asked for. What emit() throws ends it.
-  virtual void run(std::span<const Index> samples, const Emit& emit, const std::stop_token& stop) = 0;
+/// Puts a data set to a model, which must outlive the result.
+using MakeRun = std::function<std::unique_ptr<TaskRun>(Engine& engine)>;
+
+/// A name and what is to be in it.
+using NamedContent = std::pair<std::string, std::string>;
+
+/// Where a task's data set is.
+struct DataSource {
+  const char* file;              ///< its usual name
+  const char* folder = nullptr;  ///< where the published scripts have it; null: nowhere
+  const char* where;             ///< to get it
 };
 
-enum class TaskKind { triviaqa, hotpotqa, nq, truthfulqa_mc, truthfulqa_gen, factor, known_facts };
-
-/// What is known of a task without a command line.
-struct TaskTraits {
-  TaskKind kind;
-  const char* name;
-  const char* summary;
-  const char* file;    ///< its usual name
-  const char* folder;  ///< where the published scripts have it; null: nowhere
-  const char* where;   ///< to get it
-  bool generates;
-  bool scores;  ///< given answers
-  Index max_new_tokens;
-  float repetition_penalty;  ///< as the published scripts have it
-};
-
-[[nodiscard]] std::span<const TaskTraits> all_tasks();
-
-inline constexpr std::string_view kNq = "nq";
-inline constexpr std::string_view kNaturalQuestions = "natural_questions";  ///< what the published scripts call it
-
-/// Whether a task has a sweep: its questions are answered freely and rated by EM and F1, or it is a multiple choice.
-[[nodiscard]] inline bool sweeps(const TaskTraits& task) {
-  return is_qa(task.name) || task.kind == TaskKind::truthfulqa_mc;
-}
-
-/// The settings of activation decoding that a sweep covers: every alpha at every layer.
-struct GridSettings {
-  std::vector<double> alphas;
-  std::optional<std::vector<Index>> layers;  ///< 0..N; empty: all; none: every second one of the upper half
-};
-
-/// What the command line says of a task.
-struct TaskSettings {
-  TaskTraits traits{};
-  std::string data_path;
-  ModelSettings model;
-  StudentSettings student;
-  ChosenMode mode;
-  ContextOptions context;                ///< whose entropies records have in modes that read none
-  ScoreOptions scoring;                  ///< what scoring has beside the mode
-  std::vector<Index> early_exit_layers;  ///< as typed, in front of what the mode makes of it; none: not typed
-  Index limit = 0;                       ///< of samples; 0: none
-  Index max_new_tokens = 0;
+/// All there is to say about a task: commands, tables, checks and exports come from it, in code that names no task. It
+/// is the value NAME of evaluate/tasks/NAME.cpp, which examples/CMakeLists.txt lists.
+struct Task {
+  std::string_view name;  ///< of its subcommand and in manifests
+  const char* summary;    ///< for --help
+  DataSource data;
+  bool generates = false;
+  bool scores = false;       ///< given answers
+  Index max_new_tokens = 0;  ///< with this and the next as the published scripts have it
   float repetition_penalty = 1;
-  PromptStyle prompt_style = PromptStyle::few_shot;
-  std::optional<GridSettings> grid;  ///< in place of one alpha and layer, where sweeps() has it
+  std::string_view dataset_name = {};  ///< what the published script of several data sets calls this one; empty: none
+  bool judged = false;                 ///< its answers are what `judge` rates
+
+  /// Reads the data set for one point or, if it sweeps, for `settings.grid`. Throws FormatError naming file and line.
+  MakeRun (*read)(const TaskSettings& settings, const std::filesystem::path& file);
+
+  /// The whole prompt of a question; null: the question itself. Of a prompt without styles the style says nothing.
+  std::string (*prompt)(std::string_view question, PromptStyle style) = nullptr;
+  bool styles = false;  ///< it has the styles of --prompt_style
+  Index shots = 0;      ///< demonstrations in it; in style zero_shot none
+
+  /// What its records, and those of its sweep, have at least; null: it has no sweep.
+  std::vector<RecordField> (*fields)();
+  std::vector<RecordField> (*sweep_fields)() = nullptr;
+
+  /// What is reported of its records, the headline first.
+  std::vector<Measure> (*measures)(const Records& records);
+  /// The files that the published script writes of such a run; null: there is none.
+  std::vector<NamedContent> (*published_files)(const FinishedRun& run) = nullptr;
+
+  [[nodiscard]] bool sweeps() const noexcept { return sweep_fields != nullptr; }
 };
 
-/// The data set's file: --data-path, or in it, if that is a folder, a file of the usual name, or else the only one
-/// there of its kind. Throws Error for a missing file, saying where to get it.
-[[nodiscard]] std::filesystem::path data_file(const TaskSettings& settings);
+/// Every task, in the order of --help.
+[[nodiscard]] std::span<const Task* const> all_tasks();
 
-/// --prompt_style of the questions that are answered freely.
-inline void add_prompt_style(CLI::App& app, PromptStyle& style) {
-  add_choice<PromptStyle>(app, "--prompt_style,--prompt-style", style,
-                          {{"few_shot", PromptStyle::few_shot}, {"zero_shot", PromptStyle::zero_shot}},
-                          "two demonstrations (default), or a line of instruction");
+/// Null if there is none of that name.
+[[nodiscard]] inline const Task* find_task(std::string_view name) {
+  for (const Task* task : all_tasks())
+    if (task->name == name) return task;
+  return nullptr;
 }
 
-/// Puts the data set to a model, which must outlive the task.
-using MakeTask = std::function<std::unique_ptr<Task>(Engine& engine)>;
+/// Throws ArgumentError if there is none of that name.
+[[nodiscard]] inline const Task& known_task(std::string_view name) {
+  if (const Task* task = find_task(name)) return *task;
+  throw ArgumentError("task: '" + std::string(name) + "' is not known");
+}
 
-/// Reads the data set, before any model. Throws FormatError naming file and line.
-[[nodiscard]] MakeTask read_task(const TaskSettings& settings);
+/// The names of the tasks of that kind, as `a, b and c`.
+[[nodiscard]] inline std::string names_of_tasks(bool (*wanted)(const Task& task)) {
+  std::vector<std::string_view> names;
+  for (const Task* task : all_tasks())
+    if (wanted(*task)) names.push_back(task->name);
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == names.size() ? " and " : ", ") + std::string(names[i]);
+  return text;
+}
+
+/// What the manifest of a sweep calls it; before the name of its task.
+inline constexpr std::string_view kSweep = "sweep ";
+
+[[nodiscard]] inline bool is_sweep(const nlohmann::ordered_json& manifest) {
+  return manifest["task"].get<std::string>().starts_with(kSweep);
+}
 
 }  // namespace activation_trace::examples

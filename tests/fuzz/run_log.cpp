@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "evaluate/finished_run.hpp"
+#include "evaluate/summary.hpp"
 #include "fuzz/inputs.hpp"
 
 using namespace activation_trace;

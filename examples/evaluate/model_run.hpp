@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <filesystem>
 #include <initializer_list>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -19,7 +21,8 @@
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/validate.hpp"
 #include "evaluate/mode_manifest.hpp"
-#include "evaluate/task.hpp"
+#include "evaluate/task_run.hpp"
+#include "evaluate/task_settings.hpp"
 #include "support/engine.hpp"
 #include "support/score_settings.hpp"
 
@@ -35,15 +38,15 @@ template <class Prompt>
   return common_prefix(prompts);
 }
 
-/// What all tasks have: a mode, and how it generates and scores.
-class ModelTask : public Task {
+/// What all runs of tasks have: a mode, and how it generates and scores.
+class ModelRun : public TaskRun {
  protected:
   using Json = nlohmann::ordered_json;
   using Texts = std::vector<std::string>;
 
  public:
   /// `prefix` is what prompts begin with.
-  ModelTask(Engine& engine, const TaskSettings& settings, std::vector<TokenId> prefix = {})
+  ModelRun(Engine& engine, const TaskSettings& settings, std::vector<TokenId> prefix = {})
       : engine_(engine),
         settings_(settings),
         prefix_(std::move(prefix)),
@@ -81,10 +84,10 @@ class ModelTask : public Task {
     };
     add({"decoding_mode", "decoding_strategy", "alpha", "info_layer", "final_norm", "candidate_layers", "mature_layer",
          "early_exit_layers", "divergence", "relative_top", "min_tokens_to_keep", "context_span", "batch_size"});
-    if (settings_.traits.scores)
+    if (settings_.task->scores)
       add({"context", "filter", "single_entropy", "scoring_dola_base", "relative_top_value", "post_softmax"});
-    if (settings_.traits.generates) add({"activation_dola_base"});
-    if (settings_.traits.generates)
+    if (settings_.task->generates) add({"activation_dola_base"});
+    if (settings_.task->generates)
       j.update({{"max_new_tokens", generation_.max_new_tokens},
                 {"repetition_penalty", decimal(generation_.repetition_penalty)},
                 {"stop", generation_.stop}});
@@ -213,5 +216,17 @@ class ModelTask : public Task {
   ScoreOptions score_;
   GenerationOptions generation_;
 };
+
+/// A Run of the data, which is at its constructor's end.
+template <class Run, class Data>
+[[nodiscard]] MakeRun run_on(const TaskSettings& settings, Data data) {
+  return [settings, data = std::move(data)](Engine& engine) { return std::make_unique<Run>(engine, settings, data); };
+}
+
+/// Task::read of a task that has no sweep.
+template <class Run, auto reader>
+[[nodiscard]] MakeRun read_as(const TaskSettings& settings, const std::filesystem::path& file) {
+  return run_on<Run>(settings, reader(file));
+}
 
 }  // namespace activation_trace::examples
