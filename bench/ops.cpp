@@ -101,6 +101,20 @@ void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, In
   rate(state, "bytes/s", static_cast<double>(StoredMatrix<>::row_bytes_of(dtype, d)) * static_cast<double>(m));
 }
 
+/// As prefill, cut in another way: a sweep over MatmulTuning.
+void matmul_tuning(benchmark::State& state, const MatmulTuning& tuning) {
+  std::mt19937 random(1);
+  Execution<Host> execution(threads_of(state));
+  const testing::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random);
+  const std::vector<float> x = testing::normal_floats(context * hidden_size, random);
+  std::vector<float> y(static_cast<std::size_t>(context * ffn_size));
+  for (auto _ : state) {
+    matmul(execution, testing::matrix(x, context, hidden_size), w.view(), {y.data(), {context, ffn_size}}, tuning);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "flop/s", flops_of_product(context, hidden_size, ffn_size));
+}
+
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
 void openblas(benchmark::State& state, Index n, Index d, Index m) {
   std::mt19937 random(1);
@@ -205,6 +219,10 @@ int main(int argc, char** argv) {
     add("decode/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, vocabulary); });
     add("decode_ffn/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, ffn_size); });
   }
+  for (const Index row_block : {48, 96, 192})
+    for (const Index depth : {160, 320, 576})
+      add("tuning/row_block:" + std::to_string(row_block) + "/depth:" + std::to_string(depth),
+          [=](benchmark::State& s) { matmul_tuning(s, {.row_block = row_block, .depth = depth}); });
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
   add("prefill/openblas", [](benchmark::State& s) { openblas(s, context, hidden_size, ffn_size); });
 #endif

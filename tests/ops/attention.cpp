@@ -214,6 +214,29 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
   CHECK_THROWS_AS(attention(execution, parts), ShapeError);
 }
 
+TEST_CASE("however queries are tiled, the results are the same bits") {
+  std::mt19937 random(12);
+  const Index n = 130, t = 310, D = 24;
+  const std::vector<float> q = testing::normal_floats(n * 4 * D, random);
+  const std::vector<float> k = testing::normal_floats(t * 2 * D, random);
+  const std::vector<float> v = testing::normal_floats(t * 2 * D, random);
+  std::vector<float> out(q.size());
+  const AttentionPart<> part{
+      Heads(q.data(), {n, 4, D}), Heads(k.data(), {t, 2, D}), Heads(v.data(), {t, 2, D}), {out.data(), {n, 4, D}}};
+  for (const Index window : {0, 50})
+    testing::each_isa([&](Isa isa) {
+      Execution<Host> execution(2, isa);
+      attention(execution, std::span(&part, 1), {.window = window});
+      const std::vector<float> expected = out;
+      for (const AttentionTuning& tuning : {AttentionTuning{.query_tile = 7, .query_subtile = 3},
+                                            AttentionTuning{.query_tile = 200, .query_subtile = 200}}) {
+        std::ranges::fill(out, 0.0f);
+        attention(execution, std::span(&part, 1), {.window = window}, tuning);
+        CHECK(out == expected);
+      }
+    });
+}
+
 TEST_CASE("equal keys average the values; keys beyond the query are not looked at") {
   testing::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);

@@ -156,6 +156,30 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
   }
 }
 
+TEST_CASE("however the work is cut, the results are the same bits, but for the depth of a panel") {
+  std::mt19937 random(14);
+  const Index d = 700, m = 300;
+  const testing::RandomMatrix w(DType::f32, m, d, random);
+  for (const Index n : {1, 3, 40}) {
+    const std::vector<float> x = testing::normal_floats(n * d, random);
+    testing::each_isa([&](Isa isa) {
+      Execution<Host> execution(2, isa);
+      const auto product = [&](const MatmulTuning& tuning) {
+        std::vector<float> y(static_cast<std::size_t>(n * m));
+        matmul(execution, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}}, tuning);
+        return y;
+      };
+      const std::vector<float> expected = product({});
+      CHECK(product({.grain = 1, .row_block = 7, .block_panels = 1}) == expected);
+      CHECK(product({.grain = 64, .row_block = 1000, .block_panels = 30}) == expected);
+      const std::vector<float> deeper = product({.depth = 64});
+      CHECK((deeper == expected) == (n < few_rows));
+      for (std::size_t i = 0; i < deeper.size(); ++i)
+        CHECK(deeper[i] == doctest::Approx(expected[i]).scale(std::sqrt(static_cast<double>(d))).epsilon(1e-5));
+    });
+  }
+}
+
 TEST_CASE("several targets in one call are the same as one call each") {
   std::mt19937 random(4);
   const Index d = 256;

@@ -213,6 +213,28 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
   });
 }
 
+TEST_CASE("however the work is cut, entropies are the same, and the same bits but for the block of positions") {
+  std::mt19937 random(16);
+  const Index d = 40, T = 300, V = 700;
+  const std::vector<float> hidden_memory = testing::normal_floats(T * d, random);
+  const MatrixView<const float> hidden = testing::matrix(hidden_memory, T, d);
+  const std::vector<float> w_memory = testing::normal_floats(V * d, random, 0.3f);
+  const StoredMatrix<> w = testing::matrix(w_memory, V, d);
+  testing::each_isa([&](Isa isa) {
+    Execution<Host> execution(2, isa);
+    const auto entropies_by = [&](const SoftmaxTuning& tuning) {
+      std::vector<float> all(static_cast<std::size_t>(V));
+      softmax_entropy(execution, hidden, w, all, tuning);
+      return all;
+    };
+    const std::vector<float> expected = entropies_by({});
+    CHECK(entropies_by({.together = 1}) == expected);
+    CHECK(entropies_by({.together = 100, .cached = 1 << 20}) == expected);
+    const std::vector<float> in_fives = entropies_by({.row_block = 5});
+    for (std::size_t v = 0; v < expected.size(); ++v) CHECK(std::abs(in_fives[v] - expected[v]) <= 5e-6f);
+  });
+}
+
 TEST_CASE("an empty context changes nothing; no vocabulary is no work") {
   Execution<Host> execution;
   const std::vector<float> w(8, 1.0f);

@@ -29,6 +29,12 @@ inline namespace v0 {
 void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorView<const float, 3> k,
                TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options = {});
 
+/// How attention of many queries cuts its work, in positive numbers, as MatmulTuning; no result depends on it.
+struct AttentionTuning {
+  Index query_tile = 96;     ///< queries that share a packed copy of their keys and values
+  Index query_subtile = 24;  ///< of them, those whose scores are held at once
+};
+
 /// Attention of one sequence among several, as above.
 template <class Space = Host>
 struct AttentionPart {
@@ -38,10 +44,10 @@ struct AttentionPart {
   TensorView<float, 3, Space> out;      ///< [n, H, D], may be q
 };
 
-/// Attention of every part, which share H, G and D, in one parallel region, or two: parts of fewer than four queries
-/// go through another kernel. The result of a part does not depend on the others. Throws as above.
-void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-               const AttentionOptions& options = {});
+/// Attention of every part, which share H, G and D, in one parallel region, or two: parts of few queries go through
+/// another kernel. The result of a part does not depend on the others. Throws as above.
+void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options = {},
+               const AttentionTuning& tuning = {});
 
 namespace detail {
 
@@ -69,17 +75,16 @@ constexpr Index few_queries = 4;
 void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                    const AttentionOptions& options);
+void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options,
+                    const AttentionTuning& tuning);
 
-constexpr Index query_tile = 96;     // queries that share a packed copy of their keys and values
-constexpr Index query_subtile = 24;  // of them, those whose scores are held at once
 /// Keys before a tile's window are left out in steps that are whole chains of the product and whole panels, so that
 /// every sum is cut where it would be with them.
 constexpr Index key_step = 96;
 
 /// A worker's scratch memory, cut up for tiles of parts of up to `positions` keys.
 struct TileScratch {
+  AttentionTuning tuning;
   Index key_panels;
   Index value_panels;
   Index score_stride;  // not a power of two: rows would compete for cache sets
@@ -88,8 +93,10 @@ struct TileScratch {
   float* row_buffer;
   float* scores;
   float* results;
+  float* totals;
 
-  TileScratch(Execution<Host>& execution, int worker, Index positions, Index D, Index width);
+  TileScratch(Execution<Host>& execution, int worker, const AttentionTuning& how, Index positions, Index D,
+              Index width);
 };
 
 /// Keys and values of kv head g, packed.
@@ -109,7 +116,7 @@ inline void attention(Execution<Host>& execution, TensorView<const float, 3> q, 
 }
 
 inline void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                      const AttentionOptions& options) {
+                      const AttentionOptions& options, const AttentionTuning& tuning) {
   detail::check_attention(options);
   for (const AttentionPart<>& part : parts) {
     detail::check_attention(part);
@@ -118,7 +125,7 @@ inline void attention(Execution<Host>& execution, std::span<const AttentionPart<
     detail::check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
   }
   if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(execution, parts, options);
-  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options);
+  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options, tuning);
 }
 
 inline void detail::check_attention(const AttentionPart<>& part) {
@@ -212,11 +219,11 @@ inline void detail::attend_by_row(Execution<Host>& execution, std::span<const At
 }
 
 inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                                   const AttentionOptions& options) {
+                                   const AttentionOptions& options, const AttentionTuning& tuning) {
   const Index groups = parts[0].k.extent(1);
   const Index width = kernels(execution.isa()).panel_width;
-  const auto tiles_of = [](const AttentionPart<>& part) {
-    return has_few_queries(part) ? 0 : (part.q.extent(0) + query_tile - 1) / query_tile;
+  const auto tiles_of = [&](const AttentionPart<>& part) {
+    return has_few_queries(part) ? 0 : (part.q.extent(0) + tuning.query_tile - 1) / tuning.query_tile;
   };
   Index tiles = 0;
   Index longest = 0;
@@ -225,7 +232,7 @@ inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const A
     if (tiles_of(part) > 0) longest = std::max(longest, part.k.extent(0));
   }
   execution.for_each_range(groups * tiles, 1, [&](Index begin, Index end, int worker) {
-    const TileScratch scratch(execution, worker, longest, parts[0].q.extent(2), width);
+    const TileScratch scratch(execution, worker, tuning, longest, parts[0].q.extent(2), width);
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
       for (const AttentionPart<>& part : parts) {
@@ -243,17 +250,24 @@ inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const A
   });
 }
 
-inline detail::TileScratch::TileScratch(Execution<Host>& execution, int worker, Index positions, Index D, Index width)
-    : key_panels((positions + width - 1) / width),
+inline detail::TileScratch::TileScratch(Execution<Host>& execution, int worker, const AttentionTuning& how,
+                                        Index positions, Index D, Index width)
+    : tuning(how),
+      key_panels((positions + width - 1) / width),
       value_panels((D + width - 1) / width),
       score_stride(key_panels * width + 16) {
-  const Index sizes[] = {key_panels * D * width, value_panels * key_panels * width * width, pack_depth * width,
-                         query_subtile * score_stride, query_subtile * value_panels * width};
+  const Index sizes[] = {key_panels * D * width,
+                         value_panels * key_panels * width * width,
+                         pack_depth * width,
+                         tuning.query_subtile * score_stride,
+                         tuning.query_subtile * value_panels * width,
+                         tuning.query_subtile};
   packed_keys = execution.scratch(worker, std::accumulate(std::begin(sizes), std::end(sizes), Index{0})).data();
   packed_values = packed_keys + sizes[0];
   row_buffer = packed_values + sizes[1];
   scores = row_buffer + sizes[2];
   results = scores + sizes[3];
+  totals = results + sizes[4];
 }
 
 inline void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<const float, 3> v,
@@ -289,8 +303,9 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& p
   const Index sharing = q.extent(1) / all_keys.extent(1);
   const Index value_panel_size = scratch.key_panels * width * width;
   const Index result_stride = scratch.value_panels * width;
-  const Index first = tile * query_tile;
-  const Index last = std::min(first + query_tile, n);
+  const Index first = tile * scratch.tuning.query_tile;
+  const Index last = std::min(first + scratch.tuning.query_tile, n);
+  const Index query_subtile = scratch.tuning.query_subtile;
   const Index skipped = window_begin(options, all_keys.extent(0) - n + first + 1) / key_step * key_step;
   const auto k = all_keys.slice(0, skipped, all_keys.extent(0));
   const auto v = all_values.slice(0, skipped, all_values.extent(0));
@@ -306,18 +321,17 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& p
         kernels.multiply_panel(q.data() + i * q.stride(0) + h * q.stride(1), q.stride(0), rows,
                                scratch.packed_keys + p * D * width, D, scratch.scores + p * width, scratch.score_stride,
                                Into::set);
-      float totals[query_subtile];
       for (Index r = 0; r < rows; ++r) {
         const Index count = t - n + i + r + 1;
-        totals[r] = weigh_scores(kernels, options, D, scratch.scores + r * scratch.score_stride,
-                                 window_begin(options, skipped + count) - skipped, count, seen_panels * width);
+        scratch.totals[r] = weigh_scores(kernels, options, D, scratch.scores + r * scratch.score_stride,
+                                         window_begin(options, skipped + count) - skipped, count, seen_panels * width);
       }
       for (Index p = 0; p < scratch.value_panels; ++p)
         kernels.multiply_panel(scratch.scores, scratch.score_stride, rows, scratch.packed_values + p * value_panel_size,
                                seen, scratch.results + p * width, result_stride, Into::set);
       for (Index r = 0; r < rows; ++r) {
         float* result = out.data() + (i + r) * out.stride(0) + h * out.stride(1);
-        for (Index c = 0; c < D; ++c) result[c] = scratch.results[r * result_stride + c] / totals[r];
+        for (Index c = 0; c < D; ++c) result[c] = scratch.results[r * result_stride + c] / scratch.totals[r];
       }
     }
   }

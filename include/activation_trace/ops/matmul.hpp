@@ -18,10 +18,20 @@ inline namespace v0 {
 /// the same bits for every cut of a sequence keeps its pieces this long.
 constexpr Index few_rows = 4;
 
+/// How matmul cuts its work, in positive numbers: for benchmarks, which sweep them; the defaults were measured. Only
+/// `depth`, by which sums are cut, is seen in the last bits of a result.
+struct MatmulTuning {
+  Index grain = 4;         ///< few rows of x: workers get multiples of this many rows of w
+  Index row_block = 96;    ///< rows of x that are multiplied by a panel before the next: for the second-level cache
+  Index block_panels = 8;  ///< packed panels that take turns with them: 160 KB with 16 columns, for the same
+  Index depth = 320;       ///< elements of a row that are packed at once, at most: half a first-level cache of 32 KiB
+};
+
 /// y = x w^T with x [n, d], w [m, d] in any stored form, y [n, m]. Weights are widened to float exactly and
 /// everything is accumulated in float; activations are never quantised. y must not overlap x.
 /// The result of a row of x does not depend on the number of threads. Throws ShapeError.
-void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w, MatrixView<float> y);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w, MatrixView<float> y,
+            const MatmulTuning& tuning = {});
 
 /// One product of several that share their x.
 template <class Space = Host>
@@ -31,23 +41,22 @@ struct MatmulTarget {
 };
 
 /// y_i = x w_i^T for every target, in one parallel region: q, k and v of a layer, or gate and up.
-void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
+            const MatmulTuning& tuning = {});
 
 /// As matmul, but every row of y is, bit for bit, what matmul gives for that row of x alone, however many there are.
 /// The faster of the two for up to a dozen rows, and slower by half for hundreds.
-void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
+                   const MatmulTuning& tuning = {});
 
 namespace detail {
 
 void check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
-/// Rows of x that are multiplied by a panel before the next panel: they stay in the second-level cache.
-constexpr Index row_block = 96;
-
-/// Elements of a row of w that are packed at a time: with them a panel fits into half of a first-level cache of 32 KiB.
-inline Index depth_of_pack(Index d, DType dtype) {
+/// Elements of a row of w that are packed at a time: equal parts of about `limit`, in whole blocks.
+inline Index depth_of_pack(Index d, DType dtype, Index limit) {
   if (block_elements(dtype) > 32) return block_elements(dtype);
-  const Index parts = std::max<Index>(1, (d + 319) / 320);
+  const Index parts = std::max<Index>(1, (d + limit - 1) / limit);
   return ((d + parts - 1) / parts + 31) / 32 * 32;
 }
 
@@ -65,25 +74,28 @@ inline Index arranged_stride(const Kernels& kernels, DType dtype, Index cols) {
 }
 
 /// Few rows of x: each is multiplied by the rows of every w as they are stored.
-void multiply_rows(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+void multiply_rows(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
+                   const MatmulTuning& tuning);
 
 /// Many rows of x: blocks of w are packed into panels of floats first.
-void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
+                     const MatmulTuning& tuning);
 
 }  // namespace detail
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets) {
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
+                   const MatmulTuning& tuning) {
   detail::check_matmul(x, targets);
   if (x.extent(0) < few_rows || x.extent(1) == 0)
-    detail::multiply_rows(execution, x, targets);
+    detail::multiply_rows(execution, x, targets, tuning);
   else
-    detail::multiply_panels(execution, x, targets);
+    detail::multiply_panels(execution, x, targets, tuning);
 }
 
 inline void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x,
-                          std::span<const MatmulTarget<>> targets) {
+                          std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
   detail::check_matmul(x, targets);
-  detail::multiply_rows(execution, x, targets);
+  detail::multiply_rows(execution, x, targets, tuning);
 }
 
 inline void detail::check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets) {
@@ -97,7 +109,7 @@ inline void detail::check_matmul(MatrixView<const float> x, std::span<const Matm
 }
 
 inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
-                                  std::span<const MatmulTarget<>> targets) {
+                                  std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index d = x.extent(1);
   if (d == 0) {  // rows without a place: no kernel counts on from nothing
@@ -112,7 +124,7 @@ inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const f
     scratch = std::max(scratch, arranged_stride(kernels, w.dtype(), d));
   }
   const Index n = x.extent(0);
-  execution.for_each_range(rows, 4, [&](Index begin, Index end, int worker) {
+  execution.for_each_range(rows, tuning.grain, [&](Index begin, Index end, int worker) {
     // Every worker arranges x for itself: that is cheaper than waiting for one that does it for all.
     float* arranged = execution.scratch(worker, n * scratch).data();
     const StoredMatrix<>* last = nullptr;
@@ -134,19 +146,20 @@ inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const f
 }
 
 inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const float> x,
-                                    std::span<const MatmulTarget<>> targets) {
-  constexpr Index block_panels = 8;  // packed panels of one block: 160 KB with 16 columns, for the second-level cache
+                                    std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
+  const Index row_block = tuning.row_block;
+  const Index block_panels = tuning.block_panels;
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index width = kernels.panel_width;
   const Index d = x.extent(1);
   const auto panels_of = [&](const StoredMatrix<>& w) { return (w.rows() + width - 1) / width; };
   Index panels = 0;
-  Index depth_limit = 0;
+  Index deepest = 0;
   for (const auto& [w, y] : targets) {
     panels += panels_of(w);
-    depth_limit = std::max(depth_limit, depth_of_pack(d, w.dtype()));
+    deepest = std::max(deepest, depth_of_pack(d, w.dtype(), tuning.depth));
   }
-  const Index panel_size = depth_limit * width;
+  const Index panel_size = deepest * width;
   execution.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
     float* packed = execution.scratch(worker, block_panels * panel_size + (pack_depth + row_block) * width).data();
     float* row_buffer = packed + block_panels * panel_size;
@@ -156,7 +169,7 @@ inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const
       const Index from = std::max(begin - first, Index{0});
       const Index to = std::min(end - first, panels_of(w));
       first += panels_of(w);
-      const Index depth = depth_of_pack(d, w.dtype());
+      const Index depth = depth_of_pack(d, w.dtype(), tuning.depth);
       for (Index block = from; block < to; block += block_panels) {
         const Index block_end = std::min(block + block_panels, to);
         for (Index k = 0; k < d; k += depth) {
@@ -190,10 +203,10 @@ inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const
   });
 }
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w,
-                   MatrixView<float> y) {
+inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w, MatrixView<float> y,
+                   const MatmulTuning& tuning) {
   const MatmulTarget<> target{w, y};
-  matmul(execution, x, std::span(&target, 1));
+  matmul(execution, x, std::span(&target, 1), tuning);
 }
 
 }  // namespace v0

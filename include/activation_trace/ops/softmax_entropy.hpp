@@ -17,21 +17,29 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// How the fused kernel cuts its work, in positive numbers, as MatmulTuning. Only `row_block`, by which sums are cut,
+/// is seen in the last bits of a result.
+struct SoftmaxTuning {
+  Index row_block = 96;   ///< positions whose scores are made before they are taken into a panel's states
+  Index together = 8;     ///< panels that pass over the context together, at most,
+  Index cached = 40'960;  ///< and as many as have this many floats: a quarter of a small second-level cache
+};
+
 /// Appends T context positions to the softmax over the context of every vocabulary entry: states[v] is merged
 /// with the logits hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
 /// only as tiles in cache. Throws ShapeError.
 void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                    std::span<SoftmaxState> states);
+                    std::span<SoftmaxState> states, const SoftmaxTuning& tuning = {});
 
 /// The same for chosen entries: states[i] belongs to row ids[i] of w; an id may occur more than once.
 /// Throws ArgumentError for an id outside w.
 void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                    std::span<const TokenId> ids, std::span<SoftmaxState> states);
+                    std::span<const TokenId> ids, std::span<SoftmaxState> states, const SoftmaxTuning& tuning = {});
 
 /// entropy[v] in nats of the softmax over all T positions; NaN without a finite logit. Works in `entropy`
 /// and a tile per worker: nothing else is allocated. Throws ShapeError.
 void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                     std::span<float> entropy);
+                     std::span<float> entropy, const SoftmaxTuning& tuning = {});
 
 namespace detail {
 
@@ -41,7 +49,7 @@ inline void score_panel(const Kernels& kernels, MatrixView<const float> hidden, 
                         DType dtype, const float* packed, float* tile) {
   const auto multiply = columns <= kernels.lanes ? kernels.multiply_narrow_panel : kernels.multiply_panel;
   const Index d = hidden.extent(1);
-  const Index depth = depth_of_pack(d, dtype);
+  const Index depth = depth_of_pack(d, dtype, MatmulTuning{}.depth);
   for (Index k = 0; k < d; k += depth)
     multiply(hidden.data() + begin * hidden.stride(0) + k, hidden.stride(0), end - begin,
              packed + k * kernels.panel_width, std::min(depth, d - k), tile, kernels.panel_width,
@@ -54,12 +62,13 @@ template <class RowOf, class Consume>
 class SoftmaxRows {
  public:
   SoftmaxRows(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w, Index count,
-              RowOf row_of, Consume consume)
+              const SoftmaxTuning& tuning, RowOf row_of, Consume consume)
       : execution_(execution),
         kernels_(kernels(execution.isa())),
         hidden_(hidden),
         w_(w),
         count_(count),
+        tuning_(tuning),
         row_of_(row_of),
         consume_(consume),
         width_(kernels_.panel_width),
@@ -108,20 +117,20 @@ class SoftmaxRows {
     float* scores = state + 3 * width_;
     for (Index panel = 0; panel < panels; ++panel) {
       prepare(panel, packed, state, row_buffer);
-      execution_.for_each_range(T, row_block, [&](Index begin, Index end, int) {
+      execution_.for_each_range(T, tuning_.row_block, [&](Index begin, Index end, int) {
         score(panel, begin, end, packed, scores + begin * width_);
       });
-      for (Index t = 0; t < T; t += row_block)
-        kernels_.softmax_columns(scores + t * width_, std::min(row_block, T - t), columns_computed(panel), state);
+      for (Index t = 0; t < T; t += tuning_.row_block)
+        kernels_.softmax_columns(scores + t * width_, std::min(tuning_.row_block, T - t), columns_computed(panel),
+                                 state);
       finish(panel, state);
     }
   }
 
   void share_panels(Index panels) {
-    // As many panels as a quarter of a small second-level cache holds pass over the context together.
-    const Index together = std::clamp<Index>(40960 / std::max<Index>(packed_size_, 1), 1, 8);
+    const Index together = std::clamp<Index>(tuning_.cached / std::max<Index>(packed_size_, 1), 1, tuning_.together);
     execution_.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
-      const Index floats = together * (packed_size_ + 3 * width_) + (pack_depth + row_block) * width_;
+      const Index floats = together * (packed_size_ + 3 * width_) + (pack_depth + tuning_.row_block) * width_;
       float* packed = execution_.scratch(worker, floats).data();
       for (Index first = begin; first < end; first += together)
         pass(first, std::min(together, end - first), packed, packed + together * packed_size_);
@@ -133,8 +142,8 @@ class SoftmaxRows {
     float* row_buffer = states + n * 3 * width_;
     float* scores = row_buffer + pack_depth * width_;
     for (Index j = 0; j < n; ++j) prepare(first + j, packed + j * packed_size_, states + j * 3 * width_, row_buffer);
-    for (Index t = 0; t < hidden_.extent(0); t += row_block) {
-      const Index t_end = std::min(t + row_block, hidden_.extent(0));
+    for (Index t = 0; t < hidden_.extent(0); t += tuning_.row_block) {
+      const Index t_end = std::min(t + tuning_.row_block, hidden_.extent(0));
       for (Index j = 0; j < n; ++j) {
         score(first + j, t, t_end, packed + j * packed_size_, scores);
         kernels_.softmax_columns(scores, t_end - t, columns_computed(first + j), states + j * 3 * width_);
@@ -148,6 +157,7 @@ class SoftmaxRows {
   MatrixView<const float> hidden_;
   const StoredMatrix<>& w_;
   Index count_;
+  SoftmaxTuning tuning_;
   RowOf row_of_;
   Consume consume_;
   Index width_;
@@ -157,16 +167,16 @@ class SoftmaxRows {
 }  // namespace detail
 
 inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                           std::span<SoftmaxState> states) {
+                           std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()), w.rows());
   detail::SoftmaxRows(
-      execution, hidden, w, w.rows(), [](Index i) { return i; },
+      execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
       .run();
 }
 
 inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                           std::span<const TokenId> ids, std::span<SoftmaxState> states) {
+                           std::span<const TokenId> ids, std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()),
                        static_cast<Index>(ids.size()));
   for (const TokenId id : ids)
@@ -174,17 +184,17 @@ inline void softmax_states(Execution<Host>& execution, MatrixView<const float> h
       throw ArgumentError("softmax_states: id " + std::to_string(id) + " lies outside the " + std::to_string(w.rows()) +
                           " rows of w");
   detail::SoftmaxRows(
-      execution, hidden, w, static_cast<Index>(ids.size()),
+      execution, hidden, w, static_cast<Index>(ids.size()), tuning,
       [&](Index i) { return static_cast<Index>(ids[static_cast<std::size_t>(i)]); },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
       .run();
 }
 
 inline void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                            std::span<float> entropy) {
+                            std::span<float> entropy, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_entropy: length of entropy", static_cast<Index>(entropy.size()), w.rows());
   detail::SoftmaxRows(
-      execution, hidden, w, w.rows(), [](Index i) { return i; },
+      execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); })
       .run();
 }
