@@ -58,9 +58,9 @@ struct EncodedAnswers {
 
 /// As score_text() divides them, the prompt as it stands before the first of them. Throws UsageError for an answer that
 /// adds no token.
-[[nodiscard]] inline EncodedAnswers encode_answers(const Tokenizer& tokenizer, const std::string& prompt,
+[[nodiscard]] inline EncodedAnswers encode_answers(const Engine& engine, const std::string& prompt,
                                                    const std::vector<std::string>& answers) {
-  const detail::DividedText text = detail::divide_text(tokenizer, prompt, answers);
+  const detail::DividedText text = detail::divide_text(engine.tokenizer(), engine.config().vocab, prompt, answers);
   const Index length = text.prompt_length;
   EncodedAnswers result;
   for (std::size_t i = 0; i < text.sequences.size(); ++i) {
@@ -116,7 +116,7 @@ struct MappedAnswers {
   const Tokenizer& tokenizer = engine.tokenizer();
   std::vector<std::string> texts{s.answer};
   if (!s.wrong.empty()) texts.push_back(s.wrong);
-  const EncodedAnswers encoded = encode_answers(tokenizer, s.prompt, texts);
+  const EncodedAnswers encoded = encode_answers(engine, s.prompt, texts);
   const MappedAnswers mapped = map_answers(tokenizer, texts, encoded.answers);
 
   const Index blocks = engine.config().layers;
