@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -60,6 +61,36 @@ TEST_CASE("Places on a scale") {
   CHECK(log.place(1e-2) == doctest::Approx(0.5));
   CHECK(log.place(0) == 0);
   CHECK(log.place(2) == 1);
+}
+
+// A map whose numbers are all alike has the shortest scale that there is: its half is none, and 0 / 0 was drawn as the
+// colour behind the last. A model whose LM head is zero has such a map.
+TEST_CASE("The shortest and the longest scales have places too") {
+  constexpr double most = std::numeric_limits<double>::max();
+  constexpr double least = std::numeric_limits<double>::denorm_min();
+  const auto places = [](ColorScale scale, double low, double high, double middle) {
+    const HeatMapView view{.name = "", .meaning = "", .scale = scale, .low = low, .high = high, .panels = {}};
+    return std::vector<double>{view.place(low),       view.place(middle),   view.place(high),
+                               view.place(-INFINITY), view.place(INFINITY), view.place(low - 1)};
+  };
+  CHECK(places(ColorScale::linear, 0, least, least) == std::vector<double>{0, 1, 1, 0, 1, 0});
+  CHECK(places(ColorScale::linear, -least, least, 0) == std::vector<double>{0, 0.5, 1, 0, 1, 0});
+  CHECK(places(ColorScale::linear, -most, most, 0) == std::vector<double>{0, 0.5, 1, 0, 1, 0});
+  CHECK(places(ColorScale::linear, 1, std::nextafter(1, 2), 1) == std::vector<double>{0, 0, 1, 0, 1, 0});
+  CHECK(places(ColorScale::logarithmic, 1, std::nextafter(1, 2), 1) == std::vector<double>{0, 0, 1, 0, 1, 0});
+  CHECK(places(ColorScale::logarithmic, least, 2 * least, least) == std::vector<double>{0, 0, 1, 0, 1, 0});
+  const std::vector<double> wide = places(ColorScale::logarithmic, 0x1p-1000, 0x1p1000, 1);
+  CHECK(wide[1] == doctest::Approx(0.5));
+  CHECK(std::vector{wide[0], wide[2], wide[3], wide[4]} == std::vector<double>{0, 1, 0, 1});
+
+  CHECK(viridis(std::nan("")) == viridis(0));
+  CHECK(on_color(" ", std::nan(""), TerminalColors::none) == " ");
+  HeatMap map = small_map();
+  map.views[0].high = least;
+  map.views[0].panels[0] = std::vector<double>(6, 0);
+  const Report report{.title = "", .facts = {}, .pictures = {map}};
+  CHECK(to_svg(report, 0).find(hex(viridis(0))) != std::string::npos);
+  CHECK(to_html(report).find(hex(viridis(0))) != std::string::npos);
 }
 
 TEST_CASE("Every cell is drawn once, in its colour, the first row at the bottom") {

@@ -24,13 +24,13 @@ struct Rgb {
 };
 
 /// viridis: dark violet at 0 over teal to yellow at 1, in steps of equal brightness, also for the colour-blind.
-/// Values outside [0, 1] take an end's colour.
+/// Values outside [0, 1] take an end's colour, NaN that of 0.
 [[nodiscard]] inline Rgb viridis(double x) {
   // matplotlib's table (CC0) at twenty even places.
   static constexpr std::array<std::uint32_t, 20> table{
       0x440154, 0x481567, 0x482677, 0x453781, 0x404788, 0x39568c, 0x33638d, 0x2d708e, 0x287d8e, 0x238a8d,
       0x1f968b, 0x20a387, 0x29af7f, 0x3cbb75, 0x55c667, 0x73d055, 0x95d840, 0xb8de29, 0xdce319, 0xfde725};
-  const double place = std::clamp(x, 0.0, 1.0) * (table.size() - 1);
+  const double place = (x > 0 ? std::min(x, 1.0) : 0.0) * (table.size() - 1);
   const std::size_t below = std::min(static_cast<std::size_t>(place), table.size() - 2);
   const auto channel = [&](int shift) {
     const auto at = [&](std::size_t i) { return static_cast<double>((table[i] >> shift) & 0xff); };

@@ -124,9 +124,18 @@ struct Report {
 
 inline double HeatMapView::place(double value) const {
   if (std::isnan(value)) return value;
-  if (scale == ColorScale::linear)
-    return std::clamp((value / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0);  // high - low may overflow
-  return std::clamp(std::log(std::max(value, low) / low) / std::log(high / low), 0.0, 1.0);
+  double place = 0;
+  if (scale == ColorScale::linear) {
+    // The difference of the ends may overflow, and so may their quotient below; half of the least range is none.
+    const double range = high - low;
+    place = std::isfinite(range) ? (value - low) / range : (value / 2 - low / 2) / (high / 2 - low / 2);
+  } else {
+    const double range = high / low;
+    const double from = std::max(value, low);
+    place = std::isfinite(range) ? std::log(from / low) / std::log(range)
+                                 : (std::log(from) - std::log(low)) / (std::log(high) - std::log(low));
+  }
+  return std::clamp(place, 0.0, 1.0);
 }
 
 namespace detail {
