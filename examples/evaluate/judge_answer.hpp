@@ -13,6 +13,7 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/json_part.hpp"
+#include "activation_trace/text/visible.hpp"
 #include "evaluate/http_judge.hpp"
 
 namespace activation_trace::examples {
