@@ -145,9 +145,12 @@ inline std::optional<detail::GgufSplit> GgufFile::split() const {
 inline GgufFile GgufFile::join_parts(GgufFile given, const detail::GgufSplit& split) {
   const FileAccess access = given.access();
   const detail::GgufPartNames names(given.name(), split);
+  const auto open_number = [&](std::uint64_t number) -> GgufFile {
+    return number == split.number ? std::move(given) : open_part(names.open(number, access));
+  };
   std::optional<GgufFile> whole;
   for (std::uint64_t number = 0; number < split.count; ++number) {
-    GgufFile part = number == split.number ? std::move(given) : open_part(names.open(number, access));
+    GgufFile part = open_number(number);
     const auto found = part.split();
     detail::check_part(part.name(), found, {number, split.count, split.tensors}, names.given());
     if (whole)

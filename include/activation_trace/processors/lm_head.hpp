@@ -35,8 +35,8 @@ class LmHead {
 
   /// Memory: a StoredMatrix or a matrix view of float, Half or BFloat16.
   template <class Matrix>
-  requires std::convertible_to<const Matrix&, StoredMatrix<Space>> LmHead(
-      const Matrix& matrix)  // NOLINT: it is an LM head
+  // NOLINTNEXTLINE(google-explicit-constructor): it is an LM head
+  requires std::convertible_to<const Matrix&, StoredMatrix<Space>> LmHead(const Matrix& matrix)
       : stored_(matrix), vocab_(stored_.rows()), hidden_(stored_.cols()) {}
 
   /// Rows on request, for engines whose weights have a form of their own. Throws ArgumentError without a callback or
