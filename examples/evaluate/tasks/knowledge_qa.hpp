@@ -20,6 +20,21 @@ namespace activation_trace::examples {
 [[nodiscard]] std::vector<RecordField> knowledge_qa_sweep_fields();
 [[nodiscard]] std::vector<Measure> knowledge_qa_measures(const Records& records);
 
+/// Such a task, of which its names, its data and how they are read are still to be said.
+inline constexpr Task knowledge_qa{.name = {},
+                                   .summary = nullptr,
+                                   .data = {.file = nullptr, .where = nullptr},
+                                   .generates = true,
+                                   .max_new_tokens = 20,
+                                   .repetition_penalty = 1.2f,
+                                   .read = nullptr,
+                                   .prompt = knowledge_qa_prompt,
+                                   .styles = true,
+                                   .shots = 2,
+                                   .fields = knowledge_qa_fields,
+                                   .sweep_fields = knowledge_qa_sweep_fields,
+                                   .measures = knowledge_qa_measures};
+
 /// NAME_results.json and NAME_rating.json of eval_knowledge_qa; `labels` is what it has as a record's right answers.
 [[nodiscard]] std::vector<NamedContent> knowledge_qa_files(
     const FinishedRun& run, nlohmann::ordered_json (*labels)(const nlohmann::ordered_json& record));

@@ -4,28 +4,22 @@
 
 namespace activation_trace::examples::tasks {
 
-extern constinit const Task nq{
-    .name = "nq",
-    .summary = "Natural Questions: questions, answered freely",
-    .data = {.file = "NQ-open.dev.jsonl",
-             .folder = "../scripts/data/nq",
-             .where = "https://github.com/google-research-datasets/natural-questions (nq_open)"},
-    .generates = true,
-    .max_new_tokens = 20,
-    .repetition_penalty = 1.2f,
-    .dataset_name = "natural_questions",
-    .read = [](const TaskSettings& settings,
-               const std::filesystem::path& file) { return knowledge_qa_run(settings, read_nq_open(file)); },
-    .prompt = knowledge_qa_prompt,
-    .styles = true,
-    .shots = 2,
-    .fields = knowledge_qa_fields,
-    .sweep_fields = knowledge_qa_sweep_fields,
-    .measures = knowledge_qa_measures,
-    .published_files =
-        [](const FinishedRun& run) {
-          return knowledge_qa_files(
-              run, [](const nlohmann::ordered_json& record) -> nlohmann::ordered_json { return record.at("gold"); });
-        }};
+extern constinit const Task nq = [] {
+  Task t = knowledge_qa;
+  t.name = "nq";
+  t.summary = "Natural Questions: questions, answered freely";
+  t.data = {.file = "NQ-open.dev.jsonl",
+            .folder = "../scripts/data/nq",
+            .where = "https://github.com/google-research-datasets/natural-questions (nq_open)"};
+  t.dataset_name = "natural_questions";
+  t.read = [](const TaskSettings& settings, const std::filesystem::path& file) {
+    return knowledge_qa_run(settings, read_nq_open(file));
+  };
+  t.published_files = [](const FinishedRun& run) {
+    return knowledge_qa_files(
+        run, [](const nlohmann::ordered_json& record) -> nlohmann::ordered_json { return record.at("gold"); });
+  };
+  return t;
+}();
 
 }  // namespace activation_trace::examples::tasks
