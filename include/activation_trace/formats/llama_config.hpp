@@ -43,9 +43,10 @@ struct HuggingFaceConfig {
 
 namespace detail {
 
-/// The value at a key that must be there.
+/// What `find` finds in a part that must be there.
 template <class T>
-[[nodiscard]] T required(const JsonPart& part, std::optional<T> value) {
+[[nodiscard]] T required(const JsonPart& part, std::optional<T> (JsonPart::*find)() const) {
+  const std::optional<T> value = (part.*find)();
   if (!value) part.fail("is missing");
   return *value;
 }
@@ -77,7 +78,7 @@ void read_family_facts(const Family& family, const OptionalKeys& keys, const Num
 }
 
 inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
-  const auto number = [&](const char* key) { return required(fields[key], fields[key].find_float()); };
+  const auto number = [&](const char* key) { return required(fields[key], &JsonPart::find_float); };
   auto type = fields["rope_type"].find_text();
   if (!type) type = fields["type"].find_text();
   if (const auto theta = fields["rope_theta"].find_float()) rope.theta = *theta;
@@ -132,7 +133,7 @@ inline void check_supported(const JsonPart& fields, const Family& family) {
 /// The numbers of the model's shape.
 inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   LlamaConfig config;
-  const auto size = [&](const char* key) { return required(fields[key], fields[key].find_integer()); };
+  const auto size = [&](const char* key) { return required(fields[key], &JsonPart::find_integer); };
   config.layers = size("num_hidden_layers");
   config.hidden = size("hidden_size");
   config.ffn = size("intermediate_size");

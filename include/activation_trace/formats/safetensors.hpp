@@ -117,9 +117,7 @@ inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
   for (const auto& [name, entry] : json.root().members()) {
     if (name == "__metadata__") {
       const auto is_text = [](const auto& member) { return member.second.is_string(); };
-      const auto texts =
-          entry.is_object() ? entry.members() : std::vector<std::pair<std::string_view, detail::JsonPart>>();
-      if (!entry.is_object() || !std::all_of(texts.begin(), texts.end(), is_text))
+      if (!entry.is_object() || !std::ranges::all_of(entry.members(), is_text))
         throw FormatError(name_, length_bytes, "__metadata__ is not a map of strings to strings");
       continue;
     }

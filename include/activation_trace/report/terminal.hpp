@@ -167,8 +167,7 @@ inline std::string terminal_text(const Trace& trace, const TerminalOptions& opti
 inline std::string on_color(std::string_view text, double place, TerminalColors colors) {
   if (colors == TerminalColors::none) {
     static constexpr std::string_view ramp = " .:-=+*#%@";
-    const auto level =
-        static_cast<std::size_t>(std::lround((place > 0 ? std::min(place, 1.0) : 0.0) * (ramp.size() - 1.0)));
+    const auto level = static_cast<std::size_t>(std::lround(detail::fraction(place) * (ramp.size() - 1.0)));
     std::string result(text);
     std::replace(result.begin(), result.end(), ' ', ramp[level]);
     return result;

@@ -52,6 +52,17 @@ struct Q4_1Block {
 };
 static_assert(sizeof(Q4_1Block) == 20);
 
+namespace detail {
+
+/// Element j of 32 whose lower four bits are nibbles, as in Q4_0, and whose fifth ones are the bits of `high`.
+[[nodiscard]] constexpr int five_bits(const std::uint8_t* q, const std::uint8_t* high, int j) noexcept {
+  const int low = (q[j % 16] >> (j / 16 * 4)) & 15;
+  const int fifth = (high[j / 8] >> (j % 8)) & 1;
+  return low | (fifth << 4);
+}
+
+}  // namespace detail
+
 /// 32 weights, 5 bits each: y = d * (q - 16).
 struct Q5_0Block {
   static constexpr std::string_view name = "Q5_0";
@@ -64,9 +75,7 @@ struct Q5_0Block {
   void decode(float* y) const noexcept {
     const float scale = d;
     for (int j = 0; j < 32; ++j) {
-      const int low = (q[j % 16] >> (j / 16 * 4)) & 15;
-      const int fifth = (high[j / 8] >> (j % 8)) & 1;
-      y[j] = static_cast<float>((low | (fifth << 4)) - 16) * scale;
+      y[j] = static_cast<float>(detail::five_bits(q, high, j) - 16) * scale;
     }
   }
 };
@@ -86,9 +95,7 @@ struct Q5_1Block {
     const float scale = d;
     const float offset = m;
     for (int j = 0; j < 32; ++j) {
-      const int low = (q[j % 16] >> (j / 16 * 4)) & 15;
-      const int fifth = (high[j / 8] >> (j % 8)) & 1;
-      y[j] = static_cast<float>(low | (fifth << 4)) * scale + offset;
+      y[j] = static_cast<float>(detail::five_bits(q, high, j)) * scale + offset;
     }
   }
 };
