@@ -55,6 +55,7 @@ inline void Typical::mask(std::span<const TokenId> ids, std::span<float> scores)
   if (std::isnan(normalizer.log_sum)) return;
   entries_.clear();
   entries_.reserve(scores.size());
+  // Every e^d is kept, so that the sums are made of them: SoftmaxState would compute each again.
   double sum = 0;
   double weighted = 0;
   for (std::size_t i = 0; i < scores.size(); ++i) {

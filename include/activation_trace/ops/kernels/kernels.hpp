@@ -9,8 +9,8 @@
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
-// The inner loops of the ops. instances.hpp compiles them: 12 s with g++ -O2, in every translation unit that uses them
-// or once (ACTIVATION_TRACE_COMPILED_KERNELS, config.hpp).
+// The inner loops of the ops. instances.hpp compiles them, which is most of what a file takes that uses them: in every
+// such file, or once (ACTIVATION_TRACE_COMPILED_KERNELS, config.hpp). bench/compile_time.py prints the difference.
 
 namespace activation_trace {
 inline namespace v0 {
