@@ -55,9 +55,23 @@ struct ChatQuestion {
 std::vector<ChatQuestion> read_questions(const std::string& path) {
   std::vector<ChatQuestion> questions;
   activation_trace::detail::for_each_record(path, [&](const activation_trace::detail::DataRecord& record) {
-    questions.push_back({record.member("question_id"), record.filled_text("text")});
+    const Json& id = record.member("question_id");
+    if (!fields::is_id(id)) record.fail("expected 'question_id' to be " + std::string(fields::kId));
+    questions.push_back({id, record.filled_text("text")});
   });
   return questions;
+}
+
+/// What a record of the log has to be: of the question that has its number.
+RecordCheck check_of(const std::vector<ChatQuestion>& questions) {
+  return [&questions](Index sample, const Json& record) {
+    check_record("chat", record, Missing::refused);
+    if (sample >= std::ssize(questions)) throw Error("is no question of this chat");
+    const Json& id = questions[static_cast<std::size_t>(sample)].id;
+    if (record["question_id"] != id)
+      throw Error("field 'question_id': the questions have " +
+                  activation_trace::detail::printable(activation_trace::detail::json_text(id)) + " there");
+  };
 }
 
 GenerationOptions chat_options(const ChatSettings& s, const Engine& engine) {
@@ -89,7 +103,7 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
                   {"context", context}});
   add_new_options(options, g.mode, s.student, {"premature_layer"}, number);
   Json manifest{{"task", "chat"},
-                {"model", {{"path", file_name(s.model.path)}, {"sha256", sha256_of_model(s.model.path)}}},
+                {"model", identity_of_model(s.model.path)},
                 {"data", {{"sha256", sha256_of_file(s.question_file)}}},
                 {"options", std::move(options)}};
   manifest.update(engine.program());
@@ -98,7 +112,7 @@ Json manifest_of(const ChatSettings& s, const GenerationOptions& g, const Engine
 
 /// Answers the questions that the log lacks, until Ctrl-C.
 void answer(const ChatSettings& s, Engine& engine, GenerationOptions options,
-            const std::vector<std::vector<TokenId>>& prompts, RunLog& log) {
+            const std::vector<ChatQuestion>& questions, const std::vector<std::vector<TokenId>>& prompts, RunLog& log) {
   catch_interrupt();
   RunProgress progress("chat", log.size(), std::ssize(prompts), !s.model.quiet);
   std::stop_source stop;
@@ -120,7 +134,8 @@ void answer(const ChatSettings& s, Engine& engine, GenerationOptions options,
         .on_finish =
             [&](Index i, const GenerationResult& result) {
               if (result.reason == FinishReason::cancelled) return;
-              log.append(first + i, {{"text", activation_trace::detail::strip(result.text)}});
+              log.append(first + i, {{"question_id", questions[static_cast<std::size_t>(first + i)].id},
+                                     {"text", activation_trace::detail::strip(result.text)}});
               progress.advance();
             },
         .stop = stop.get_token()};
@@ -173,12 +188,11 @@ int chat(const ChatSettings& s) {
       throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
                   std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
                   std::to_string(context));
-  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume,
-             [](Index, const Json& record) { check_record("chat", record, Missing::refused); });
+  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume, check_of(questions));
   engine.reserve(context, s.parallel);
   loading.clear();
 
-  answer(s, engine, options, prompts, log);
+  answer(s, engine, options, questions, prompts, log);
   if (log.size() != std::ssize(questions)) {
     std::fprintf(stderr, "evaluate: interrupted; the same command goes on from there\n");
     return 1;

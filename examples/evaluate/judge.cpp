@@ -160,7 +160,8 @@ Rate make_judge(const JudgeSettings& settings, std::size_t aspect, std::span<con
   ModelSettings local = settings.model;
   local.path = model;
   const auto judge = std::make_shared<LocalJudge>(local, questions, settings.parallel);
-  identity = {{"model", file_name(model)}, {"sha256", sha256_of_model(model)}};
+  const Json known = identity_of_model(model);
+  identity = {{"model", known["path"]}, {"sha256", known["sha256"]}};
   identity.update(judge->engine().program());
   return [judge](std::span<const Question> group) { return (*judge)(group); };
 }

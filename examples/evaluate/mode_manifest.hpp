@@ -77,9 +77,7 @@ void add_new_options(nlohmann::ordered_json& options, const Mode& mode, const St
     if (!options.contains(key) && value != defaults[key] && std::ranges::count(elsewhere, key) == 0)
       options[key] = value;
   if (student.name.empty()) return;
-  options["student"] = student.is_model() ? nlohmann::ordered_json{{"path", file_name(student.name)},
-                                                                   {"sha256", sha256_of_model(student.name)}}
-                                          : nlohmann::ordered_json(student.name);
+  options["student"] = student.is_model() ? identity_of_model(student.name) : nlohmann::ordered_json(student.name);
   options["ignore_prefix"] = student.ignore_prefix;
 }
 

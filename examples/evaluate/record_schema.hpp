@@ -17,7 +17,7 @@ namespace activation_trace::examples {
 
 /// The fields that the records of a task have at least; of a sweep's as "sweep TASK". Of what is no task none.
 [[nodiscard]] inline std::vector<RecordField> record_fields(std::string_view task) {
-  if (task == "chat") return {fields::text("text")};
+  if (task == "chat") return {fields::id("question_id"), fields::text("text")};
   const bool sweep = task.starts_with(kSweep);
   const Task* found = find_task(sweep ? task.substr(kSweep.size()) : task);
   const auto wanted = found == nullptr ? nullptr : sweep ? found->sweep_fields : found->fields;

@@ -92,6 +92,7 @@ inline bool is_number(const RecordValue& x) { return x.is_number() && std::isfin
 inline bool is_number_or_null(const RecordValue& x) { return x.is_null() || is_number(x); }
 inline bool is_share(const RecordValue& x) { return is_number(x) && x.get<double>() >= 0 && x.get<double>() <= 1; }
 inline bool is_share_or_null(const RecordValue& x) { return x.is_null() || is_share(x); }
+inline bool is_id(const RecordValue& x) { return x.is_string() || x.is_number_integer(); }
 inline bool is_count(const RecordValue& x) { return x.is_number_integer() && x.get<double>() >= 0; }
 
 template <bool (*each)(const RecordValue&)>
@@ -103,6 +104,7 @@ inline bool is_answer(const RecordValue& x) {
 }
 
 inline constexpr const char* kText = "a text";
+inline constexpr const char* kId = "a text or a whole number";
 inline constexpr const char* kCount = "a whole number, 0 or more";
 inline constexpr const char* kShare = "a number from 0 to 1";
 inline constexpr const char* kNumbers = "a list of numbers";
@@ -111,6 +113,7 @@ inline constexpr const char* kAnswers = "a list of answers, each with 'text' and
 inline constexpr const char* kGrid = "rows of numbers from 0 to 1";
 
 inline RecordField text(const char* name) { return {name, is_text, kText}; }
+inline RecordField id(const char* name) { return {name, is_id, kId}; }
 inline RecordField texts(const char* name) { return {name, is_list<is_text>, kTexts}; }
 inline RecordField count(const char* name) { return {name, is_count, kCount}; }
 inline RecordField share(const char* name) { return {name, is_share, kShare}; }

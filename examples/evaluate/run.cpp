@@ -80,13 +80,10 @@ Json make_manifest(const TaskSettings& settings, const Engine& engine, const Tas
   const fs::path data = data_file(settings);
   const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
   const LlamaConfig& config = engine.config();
-  const std::string& model = settings.model.path;
+  Json model = identity_of_model(settings.model.path);
+  model.update({{"blocks", config.layers}, {"vocab", config.vocab}});
   Json manifest{{"task", std::string(settings.grid ? kSweep : "") + std::string(settings.task->name)},
-                {"model",
-                 {{"path", file_name(model)},
-                  {"sha256", sha256_of_model(model)},
-                  {"blocks", config.layers},
-                  {"vocab", config.vocab}}},
+                {"model", std::move(model)},
                 {"data", {{"path", file_name(data)}, {"sha256", sha256_of_file(data)}, {"samples", samples}}},
                 {"options", task.options()}};
   manifest.update(engine.program());

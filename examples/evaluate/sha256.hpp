@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -108,6 +109,12 @@ class Sha256 {
 /// The last part of a path: the same model has another folder on another machine.
 [[nodiscard]] inline std::string file_name(const std::filesystem::path& path) {
   return std::filesystem::weakly_canonical(path).filename().string();
+}
+
+/// The model in a manifest, {"path", "sha256"}: a split file by its first part, whichever was given.
+[[nodiscard]] inline nlohmann::ordered_json identity_of_model(const std::filesystem::path& path) {
+  const bool folder = std::filesystem::is_directory(path);
+  return {{"path", file_name(folder ? path : files_of_model(path).front())}, {"sha256", sha256_of_model(path)}};
 }
 
 }  // namespace activation_trace::examples

@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/engine.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -16,19 +14,22 @@
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "support/memory_limit.hpp"
 
 namespace activation_trace::examples {
 namespace {
 
-/// Throws Error for options that take more memory than the machine has: before it is asked for, because a system that
-/// promises more than it has ends the program when the memory is used.
+/// Throws Error for options that take more memory than the machine has, or the program's control group may use: before
+/// it is asked for, because a system that promises more than it has ends the program when the memory is used.
 void check_memory(const LlamaConfig& config, const LlamaOptions& options) {
   const double needed = llama_memory(config, options);
-  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double machine = machine_memory();
+  const double limit = control_group_limit();
+  const double there = std::min(machine, limit);
   if (needed <= there || options.max_context > config.max_context) return;  // the model itself refuses the latter
-  char sizes[96];
-  std::snprintf(sizes, sizeof sizes, " takes %.3g GiB of memory, and this machine has %.3g; give a smaller -c",
-                needed / 0x1p30, there / 0x1p30);
+  char sizes[128];
+  std::snprintf(sizes, sizeof sizes, " takes %.3g GiB of memory, and this %s %.3g; give a smaller -c", needed / 0x1p30,
+                limit < machine ? "program's control group (cgroup) may use" : "machine has", there / 0x1p30);
   const std::string positions = "a context of " + std::to_string(options.max_context) + " positions";
   throw Error(config.source + ": " +
               (options.sequences == 1 ? positions + sizes

@@ -72,14 +72,17 @@ struct Runs {
   }
 
   /// A LLaMA of random weights that reads bytes.
-  [[nodiscard]] std::string tiny_model() const {
+  static test::GgufBuilder tiny_gguf() {
     LlamaConfig config = test::tiny_llama_config();
     config.layers = 4;
     config.hidden = 64;
     config.ffn = 96;
     config.head_dim = 16;
     config.max_context = 2048;
-    write_file(path("tiny.gguf"), test::tiny_gguf(test::TinyLlama({.config = config})).bytes());
+    return test::tiny_gguf(test::TinyLlama({.config = config}));
+  }
+  [[nodiscard]] std::string tiny_model() const {
+    write_file(path("tiny.gguf"), tiny_gguf().bytes());
     return path("tiny.gguf");
   }
 };
@@ -527,6 +530,9 @@ TEST_CASE("chat: sampled answers, the same for the same seed") {
   CHECK(runs.run(command("d.jsonl", {"--decoding_mode", "activation_dola", "--early_exit_layers", "0,2,4"})).code == 0);
   // After a kill.
   const std::string log = read_text(runs.path("a.jsonl.log"));
+  CHECK(json_lines(log)[0]["question_id"] == 81);
+  CHECK(json_lines(log)[1]["question_id"] == "b");
+  CHECK(json_lines(log)[1]["text"] == answers[1]["text"]);
   const std::string before = read_text(runs.path("a.jsonl"));
   std::filesystem::remove(runs.path("a.jsonl.log"));
   std::filesystem::remove(runs.path("a.jsonl"));
@@ -534,8 +540,49 @@ TEST_CASE("chat: sampled answers, the same for the same seed") {
   CHECK(runs.run(command("a.jsonl", {"--seed", "5"})).code == 0);
   CHECK(read_text(runs.path("a.jsonl")) == before);
   runs.fails(command("a.jsonl", {"--seed", "7"}), 1, {"cannot be resumed, 'options"});
+  for (const auto& [id, complaint] : {std::pair<std::string, std::string>{R"("question_id":82,)", "have '81' there"},
+                                      {R"("question_id":null,)", "expected a text or a whole number, found 'null'"},
+                                      {"", "field 'question_id' is missing"}}) {
+    std::string other = log;
+    other.replace(other.find(R"("question_id":81,)"), 17, id);
+    write_file(runs.path("a.jsonl.log"), other);
+    runs.fails(command("a.jsonl", {"--seed", "5"}), 1, {"a.jsonl.log: line 1: sample 0: ", complaint});
+  }
   write_file(runs.path("q.jsonl"), std::string("{\"question_id\": 1}\n"));
   runs.fails(command("e.jsonl", {}), 1, {"q.jsonl", "line 1", "'text'"});
+  write_file(runs.path("q.jsonl"), std::string("{\"question_id\": [1], \"text\": \"a\"}\n"));
+  runs.fails(command("e.jsonl", {}), 1, {"q.jsonl", "line 1", "'question_id' to be a text or a whole number"});
+}
+
+TEST_CASE("a run of a split model goes on from whichever part is given") {
+  const Runs runs;
+  const test::GgufBuilder whole = Runs::tiny_gguf();
+  const auto count = static_cast<std::int32_t>(whole.tensors.size());
+  std::vector<std::string> parts;
+  for (std::uint16_t part = 0; part < 2; ++part) {
+    test::GgufBuilder builder;
+    if (part == 0) builder.values = whole.values;
+    builder.value("split.no", part).value("split.count", std::uint16_t{2}).value("split.tensors.count", count);
+    for (std::size_t i = part; i < whole.tensors.size(); i += 2) builder.tensor(whole.tensors[i]);
+    parts.push_back(runs.path("m-0000" + std::to_string(part + 1) + "-of-00002.gguf"));
+    write_file(parts.back(), builder.bytes());
+  }
+  write_file(runs.path("nq.jsonl"), std::string("{\"question\": \"who\", \"answer\": [\"x\"]}\n"));
+  write_file(runs.path("q.jsonl"), std::string("{\"question_id\": 1, \"text\": \"Why?\"}\n"));
+  for (const std::string& part : {parts[1], parts[0]}) {
+    CAPTURE(part);
+    const Runs::Finished run = runs.run({"nq", "-q", "-m", part, "-t", "1", "--data-path", runs.path("nq.jsonl"),
+                                         "--output-path", runs.path("out"), "--resume", "--max-new-tokens", "2"});
+    CAPTURE(run.err);
+    CHECK(run.code == 0);
+    const Runs::Finished chat =
+        runs.run({"chat", "-q", "-m", part, "-t", "1", "--model-id", "vicuna", "-n", "2", "--question-file",
+                  runs.path("q.jsonl"), "--answer-file", runs.path("answers")});
+    CAPTURE(chat.err);
+    CHECK(chat.code == 0);
+    for (const char* log : {"out", "answers.log"})
+      CHECK(json::parse(read_text(runs.path(log) + ".manifest.json"))["model"]["path"] == "m-00001-of-00002.gguf");
+  }
 }
 
 TEST_CASE("an export leaves files alone that are not its own") {
