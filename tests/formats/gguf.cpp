@@ -155,9 +155,11 @@ TEST_CASE("tensors are given outermost extent first, with their bytes") {
   // IQ2_XXS is skipped over, and refused by its name when its values are asked for.
   const FileTensor* odd = file.find_tensor("odd");
   CHECK_FALSE(odd->dtype.has_value());
-  CHECK_THROWS_WITH_AS((void)detail::matrix_of(*odd, 2, 256, "file"),
-                       "file: at byte 256: tensor 'odd' has type IQ2_XXS, which is not supported for weights",
-                       FormatError);
+  CHECK_THROWS_WITH_AS(
+      (void)detail::matrix_of(*odd, 2, 256, "file"),
+      "file: at byte 256: tensor 'odd' has type IQ2_XXS, which is not supported for weights; expected "
+      "one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K, Q5_0, Q5_1, Q2_K, Q3_K, IQ4_NL, IQ4_XS",
+      FormatError);
 }
 
 TEST_CASE("the header says what the file is") {

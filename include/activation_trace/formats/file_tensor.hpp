@@ -80,11 +80,13 @@ namespace detail {
 }
 
 [[nodiscard]] inline DType readable_dtype(const FileTensor& tensor, const std::string& file) {
-  if (!tensor.dtype)
-    throw FormatError(file, tensor.offset,
-                      "tensor " + printable(tensor.name) + " has type " + std::string(tensor.type) +
-                          ", which is not supported for weights");
-  return *tensor.dtype;
+  if (tensor.dtype) return *tensor.dtype;
+  std::string readable;
+  for (const DType dtype : all_dtypes)
+    readable += (readable.empty() ? "" : ", ") + std::string(activation_trace::name(dtype));
+  throw FormatError(file, tensor.offset,
+                    "tensor " + printable(tensor.name) + " has type " + std::string(tensor.type) +
+                        ", which is not supported for weights; expected one of " + readable);
 }
 
 /// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.
