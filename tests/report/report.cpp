@@ -152,6 +152,25 @@ TEST_CASE("A terminal shows the same in 24-bit colours, in 256 and without") {
   CHECK(on_color(" ", 1, TerminalColors::none) == "@");
 }
 
+TEST_CASE("The cursor of a histogram goes from the middle of the first bin to that of the last") {
+  LineChart chart{.title = "h",
+                  .x_axis = "entropy",
+                  .y_axis = "answers",
+                  .x = {0.5, 1.5, 2.5, 3.5},
+                  .curves = {{.name = "right", .y = {1, 2, 3, 4}}},
+                  .bin_width = 1};
+  const auto pages = [](const LineChart& picture) {
+    return to_html({.title = "", .facts = {}, .pictures = {picture}});
+  };
+  // 648 of 720 pixels, from the 58th on, are the axis: from 0 to 4, and of a chart of points from 0.5 to 3.5.
+  CHECK(pages(chart).find("data-first=\"139\" data-last=\"625\"") != std::string::npos);
+  const Report report{.title = "", .facts = {}, .pictures = {chart}};
+  CHECK(to_terminal(report).find("h\nby the middles of bins 1 wide\nentropy") != std::string::npos);
+  chart.bin_width.reset();
+  CHECK(pages(chart).find("data-first=\"58\" data-last=\"706\"") != std::string::npos);
+  CHECK(to_terminal({.title = "", .facts = {}, .pictures = {chart}}).find("bins") == std::string::npos);
+}
+
 TEST_CASE("A heat map lies on its side on a terminal") {
   Report report{.title = "r", .facts = {}, .pictures = {small_map()}};
   const std::vector<std::string> shown = lines(to_terminal(report, {.width = 60}));

@@ -121,11 +121,14 @@ inline std::string html_picture(const HeatMap& map, std::size_t number) {
 inline std::string html_picture(const LineChart& chart, std::size_t number) {
   constexpr double width = 720;
   constexpr double height = 340;
+  const ChartLayout at(chart, width, height);
   std::string svg = svg_open(width, height, chart.title);
   svg.replace(svg.find("class=\"picture\""), 15, "class=\"picture chart\"");
+  // Of a histogram the first and the last x, the middles of bins, are not where the axis ends.
   svg.insert(svg.find(" class="), attribute("left", ChartLayout::left) + attribute("top", ChartLayout::top) +
-                                      attribute("width", width - ChartLayout::left - ChartLayout::right) +
-                                      attribute("height", height - ChartLayout::top - ChartLayout::bottom));
+                                      attribute("height", height - ChartLayout::top - ChartLayout::bottom) +
+                                      attribute("first", at.x(chart.x.front())) +
+                                      attribute("last", at.x(chart.x.back())));
   std::string result = "<section data-picture=\"" + std::to_string(number) + "\">\n<h2>" +
                        escape_markup(visible(chart.title)) + "</h2>\n" + plot_begin("chart", chart.title, number) +
                        "<div class=\"scroll\">" + svg + svg_chart(chart, width, height) +

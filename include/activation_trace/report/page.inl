@@ -38,15 +38,17 @@ for (const section of document.querySelectorAll("section[data-picture]")) {
   const figures = [...plot.querySelectorAll("svg")];
   const rows = map ? picture.rows.length : 1, columns = map ? picture.columns.length : picture.x.length;
   let row = picture.marked_row ?? rows - 1, column = 0, view = 0;
+  const half = picture.bin_width / 2;
+  const range = x => half ? `${number(x - half)} to ${number(x + half)}` : number(x);
   const describe = () => map
     ? `${picture.column_axis} ${picture.first_column + column} \u201c${picture.columns[column]}\u201d, ${picture.row_axis} ${picture.rows[row]}, ` +
       `${picture.views[view].name}: ` + picture.panels.map((name, p) =>
         `${name} ${number(picture.views[view].values[p][row][column])}`).join("; ")
-    : `${picture.x_axis} ${number(picture.x[column])}: ` + picture.curves.map(c => `${c.name} ${number(c.y[column])}` +
+    : `${picture.x_axis} ${range(picture.x[column])}: ` + picture.curves.map(c => `${c.name} ${number(c.y[column])}` +
         (c.low ? ` [${number(c.low[column])}, ${number(c.high[column])}]` : "")).join("; ");
   const place = d => map
     ? { x: d.left + d.cw * column, y: d.top + d.ch * (rows - 1 - row), width: d.cw, height: d.ch }
-    : { x: d.left + d.width * (picture.x[column] - picture.x[0]) / (picture.x[columns - 1] - picture.x[0] || 1),
+    : { x: d.first + (d.last - d.first) * (picture.x[column] - picture.x[0]) / (picture.x[columns - 1] - picture.x[0] || 1),
         y: d.top, width: 0, height: d.height };
   const data = svg => Object.fromEntries(Object.entries(svg.dataset).map(([k, v]) => [k, Number(v)]));
   const move = (newRow, newColumn) => {
@@ -76,7 +78,8 @@ for (const section of document.querySelectorAll("section[data-picture]")) {
       const x = (event.clientX - box.left) * scale - d.left, y = (event.clientY - box.top) * scale - d.top;
       if (x < 0 || y < 0) return;
       if (!map) {
-        const wanted = picture.x[0] + x / d.width * (picture.x[columns - 1] - picture.x[0]);
+        const wanted = picture.x[0] +
+          (x + d.left - d.first) / (d.last - d.first || 1) * (picture.x[columns - 1] - picture.x[0]);
         const far = picture.x.map(value => Math.abs(value - wanted));
         move(0, far.indexOf(Math.min(...far)));
       } else if (x < d.cw * columns && y < d.ch * rows) {

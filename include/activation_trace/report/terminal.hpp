@@ -120,7 +120,9 @@ inline std::string right_aligned(std::string text, std::size_t width) {
 
 inline std::string terminal_text(const LineChart& chart, const TerminalOptions& options) {
   constexpr std::size_t column = 24;
-  std::string result = visible(chart.title) + "\n" + printable_cell(chart.x_axis, 8);
+  std::string result = visible(chart.title) + "\n";
+  if (chart.bin_width) result += "by the middles of bins " + format_number(*chart.bin_width, 4) + " wide\n";
+  result += printable_cell(chart.x_axis, 8);
   const std::size_t curves = std::min(chart.curves.size(), std::max<std::size_t>(1, (options.width - 8) / column));
   for (std::size_t k = 0; k < curves; ++k) result += right_aligned(shortened(chart.curves[k].name, column - 1), column);
   result += "\n";
