@@ -54,7 +54,7 @@ struct ChatQuestion {
 
 std::vector<ChatQuestion> read_questions(const std::string& path) {
   std::vector<ChatQuestion> questions;
-  activation_trace::detail::for_each_record(path, [&](const activation_trace::detail::DataRecord& record) {
+  activation_trace::detail::DataFile(path).for_each_record([&](const activation_trace::detail::DataRecord& record) {
     const Json& id = record.member("question_id");
     if (!fields::is_id(id)) record.fail("expected 'question_id' to be " + std::string(fields::kId));
     questions.push_back({id, record.filled_text("text")});

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "fuzz/inputs.hpp"
 
@@ -19,11 +22,29 @@ void read(const Read& reader, const std::filesystem::path& path) {
   }
 }
 
+// What was read is the same when it is read from the plain form, JSON lines of question and answers.
+void read_plainly(const std::filesystem::path& path) {
+  std::vector<QaQuestion> questions;
+  try {
+    questions = read_nq_open(path);
+  } catch (const FormatError&) {
+    return;
+  }
+  std::string lines;
+  for (const QaQuestion& q : questions)
+    lines += nlohmann::json{{"question", q.question}, {"answers", q.gold}}.dump() + '\n';
+  const std::vector<QaQuestion> again = read_nq_open(test::input_file("plain", lines));
+  if (again.size() != questions.size()) std::abort();
+  for (std::size_t i = 0; i < again.size(); ++i)
+    if (again[i].question != questions[i].question || again[i].gold != questions[i].gold) std::abort();
+}
+
 }  // namespace
 
 // Any bytes are each of the data sets, with samples, or a typed error.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::filesystem::path path = test::input_file("data", test::text_of_input(data, size));
+  read_plainly(path);
   read(read_triviaqa, path);
   read(read_nq_open, path);
   read(read_hotpotqa, path);

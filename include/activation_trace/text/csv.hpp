@@ -33,6 +33,10 @@ struct CsvRow {
 /// alone outside of quotes, and ill-formed UTF-8.
 [[nodiscard]] std::vector<CsvRow> parse_csv(std::string_view text, const std::string& file, char separator = ',');
 
+/// What separates a table's values, by its first row: tabs if there is one outside of quotes, else commas, else
+/// semicolons; a comma where there is none of them.
+[[nodiscard]] char csv_separator(std::string_view text) noexcept;
+
 /// Separated values whose first row names the columns.
 class CsvTable {
  public:
@@ -171,13 +175,34 @@ inline std::vector<CsvRow> parse_csv(std::string_view text, const std::string& f
   return rows;
 }
 
+inline char csv_separator(std::string_view text) noexcept {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+  text.remove_prefix(std::min(text.find_first_not_of("\r\n"), text.size()));
+  char found = ',';
+  bool comma = false;
+  bool begins = true;  // a field
+  bool quoted = false;
+  bool open = false;
+  for (const char c : text) {
+    if (begins) quoted = c == '"';
+    if (quoted && c == '"') open = !open;  // and once more for a second one, which is a quote in the field
+    begins = false;
+    if (open) continue;
+    if (c == '\t') return c;
+    if (c == '\n' || c == '\r') break;
+    if (c != ',' && c != ';') continue;
+    begins = true;
+    comma = comma || c == ',';
+    if (!comma) found = c;
+  }
+  return comma ? ',' : found;
+}
+
 inline CsvTable::CsvTable(std::string_view text, std::string file) : file_(std::move(file)) {
   // Before quotes are looked for, which mean nothing without the right separator.
-  const std::string_view names = text.substr(0, text.find('\n'));
-  if (const std::size_t other = names.find_first_of(";\t");
-      other != std::string_view::npos && names.find(',') == std::string_view::npos)
+  if (const char separator = csv_separator(text); separator != ',')
     throw FormatError(file_, std::string("line 1: columns are separated by ") +
-                                 (names[other] == ';' ? "semicolons" : "tabs") + ", expected commas: save the file so");
+                                 (separator == ';' ? "semicolons" : "tabs") + ", expected commas: save the file so");
   rows_ = parse_csv(text, file_);
   if (rows_.empty()) throw FormatError(file_, "is empty: expected a line of column names");
   header_ = std::move(rows_.front());

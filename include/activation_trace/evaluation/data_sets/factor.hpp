@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "activation_trace/evaluation/data_sets/records.hpp"
+#include "activation_trace/evaluation/data_sets/data_file.hpp"
+#include "activation_trace/evaluation/data_sets/record.hpp"
 #include "activation_trace/text/csv.hpp"
-#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -28,8 +28,8 @@ struct FactorItem {
 [[nodiscard]] std::vector<FactorItem> read_factor(const std::filesystem::path& path);
 
 inline std::vector<FactorItem> read_factor(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  const CsvTable table(detail::text_of(file.bytes()), file.name());
+  const detail::DataFile file(path);
+  const CsvTable table = file.table();
   const std::size_t prefix =
       table.has_column("turncated_prefixes") ? table.column("turncated_prefixes") : table.column("full_prefix");
   const std::size_t completion = table.column("completion");

@@ -11,7 +11,8 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
-#include "activation_trace/evaluation/data_sets/records.hpp"
+#include "activation_trace/evaluation/data_sets/data_file.hpp"
+#include "activation_trace/evaluation/data_sets/record.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -33,7 +34,7 @@ struct KnownFact {
 
 inline std::vector<KnownFact> read_known_facts(const std::filesystem::path& path) {
   std::vector<KnownFact> facts;
-  detail::for_each_record(path, [&](const detail::DataRecord& record) {
+  detail::DataFile(path).for_each_record([&](const detail::DataRecord& record) {
     facts.push_back({record.filled_text("prompt"), record.text("subject"), record.filled_text("attribute"),
                      record.has("relation_id") ? record.text("relation_id") : std::string()});
   });

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "activation_trace/evaluation/answer_metrics.hpp"
+#include "activation_trace/evaluation/data_sets/data_file.hpp"
 #include "activation_trace/evaluation/data_sets/python_list.hpp"
-#include "activation_trace/evaluation/data_sets/records.hpp"
+#include "activation_trace/evaluation/data_sets/record.hpp"
 #include "activation_trace/text/csv.hpp"
-#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -38,37 +38,35 @@ struct QaQuestion {
 /// Python list of answers.
 [[nodiscard]] std::vector<QaQuestion> read_nq_open(const std::filesystem::path& path);
 
-/// HotpotQA: records {question, answer}, or {question, answers: [...]}.
+/// HotpotQA: records {question, answer} or {question, answers: [...]}, or lines as NQ-open's.
 [[nodiscard]] std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path);
 
 namespace detail {
 
-/// Lines of a question and a Python list, separated by TABs if the first line has one, else by commas.
-[[nodiscard]] inline std::vector<QaQuestion> read_questions_and_lists(std::string_view text, const std::string& file) {
-  const char separator = text.substr(0, text.find('\n')).find('\t') != std::string_view::npos ? '\t' : ',';
+/// Rows of a question and a Python list.
+[[nodiscard]] inline std::vector<QaQuestion> questions_and_lists(const DataFile& file) {
   std::vector<QaQuestion> questions;
-  for (const CsvRow& row : parse_csv(text, file, separator)) {
-    const auto fail = [&](const std::string& problem) { fail_row(file, row, problem); };
+  for (const CsvRow& row : file.rows()) {
+    const auto fail = [&](const std::string& problem) { fail_row(file.name(), row, problem); };
     if (row.fields.size() != 2)
-      fail("expected a question, a TAB and a list of answers, found " + std::to_string(row.fields.size()) + " fields");
+      fail(std::string("expected a question, a ") + (file.form() == DataForm::tabs ? "TAB" : "comma") +
+           " and a list of answers, found " + std::to_string(row.fields.size()) + " fields");
     auto gold = PythonList::parse(row.fields[1]);
     if (!gold) fail("the answers are not a Python list of strings");
     if (is_blank(row.fields[0])) fail("the question is empty");
     if (!has_answer(*gold)) fail("there is no answer");
     questions.push_back({std::to_string(questions.size()), row.fields[0], std::move(*gold)});
   }
-  if (questions.empty()) throw FormatError(file, "holds no records");
   return questions;
 }
 
-/// Calls `use(record)` for each record, or reads lines of a question and a list.
+/// What `read(record)` makes of each record, or rows of a question and a list.
 template <class Read>
 std::vector<QaQuestion> read_questions(const std::filesystem::path& path, const Read& read) {
-  const MappedFile file = MappedFile::open(path);
-  const std::string_view text = text_of_data(file);
-  if (!is_blank(text) && !holds_json(text)) return read_questions_and_lists(text, file.name());
+  const DataFile file(path);
+  if (!file.has_records()) return questions_and_lists(file);
   std::vector<QaQuestion> questions;
-  for_each_record(text, file.name(), [&](const DataRecord& record) { questions.push_back(read(record)); });
+  file.for_each_record([&](const DataRecord& record) { questions.push_back(read(record)); });
   return questions;
 }
 
@@ -98,7 +96,7 @@ inline void add_normalized_answers(QaQuestion& q, const DataRecord& record) {
 
 inline std::vector<QaQuestion> read_triviaqa(const std::filesystem::path& path) {
   return detail::read_questions(path, [](const detail::DataRecord& record) {
-    QaQuestion q{record.text_or_number(record.either("question_id", "QuestionId")),
+    QaQuestion q{record.id(record.either("question_id", "QuestionId")),
                  record.filled_text(record.either("question", "Question")),
                  {}};
     if (!record.has("answer") && record.has("answers"))
@@ -116,13 +114,11 @@ inline std::vector<QaQuestion> read_nq_open(const std::filesystem::path& path) {
 }
 
 inline std::vector<QaQuestion> read_hotpotqa(const std::filesystem::path& path) {
-  std::vector<QaQuestion> questions;
-  detail::for_each_record(path, [&](const detail::DataRecord& record) {
+  return detail::read_questions(path, [](const detail::DataRecord& record) {
     const bool listed = !record.has("answer") && record.has("answers");
-    questions.push_back({record.text_or_number(record.either("id", "_id")), record.filled_text("question"),
-                         listed ? detail::listed_answers(record) : std::vector{record.filled_text("answer")}});
+    return QaQuestion{record.id(record.either("id", "_id")), record.filled_text("question"),
+                      listed ? detail::listed_answers(record) : std::vector{record.filled_text("answer")}};
   });
-  return questions;
 }
 
 }  // namespace v0

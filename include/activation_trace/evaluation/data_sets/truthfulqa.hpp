@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
-#include "activation_trace/evaluation/data_sets/records.hpp"
+#include "activation_trace/evaluation/data_sets/data_file.hpp"
+#include "activation_trace/evaluation/data_sets/record.hpp"
 #include "activation_trace/evaluation/prompts.hpp"
 #include "activation_trace/text/csv.hpp"
-#include "activation_trace/text/mapped_file.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -128,9 +128,7 @@ struct LabelledAnswers {
   return complete(std::move(q), best, fail);
 }
 
-[[nodiscard]] inline std::vector<TruthfulQuestion> read_truthfulqa_table(std::string_view text,
-                                                                         const std::string& file) {
-  const CsvTable table(text, file);
+[[nodiscard]] inline std::vector<TruthfulQuestion> truthful_questions(const CsvTable& table, const std::string& file) {
   const std::size_t question = table.column("Question");
   const std::size_t best = table.column("Best Answer");
   const std::size_t correct = table.column("Correct Answers");
@@ -153,13 +151,11 @@ struct LabelledAnswers {
 }  // namespace detail
 
 inline std::vector<TruthfulQuestion> read_truthfulqa(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  const std::string_view text = detail::text_of_data(file);
-  if (!detail::holds_json(text)) return detail::read_truthfulqa_table(text, file.name());
+  const detail::DataFile file(path);
+  if (!file.has_records()) return detail::truthful_questions(file.table(), file.name());
   std::vector<TruthfulQuestion> questions;
-  detail::for_each_record(text, file.name(), [&](const detail::DataRecord& record) {
-    questions.push_back(detail::truthful_question(record));
-  });
+  file.for_each_record(
+      [&](const detail::DataRecord& record) { questions.push_back(detail::truthful_question(record)); });
   return questions;
 }
 
