@@ -218,8 +218,7 @@ TEST_CASE("a row says what is missing, too much or not supported in its files") 
   };
   CHECK(complaint([&] {
           (void)load_llama(folder / "model.gguf");
-        }).find("general.architecture is 'other', only 'llama' or 'qwen2' or 'qwen3' is supported") !=
-        std::string::npos);
+        }).find("general.architecture is 'other', only 'llama' or 'qwen2' or 'qwen3' or ") != std::string::npos);
   CHECK(complaint([&] {
           (void)load_llama(folder.path());
         }).find("expected architectures [\"LlamaForCausalLM\"] or [\"MistralForCausalLM\"] or ") != std::string::npos);
@@ -301,6 +300,111 @@ TEST_CASE("Qwen2 and Qwen3: their defaults, and what they do not support") {
   CHECK(complaint([&] {
           (void)parse_config_json(biased.dump(), "config.json");
         }).find("attention_bias true is not supported") != std::string::npos);
+}
+
+namespace {
+
+LlamaConfig gemma3_config(const nlohmann::ordered_json& json) {
+  return parse_config_json(json.dump(), "config.json").config;
+}
+
+}  // namespace
+
+TEST_CASE("Gemma 3: what its class has where config.json says nothing, as of the 4B's text_config") {
+  const nlohmann::ordered_json text = {{"hidden_size", 2560},
+                                       {"intermediate_size", 10240},
+                                       {"model_type", "gemma3_text"},
+                                       {"num_hidden_layers", 34},
+                                       {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                                       {"sliding_window", 1024}};
+  const nlohmann::ordered_json whole = {{"architectures", {"Gemma3ForConditionalGeneration"}},
+                                        {"eos_token_id", {1, 106}},
+                                        {"model_type", "gemma3"},
+                                        {"text_config", text},
+                                        {"vision_config", {{"hidden_size", 1152}}}};
+  const HuggingFaceConfig parsed = parse_config_json(whole.dump(), "config.json");
+  const LlamaConfig& c = parsed.config;
+  CHECK(parsed.tied_embeddings);
+  CHECK(c.heads == 8);
+  CHECK(c.kv_heads == 4);
+  CHECK(c.head_dim == 256);
+  CHECK(c.vocab == 262208);
+  CHECK(c.max_context == 131072);
+  CHECK(c.bos == 2);
+  CHECK(c.eos == std::vector<TokenId>{1, 106});
+  CHECK(c.attention_scale == 0.0625f);
+  CHECK(c.rope.theta == 1e6f);
+  CHECK(c.rope.scaling == RopeScaling::linear);
+  CHECK(c.rope.factor == 8);
+  REQUIRE(c.window_rope.has_value());
+  CHECK(c.window_rope->theta == 10000);
+  CHECK(c.window_rope->scaling == RopeScaling::none);
+  for (std::size_t i = 0; i < 34; ++i) CHECK(c.windows[i] == (i % 6 == 5 ? 0 : 1024));
+}
+
+TEST_CASE("Gemma 3: layers by layer_types or by a pattern, rotations as transformers 5 writes them, and refusals") {
+  test::TinyLlamaOptions options;
+  options.config.layers = 3;
+  options.family.hugging_face_class = "Gemma3ForCausalLM";
+  auto json = test::TinyLlama(options).config_json();
+  json.erase("hidden_act");
+  json.erase("rope_scaling");
+  json["sliding_window"] = 16;
+  CHECK(gemma3_config(json).windows == std::vector<Index>{16, 16, 16});
+  json["sliding_window_pattern"] = 2;
+  CHECK(gemma3_config(json).windows == std::vector<Index>{16, 0, 16});
+  json["layer_types"] = {"full_attention", "sliding_attention", "sliding_attention"};
+  CHECK(gemma3_config(json).windows == std::vector<Index>{0, 16, 16});
+  json["query_pre_attn_scalar"] = 168;
+  CHECK(gemma3_config(json).attention_scale == 1 / std::sqrt(168.0f));
+  json["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 2e6}}},
+                             {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 5000.0}}}};
+  CHECK(gemma3_config(json).rope.theta == 2e6f);
+  CHECK(gemma3_config(json).rope.factor == 8);
+  CHECK(gemma3_config(json).window_rope->theta == 5000);
+
+  const auto says = [&](const char* key, const nlohmann::ordered_json& value, std::string_view part) {
+    auto changed = json;
+    changed[key] = value;
+    const std::string text = complaint([&] { (void)gemma3_config(changed); });
+    CAPTURE(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  says("layer_types", {"full_attention"}, "layer_types must be a list of one type for each block");
+  says("layer_types", {"full_attention", "chunked_attention", "full_attention"},
+       "'chunked_attention' is not supported here");
+  says("use_bidirectional_attention", true, "use_bidirectional_attention true is not supported");
+  says("hidden_activation", "gelu", "hidden_activation 'gelu' is not supported, only gelu_pytorch_tanh");
+  says("sliding_window", nullptr, "layer_types");
+  says("partial_rotary_factor", 0.75, "partial_rotary_factor other than 1 is not supported");
+  json["architectures"] = {"Qwen2ForCausalLM"};
+  json.erase("rope_parameters");
+  says("layer_types", {"full_attention", "full_attention", "sliding_attention"},
+       "'sliding_attention' is not supported here");
+  json["architectures"] = {"Gemma3ForConditionalGeneration"};
+  says("x", 0, "text_config must be an object");
+}
+
+TEST_CASE("Gemma 3's GGUF: what is not in it, and the 27B's scale") {
+  test::TinyLlamaOptions options;
+  options.config.hidden = 32;
+  options.config.ffn = 32;
+  options.config.head_dim = 4;
+  options.config.layers = 7;
+  options.family.architecture = "gemma3";
+  const auto read = [&](std::uint32_t window) {
+    test::GgufBuilder builder = test::TinyLlama(options).gguf();
+    if (window > 0) builder.value("gemma3.attention.sliding_window", window);
+    const auto bytes = builder.bytes();
+    return read_llama_config(GgufFile::parse(bytes, "model.gguf"));
+  };
+  const LlamaConfig c = read(8);
+  CHECK(c.windows == std::vector<Index>{8, 8, 8, 8, 8, 0, 8});
+  CHECK(c.window_rope->theta == 10000);
+  CHECK_FALSE(c.attention_scale.has_value());
+  options.config.layers = 62;
+  CHECK(read(8).attention_scale == 1 / std::sqrt(8.0f));
+  CHECK(complaint([&] { (void)read(0); }).find("window_rope is given, but no windows") != std::string::npos);
 }
 
 }  // namespace families_tests

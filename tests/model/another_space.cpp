@@ -133,7 +133,8 @@ LlamaWeights<Far> there(const LlamaWeights<>& w) {
   for (const LlamaLayerWeights<>& l : w.layers)
     result.layers.push_back({there(l.attention_norm), there(l.q), there(l.k), there(l.v), there(l.o), there(l.ffn_norm),
                              there(l.gate), there(l.up), there(l.down), there(l.q_bias), there(l.k_bias),
-                             there(l.v_bias), there(l.o_bias), there(l.q_norm), there(l.k_norm)});
+                             there(l.v_bias), there(l.o_bias), there(l.q_norm), there(l.k_norm),
+                             there(l.attention_out_norm), there(l.ffn_out_norm)});
   return result;
 }
 

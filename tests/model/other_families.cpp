@@ -82,6 +82,12 @@ const std::vector<std::pair<std::string, Change>>& changes() {
       {"scale of attention", [](TinyLlamaOptions& o) { o.config.attention_scale = 0.11f; }},
       {"soft cap of attention", [](TinyLlamaOptions& o) { o.config.attention_soft_cap = 1.5f; }},
       {"soft cap of logits", [](TinyLlamaOptions& o) { o.config.logit_soft_cap = 3; }},
+      {"norms of what is added", [](TinyLlamaOptions& o) { o.family.out_norms = true; }},
+      {"another rotation in windows",
+       [](TinyLlamaOptions& o) {
+         o.config.windows = {5, 0, 20};
+         o.config.window_rope = RopeConfig{.theta = 30};
+       }},
       {"windows",
        [](TinyLlamaOptions& o) {
          o.config.windows = {5, 0, 20};
@@ -162,6 +168,12 @@ TEST_CASE("facts that no model can have are named") {
         "LlamaConfig: logit_soft_cap must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.windows = {4}; }) == "LlamaConfig: windows must be empty or one per layer");
   CHECK(complaint([](auto& o) { o.config.windows = {4, -1, 0}; }) == "LlamaConfig: windows must not be negative");
+  CHECK(complaint([](auto& o) { o.config.window_rope = RopeConfig{}; }) ==
+        "LlamaConfig: window_rope is given, but no windows");
+  CHECK(complaint([](auto& o) {
+          o.config.windows = {4, 0, 4};
+          o.config.window_rope = RopeConfig{.theta = 0};
+        }) == "LlamaConfig: rope theta must be in (1, 1e12)");
   const TinyLlama tiny(small());
   LlamaWeights<> weights = tiny.weights();
   weights.layers[1].q_bias = {1, 2};
@@ -169,4 +181,7 @@ TEST_CASE("facts that no model can have are named") {
   weights = tiny.weights();
   weights.layers[2].k_norm = {1, 2, 3};
   CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 2 k_norm: expected [16], got [3]", ShapeError);
+  weights = tiny.weights();
+  weights.layers[0].ffn_out_norm = {1};
+  CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 0 ffn_out_norm: expected [48], got [1]", ShapeError);
 }

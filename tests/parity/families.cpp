@@ -33,9 +33,10 @@ void check_close(std::span<const float> got, std::span<const float> expected) {
   CHECK(worst < kFamilyTolerance * largest_of(expected));
 }
 
-void check_family(const GoldenFile& golden, const std::string& name) {
+void check_family(const GoldenFile& golden, const std::string& name, const std::string& ending = "") {
   CAPTURE(name);
-  const Checkpoint checkpoint = load_llama(golden_path("tiny_" + name));
+  CAPTURE(ending);
+  const Checkpoint checkpoint = load_llama(golden_path("tiny_" + name + ending));
   const LlamaConfig& config = checkpoint.config;
   const auto ids = golden.get<std::int32_t>(name + ".ids");
   const auto hidden = golden.get<float>(name + ".hidden");  // [N + 1, T, d]
@@ -69,7 +70,12 @@ void check_family(const GoldenFile& golden, const std::string& name) {
 
 TEST_CASE("Folders of other families written by transformers: states of all layers, and logits at every position") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const char* name : {"mistral", "qwen2", "qwen3"}) check_family(golden, name);
+  for (const char* name : {"mistral", "qwen2", "qwen3", "gemma3"}) check_family(golden, name);
+}
+
+TEST_CASE("The same in GGUF, as converters write it") {
+  const GoldenFile golden("tiny_families.safetensors");
+  for (const char* name : {"gemma3"}) check_family(golden, name, ".gguf");
 }
 
 }  // namespace activation_trace::testing

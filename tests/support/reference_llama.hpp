@@ -133,9 +133,11 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
       const auto& w = weights.layers[b];
       Vector y = normalised(x, w.attention_norm, eps);
       Vector q = heads_normalised(plus(times(w.q, y), w.q_bias), w.q_norm, eps);
-      rotate(q, t, config.rope, config.head_dim);
+      const bool slides = !config.windows.empty() && config.windows[b] > 0;
+      const auto& rope = slides && config.window_rope ? *config.window_rope : config.rope;
+      rotate(q, t, rope, config.head_dim);
       keys[b].push_back(heads_normalised(plus(times(w.k, y), w.k_bias), w.k_norm, eps));
-      rotate(keys[b].back(), t, config.rope, config.head_dim);
+      rotate(keys[b].back(), t, rope, config.head_dim);
       values[b].push_back(plus(times(w.v, y), w.v_bias));
       const std::size_t window = config.windows.empty() ? 0 : static_cast<std::size_t>(config.windows[b]);
       const std::size_t first = window == 0 || t + 1 < window ? 0 : t + 1 - window;
@@ -156,13 +158,15 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
         for (std::size_t s = first; s <= t; ++s)
           for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s - first] / total * values[b][s][kv + i];
       }
-      const Vector projected = plus(times(w.o, mixed), w.o_bias);
+      Vector projected = plus(times(w.o, mixed), w.o_bias);
+      if (!w.attention_out_norm.empty()) projected = normalised(projected, w.attention_out_norm, eps);
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += projected[i];
       y = normalised(x, w.ffn_norm, eps);
       Vector gated = times(w.gate, y);
       const Vector up = times(w.up, y);
       for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = activated(gated[i], config.activation) * up[i];
-      const Vector down = times(w.down, gated);
+      Vector down = times(w.down, gated);
+      if (!w.ffn_out_norm.empty()) down = normalised(down, w.ffn_out_norm, eps);
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
     }
     result.hidden[blocks].push_back(normalised(x, weights.final_norm, eps));

@@ -46,7 +46,8 @@ struct TinyFamily {
   bool qkv_biases = false;
   bool o_bias = false;
   bool q_k_norms = false;
-  bool fused = false;  ///< q, k and v are one tensor, and so are gate and up
+  bool out_norms = false;  ///< of what the halves of a block add
+  bool fused = false;      ///< q, k and v are one tensor, and so are gate and up
 };
 
 struct TinyLlamaOptions {
@@ -91,6 +92,10 @@ class TinyLlama {
         vector(gguf + "attn_q_norm.weight", hf + "self_attn.q_norm.weight", c.head_dim);
         vector(gguf + "attn_k_norm.weight", hf + "self_attn.k_norm.weight", c.head_dim);
       }
+      if (options_.family.out_norms) {
+        vector(gguf + "post_attention_norm.weight", hf + "attention_out_norm.weight", c.hidden);
+        vector(gguf + "post_ffw_norm.weight", hf + "ffn_out_norm.weight", c.hidden);
+      }
       vector(gguf + "ffn_norm.weight", hf + "post_attention_layernorm.weight", c.hidden);
       matrix(gguf + "ffn_gate.weight", hf + "mlp.gate_proj.weight", c.ffn, c.hidden, 1);
       matrix(gguf + "ffn_up.weight", hf + "mlp.up_proj.weight", c.ffn, c.hidden, 1);
@@ -126,6 +131,10 @@ class TinyLlama {
       if (options_.family.q_k_norms) {
         layer.q_norm = vector();
         layer.k_norm = vector();
+      }
+      if (options_.family.out_norms) {
+        layer.attention_out_norm = vector();
+        layer.ffn_out_norm = vector();
       }
       layer.ffn_norm = vector();
       layer.gate = matrix();

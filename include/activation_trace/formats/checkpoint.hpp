@@ -77,23 +77,38 @@ class TensorCollector {
   void check_all_used() const {
     for (const auto& file : files_)
       for (const FileTensor& tensor : file.tensors())
-        if (!used_.contains(tensor.name) && !tensor.name.ends_with(".rotary_emb.inv_freq"))
+        if (!used_.contains(tensor.name) && !tensor.name.ends_with(".rotary_emb.inv_freq") && !is_other(tensor.name))
           throw FormatError(
               tensor.file, tensor.offset,
               "tensor " + printable(tensor.name) + " has no place in a plain " + std::string(family_.name));
   }
 
  private:
+  /// Under its name, or the name that it has as a part of a larger model.
   [[nodiscard]] const FileTensor* find(std::string_view tensor) const {
     for (const auto& file : files_)
       if (const FileTensor* found = file.find_tensor(tensor)) return found;
+    constexpr std::string_view root = "model.";
+    if (!tensor.starts_with(root)) return nullptr;
+    for (const std::string_view other : family_.text_roots) {
+      if (other.empty()) continue;
+      const std::string name = std::string(other) + std::string(tensor.substr(root.size()));
+      for (const auto& file : files_)
+        if (const FileTensor* found = file.find_tensor(name)) return found;
+    }
     return nullptr;
+  }
+
+  /// Whether it belongs to a part of a larger model that is not read.
+  [[nodiscard]] bool is_other(std::string_view tensor) const {
+    return std::ranges::any_of(family_.other_tensors,
+                               [&](std::string_view begin) { return !begin.empty() && tensor.starts_with(begin); });
   }
 
   const FileTensor& require(const std::string& tensor) {
     const FileTensor* found = find(tensor);
     if (found == nullptr) throw FormatError(name_, "tensor " + printable(tensor) + " is missing");
-    used_.insert(tensor);
+    used_.emplace(found->name);
     return *found;
   }
 
@@ -151,6 +166,9 @@ LlamaLayerWeights<> collect_layer(TensorCollector<Files>& tensors, const LlamaCo
   if (!names.k_norm.empty()) layer.k_norm = tensors.norm(name(names.k_norm), config.head_dim, names);
   layer.o = tensors.matrix(name(names.o), d, config.heads * config.head_dim);
   if (tensors.family().biases == Biases::qkvo) layer.o_bias = tensors.floats(block + std::string(names.o) + ".bias", d);
+  if (!names.attention_out_norm.empty())
+    layer.attention_out_norm = tensors.norm(name(names.attention_out_norm), d, names);
+  if (!names.ffn_out_norm.empty()) layer.ffn_out_norm = tensors.norm(name(names.ffn_out_norm), d, names);
   layer.ffn_norm = tensors.norm(name(names.ffn_norm), d, names);
   if (names.fused_gate_up.empty()) {
     layer.gate = tensors.matrix(name(names.gate), config.ffn, d);

@@ -74,7 +74,28 @@ void read_family_facts(const Family& family, const OptionalKeys& keys, const Num
   config.logit_soft_cap = find(keys.logit_soft_cap, number);
   const float usual = family.embedding_times_sqrt ? std::sqrt(static_cast<float>(config.hidden)) : 1;
   config.embedding_scale = find(keys.embedding_scale, number).value_or(usual);
-  config.windows = windows_of(family, find(keys.window, integer).value_or(0), config.layers);
+  if (const auto scalar = find(keys.query_scalar, number)) config.attention_scale = 1 / std::sqrt(*scalar);
+  const Index every = find(keys.full_attention_every, integer).value_or(family.full_attention_every);
+  config.windows = windows_of(every, find(keys.window, integer).value_or(0), config.layers);
+  if (family.window_theta == 0 || config.window_rope) return;
+  config.window_rope =
+      RopeConfig{.theta = find(keys.window_theta, number).value_or(family.window_theta), .layout = config.rope.layout};
+}
+
+/// config.json's layer_types, where it has them: which blocks have the model's window.
+inline void read_layer_types(const JsonPart& fields, LlamaConfig& config) {
+  const JsonPart types = fields["layer_types"];
+  if (types.is_null()) return;
+  if (!types.is_array() || static_cast<Index>(types.size()) != config.layers)
+    types.fail("must be a list of one type for each block");
+  const Index window = config.windows.empty() ? 0 : std::ranges::max(config.windows);
+  for (Index i = 0; i < config.layers; ++i) {
+    const JsonPart part = types[static_cast<std::size_t>(i)];
+    const std::string type = required(part, &JsonPart::find_text);
+    const bool slides = type == "sliding_attention" && window > 0;
+    if (!slides && type != "full_attention") part.fail(printable(type) + " is not supported here");
+    if (window > 0) config.windows[static_cast<std::size_t>(i)] = slides ? window : 0;
+  }
 }
 
 inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
@@ -102,6 +123,23 @@ inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeC
   rope.original_context = above && fields[original].is_null() ? *above : number(original);
 }
 
+/// The rotation, as transformers 4 and 5 write it.
+inline void read_rope(const JsonPart& fields, const Family& family, LlamaConfig& config) {
+  config.rope.layout = RopeLayout::half_split;
+  config.rope.theta = fields["rope_theta"].find_float().value_or(family.defaults.theta);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const JsonPart rope = fields[key];
+    if (rope.is_null()) continue;
+    if (family.window_theta == 0 || !rope.has("sliding_attention")) {
+      read_rope_scaling(rope, fields, config.rope);
+      continue;
+    }
+    read_rope_scaling(rope["full_attention"], fields, config.rope);
+    config.window_rope = RopeConfig{.theta = family.window_theta};
+    read_rope_scaling(rope["sliding_attention"], fields, *config.window_rope);
+  }
+}
+
 /// The family that a config.json says it is of. Throws FormatError for none.
 inline const Family& family_of(const JsonPart& fields, std::span<const Family> known) {
   const std::string model_type = fields["model_type"].find_text().value_or("");
@@ -125,25 +163,34 @@ inline void check_supported(const JsonPart& fields, const Family& family) {
     quantized.fail("is not supported: give unquantised safetensors or a .gguf file");
   for (const std::string_view key : family.refused_flags)
     if (!key.empty() && fields[std::string(key)].flag(false)) fields[std::string(key)].fail("true is not supported");
+  if (const JsonPart part = fields["partial_rotary_factor"]; part.find_float().value_or(1) != 1)
+    part.fail("other than 1 is not supported");
   const std::string usual(family.activation_name);
-  const std::string activation = fields["hidden_act"].find_text().value_or(usual);
-  if (activation != usual) fields["hidden_act"].fail(printable(activation) + " is not supported, only " + usual);
+  const JsonPart given = fields[std::string(family.activation_key)];
+  const std::string activation = given.find_text().value_or(usual);
+  if (activation != usual) given.fail(printable(activation) + " is not supported, only " + usual);
 }
 
 /// The numbers of the model's shape.
 inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   LlamaConfig config;
-  const auto size = [&](const char* key) { return required(fields[key], &JsonPart::find_integer); };
+  const HuggingFaceDefaults& defaults = family.defaults;
+  const auto size = [&](const char* key, Index usual = 0) {
+    return usual != 0 && !fields.has(key) ? usual : required(fields[key], &JsonPart::find_integer);
+  };
   config.layers = size("num_hidden_layers");
   config.hidden = size("hidden_size");
   config.ffn = size("intermediate_size");
-  config.heads = size("num_attention_heads");
-  config.kv_heads = fields["num_key_value_heads"].find_integer().value_or(config.heads);
-  config.vocab = size("vocab_size");
-  config.max_context = fields["max_position_embeddings"].find_integer().value_or(family.defaults.max_context);
+  config.heads = size("num_attention_heads", defaults.heads);
+  config.kv_heads =
+      fields["num_key_value_heads"].find_integer().value_or(defaults.kv_heads != 0 ? defaults.kv_heads : config.heads);
+  config.vocab = size("vocab_size", defaults.vocab);
+  config.max_context = fields["max_position_embeddings"].find_integer().value_or(defaults.max_context);
   config.rms_norm_eps = fields["rms_norm_eps"].find_float().value_or(1e-6f);  // as the classes in transformers
   if (const auto head_dim = fields["head_dim"].find_integer()) {
     config.head_dim = *head_dim;
+  } else if (defaults.head_dim != 0) {
+    config.head_dim = defaults.head_dim;
   } else {
     if (config.heads <= 0 || config.hidden % config.heads != 0)
       fields["num_attention_heads"].fail("does not divide hidden_size and there is no head_dim");
@@ -157,34 +204,41 @@ inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
 inline HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
                                            std::span<const Family> known) {
   const detail::JsonDocument json(text, name);
-  const detail::JsonPart fields = json.object();
-  const Family& family = detail::family_of(fields, known);
+  const detail::JsonPart whole = json.object();
+  const Family& family = detail::family_of(whole, known);
+  const detail::JsonPart fields = family.text_config.empty() ? whole : whole[std::string(family.text_config)];
+  if (!fields.is_object()) fields.fail("must be an object");
+  // A larger model's own settings count, where it has them.
+  const auto holder = [&](const char* key) -> const detail::JsonPart& { return whole.has(key) ? whole : fields; };
+  detail::check_supported(whole, family);
   detail::check_supported(fields, family);
 
   HuggingFaceConfig result;
   result.family = &family;
   LlamaConfig& config = result.config = detail::read_sizes(fields, family);
-  config.rope.layout = RopeLayout::half_split;
-  config.rope.theta = fields["rope_theta"].find_float().value_or(10000.0f);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const detail::JsonPart rope = fields[key];
-    if (rope.is_null()) continue;
-    detail::read_rope_scaling(rope, fields, config.rope);
-  }
-  const std::vector<TokenId> bos = fields["bos_token_id"].ids();
-  config.bos = fields.has("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : family.defaults.bos;
-  if (fields.has("eos_token_id"))
-    config.eos = fields["eos_token_id"].ids();
+  const detail::JsonPart& begins = holder("bos_token_id");
+  const std::vector<TokenId> bos = begins["bos_token_id"].ids();
+  config.bos = begins.has("bos_token_id") ? (bos.empty() ? -1 : bos.front()) : family.defaults.bos;
+  if (const detail::JsonPart& ends = holder("eos_token_id"); ends.has("eos_token_id"))
+    config.eos = ends["eos_token_id"].ids();
   else if (family.defaults.eos != -1)
     config.eos = {family.defaults.eos};
-  result.tied_embeddings = fields["tie_word_embeddings"].flag(family.defaults.tied_embeddings);
+  result.tied_embeddings = holder("tie_word_embeddings")["tie_word_embeddings"].flag(family.defaults.tied_embeddings);
   detail::validate_config(config, name);
+  detail::read_rope(fields, family, config);
+  const OptionalKeys& keys = family.hugging_face_keys;
   detail::read_family_facts(
-      family, family.hugging_face_keys, [&](const std::string& key) { return fields[key].find_float(); },
-      [&](const std::string& key) {  // a window's, the only integer
-        return fields.has(key) ? fields[key].find_integer() : std::optional(family.defaults.window);
+      family, keys,
+      [&](const std::string& key) {
+        const bool unsaid = key == keys.query_scalar && family.defaults.query_scalar != 0 && !fields.has(key);
+        return unsaid ? std::optional(family.defaults.query_scalar) : fields[key].find_float();
+      },
+      [&](const std::string& key) {
+        const bool unsaid = key == keys.window && !fields.has(key);
+        return unsaid ? std::optional(family.defaults.window) : fields[key].find_integer();
       },
       config);
+  detail::read_layer_types(fields, config);
   detail::validate_config(config, name);
   return result;
 }
@@ -290,6 +344,8 @@ inline LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Famil
   detail::read_family_facts(
       family, family.gguf_keys, [&](const std::string& name) { return gguf.find<float>(key(name)); },
       [&](const std::string& name) { return gguf.find<Index>(key(name)); }, config);
+  if (family.width_scaled_layers == config.layers)
+    config.attention_scale = 1 / std::sqrt(static_cast<float>(config.hidden) / static_cast<float>(config.heads));
   detail::validate_config(config, gguf.name());
   return config;
 }

@@ -27,7 +27,7 @@ struct RopeConfig {
   float low_freq_factor = 1.0f;                ///< llama3
   float high_freq_factor = 4.0f;               ///< llama3
   float original_context = 8192;               ///< llama3, tokens
-  std::vector<float> divisors;  ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
+  std::vector<float> divisors = {};  ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
 };
 
 /// What a block applies to gate before it multiplies up.
@@ -52,7 +52,8 @@ struct LlamaConfig {
   std::optional<float> attention_scale;            ///< of q k^T; 1 / sqrt(D) unless given
   std::optional<float> attention_soft_cap;         ///< as in AttentionOptions
   std::vector<Index> windows;  ///< [N] positions that a block's queries see, 0: all; empty: all, in every block
-  std::optional<float> logit_soft_cap;  ///< logits are cap tanh(W h / cap)
+  std::optional<RopeConfig> window_rope;  ///< the rotation in blocks with a window; `rope` unless given
+  std::optional<float> logit_soft_cap;    ///< logits are cap tanh(W h / cap)
 
   TokenId bos = -1;  ///< -1: the model names none
   /// Ids that the file's settings name as ends. A tokenizer may know more by their names: SmolLM2's GGUF names 2,
@@ -60,6 +61,11 @@ struct LlamaConfig {
   /// tokenizer that load_tokenizer() makes for the model.
   std::vector<TokenId> eos;
   std::string source;  ///< what this was read from, for messages, or empty
+
+  /// Whether block `block` rotates by `window_rope`.
+  [[nodiscard]] bool rotates_by_window(Index block) const {
+    return window_rope && !windows.empty() && windows[static_cast<std::size_t>(block)] > 0;
+  }
 
   /// Throws ArgumentError naming the first field that no LLaMA can have.
   void validate() const;
@@ -72,10 +78,32 @@ struct LlamaConfig {
   }
 };
 
+namespace detail {
+
+/// Throws ArgumentError for what `ok` says no LLaMA can have.
+inline void require_config(bool ok, const char* problem) {
+  if (!ok) throw ArgumentError(std::string("LlamaConfig: ") + problem);
+}
+
+inline void validate(const RopeConfig& rope, Index head_dim) {
+  const auto require = require_config;
+  require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
+  require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");
+  if (rope.scaling == RopeScaling::llama3) {
+    require(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor,
+            "rope needs 0 < low_freq_factor < high_freq_factor");
+    require(rope.original_context > 0, "rope original_context must be positive");
+  }
+  require(rope.divisors.empty() || static_cast<Index>(rope.divisors.size()) == head_dim / 2,
+          "rope divisors must number head_dim / 2");
+  for (const float divisor : rope.divisors)
+    require(divisor > 0 && divisor < 1e9f, "rope divisors must be positive and finite");
+}
+
+}  // namespace detail
+
 inline void LlamaConfig::validate() const {
-  const auto require = [](bool ok, const char* problem) {
-    if (!ok) throw ArgumentError(std::string("LlamaConfig: ") + problem);
-  };
+  const auto require = detail::require_config;
   require(layers > 0 && layers <= 10000, "layers must be in 1..10000");
   require(hidden > 0 && hidden <= (1 << 20), "hidden size must be in 1..2^20");
   require(ffn > 0 && ffn <= (1 << 22), "ffn size must be in 1..2^22");
@@ -88,17 +116,12 @@ inline void LlamaConfig::validate() const {
   require(max_context <= Index{1} << 62,
           ("max_context must be at most 2^62, got " + std::to_string(max_context)).c_str());
   require(rms_norm_eps > 0 && rms_norm_eps < 1, "rms_norm_eps must be in (0, 1)");
-  require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
-  require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");
-  if (rope.scaling == RopeScaling::llama3) {
-    require(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor,
-            "rope needs 0 < low_freq_factor < high_freq_factor");
-    require(rope.original_context > 0, "rope original_context must be positive");
+  detail::validate(rope, head_dim);
+  if (window_rope) {
+    detail::validate(*window_rope, head_dim);
+    require(!windows.empty(), "window_rope is given, but no windows");
+    require(window_rope->layout == rope.layout, "window_rope must have the layout of rope");
   }
-  require(rope.divisors.empty() || static_cast<Index>(rope.divisors.size()) == head_dim / 2,
-          "rope divisors must number head_dim / 2");
-  for (const float divisor : rope.divisors)
-    require(divisor > 0 && divisor < 1e9f, "rope divisors must be positive and finite");
   const auto is_factor = [](const std::optional<float>& x) { return !x || (*x > 0 && *x < 1e6f); };
   require(is_factor(embedding_scale), "embedding_scale must be positive and finite");
   require(is_factor(attention_scale), "attention_scale must be positive and finite");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -72,12 +73,14 @@ class LlamaBlocks {
   void project(Index i, ConstMatrix y, Queries queries);
   /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
   void finish_heads(Matrix x, ConstVector bias, ConstVector norm);
-  /// Rotates each row of x by its position.
-  void rotate(Matrix x, Index heads);
-  /// y <- W_o attention(q).
+  /// Rotates each row of x by its position, as block i does.
+  void rotate(Index i, Matrix x, Index heads);
+  /// y <- W_o attention(q), ready to be added.
   void attend(Index i, Matrix y);
-  /// y <- W_down (activation(W_gate y) * W_up y).
+  /// y <- W_down (activation(W_gate y) * W_up y), ready to be added.
   void feed_forward(Index i, Matrix y);
+  /// What half a block adds to the residual stream: normalised, where the block has a norm for that.
+  void finish_half(Matrix y, ConstVector norm);
 
   /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
   void multiply(ConstMatrix x, std::initializer_list<Target> targets);
@@ -92,6 +95,7 @@ class LlamaBlocks {
   Execution<Space>* execution_;
   std::vector<KvCache<Space>> caches_;  // one per sequence
   RopeTable<Space> rope_;
+  std::optional<RopeTable<Space>> window_rope_;
   const Batch* batch_ = nullptr;             // that is computed
   Buffer<float, Space> x_;                   // [max_batch, d] residual stream
   Buffer<float, Space> y_;                   // [max_batch, d] its norm, then what is added to it next
@@ -119,6 +123,7 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_c
       up_(max_batch * config_.ffn) {
   for (Index i = 0; i < sequences; ++i)
     caches_.emplace_back(config_.layers, max_context, config_.kv_heads * config_.head_dim);
+  if (config_.window_rope) window_rope_.emplace(rope_frequencies(*config_.window_rope, config_.head_dim), max_context);
   parts_.reserve(static_cast<std::size_t>(sequences));
 }
 
@@ -166,7 +171,7 @@ void LlamaBlocks<Space>::project(Index i, ConstMatrix y, Queries queries) {
   else
     multiply(y, {{w.k, k}, {w.v, v}});
   finish_heads(k, w.k_bias, w.k_norm);
-  rotate(k, config_.kv_heads);
+  rotate(i, k, config_.kv_heads);
   if (!w.v_bias.empty()) add_bias(*execution_, v, w.v_bias);
   for (const Run& run : batch_->runs()) {
     const Index end = run.position + run.rows;
@@ -185,16 +190,17 @@ void LlamaBlocks<Space>::finish_heads(Matrix x, ConstVector bias, ConstVector no
 }
 
 template <class Space>
-void LlamaBlocks<Space>::rotate(Matrix x, Index heads) {
+void LlamaBlocks<Space>::rotate(Index i, Matrix x, Index heads) {
+  const RopeTable<Space>& table = config_.rotates_by_window(i) ? *window_rope_ : rope_;
   for (const Run& run : batch_->runs())
-    rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, rope_, config_.rope.layout);
+    rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, table, config_.rope.layout);
 }
 
 template <class Space>
 void LlamaBlocks<Space>::attend(Index i, Matrix y) {
   const LlamaLayerWeights<Space>& w = block(i);
   finish_heads(q(), w.q_bias, w.q_norm);
-  rotate(q(), config_.heads);
+  rotate(i, q(), config_.heads);
   parts_.clear();
   for (const Run& run : batch_->runs()) {
     const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
@@ -204,6 +210,7 @@ void LlamaBlocks<Space>::attend(Index i, Matrix y) {
   attention(*execution_, parts_, config_.attention(i));
   multiply(q(), {{w.o, y}});
   if (!w.o_bias.empty()) add_bias(*execution_, y, w.o_bias);
+  finish_half(y, w.attention_out_norm);
 }
 
 template <class Space>
@@ -217,6 +224,12 @@ void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
     case FfnActivation::gelu_tanh: gelu_tanh_multiply(*execution_, gate, up, gate); break;
   }
   multiply(gate, {{w.down, y}});
+  finish_half(y, w.ffn_out_norm);
+}
+
+template <class Space>
+void LlamaBlocks<Space>::finish_half(Matrix y, ConstVector norm) {
+  if (!norm.empty()) rms_norm(*execution_, y, norm, config_.rms_norm_eps, y);
 }
 
 static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");

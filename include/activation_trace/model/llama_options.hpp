@@ -31,10 +31,12 @@ inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
   const double queries = number(c.heads) * number(c.head_dim);
   const double sequences = number(o.sequences);
   const double context = number(o.max_context);
+  const double tables = c.window_rope ? 2 : 1;  // of the rotation
   const double rows = std::min(number(o.max_batch), context * sequences);
-  return sizeof(float) * (sequences * context * (2 * number(c.layers) * keys + 1) + context * number(c.head_dim) +
-                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
-                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
+  return sizeof(float) *
+         (sequences * context * (2 * number(c.layers) * keys + 1) + tables * context * number(c.head_dim) +
+          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
+          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
 }
 
 inline void LlamaOptions::validate(const LlamaConfig& config) const {

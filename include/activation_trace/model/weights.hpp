@@ -43,12 +43,14 @@ struct LlamaLayerWeights {
   StoredMatrix<Space> down;            ///< [d, F]
 
   // Of other families than LLaMA; empty where a block has none.
-  SmallWeights<Space> q_bias;  ///< [H * D]
-  SmallWeights<Space> k_bias;  ///< [G * D]
-  SmallWeights<Space> v_bias;  ///< [G * D]
-  SmallWeights<Space> o_bias;  ///< [d]
-  SmallWeights<Space> q_norm;  ///< [D], of every head of q before it is rotated
-  SmallWeights<Space> k_norm;  ///< [D], of every head of k
+  SmallWeights<Space> q_bias;              ///< [H * D]
+  SmallWeights<Space> k_bias;              ///< [G * D]
+  SmallWeights<Space> v_bias;              ///< [G * D]
+  SmallWeights<Space> o_bias;              ///< [d]
+  SmallWeights<Space> q_norm;              ///< [D], of every head of q before it is rotated
+  SmallWeights<Space> k_norm;              ///< [D], of every head of k
+  SmallWeights<Space> attention_out_norm;  ///< [d], of what attention adds to the residual stream
+  SmallWeights<Space> ffn_out_norm;        ///< [d], of what gate, up and down add
 };
 
 /// Views of a model's weights, usually into a mapped file, which must outlive them.
@@ -103,6 +105,8 @@ void LlamaWeights<Space>::validate(const LlamaConfig& config) const {
     optional(layer.o_bias, d, prefix + "o_bias");
     optional(layer.q_norm, config.head_dim, prefix + "q_norm");
     optional(layer.k_norm, config.head_dim, prefix + "k_norm");
+    optional(layer.attention_out_norm, d, prefix + "attention_out_norm");
+    optional(layer.ffn_out_norm, d, prefix + "ffn_out_norm");
   }
 }
 
