@@ -8,7 +8,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
+#include <string>
+#include <thread>
 #include <vector>
 
 using namespace activation_trace;
@@ -112,4 +115,48 @@ TEST_CASE("arguments are checked") {
     else
       CHECK_THROWS_AS(Execution<Host>(1, isa), ArgumentError);
   }
+}
+
+TEST_CASE("an engine's threads do the work, in any order, with the ranges of own ones") {
+  int runs = 0;
+  const auto backwards = [&](int parts, const std::function<void(int)>& part) {
+    ++runs;
+    std::vector<std::thread> threads;
+    for (int w = parts - 1; w > 0; --w) threads.emplace_back([&part, w] { part(w); });
+    part(0);
+    for (std::thread& thread : threads) thread.join();
+  };
+  Execution<Host> lent(3, backwards);
+  Execution<Host> own(3);
+  CHECK(lent.threads() == 3);
+  const auto owners = [](Execution<Host>& execution) {
+    std::vector<int> owner(100, -1);
+    execution.for_each_range(100, 8, [&](Index begin, Index end, int worker) {
+      for (Index i = begin; i < end; ++i) owner[static_cast<std::size_t>(i)] = worker;
+    });
+    return owner;
+  };
+  CHECK(owners(lent) == owners(own));
+  CHECK(runs == 1);
+  lent.for_each_range(8, 8, [](Index, Index, int) {});  // one part: nobody is woken
+  CHECK(runs == 1);
+
+  CHECK_THROWS_WITH_AS(
+      lent.for_each_range(30, 1, [](Index, Index, int w) { throw std::logic_error(std::to_string(w)); }), "0",
+      std::logic_error);
+  CHECK_THROWS_AS(
+      lent.for_each_range(30, 1, [&](Index, Index, int) { lent.for_each_range(1, 1, [](Index, Index, int) {}); }),
+      StateError);
+  CHECK(owners(lent) == owners(own));  // and goes on
+}
+
+TEST_CASE("an engine whose threads do not do the work is told so") {
+  Execution<Host> lazy(4, [](int, const std::function<void(int)>& part) { part(2); });
+  CHECK_THROWS_WITH_AS(lazy.for_each_range(40, 1, [](Index, Index, int) {}),
+                       "Execution: the executor called 1 of 4 parts", StateError);
+  Execution<Host> failing(2, [](int, const std::function<void(int)>&) { throw std::runtime_error("no threads"); });
+  for (int again = 0; again < 2; ++again)
+    CHECK_THROWS_WITH_AS(failing.for_each_range(40, 1, [](Index, Index, int) {}), "no threads", std::runtime_error);
+  CHECK_THROWS_AS(Execution<Host>(2, Execution<Host>::Executor()), ArgumentError);
+  CHECK_THROWS_AS(Execution<Host>(0, [](int, const std::function<void(int)>&) {}), ArgumentError);
 }

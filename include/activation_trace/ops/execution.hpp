@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,6 +37,15 @@ class Execution<Host> {
   /// Throws ArgumentError for fewer than 1 or more than 1024 threads or an instruction set that this
   /// processor lacks, Error if the system starts no more threads.
   explicit Execution(int threads = 1, Isa isa = best_isa());
+
+  /// An engine's own threads: calls part(w) once for each w in [0, parts), on whatever threads it likes and in any
+  /// order, and returns when all have returned. `part` throws nothing.
+  using Executor = std::function<void(int parts, const std::function<void(int w)>& part)>;
+
+  /// Starts no threads: work is cut into `threads` parts, as for so many workers and with the same results, which
+  /// `executor` calls. Throws as above, and ArgumentError for an empty function. What `executor` throws passes through
+  /// the op; one that leaves parts out makes it throw StateError.
+  Execution(int threads, Executor executor, Isa isa = best_isa());
   ~Execution();
   Execution(const Execution&) = delete;
   Execution& operator=(const Execution&) = delete;
@@ -70,7 +80,10 @@ class Execution<Host> {
     std::thread thread;
   };
 
+  void check_arguments(int threads) const;
   void run(Task task, void* context, int workers);
+  void start(Task task, void* context, int workers);
+  void lend(Task task, void* context);
   void call(Task task, void* context, int worker) noexcept;
   void serve(int worker);
   void stop() noexcept;
@@ -79,6 +92,7 @@ class Execution<Host> {
   static void pause();
 
   Isa isa_;
+  Executor executor_;  // empty: own threads
   std::vector<Worker> workers_;
   std::atomic<bool> busy_ = false;
   Task task_ = nullptr;  // nullptr: stop
@@ -89,6 +103,9 @@ class Execution<Host> {
 
 /// `Execution execution(2);` is one of the host.
 Execution(int threads, Isa isa = best_isa())->Execution<Host>;
+/// The same of one on an engine's threads.
+Execution(int threads, std::function<void(int, const std::function<void(int)>&)> executor, Isa isa = best_isa())
+    ->Execution<Host>;
 
 /// An execution context that somebody lends and that must outlive this, or else an own one, the calling thread alone.
 class ExecutionHandle {
@@ -107,10 +124,20 @@ class ExecutionHandle {
   Execution<Host>* execution_;
 };
 
-inline Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
+inline void Execution<Host>::check_arguments(int threads) const {
   if (threads < 1 || threads > 1024)
     throw ArgumentError("Execution: threads must be in 1..1024, got " + std::to_string(threads));
-  if (!supports(isa)) throw ArgumentError("Execution: this processor does not run " + std::string(name(isa)));
+  if (!supports(isa_)) throw ArgumentError("Execution: this processor does not run " + std::string(name(isa_)));
+}
+
+inline Execution<Host>::Execution(int threads, Executor executor, Isa isa) : isa_(isa), executor_(std::move(executor)) {
+  check_arguments(threads);
+  if (!executor_) throw ArgumentError("Execution: executor is an empty function");
+  workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
+}
+
+inline Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
+  check_arguments(threads);
   workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
   try {
     for (int worker = 1; worker < threads; ++worker)
@@ -167,6 +194,37 @@ inline std::span<float> Execution<Host>::scratch(int worker, Index floats) {
 inline void Execution<Host>::run(Task task, void* context, int workers) {
   if (busy_.exchange(true, std::memory_order_acquire))
     throw StateError("Execution: for_each_range was called while another call runs");
+  std::exception_ptr first;
+  if (workers > 1 && executor_) {
+    try {
+      lend(task, context);
+    } catch (...) {
+      first = std::current_exception();
+    }
+  } else {
+    start(task, context, workers);
+  }
+  for (Worker& worker : workers_) {
+    std::exception_ptr thrown = std::exchange(worker.exception, nullptr);
+    if (!first) first = std::move(thrown);
+  }
+  busy_.store(false, std::memory_order_release);
+  if (first) std::rethrow_exception(first);
+}
+
+inline void Execution<Host>::lend(Task task, void* context) {
+  std::atomic<int> called = 0;
+  const auto part = [&](int worker) {
+    call(task, context, worker);
+    called.fetch_add(1, std::memory_order_acq_rel);
+  };
+  executor_(threads(), std::ref(part));  // a reference fits into a function without allocating
+  if (const int count = called.load(std::memory_order_acquire); count != threads())
+    throw StateError("Execution: the executor called " + std::to_string(count) + " of " + std::to_string(threads()) +
+                     " parts");
+}
+
+inline void Execution<Host>::start(Task task, void* context, int workers) {
   if (workers > 1) {
     task_ = task;
     context_ = context;
@@ -176,13 +234,6 @@ inline void Execution<Host>::run(Task task, void* context, int workers) {
   }
   call(task, context, 0);
   for (int left = running_.load(std::memory_order_acquire); left != 0;) left = await_change(running_, left);
-  std::exception_ptr first;
-  for (Worker& worker : workers_) {
-    std::exception_ptr thrown = std::exchange(worker.exception, nullptr);
-    if (!first) first = std::move(thrown);
-  }
-  busy_.store(false, std::memory_order_release);
-  if (first) std::rethrow_exception(first);
 }
 
 inline void Execution<Host>::call(Task task, void* context, int worker) noexcept {
