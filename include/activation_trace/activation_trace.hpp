@@ -60,6 +60,7 @@
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/processors/context_strategy.hpp"
 #include "activation_trace/processors/contrastive.hpp"
+#include "activation_trace/processors/detector.hpp"
 #include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/entropy_sharpness.hpp"
 #include "activation_trace/processors/entropy_sharpness_batch.hpp"

@@ -70,6 +70,11 @@ class ContextEntropy {
     if (positions() == 0) context_.require();
   }
 
+  /// Forgets the context from position `position` on, the first being 0: for a rewind. Entries that had seen more are
+  /// computed again when they are asked for. Throws ArgumentError for more positions than were observed, or fewer than
+  /// the context it begins with has.
+  void truncate(Index position);
+
   /// Forgets context and LM head, keeps its memory.
   void reset();
 
@@ -212,6 +217,16 @@ inline void ContextEntropy::entropy(std::span<float> out) {
                      std::to_string(out.size()));
   prepare();
   for (std::size_t v = 0; v < out.size(); ++v) out[v] = states_[v].entropy();
+}
+
+inline void ContextEntropy::truncate(Index position) {
+  context_.truncate(position);
+  for (std::size_t v = 0; v < seen_.size(); ++v) {
+    if (seen_[v] <= positions()) continue;
+    seen_[v] = 0;
+    states_[v] = {};
+  }
+  if (common_ > positions()) common_ = 0;
 }
 
 inline void ContextEntropy::reset() {

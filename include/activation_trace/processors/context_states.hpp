@@ -55,6 +55,10 @@ class ContextStates {
   /// Throws ArgumentError for an id outside the vocabulary.
   void check(TokenId id) const;
 
+  /// Forgets what was observed from position `position` on, counted as next_position() is: a rewind. The LM head stays
+  /// unless nothing is left. Throws ArgumentError for a position that was not reached, or lies before the first.
+  void truncate(Index position);
+
   /// Forgets states and LM head, keeps its memory.
   void reset();
 
@@ -123,6 +127,18 @@ inline void ContextStates::require() const {
 inline void ContextStates::check(TokenId id) const {
   if (id < 0 || id >= vocab())
     throw ArgumentError("token id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(vocab()));
+}
+
+inline void ContextStates::truncate(Index position) {
+  if (position < first_ || position > next_position())
+    throw ArgumentError("context: it can be cut at positions " + std::to_string(first_) + " to " +
+                        std::to_string(next_position()) + ", not at " + std::to_string(position));
+  if (position == first_) lm_head_ = {};
+  observed_ = position - first_;
+  const Index begin = std::clamp(span_.begin, first_, position);
+  positions_ = std::clamp(span_.end, begin, position) - begin;
+  if (position > first_) hidden_.resize(static_cast<std::size_t>(positions_ * lm_head_.hidden()));
+  if (position == first_) hidden_.clear();
 }
 
 inline void ContextStates::reset() {

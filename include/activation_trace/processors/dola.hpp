@@ -13,6 +13,8 @@
 #include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/dola_options.hpp"
+#include "activation_trace/processors/lm_head.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -31,7 +33,8 @@ enum class DolaBucket { low, high };
 ///     processor.observe_layers(early);  // [C, V], the logits of the C layers at this position
 ///     processor.process(logits);        // [V], in place
 ///
-/// Movable, not copyable, and not safe for concurrent use.
+/// An engine that has hidden states and no logits of its layers gives those: observe_states(). Movable, not copyable,
+/// and not safe for concurrent use.
 class DolaProcessor {
  public:
   /// Works on the threads of `execution`, which must outlive the processor, or without one on the calling thread. What
@@ -43,13 +46,22 @@ class DolaProcessor {
   /// Throws ShapeError for another C.
   void observe_layers(MatrixView<const float> logits);
 
+  /// The same from hidden states[C, d] of the layers at this position, as an engine has them: multiplied by
+  /// `lm_head`[V, d] here, without a norm, as the published method does. Nothing of what is given is kept. Memory: C *
+  /// V floats. Throws ShapeError for another C or d.
+  void observe_states(MatrixView<const float> states, const LmHead<>& lm_head);
+
   /// mature[V], logits, become scores in place. An entry that is -inf stays masked and does not count. Throws
   /// StateError without observe_layers(), ShapeError for another V, ArgumentError for NaN, +inf, or a layer's -inf
   /// where mature has none; mature is then unchanged.
-  void process(std::span<float> mature);
+  const DolaRecord& process(std::span<float> mature);
 
-  /// The same for candidates in any order; the layers' logits [C, n] are then those of `ids`, in that order.
-  void process(std::span<const TokenId> ids, std::span<float> mature);
+  /// The same for candidates in any order; the layers' logits [C, n] are then those of `ids`, in that order. After
+  /// observe_states() they are found by id, and ArgumentError is thrown for one outside the vocabulary.
+  const DolaRecord& process(std::span<const TokenId> ids, std::span<float> mature);
+
+  /// What the last process() kept; valid until the next.
+  [[nodiscard]] const DolaRecord& record() const noexcept { return record_; }
 
   /// The layer that the last process() chose; -1 before, and where all was masked.
   [[nodiscard]] Index layer() const noexcept { return layer_; }
@@ -68,14 +80,22 @@ class DolaProcessor {
  private:
   [[nodiscard]] std::size_t choose(std::span<const float> mature, MatrixView<const float> early);
   static void check_layer(std::span<const float> mature, MatrixView<const float> early, Index row);
-  void subtract(std::span<float> mature, std::span<const float> early, const LogNormalizer& early_normalizer);
+  void step(std::span<const TokenId> ids, std::span<float> mature);
+  void gather_early(std::span<const TokenId> ids);
+  void subtract(std::span<const TokenId> ids, std::span<float> mature, std::span<const float> early,
+                const LogNormalizer& early_normalizer);
 
   std::vector<Index> layers_;
   DolaOptions options_;
   ExecutionHandle execution_;
   RelativeTopFilter filter_;
   MatrixView<const float> early_;
+  bool by_id_ = false;  // early_ has all V tokens, of observe_states()
   Index layer_ = -1;
+  DolaRecord record_;
+  Buffer<float> state_logits_;              // [C, V], of observe_states()
+  Buffer<float> gathered_logits_;           // [C, n] of them
+  Buffer<float> rows_;                      // of an LM head that is given on request
   std::vector<Index> histogram_;            // [C]
   std::vector<double> divergences_;         // [C]
   std::vector<LogNormalizer> normalizers_;  // [1 + C]: mature, then the layers
@@ -106,26 +126,65 @@ inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions optio
       divergences_(layers_.size() > 1 ? layers_.size() : 0),
       normalizers_(layers_.size() + 1) {
   detail::check_dola(layers_, options);
+  record_.kept.reserve(1024);  // as many as a step keeps, unless it is a most uncertain one
 }
 
 inline void DolaProcessor::observe_layers(MatrixView<const float> logits) {
   detail::check_extent("layers: rows of logits", logits.extent(0), static_cast<Index>(layers_.size()));
   detail::check_contiguous_rows("layers: logits", logits);
   early_ = logits;
+  by_id_ = false;
 }
 
-inline void DolaProcessor::process(std::span<const TokenId> ids, std::span<float> mature) {
+inline void DolaProcessor::observe_states(MatrixView<const float> states, const LmHead<>& lm_head) {
+  const auto count = static_cast<Index>(layers_.size());
+  detail::check_extent("layers: rows of states", states.extent(0), count);
+  detail::check_extent("layers: columns of states", states.extent(1), lm_head.hidden());
+  if (state_logits_.size() < count * lm_head.vocab()) state_logits_ = Buffer<float>(count * lm_head.vocab());
+  const MatrixView<float> logits(state_logits_.data(), {count, lm_head.vocab()});
+  lm_head.logits(*execution_, states, logits, rows_);
+  early_ = logits;
+  by_id_ = true;
+}
+
+inline const DolaRecord& DolaProcessor::process(std::span<const TokenId> ids, std::span<float> mature) {
   detail::check_candidates("DolaProcessor", ids, mature);
-  process(mature);
+  if (by_id_) gather_early(ids);
+  step(ids, mature);
+  return record_;
 }
 
-inline void DolaProcessor::process(std::span<float> mature) {
-  if (early_.extent(0) == 0) throw StateError("no layers: observe_layers was not called for this step");
+inline const DolaRecord& DolaProcessor::process(std::span<float> mature) {
+  step({}, mature);
+  return record_;
+}
+
+inline void DolaProcessor::gather_early(std::span<const TokenId> ids) {
+  const auto count = static_cast<Index>(ids.size());
+  for (const TokenId id : ids)
+    if (id < 0 || id >= early_.extent(1))
+      throw ArgumentError("ids: " + std::to_string(id) + " is not in the vocabulary of " +
+                          std::to_string(early_.extent(1)));
+  if (gathered_logits_.size() < early_.extent(0) * count) gathered_logits_ = Buffer<float>(early_.extent(0) * count);
+  const MatrixView<float> gathered(gathered_logits_.data(), {early_.extent(0), count});
+  for (Index layer = 0; layer < early_.extent(0); ++layer)
+    for (Index i = 0; i < count; ++i) gathered(layer, i) = early_(layer, ids[static_cast<std::size_t>(i)]);
+  early_ = gathered;
+  by_id_ = false;
+}
+
+inline void DolaProcessor::step(std::span<const TokenId> ids, std::span<float> mature) {
+  if (early_.extent(0) == 0)
+    throw StateError("no layers: neither observe_layers nor observe_states was called for this step");
   detail::check_extent("logits: as many as each layer has", static_cast<Index>(mature.size()), early_.extent(1));
   const MatrixView<const float> early = std::exchange(early_, {});
+  by_id_ = false;
   detail::check_scores("logits", mature);
   log_normalizers(*execution_, mature, early, normalizers_, memory_);
   layer_ = -1;
+  record_.kept.clear();
+  record_.best = -1;
+  record_.layer = -1;
   if (std::isnan(normalizers_[0].log_sum)) {  // nothing above -inf: no distribution, and nothing to choose
     std::fill(divergences_.begin(), divergences_.end(), 0.0);
     std::fill(mature.begin(), mature.end(), options_.masked_value);
@@ -133,8 +192,8 @@ inline void DolaProcessor::process(std::span<float> mature) {
   }
   const std::size_t chosen = choose(mature, early);
   check_layer(mature, early, static_cast<Index>(chosen));
-  subtract(mature, early.row(static_cast<Index>(chosen)).span(), normalizers_[chosen + 1]);
-  layer_ = layers_[chosen];
+  subtract(ids, mature, early.row(static_cast<Index>(chosen)).span(), normalizers_[chosen + 1]);
+  layer_ = record_.layer = layers_[chosen];
   ++histogram_[chosen];
 }
 
@@ -162,7 +221,7 @@ inline void DolaProcessor::check_layer(std::span<const float> mature, MatrixView
                           std::to_string(layer[v]));
 }
 
-inline void DolaProcessor::subtract(std::span<float> mature, std::span<const float> early,
+inline void DolaProcessor::subtract(std::span<const TokenId> ids, std::span<float> mature, std::span<const float> early,
                                     const LogNormalizer& early_normalizer) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const LogNormalizer& normalizer = normalizers_[0];
@@ -185,13 +244,26 @@ inline void DolaProcessor::subtract(std::span<float> mature, std::span<const flo
     const LogNormalizer all = log_normalizer(*execution_, differences_);
     offset += static_cast<double>(all.max) + all.log_sum;
   }
-  for (std::size_t v = 0; v < mature.size(); ++v)
-    mature[v] = mature[v] < lowest || mature[v] == -infinity ? options_.masked_value : difference(v);
+  float best = -infinity;
+  for (std::size_t v = 0; v < mature.size(); ++v) {
+    const bool masked = mature[v] < lowest || mature[v] == -infinity;
+    mature[v] = masked ? options_.masked_value : difference(v);
+    if (masked) continue;
+    const TokenId id = ids.empty() ? static_cast<TokenId>(v) : ids[v];
+    record_.kept.push_back({id, mature[v]});
+    if (record_.best != -1 && (mature[v] < best || (mature[v] == best && id > record_.best))) continue;
+    record_.best = id;
+    best = mature[v];
+  }
 }
 
 inline void DolaProcessor::reset() {
   layer_ = -1;
   early_ = {};
+  by_id_ = false;
+  record_.kept.clear();
+  record_.best = -1;
+  record_.layer = -1;
   std::fill(histogram_.begin(), histogram_.end(), Index{0});
 }
 

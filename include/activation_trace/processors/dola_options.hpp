@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/processors/relative_top.hpp"
@@ -51,6 +52,19 @@ struct DolaOptions {
   DolaUnfiltered unfiltered = DolaUnfiltered::logits;            ///< what relative_top 0 gives
   DolaOutput output = DolaOutput::difference;                    ///< what becomes of the differences
   float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
+};
+
+/// A token that passed DoLa's filter.
+struct DolaCandidate {
+  TokenId id;   ///< the candidate
+  float score;  ///< what its entry became
+};
+
+/// What a step of DolaProcessor saw: the layer that it took, and the tokens that are not masked.
+struct DolaRecord {
+  std::vector<DolaCandidate> kept;  ///< in the order in which they were given
+  TokenId best = -1;                ///< of the largest score, of equals the smallest id; -1 where all was masked
+  Index layer = -1;                 ///< as DolaProcessor::layer()
 };
 
 namespace detail {

@@ -46,6 +46,9 @@ class EntropySharpnessProcessor {
   /// as a view until reset(). Throws as ContextEntropy::observe.
   void observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head) { context_.observe(hidden, lm_head); }
 
+  /// Forgets the context from position `position` on, as ContextEntropy::truncate: after a rewind. Throws as that.
+  void truncate_context(Index position) { context_.truncate(position); }
+
   /// logits[V] become scores, in place: log-probability minus alpha times entropy, and -inf where the filter masks.
   /// -inf is allowed as input. The record is valid until the next call. Throws StateError before a context,
   /// ShapeError for a length other than V, ArgumentError for a logit that is NaN or +inf; logits are then unchanged.
