@@ -4,6 +4,7 @@
 
 // Everything for a host compiler but experiments.hpp, data sets and pictures, and tensor/eigen.hpp, which needs Eigen.
 // CUDA is never pulled in: include activation_trace/cuda.cuh in .cu files.
+#include "activation_trace/embed/lm_head_file.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"

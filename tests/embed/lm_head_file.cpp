@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/embed/lm_head_file.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/file_builders.hpp"
+
+using namespace activation_trace;
+
+namespace {
+
+constexpr Index V = 5;
+constexpr Index d = 4;
+
+std::vector<std::byte> floats(Index count, float first) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(count) * sizeof(float));
+  for (Index i = 0; i < count; ++i) {
+    const float value = first + static_cast<float>(i);
+    std::memcpy(bytes.data() + static_cast<std::size_t>(i) * sizeof value, &value, sizeof value);
+  }
+  return bytes;
+}
+
+test::GgufBuilder::Tensor f32(std::string name, std::vector<std::uint64_t> extents, float first) {
+  Index count = 1;
+  for (const std::uint64_t extent : extents) count *= static_cast<Index>(extent);
+  return {.name = std::move(name), .type = 0, .extents = std::move(extents), .data = floats(count, first)};
+}
+
+test::GgufBuilder model(const std::string& architecture) {
+  test::GgufBuilder gguf;
+  gguf.value("general.architecture", architecture.c_str())
+      .value(architecture + ".block_count", std::uint32_t{7})
+      .value(architecture + ".attention.layer_norm_rms_epsilon", 1e-6f);
+  gguf.tensor(f32("token_embd.weight", {d, V}, 100)).tensor(f32("output_norm.weight", {d}, 3));
+  return gguf;
+}
+
+std::vector<float> row(const LmHead<>& head, TokenId id) {
+  std::vector<float> values(static_cast<std::size_t>(head.hidden()));
+  head.row(id, values);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("the LM head of a GGUF file of any architecture, its own or the embedding") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "model.gguf";
+  test::write_file(path, model("gemma2").value("gemma2.final_logit_softcapping", 30.0f).bytes());
+  const LmHeadFile tied = open_lm_head(path);
+  CHECK(tied.architecture == "gemma2");
+  CHECK(tied.blocks == 7);
+  CHECK(tied.embeddings == Embeddings::tied);
+  CHECK(tied.soft_cap == 30.0f);
+  CHECK(!tied.logit_scale);
+  REQUIRE(tied.norm);
+  CHECK(tied.norm->weight == std::vector<float>{3, 4, 5, 6});
+  CHECK(tied.norm->eps == 1e-6f);
+  CHECK(tied.head.vocab() == V);
+  CHECK(row(tied.head, 2) == std::vector<float>{108, 109, 110, 111});
+
+  const std::filesystem::path other = folder / "other.gguf";
+  test::write_file(
+      other, model("granite").value("granite.logit_scale", 8.0f).tensor(f32("output.weight", {d, V}, 500)).bytes());
+  const LmHeadFile separate = open_lm_head(other);
+  CHECK(separate.embeddings == Embeddings::separate);
+  CHECK(separate.logit_scale == 8.0f);
+  CHECK(row(separate.head, 4) == std::vector<float>{516, 517, 518, 519});
+}
+
+TEST_CASE("a LayerNorm is no final norm of ours") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "model.gguf";
+  test::write_file(path, model("phi2").tensor(f32("output_norm.bias", {d}, 0)).bytes());
+  CHECK(!open_lm_head(path).norm);
+}
+
+TEST_CASE("a head in a type that is not ours is read by the engine's dequantiser, row by row") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "model.gguf";
+  test::GgufBuilder gguf = model("llama");
+  gguf.tensors.front() = {.name = "token_embd.weight",
+                          .type = 16,  // IQ2_XXS: 256 elements in 66 bytes
+                          .extents = {256, 3},
+                          .data = std::vector<std::byte>(3 * 66)};
+  gguf.tensors.front().data[2 * 66 + 65] = std::byte{9};  // the last byte of the last row
+  gguf.tensors.back() = f32("output_norm.weight", {256}, 1);
+  test::write_file(path, gguf.bytes());
+  CHECK_THROWS_AS((void)open_lm_head(path), FormatError);
+  const auto last_byte = [](std::string_view type, std::span<const std::byte> stored, std::span<float> out) {
+    CHECK(type == "IQ2_XXS");
+    CHECK(stored.size() == 66);
+    CHECK(out.size() == 256);
+    for (float& x : out) x = static_cast<float>(std::to_integer<int>(stored.back()));
+  };
+  LmHeadFile opened = open_lm_head(path, last_byte);
+  const LmHeadFile moved = std::move(opened);  // takes the file along
+  CHECK(moved.head.vocab() == 3);
+  CHECK(row(moved.head, 1) == std::vector<float>(256, 0.0f));
+  CHECK(row(moved.head, 2) == std::vector<float>(256, 9.0f));
+}
+
+TEST_CASE("the LM head of a Hugging Face folder") {
+  const test::TemporaryFolder folder;
+  const auto write = [&](const std::string& config) {
+    test::write_file(folder / "config.json", config);
+    std::vector<std::byte> data = floats(V * d, 10);
+    const std::vector<std::byte> norm = floats(d, 0);
+    data.insert(data.end(), norm.begin(), norm.end());
+    const std::string header = R"({"model.embed_tokens.weight":{"dtype":"F32","shape":[5,4],"data_offsets":[0,80]},)"
+                               R"("model.norm.weight":{"dtype":"F32","shape":[4],"data_offsets":[80,96]}})";
+    test::write_file(folder / "model.safetensors", test::safetensors_bytes(header, data));
+  };
+  write(R"({"model_type":"gemma2","num_hidden_layers":3,"rms_norm_eps":1e-6,"final_logit_softcapping":30.0})");
+  const LmHeadFile gemma = open_lm_head(folder.path());
+  CHECK(gemma.blocks == 3);
+  CHECK(gemma.soft_cap == 30.0f);
+  CHECK(gemma.embeddings == Embeddings::tied);
+  REQUIRE(gemma.norm);
+  CHECK(gemma.norm->weight == std::vector<float>{1, 2, 3, 4});  // stored less one
+  CHECK(row(gemma.head, 1) == std::vector<float>{14, 15, 16, 17});
+
+  write(R"({"model_type":"granite","num_hidden_layers":2,"rms_norm_eps":1e-5,"logits_scaling":8})");
+  const LmHeadFile granite = open_lm_head(folder.path());
+  CHECK(granite.logit_scale == 8.0f);
+  CHECK(granite.norm->weight == std::vector<float>{0, 1, 2, 3});
+
+  write(R"({"model_type":"llama"})");
+  CHECK_THROWS_AS((void)open_lm_head(folder.path()), FormatError);
+}
+
+TEST_CASE("files without an LM head say what is missing") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "model.gguf";
+  const auto refused = [&](const test::GgufBuilder& gguf) {
+    test::write_file(path, gguf.bytes());
+    try {
+      (void)open_lm_head(path);
+    } catch (const FormatError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto contains = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  test::GgufBuilder none = model("llama");
+  none.tensors.erase(none.tensors.begin());
+  CHECK(contains(refused(none), "holds neither output.weight nor token_embd.weight"));
+  CHECK(contains(refused(model("phi3").tensor(f32("output.bias", {V}, 0))), "a head with a bias is not supported"));
+  test::GgufBuilder flat = model("llama");
+  flat.tensors.front() = f32("token_embd.weight", {d * V}, 0);
+  CHECK(contains(refused(flat), "expected that of an LM head, [V, d]"));
+  test::GgufBuilder norm = model("llama");
+  norm.tensors.back() = f32("output_norm.weight", {d + 1}, 0);
+  CHECK(contains(refused(norm), "output_norm.weight"));
+}
