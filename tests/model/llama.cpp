@@ -20,12 +20,11 @@ using namespace activation_trace::test;
 
 namespace {
 
-/// Every hidden state and the last logits against the double-precision model, with an instruction set.
-void check_against_reference(const LlamaConfig& config, const LlamaWeights<>& weights, Index tokens, Isa isa) {
-  const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
-  const reference::ForwardResult expected = reference::forward(config, weights, ids);
+/// Every hidden state and the last logits against those of the double-precision model, with an instruction set.
+void check_against(const reference::ForwardResult& expected, const LlamaConfig& config, const LlamaWeights<>& weights,
+                   const std::vector<TokenId>& ids, Isa isa) {
   Execution<Host> execution(2, isa);
-  Llama model(config, weights, {.max_context = tokens}, execution);
+  Llama model(config, weights, {.max_context = static_cast<Index>(ids.size())}, execution);
   Trace trace(config.layers);
   trace.run(model, ids);
   const double tolerance = rounding_tolerance(config);
@@ -39,6 +38,17 @@ void check_against_reference(const LlamaConfig& config, const LlamaWeights<>& we
     }
   }
   CHECK(relative_error(trace.logits, expected.logits.back()) <= tolerance);
+}
+
+void check_best_isa(const LlamaConfig& config, const LlamaWeights<>& weights, Index tokens) {
+  const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
+  check_against(reference::forward(config, weights, ids), config, weights, ids, best_isa());
+}
+
+void check_each_isa(const LlamaConfig& config, const LlamaWeights<>& weights, Index tokens) {
+  const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
+  const reference::ForwardResult expected = reference::forward(config, weights, ids);
+  testing::each_isa([&](Isa isa) { check_against(expected, config, weights, ids, isa); });
 }
 
 LlamaConfig small_config() {
@@ -65,7 +75,7 @@ TEST_CASE("every weight type, against double precision") {
     TinyLlamaOptions options;
     options.dtype = dtype;
     const TinyLlama tiny(options);
-    testing::each_isa([&](Isa isa) { check_against_reference(tiny.config(), tiny.weights(), 9, isa); });
+    check_each_isa(tiny.config(), tiny.weights(), 9);
   }
 }
 
@@ -81,7 +91,7 @@ TEST_CASE("shapes: grouped queries, odd sizes, one block, one token, tied and se
         CAPTURE(heads);
         CAPTURE(tokens);
         const TinyLlama tiny(options);
-        testing::each_isa([&](Isa isa) { check_against_reference(tiny.config(), tiny.weights(), tokens, isa); });
+        check_each_isa(tiny.config(), tiny.weights(), tokens);
       }
     }
   }
@@ -90,7 +100,7 @@ TEST_CASE("shapes: grouped queries, odd sizes, one block, one token, tied and se
   options.config.ffn = 5;
   options.config.head_dim = 2;
   const TinyLlama tiny(options);
-  check_against_reference(tiny.config(), tiny.weights(), 13, best_isa());
+  check_best_isa(tiny.config(), tiny.weights(), 13);
 }
 
 TEST_CASE("both rotation layouts and every scaling") {
@@ -105,9 +115,9 @@ TEST_CASE("both rotation layouts and every scaling") {
       config.rope.factor = 4;
       config.rope.original_context = 24;  // so that pairs of all three kinds occur
       config.rope.divisors.clear();
-      check_against_reference(config, tiny.weights(), 40, best_isa());
+      check_best_isa(config, tiny.weights(), 40);
       config.rope.divisors = {1, 1, 2, 2, 3, 3, 4, 4};
-      check_against_reference(config, tiny.weights(), 40, best_isa());
+      check_best_isa(config, tiny.weights(), 40);
     }
   }
 }

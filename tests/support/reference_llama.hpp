@@ -28,31 +28,10 @@ struct ForwardResult {
   std::vector<Vector> logits;               ///< [T][V]
 };
 
-inline Vector row(const activation_trace::StoredMatrix<>& m, Index r) {
-  std::vector<float> values(static_cast<std::size_t>(m.cols()));
-  m.decode_row(r, values);
-  return {values.begin(), values.end()};
-}
-
-inline Vector times(const activation_trace::StoredMatrix<>& m, const Vector& x) {
-  Vector y;
-  for (Index r = 0; r < m.rows(); ++r) {
-    const Vector w = row(m, r);
-    double sum = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) sum += w[i] * x[i];
-    y.push_back(sum);
-  }
-  return y;
-}
-
-inline Vector normalised(const Vector& x, const std::vector<float>& weight, double eps) {
-  double squares = 0;
-  for (const double v : x) squares += v * v;
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
-  Vector y;
-  for (std::size_t i = 0; i < x.size(); ++i) y.push_back(x[i] * scale * static_cast<double>(weight[i]));
-  return y;
-}
+// The loops that take nearly all of the time, in reference_llama.cpp: compiled once and optimised.
+Vector row(const activation_trace::StoredMatrix<>& m, Index r);
+Vector times(const activation_trace::StoredMatrix<>& m, const Vector& x);
+Vector normalised(const Vector& x, const std::vector<float>& weight, double eps);
 
 inline Vector plus(Vector x, const std::vector<float>& bias) {
   for (std::size_t i = 0; i < bias.size(); ++i) x[i] += double{bias[i]};

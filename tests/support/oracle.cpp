@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "support/oracle.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace activation_trace::testing {
+
+std::vector<double> decoded(const StoredMatrix<>& w) {
+  std::vector<double> all;
+  std::vector<float> row(static_cast<std::size_t>(w.cols()));
+  for (Index r = 0; r < w.rows(); ++r) {
+    w.decode_row(r, row);
+    all.insert(all.end(), row.begin(), row.end());
+  }
+  return all;
+}
+
+std::vector<DotProduct> products(MatrixView<const float> x, const StoredMatrix<>& w) {
+  const std::vector<double> weights = decoded(w);
+  std::vector<DotProduct> all;
+  for (Index i = 0; i < x.extent(0); ++i) {
+    for (Index r = 0; r < w.rows(); ++r) {
+      DotProduct dot;
+      double largest = 0;
+      for (Index c = 0; c < w.cols(); ++c) {
+        const double weight = weights[static_cast<std::size_t>(r * w.cols() + c)];
+        dot.value += static_cast<double>(x(i, c)) * weight;
+        dot.magnitude += std::abs(static_cast<double>(x(i, c)));
+        largest = std::max(largest, std::abs(weight));
+      }
+      dot.magnitude *= largest;
+      all.push_back(dot);
+    }
+  }
+  return all;
+}
+
+double entropy(std::span<const double> logits) {
+  double max = -std::numeric_limits<double>::infinity();
+  for (const double x : logits) {
+    if (std::isnan(x)) return x;
+    max = std::max(max, x);
+  }
+  if (!std::isfinite(max)) return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0;
+  for (const double x : logits) sum += std::exp(x - max);
+  double e = 0;
+  for (const double x : logits) {
+    const double p = std::exp(x - max) / sum;
+    if (p > 0) e -= p * std::log(p);
+  }
+  return e;
+}
+
+std::vector<double> log_softmax(std::vector<double> z) {
+  const double largest = *std::max_element(z.begin(), z.end());
+  double sum = 0;
+  for (const double x : z) sum += std::exp(x - largest);
+  for (double& x : z) x -= largest + std::log(sum);
+  return z;
+}
+
+double layer_divergence(std::span<const double> mature, std::span<const double> early, LayerDivergence kind) {
+  double sum = 0;
+  for (std::size_t v = 0; v < mature.size(); ++v) {
+    const double p = std::exp(mature[v]);
+    const double q = std::exp(early[v]);
+    const double m = (p + q) / 2;
+    if (kind == LayerDivergence::reference)
+      sum += (m * (std::log(m) - mature[v]) + m * (std::log(m) - early[v])) / 2 / static_cast<double>(mature.size());
+    else
+      sum += (p * (mature[v] - std::log(m)) + q * (early[v] - std::log(m))) / 2;
+  }
+  return sum;
+}
+
+std::vector<double> scores(MatrixView<const float> hidden, const StoredMatrix<>& w, Index v) {
+  std::vector<double> column;
+  for (const DotProduct& dot : products(hidden, w.slice(v, v + 1))) column.push_back(dot.value);
+  return column;
+}
+
+}  // namespace activation_trace::testing
