@@ -10,47 +10,14 @@
 #include <vector>
 
 #include "support/each_isa.hpp"
+#include "support/oracle.hpp"
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
 
 namespace {
 
-using Heads = TensorView<const float, 3>;
-
-// Attention by its definition in double, [n * H * D].
-std::vector<double> reference(Heads q, Heads k, Heads v, const AttentionOptions& options = {}) {
-  const Index n = q.extent(0);
-  const Index t = k.extent(0);
-  const Index D = q.extent(2);
-  std::vector<double> out;
-  for (Index i = 0; i < n; ++i) {
-    for (Index h = 0; h < q.extent(1); ++h) {
-      const Index g = h / (q.extent(1) / k.extent(1));
-      std::vector<double> weights;
-      double max = -1e300;
-      const Index last = t - n + i;
-      const Index first = options.window == 0 ? 0 : std::max(Index{0}, last - options.window + 1);
-      for (Index p = first; p <= last; ++p) {
-        double dot = 0;
-        for (Index c = 0; c < D; ++c) dot += static_cast<double>(q(i, h, c)) * static_cast<double>(k(p, g, c));
-        dot *= options.scale ? double{*options.scale} : 1 / std::sqrt(static_cast<double>(D));
-        if (options.soft_cap) dot = double{*options.soft_cap} * std::tanh(dot / double{*options.soft_cap});
-        weights.push_back(dot);
-        max = std::max(max, weights.back());
-      }
-      double sum = 0;
-      for (double& w : weights) sum += w = std::exp(w - max);
-      for (Index c = 0; c < D; ++c) {
-        double value = 0;
-        for (std::size_t p = 0; p < weights.size(); ++p)
-          value += weights[p] / sum * static_cast<double>(v(first + static_cast<Index>(p), g, c));
-        out.push_back(value);
-      }
-    }
-  }
-  return out;
-}
+using testing::Heads;
 
 struct Case {
   Index n, t, H, G, D;
@@ -74,7 +41,7 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
       const Heads q(q_memory.data(), {n, H, D});
       const Heads k(k_memory.data(), {t, G, D}, {D, capacity * D, 1});
       const Heads v(v_memory.data(), {t, G, D}, {D, capacity * D, 1});
-      const std::vector<double> expected = reference(q, k, v);
+      const std::vector<double> expected = testing::attention(q, k, v);
       testing::each_isa([&](Isa isa) {
         Execution<Host> execution(2, isa);
         std::vector<float> out(q_memory.size(), -1e9f);
@@ -113,7 +80,7 @@ TEST_CASE("scale, soft cap and window, each and together, in prefill and decode"
       return out;
     };
     for (const AttentionOptions& options : all_options) {
-      const std::vector<double> expected = reference(q, k, v, options);
+      const std::vector<double> expected = testing::attention(q, k, v, options);
       testing::each_isa([&](Isa isa) {
         const std::vector<float> out = computed(isa, options);
         double worst = 0;

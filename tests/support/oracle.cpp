@@ -83,4 +83,37 @@ std::vector<double> scores(MatrixView<const float> hidden, const StoredMatrix<>&
   return column;
 }
 
+std::vector<double> attention(Heads q, Heads k, Heads v, const AttentionOptions& options) {
+  const Index n = q.extent(0);
+  const Index t = k.extent(0);
+  const Index D = q.extent(2);
+  std::vector<double> out;
+  for (Index i = 0; i < n; ++i) {
+    for (Index h = 0; h < q.extent(1); ++h) {
+      const Index g = h / (q.extent(1) / k.extent(1));
+      std::vector<double> weights;
+      double max = -1e300;
+      const Index last = t - n + i;
+      const Index first = options.window == 0 ? 0 : std::max(Index{0}, last - options.window + 1);
+      for (Index p = first; p <= last; ++p) {
+        double dot = 0;
+        for (Index c = 0; c < D; ++c) dot += static_cast<double>(q(i, h, c)) * static_cast<double>(k(p, g, c));
+        dot *= options.scale ? double{*options.scale} : 1 / std::sqrt(static_cast<double>(D));
+        if (options.soft_cap) dot = double{*options.soft_cap} * std::tanh(dot / double{*options.soft_cap});
+        weights.push_back(dot);
+        max = std::max(max, weights.back());
+      }
+      double sum = 0;
+      for (double& w : weights) sum += w = std::exp(w - max);
+      for (Index c = 0; c < D; ++c) {
+        double value = 0;
+        for (std::size_t p = 0; p < weights.size(); ++p)
+          value += weights[p] / sum * static_cast<double>(v(first + static_cast<Index>(p), g, c));
+        out.push_back(value);
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace activation_trace::testing

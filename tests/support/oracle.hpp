@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
@@ -37,5 +38,10 @@ double layer_divergence(std::span<const double> mature, std::span<const double> 
 
 /// Column v of the context scores, hidden w_v^T.
 std::vector<double> scores(MatrixView<const float> hidden, const StoredMatrix<>& w, Index v);
+
+using Heads = TensorView<const float, 3>;
+
+/// Attention of q [n, H, D] over k and v [t, G, D], by its definition, [n * H * D].
+std::vector<double> attention(Heads q, Heads k, Heads v, const AttentionOptions& options = {});
 
 }  // namespace activation_trace::testing
