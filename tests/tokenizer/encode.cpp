@@ -108,6 +108,33 @@ TEST_CASE("tekken encodes every golden string as tokenizers does, from either fi
   }
 }
 
+TEST_CASE("gpt-4o encodes every golden string as tokenizers does, from either file") {
+  const Tokenizer json = from_json("gpt4o");
+  check_golden(json, "gpt4o", SpecialTokens::as_text);
+  check_golden(test::tokenizer_of(test::gguf_of(vocabulary("gpt4o"), "gpt-4o")), "gpt4o", SpecialTokens::as_text);
+  CHECK(json.ends_text(json.encode("<|end|>", SpecialTokens::parse).at(0)));
+}
+
+TEST_CASE("Gemma's tokenizer.json encodes every golden string as tokenizers does, without a space first") {
+  nlohmann::json json = vocabulary("llama2_prepend");
+  const nlohmann::json space{{"String", " "}};
+  json["normalizer"] = {{"type", "Replace"}, {"pattern", space}, {"content", "\u2581"}};
+  json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", space}, {"behavior", "MergedWithPrevious"}};
+  json["decoder"]["decoders"].erase(3);
+  const std::size_t size = json["model"]["vocab"].size();
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::string breaks(i + 1, '\n');
+    json["added_tokens"].push_back({{"id", size + i}, {"content", breaks}, {"normalized", false}});
+    json["model"]["vocab"][breaks] = size + i;
+  }
+  const Tokenizer tokenizer = read_tokenizer_json(json.dump(), "gemma.json");
+  check_golden(tokenizer, "gemma", SpecialTokens::as_text);
+  CHECK_FALSE(tokenizer.adds_space());
+  CHECK(tokenizer.decode(tokenizer.encode(" a\n\n b")) == " a\n\n b");
+  json["pre_tokenizer"]["pattern"] = {{"String", "a"}};
+  CHECK(test::has(test::problem_of([&] { (void)read_tokenizer_json(json.dump(), "gemma.json"); }), "Split of spaces"));
+}
+
 TEST_CASE("smaug-bpe and dbrx cut as llama-bpe does, but merge whole pieces and put no BOS first; so does qwen2") {
   const auto load = [](const char* pre) {
     test::GgufBuilder builder;
@@ -129,12 +156,25 @@ TEST_CASE("smaug-bpe and dbrx cut as llama-bpe does, but merge whole pieces and 
 TEST_CASE("an end of text of user-defined type ends a text") {
   test::GgufBuilder builder;
   builder.value("tokenizer.ggml.model", "gpt2").value("tokenizer.ggml.pre", "gpt-2");
-  builder.array("tokenizer.ggml.tokens", std::vector<std::string>{"a", "<|im_end|>", "</s>"});
-  builder.array("tokenizer.ggml.token_type", std::vector<int>{1, 4, 1});
+  const std::vector<std::string> ends{"<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<EOT>"};
+  std::vector<std::string> tokens{"a", "<|im_start|>", "</s>"};
+  std::vector<int> types{1, 4, 4};
+  for (const std::string& end : ends) {
+    tokens.push_back(end);
+    types.push_back(4);
+  }
+  builder.array("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
   builder.array("tokenizer.ggml.merges", std::vector<std::string>{});
   const Tokenizer tokenizer = test::tokenizer_of(builder);
-  CHECK(tokenizer.ends_text(1));
-  CHECK_FALSE(tokenizer.ends_text(2));  // an ordinary word
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    CAPTURE(tokens[i]);
+    CHECK(tokenizer.ends_text(id) == (i >= 3));  // </s> is Gemma's, of HTML
+    // What ends a text is a control token then, which no user's text is.
+    CHECK(tokenizer.is_control(id) == (i >= 3));
+    CHECK((tokenizer.encode(tokens[i], SpecialTokens::as_text) == Ids{id}) == (i < 3));
+    CHECK(tokenizer.encode(tokens[i], SpecialTokens::parse) == Ids{id});
+  }
 }
 
 TEST_CASE("SentencePiece BPE encodes every golden string as sentencepiece does") {

@@ -8,7 +8,9 @@
 golden/vocabularies/qwen2.json  byte-level BPE with Qwen2's regular expression and its NFC, trained on the same texts
 golden/qwen2.{pieces,ids}, qwen2.parse.ids  as those of the other vocabularies; the pieces are of the text as it is
 golden/vocabularies/tekken.json, tekken.{pieces,ids}  the same with Mistral's tekken, with ignore_merges and a BOS
-golden/cases.bin, tekken.cases.pieces  random texts of letters of all cases, accents and signs, and their pieces
+golden/vocabularies/gpt4o.json, gpt4o.{pieces,ids}  the same with GPT-4o's, which Phi-4-mini has
+golden/gemma.ids  the vocabulary of llama2_prepend.json with Gemma's normalizer, pre-tokenizer and decoder (see gemma below)
+golden/cases.bin, {tekken,gpt4o}.cases.pieces  random texts of letters of all cases, accents and signs, and their pieces
 """
 
 import json
@@ -26,6 +28,11 @@ TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
@@ -66,6 +73,12 @@ def qwen2(texts):
     return json.loads(t.to_str())
 
 
+def gpt4o(texts):
+    t = train(GPT4O, texts)
+    t.add_special_tokens([AddedToken(x, normalized=False) for x in ("<|endoftext|>", "<|end|>", "<|user|>")])
+    return json.loads(t.to_str())
+
+
 def tekken(texts):
     t = train(TEKKEN, texts)
     t.add_special_tokens([AddedToken(x, normalized=False) for x in ("<|begin_of_text|>", "</s>", "[INST]", "[/INST]")])
@@ -76,6 +89,20 @@ def tekken(texts):
     # Tokens that merging cannot reach, so that ignore_merges is seen.
     data["model"]["ignore_merges"] = True
     data["model"]["merges"] = [m for i, m in enumerate(data["model"]["merges"]) if i % 9 != 8]
+    return data
+
+
+def gemma(data):
+    """A space is U+2581, none is put first, Split finds none, and runs of line breaks are added tokens."""
+    space = {"String": " "}
+    data["normalizer"] = {"type": "Replace", "pattern": space, "content": "\u2581"}
+    data["pre_tokenizer"] = {"type": "Split", "pattern": space, "behavior": "MergedWithPrevious", "invert": False}
+    data["decoder"]["decoders"].pop()
+    size = len(data["model"]["vocab"])
+    for i in range(3):
+        token = {"id": size + i, "content": "\n" * (i + 1), "special": False, "normalized": False}
+        data["added_tokens"].append(dict(token, single_word=False, lstrip=False, rstrip=False))
+        data["model"]["vocab"]["\n" * (i + 1)] = size + i
     return data
 
 
@@ -101,7 +128,7 @@ def main(golden):
         split = pre_tokenizers.Split(Regex(regex), "isolated")
         write(name, ids_bytes([[len(p.encode()) for p, _ in split.pre_tokenize_str(s)] for s in texts]))
 
-    for name, regex, make in (("qwen2", QWEN2, qwen2), ("tekken", TEKKEN, tekken)):
+    for name, regex, make in (("qwen2", QWEN2, qwen2), ("tekken", TEKKEN, tekken), ("gpt4o", GPT4O, gpt4o)):
         write_pieces(name + ".pieces", regex, texts)
         vocabulary = json.dumps(make(corpus), ensure_ascii=False, separators=(",", ":"))
         write("vocabularies/%s.json" % name, vocabulary.encode())
@@ -109,7 +136,11 @@ def main(golden):
         write(name + ".ids", ids_bytes(encode_all(t, texts, parse=False)))
         if name == "qwen2":
             write("qwen2.parse.ids", ids_bytes(encode_all(t, texts, parse=True)))
+    with open(golden + "/vocabularies/llama2_prepend.json", encoding="utf-8") as file:
+        t = Tokenizer.from_str(json.dumps(gemma(json.load(file))))
+    write("gemma.ids", ids_bytes(encode_all(t, texts, parse=False)))
     write_pieces("tekken.cases.pieces", TEKKEN, cases)
+    write_pieces("gpt4o.cases.pieces", GPT4O, cases)
     changed = sum(normalizers.NFC().normalize_str(s) != s for s in texts)
     print(len(texts), "strings,", changed, "of which NFC changes")
 

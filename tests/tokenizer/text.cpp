@@ -113,12 +113,14 @@ TEST_CASE("pre-tokenizers cut every golden string as the regular expressions do"
   check_pieces(PreTokenizer::llama_bpe, strings, "llama_bpe.pieces");
   check_pieces(PreTokenizer::qwen2, strings, "qwen2.pieces");
   check_pieces(PreTokenizer::tekken, strings, "tekken.pieces");
+  check_pieces(PreTokenizer::gpt4o, strings, "gpt4o.pieces");
 }
 
-TEST_CASE("tekken cuts random words of all cases, and of none, as its regular expression does") {
+TEST_CASE("tekken and gpt-4o cut random words of all cases, and of none, as their regular expressions do") {
   const auto cases = test::golden_strings("cases.bin");
   REQUIRE(cases.size() == 2000);
   check_pieces(PreTokenizer::tekken, cases, "tekken.cases.pieces");
+  check_pieces(PreTokenizer::gpt4o, cases, "gpt4o.cases.pieces");
 }
 
 TEST_CASE("pre-tokenizers on text where they differ") {
@@ -131,6 +133,7 @@ TEST_CASE("pre-tokenizers on text where they differ") {
         Strings{"IT", "'S", " ", "1", "2", "3", "\n \n", " ", " x", "!\n"});
   CHECK(split(PreTokenizer::tekken, "it's camelCaseHTTP2 +/\n/x") ==
         Strings{"it", "'s", " camel", "Case", "HTTP", "2", " +/\n/", "x"});
+  CHECK(split(PreTokenizer::gpt4o, "it'S camelHTTP'LL 1234") == Strings{"it'S", " camel", "HTTP'LL", " ", "123", "4"});
 }
 
 TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for them besides") {
@@ -149,6 +152,7 @@ TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for t
         {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"});
   check(PreTokenizer::llama_bpe, false, {"smaug-bpe", "dbrx"});
   check(PreTokenizer::tekken, true, {"tekken"});
+  check(PreTokenizer::gpt4o, false, {"gpt-4o"});
   check(PreTokenizer::qwen2, false, {"qwen2", "deepseek-r1-qwen", "stablelm2"});
   CHECK_FALSE(find_pre_tokenizer("viking").has_value());
   CHECK_FALSE(find_pre_tokenizer("").has_value());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,30 +17,36 @@ namespace activation_trace {
 inline namespace v0 {
 namespace detail {
 
-/// Whether a token of that name that is no ordinary one ends an answer. Files name one EOS, but chat models stop with
-/// others as well: Llama 3 Instruct has <|end_of_text|> in the file and says <|eot_id|>.
-[[nodiscard]] constexpr bool is_end_name(std::string_view text) noexcept {
-  return text == "<|eot_id|>" || text == "<|eom_id|>" || text == "<|end_of_text|>" || text == "<|endoftext|>" ||
-         text == "<|im_end|>" || text == "</s>";
+/// Whether a token of that name and type ends an answer; no ordinary one does. Files name one EOS, but chat models stop
+/// with others as well: Llama 3 Instruct has <|end_of_text|> in the file and says <|eot_id|>.
+[[nodiscard]] constexpr bool is_end_of_text(std::string_view text, TokenType type) noexcept {
+  constexpr std::string_view names[]{
+      "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>",         "<|im_end|>",         "<|end|>",
+      "<EOT>",      "_<EOT>",     "<end_of_turn>",   "<｜end▁of▁sentence｜>", "<end_of_utterance>", "[EOT]"};
+  if (type != TokenType::control && type != TokenType::user_defined) return false;
+  if (text == "</s>") return type == TokenType::control;  // user-defined it is HTML's, as Gemma's is
+  return std::ranges::find(names, text) != std::end(names);
 }
 
-/// What a vocabulary's types say about special tokens; adds the end tokens to the settings. Throws FormatError if
-/// there are not as many types as tokens.
-[[nodiscard]] inline std::vector<SpecialToken> find_special_tokens(const Vocabulary& vocabulary,
+/// What a vocabulary's types say about special tokens; adds the end tokens to the settings. A user-defined token that
+/// ends a text becomes a control token where they are cut out before, as in llama.cpp: no user's text is to end a turn.
+/// Throws FormatError if there are not as many types as tokens.
+[[nodiscard]] inline std::vector<SpecialToken> find_special_tokens(Vocabulary& vocabulary,
                                                                    UserDefinedTokens user_defined,
                                                                    TokenizerSettings& settings) {
   check_lengths(vocabulary);
   std::vector<SpecialToken> special;
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
-    const TokenType type = vocabulary.types[i];
+    TokenType& type = vocabulary.types[i];
     const auto id = static_cast<TokenId>(i);
     const std::string text(vocabulary.tokens[i]);
+    const bool ends = is_end_of_text(text, type);
+    if (ends) settings.end_tokens.push_back(id);
+    if (ends && user_defined == UserDefinedTokens::cut_before) type = TokenType::control;
     if (type == TokenType::control || type == TokenType::unknown)
       special.push_back({text, id, SpecialTokens::parse});
     else if (type == TokenType::user_defined && user_defined == UserDefinedTokens::cut_before)
       special.push_back({text, id, SpecialTokens::as_text});
-    if ((type == TokenType::control || type == TokenType::user_defined) && is_end_name(text))
-      settings.end_tokens.push_back(id);
   }
   return special;
 }

@@ -22,6 +22,7 @@ enum class PreTokenizer : std::uint8_t {
   qwen2,      ///< llama_bpe with `\p{N}` alone
   tekken,     ///< ``[^\r\n\p{L}\p{N}]?U*W+|[^\r\n\p{L}\p{N}]?U+W*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|``
            ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``, U = ``[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]``, W = ``[\p{Ll}\p{Lm}\p{Lo}\p{M}]``
+  gpt4o,  ///< tekken with ``(?i:'s|'t|'re|'ve|'m|'ll|'d)?`` behind either kind of word, and `\p{N}{1,3}`
 };
 
 /// A pre-tokenizer by its name in GGUF's `tokenizer.ggml.pre`.
@@ -29,6 +30,34 @@ struct NamedPreTokenizer {
   std::string_view name;     ///< as llama.cpp has it
   PreTokenizer kind;         ///< how it cuts
   bool like_llama3 = false;  ///< pieces that are tokens are taken whole, and BOS is put first unless the file says not
+};
+
+/// The names that are known; the first of each kind is the one that messages and the README have.
+inline constexpr NamedPreTokenizer pre_tokenizers[] = {
+    {"gpt-2", PreTokenizer::gpt2},
+    {"gpt2", PreTokenizer::gpt2},
+    {"phi-2", PreTokenizer::gpt2},
+    {"olmo", PreTokenizer::gpt2},
+    {"smollm", PreTokenizer::smollm},
+    {"refact", PreTokenizer::smollm},
+    {"starcoder", PreTokenizer::smollm},
+    {"command-r", PreTokenizer::smollm},
+    {"exaone", PreTokenizer::smollm},
+    {"llama-bpe", PreTokenizer::llama_bpe, true},
+    {"llama3", PreTokenizer::llama_bpe, true},
+    {"llama-v3", PreTokenizer::llama_bpe, true},
+    {"falcon3", PreTokenizer::llama_bpe, true},
+    {"falcon-h1", PreTokenizer::llama_bpe, true},
+    {"pixtral", PreTokenizer::llama_bpe, true},
+    {"midm-2.0", PreTokenizer::llama_bpe, true},
+    {"lfm2", PreTokenizer::llama_bpe, true},
+    {"smaug-bpe", PreTokenizer::llama_bpe},
+    {"dbrx", PreTokenizer::llama_bpe},
+    {"qwen2", PreTokenizer::qwen2},
+    {"deepseek-r1-qwen", PreTokenizer::qwen2},
+    {"stablelm2", PreTokenizer::qwen2},
+    {"tekken", PreTokenizer::tekken, true},
+    {"gpt-4o", PreTokenizer::gpt4o},
 };
 
 /// The pre-tokenizer of that name, or nothing if it is none of these, whatever llama.cpp calls them.
@@ -189,17 +218,20 @@ struct CharacterCursor {
   return cursor.position;
 }
 
-[[nodiscard]] constexpr std::size_t end_of_tekken_piece(std::string_view text, std::size_t begin) noexcept {
-  const CharacterCursor cursor(text, begin);
+/// Of tekken, or of gpt4o: its words take a contraction along, and up to three digits are a piece.
+[[nodiscard]] constexpr std::size_t end_of_cased_piece(std::string_view text, std::size_t begin, bool gpt4o) noexcept {
+  CharacterCursor cursor(text, begin);
   CharacterCursor word = cursor;
   if (cursor.kind != CharacterClass::letter && cursor.kind != CharacterClass::number && !cursor.is_newline())
     word.advance();
   // In the order of the alternatives, each with the character before the word and then without, if it is a mark.
   for (const auto end_of_word : {end_of_small_word, end_of_large_word})
     for (const CharacterCursor& at : {word, cursor})
-      if (const std::size_t end = end_of_word(at); end != 0) return end;
-  if (cursor.kind == CharacterClass::number) return begin + cursor.character.length;
-  return end_of_symbols_or_spaces(text, begin, true);
+      if (const std::size_t end = end_of_word(at); end != 0)
+        return gpt4o ? end + folded_contraction_length(text.substr(end)) : end;
+  if (cursor.kind != CharacterClass::number) return end_of_symbols_or_spaces(text, begin, true);
+  for (int i = 0; i < (gpt4o ? 3 : 1) && cursor.is(CharacterClass::number); ++i) cursor.advance();
+  return cursor.position;
 }
 
 /// Of the pieces of any but smollm.
@@ -207,7 +239,8 @@ struct CharacterCursor {
   switch (kind) {
     case PreTokenizer::llama_bpe: return end_of_llama_piece(text, begin, 3);
     case PreTokenizer::qwen2: return end_of_llama_piece(text, begin, 1);
-    case PreTokenizer::tekken: return end_of_tekken_piece(text, begin);
+    case PreTokenizer::tekken: return end_of_cased_piece(text, begin, false);
+    case PreTokenizer::gpt4o: return end_of_cased_piece(text, begin, true);
     default: return end_of_gpt2_piece(text, begin);
   }
 }
@@ -215,32 +248,7 @@ struct CharacterCursor {
 }  // namespace detail
 
 constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
-  constexpr NamedPreTokenizer known[]{
-      {"gpt-2", PreTokenizer::gpt2},
-      {"gpt2", PreTokenizer::gpt2},
-      {"phi-2", PreTokenizer::gpt2},
-      {"olmo", PreTokenizer::gpt2},
-      {"smollm", PreTokenizer::smollm},
-      {"refact", PreTokenizer::smollm},
-      {"starcoder", PreTokenizer::smollm},
-      {"command-r", PreTokenizer::smollm},
-      {"exaone", PreTokenizer::smollm},
-      {"llama-bpe", PreTokenizer::llama_bpe, true},
-      {"llama3", PreTokenizer::llama_bpe, true},
-      {"llama-v3", PreTokenizer::llama_bpe, true},
-      {"falcon3", PreTokenizer::llama_bpe, true},
-      {"falcon-h1", PreTokenizer::llama_bpe, true},
-      {"pixtral", PreTokenizer::llama_bpe, true},
-      {"midm-2.0", PreTokenizer::llama_bpe, true},
-      {"lfm2", PreTokenizer::llama_bpe, true},
-      {"smaug-bpe", PreTokenizer::llama_bpe},
-      {"dbrx", PreTokenizer::llama_bpe},
-      {"qwen2", PreTokenizer::qwen2},
-      {"deepseek-r1-qwen", PreTokenizer::qwen2},
-      {"stablelm2", PreTokenizer::qwen2},
-      {"tekken", PreTokenizer::tekken, true},
-  };
-  for (const NamedPreTokenizer& named : known)
+  for (const NamedPreTokenizer& named : pre_tokenizers)
     if (name == named.name) return named;
   return std::nullopt;
 }

@@ -82,10 +82,10 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
     const auto name = gguf.get<std::string_view>("tokenizer.ggml.pre");
     const auto found = find_pre_tokenizer(name);
     if (!found)
-      throw FormatError(
-          gguf.name(), "pre-tokenizer " + detail::printable(name) +
-                           " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm, llama-bpe, qwen2, tekken " +
-                           "or another name of these");
+      throw FormatError(gguf.name(),
+                        "pre-tokenizer " + detail::printable(name) +
+                            " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm, llama-bpe, qwen2, " +
+                            "tekken, gpt-4o or another name of these");
     pre_tokenizer = *found;
   }
 

@@ -21,9 +21,9 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2,
-/// Llama 3, Qwen2 and tekken families, SentencePiece's BPE of the Llama 2 family in both its forms. Everything that
-/// would change an id is looked at: what is not one of these is refused by name, never ignored. `file` is the name for
-/// messages. Throws FormatError.
+/// Llama 3, Qwen2, tekken and GPT-4o families, SentencePiece's BPE of the Llama 2 family in both its forms and of
+/// Gemma's. Everything that would change an id is looked at: what is not one of these is refused by name, never
+/// ignored. `file` is the name for messages. Throws FormatError.
 [[nodiscard]] Tokenizer read_tokenizer_json(std::string_view text, const std::string& file,
                                             const TokenizerFolderSettings& folder = {});
 
@@ -117,8 +117,9 @@ inline void TokenizerJsonReader::read_added_tokens() {
                         : left        ? Strip::left
                         : right       ? Strip::right
                                       : Strip::none});
-    set_type(id, special ? TokenType::control : TokenType::user_defined);
-    if (is_end_name(text)) settings_.end_tokens.push_back(id);
+    const auto type = special ? TokenType::control : TokenType::user_defined;
+    set_type(id, type);
+    if (is_end_of_text(text, type)) settings_.end_tokens.push_back(id);
   }
 }
 
@@ -153,10 +154,17 @@ inline void TokenizerJsonReader::read_merges() {
        PreTokenizer::qwen2},
       {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
        PreTokenizer::tekken},
+      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::gpt4o},
   };
   for (const auto& [regex, kind] : known)
     if (pattern["Regex"].is(regex)) return kind;
-  pattern.refuse("the regular expression of Llama 3, Qwen2 or tekken");
+  pattern.refuse("the regular expression of Llama 3, Qwen2, tekken or GPT-4o");
+}
+
+/// Gemma's pre_tokenizer, which cuts nothing: its normalizer leaves no space.
+[[nodiscard]] inline bool is_split_of_spaces(const JsonPart& part) {
+  return part.has_type("Split") && part["pattern"]["String"].is(" ");
 }
 
 /// The pre-tokenizer if the file is of byte level, nothing if it is of the Llama 2 family.
@@ -166,12 +174,13 @@ inline std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const 
     if (level["add_prefix_space"].flag(true)) level["add_prefix_space"].refuse("false");
     if (level["use_regex"].flag(true) != use_regex) level["use_regex"].refuse(use_regex ? "true" : "false");
   };
-  if (part.is_null() || part.has_type("Metaspace")) return std::nullopt;
+  if (part.is_null() || part.has_type("Metaspace") || is_split_of_spaces(part)) return std::nullopt;
   if (part.has_type("ByteLevel")) {
     check_byte_level(part, true);
     return PreTokenizer::gpt2;
   }
-  if (!part.has_type("Sequence")) part.refuse("ByteLevel, Metaspace, a Sequence with ByteLevel, or null");
+  if (!part.has_type("Sequence"))
+    part.refuse("ByteLevel, Metaspace, Split of spaces, a Sequence with ByteLevel, or null");
   const auto steps = part["pretokenizers"].elements();
   if (steps.size() != 2 || !steps[1].has_type("ByteLevel"))
     part["pretokenizers"].refuse("Digits or Split, followed by ByteLevel");
@@ -201,7 +210,7 @@ inline Normalization TokenizerJsonReader::read_normalization() const {
 inline SpacePrefix TokenizerJsonReader::read_space_prefix() const {
   const JsonPart normalizer = root_["normalizer"];
   const JsonPart metaspace = root_["pre_tokenizer"];
-  if (metaspace.is_null()) {
+  if (metaspace.is_null() || is_split_of_spaces(metaspace)) {
     // Also the order of steps is part of the shape: Replace alone is what add_prefix_space false looks like.
     auto steps = normalizer.has_type("Sequence") ? normalizer["normalizers"].elements() : std::vector{normalizer};
     SpacePrefix prefix = SpacePrefix::none;
@@ -211,7 +220,7 @@ inline SpacePrefix TokenizerJsonReader::read_space_prefix() const {
     }
     if (steps.size() != 1 || !steps[0].has_type("Replace") || !steps[0]["pattern"]["String"].is(" ") ||
         !steps[0]["content"].is(space_mark))
-      normalizer.refuse("Prepend and Replace of U+2581, as Llama 2's");
+      normalizer.refuse("Prepend and Replace of U+2581, as Llama 2's, or Replace alone, as Gemma's");
     return prefix;
   }
   if (!normalizer.is_null()) normalizer.refuse("null beside Metaspace");
