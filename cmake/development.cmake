@@ -27,18 +27,3 @@ target_link_libraries(activation_trace_kernels PRIVATE $<BUILD_INTERFACE:activat
 
 add_library(activation_trace_development INTERFACE)
 target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace::kernels)
-
-# Each public header compiles alone (target all_verify_interface_header_sets). Globbed: a header that is forgotten in a
-# list is a bug. The .inl files are compiled more than once, with other settings each time, by the header that
-# includes them: not headers by themselves.
-if(ACTIVATION_TRACE_BUILD_TESTS)
-  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/activation_trace/*.hpp)
-  add_library(activation_trace_headers INTERFACE)
-  target_sources(activation_trace_headers INTERFACE
-                 FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
-  set_target_properties(activation_trace_headers PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
-  target_link_libraries(activation_trace_headers INTERFACE activation_trace::experiments activation_trace::eigen)
-  # Parsing is all; tests/consumers compiles the kernels as a user's file does.
-  target_compile_options(activation_trace_headers INTERFACE -O0 -g0)
-  target_compile_definitions(activation_trace_headers INTERFACE ACTIVATION_TRACE_COMPILED_KERNELS)
-endif()
