@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "activation_trace/ops/attention.hpp"
+#include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/silu_multiply.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
 #include "support/random_matrix.hpp"
 
@@ -195,7 +195,7 @@ void silu_benchmark(benchmark::State& state) {
   Execution<Host> execution;
   const MatrixView<const float> gates = testing::matrix(gate, 16, ffn_size);
   for (auto _ : state) {
-    silu_multiply(execution, gates, gates, {y.data(), {16, ffn_size}});
+    gated_multiply(execution, FfnActivation::silu, gates, gates, {y.data(), {16, ffn_size}});
     benchmark::ClobberMemory();
   }
   rate(state, "exp/s", static_cast<double>(gate.size()));

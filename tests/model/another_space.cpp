@@ -97,11 +97,8 @@ void rms_norm(FarExecution& e, FarConstMatrix x, FarConstVector weight, float ep
 void add_rms_norm(FarExecution& e, FarMatrix x, FarMatrix y, FarConstVector weight, float eps) {
   activation_trace::add_rms_norm(e.host, here(x), here(y), here(weight), eps);
 }
-void silu_multiply(FarExecution& e, FarConstMatrix gate, FarConstMatrix up, FarMatrix y) {
-  activation_trace::silu_multiply(e.host, here(gate), here(up), here(y));
-}
-void gelu_tanh_multiply(FarExecution& e, FarConstMatrix gate, FarConstMatrix up, FarMatrix y) {
-  activation_trace::gelu_tanh_multiply(e.host, here(gate), here(up), here(y));
+void gated_multiply(FarExecution& e, FfnActivation activation, FarConstMatrix gate, FarConstMatrix up, FarMatrix y) {
+  activation_trace::gated_multiply(e.host, activation, here(gate), here(up), here(y));
 }
 void soft_cap(FarExecution& e, FarMatrix x, float cap) { activation_trace::soft_cap(e.host, here(x), cap); }
 std::optional<NotFinite> first_not_finite(const FarExecution& e, FarConstVector x) {

@@ -13,13 +13,12 @@
 #include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/gather.hpp"
-#include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
 #include "activation_trace/ops/scale.hpp"
-#include "activation_trace/ops/silu_multiply.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
 #include "support/each_isa.hpp"
 #include "support/random_matrix.hpp"
@@ -74,7 +73,7 @@ TEST_CASE("rms_norm, also in place and with rows apart") {
                        "rms_norm: length of weight: expected 3, got 6", ShapeError);
 }
 
-TEST_CASE("silu_multiply over the whole range of float") {
+TEST_CASE("gated_multiply by SiLU over the whole range of float") {
   std::mt19937 random(2);
   for (const Index n : lengths) {
     std::vector<float> gate = testing::normal_floats(n, random, 20.0f);
@@ -83,13 +82,13 @@ TEST_CASE("silu_multiply over the whole range of float") {
     testing::each_isa([&](Isa isa) {
       Execution execution(1, isa);
       std::vector<float> y(gate.size());
-      silu_multiply(execution, row(gate), row(up), row(y));
+      gated_multiply(execution, FfnActivation::silu, row(gate), row(up), row(y));
       for (std::size_t i = 0; i < y.size(); ++i) {
         const auto g = static_cast<double>(gate[i]);
         if (!close(y[i], g / (1 + std::exp(-g)) * static_cast<double>(up[i]), 2e-6)) FAIL_CHECK(gate[i]);
       }
       std::vector<float> in_place = gate;
-      silu_multiply(execution, row(in_place), row(up), row(in_place));
+      gated_multiply(execution, FfnActivation::silu, row(in_place), row(up), row(in_place));
       CHECK(in_place == y);
     });
   }
@@ -97,7 +96,7 @@ TEST_CASE("silu_multiply over the whole range of float") {
   testing::each_isa([&](Isa isa) {
     Execution execution(1, isa);
     std::vector<float> y(extremes.size());
-    silu_multiply(execution, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
+    gated_multiply(execution, FfnActivation::silu, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
     CHECK(std::abs(y[0]) <= 1e-30f);
     for (std::size_t i = 1; i < y.size(); ++i) {
       const auto g = static_cast<double>(extremes[i]);
@@ -107,17 +106,20 @@ TEST_CASE("silu_multiply over the whole range of float") {
     std::vector<float> gates(20, 1.0f);
     gates[3] = gates[19] = nan;
     std::vector<float> out(20);
-    silu_multiply(execution, row(gates), row(std::vector<float>(20, 1.0f)), row(out));
+    gated_multiply(execution, FfnActivation::silu, row(gates), row(std::vector<float>(20, 1.0f)), row(out));
     for (std::size_t i = 0; i < 20; ++i) CHECK(std::isnan(out[i]) == (i == 3 || i == 19));
   });
   Execution<Host> execution;
   std::vector<float> three(3);
-  CHECK_THROWS_AS(silu_multiply(execution, row(three), row(std::vector<float>(2)), row(three)), ShapeError);
-  CHECK_THROWS_AS(silu_multiply(execution, row(three), row(three), row(three).slice(1, 0, 2)), ShapeError);
-  CHECK_THROWS_AS(silu_multiply(execution, row(three), row(three), {three.data(), {3, 1}}), ShapeError);
+  CHECK_THROWS_AS(gated_multiply(execution, FfnActivation::silu, row(three), row(std::vector<float>(2)), row(three)),
+                  ShapeError);
+  CHECK_THROWS_AS(gated_multiply(execution, FfnActivation::silu, row(three), row(three), row(three).slice(1, 0, 2)),
+                  ShapeError);
+  CHECK_THROWS_AS(gated_multiply(execution, FfnActivation::silu, row(three), row(three), {three.data(), {3, 1}}),
+                  ShapeError);
 }
 
-TEST_CASE("gelu_tanh_multiply over the whole range of float") {
+TEST_CASE("gated_multiply by GELU over the whole range of float") {
   std::mt19937 random(5);
   const auto gelu = [](double g) {
     return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
@@ -129,7 +131,7 @@ TEST_CASE("gelu_tanh_multiply over the whole range of float") {
     testing::each_isa([&](Isa isa) {
       Execution execution(1, isa);
       std::vector<float> y(gate.size());
-      gelu_tanh_multiply(execution, row(gate), row(up), row(y));
+      gated_multiply(execution, FfnActivation::gelu_tanh, row(gate), row(up), row(y));
       for (std::size_t i = 0; i < y.size(); ++i) {
         const auto g = static_cast<double>(gate[i]);
         const auto u = static_cast<double>(up[i]);
@@ -138,7 +140,7 @@ TEST_CASE("gelu_tanh_multiply over the whole range of float") {
         if (!(error <= 1e-6 * std::abs(g * u) + 1e-37)) FAIL_CHECK(gate[i]);
       }
       std::vector<float> in_place = gate;
-      gelu_tanh_multiply(execution, row(in_place), row(up), row(in_place));
+      gated_multiply(execution, FfnActivation::gelu_tanh, row(in_place), row(up), row(in_place));
       CHECK(in_place == y);
     });
   }
@@ -148,7 +150,7 @@ TEST_CASE("gelu_tanh_multiply over the whole range of float") {
   testing::each_isa([&](Isa isa) {
     Execution execution(1, isa);
     std::vector<float> y(extremes.size());
-    gelu_tanh_multiply(execution, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
+    gated_multiply(execution, FfnActivation::gelu_tanh, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
     for (std::size_t i = 0; i < 4; ++i) CHECK(std::abs(y[i]) <= 1e-30f);
     CHECK(static_cast<double>(y[4]) == doctest::Approx(gelu(-6)).epsilon(1e-4));
     for (std::size_t i = 5; i < 10; ++i) CHECK(y[i] == extremes[i]);
@@ -156,9 +158,14 @@ TEST_CASE("gelu_tanh_multiply over the whole range of float") {
   });
   Execution<Host> execution;
   std::vector<float> three(3);
-  CHECK_THROWS_AS(gelu_tanh_multiply(execution, row(three), row(std::vector<float>(2)), row(three)), ShapeError);
-  CHECK_THROWS_AS(gelu_tanh_multiply(execution, row(three), row(three), row(three).slice(1, 0, 2)), ShapeError);
-  CHECK_THROWS_AS(gelu_tanh_multiply(execution, row(three), row(three), {three.data(), {3, 1}}), ShapeError);
+  CHECK_THROWS_AS(
+      gated_multiply(execution, FfnActivation::gelu_tanh, row(three), row(std::vector<float>(2)), row(three)),
+      ShapeError);
+  CHECK_THROWS_AS(
+      gated_multiply(execution, FfnActivation::gelu_tanh, row(three), row(three), row(three).slice(1, 0, 2)),
+      ShapeError);
+  CHECK_THROWS_AS(gated_multiply(execution, FfnActivation::gelu_tanh, row(three), row(three), {three.data(), {3, 1}}),
+                  ShapeError);
 }
 
 TEST_CASE("add_bias adds the same to each row, and nothing between rows") {

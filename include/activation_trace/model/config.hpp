@@ -10,6 +10,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/ops/attention_options.hpp"
+#include "activation_trace/ops/ffn_activation.hpp"
 #include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
@@ -29,9 +30,6 @@ struct RopeConfig {
   float original_context = 8192;               ///< llama3, tokens
   std::vector<float> divisors = {};  ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
 };
-
-/// What a block applies to gate before it multiplies up.
-enum class FfnActivation { silu, gelu_tanh };
 
 /// The shape of a LLaMA, and in what its blocks differ from a plain one's.
 struct LlamaConfig {

@@ -19,13 +19,12 @@
 #include "activation_trace/ops/attention.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/gather.hpp"
-#include "activation_trace/ops/gelu_tanh_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
 #include "activation_trace/ops/scale.hpp"
-#include "activation_trace/ops/silu_multiply.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -219,10 +218,7 @@ void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
   const Matrix gate = rows(gate_, config_.ffn);
   const Matrix up = rows(up_, config_.ffn);
   multiply(y, {{w.gate, gate}, {w.up, up}});
-  switch (config_.activation) {
-    case FfnActivation::silu: silu_multiply(*execution_, gate, up, gate); break;
-    case FfnActivation::gelu_tanh: gelu_tanh_multiply(*execution_, gate, up, gate); break;
-  }
+  gated_multiply(*execution_, config_.activation, gate, up, gate);
   multiply(gate, {{w.down, y}});
   finish_half(y, w.ffn_out_norm);
 }
