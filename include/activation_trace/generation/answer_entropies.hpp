@@ -86,9 +86,7 @@ class AnswerEntropies {
   }
 
  private:
-  [[nodiscard]] std::optional<FinalNorm> norm_of(Index layer) const {
-    return layer < blocks_ ? norm_ : std::optional<FinalNorm>{};
-  }
+  [[nodiscard]] std::optional<FinalNorm> norm_of(Index layer) const { return norm_at(layer, blocks_, norm_); }
   [[nodiscard]] static double entropy(ContextEntropy& common, ContextEntropy& rest, TokenId id) {
     SoftmaxState state = common.positions() == 0 ? SoftmaxState{} : common.state(id);
     if (rest.positions() != 0) state.merge(rest.state(id));

@@ -64,11 +64,10 @@ concept TextDecoder = requires(D& decoder, TokenId id) {
 
 namespace detail {
 
-/// The norm of a context's states at `layer`, 0..N; none at N, whose states have passed it.
+/// The norm of a context's states at `layer`, 0..N.
 template <LanguageModel Model>
 [[nodiscard]] std::optional<FinalNorm> norm_of(const Model& model, const ContextOptions& context, Index layer) {
-  return context.final_norm && layer != model.config().layers ? std::optional<FinalNorm>(model.final_norm())
-                                                              : std::nullopt;
+  return context.final_norm ? norm_at(layer, model.config().layers, model.final_norm()) : std::nullopt;
 }
 
 /// Where the context of a call comes from.

@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
@@ -33,6 +34,11 @@ struct FinalNorm {
 };
 
 namespace detail {
+
+/// What states of `layer`, 0..`blocks`, are normalised by: `norm`, but not those of the last, which have passed it.
+[[nodiscard]] inline std::optional<FinalNorm> norm_at(Index layer, Index blocks, std::optional<FinalNorm> norm) {
+  return layer == blocks ? std::nullopt : std::move(norm);
+}
 
 /// Throws ArgumentError for a negative or inverted span, or a norm with a weight or epsilon that is not positive.
 inline void check_context(const ContextSpan& span, const std::optional<FinalNorm>& norm) {
