@@ -59,7 +59,7 @@ class JsonPart {
   /// An element of an array that is known to have it.
   [[nodiscard]] JsonPart operator[](std::size_t i) const;
   /// The text of an element of an array that is known to have it; null if it is no string.
-  [[nodiscard]] const std::string* find_text(std::size_t i) const;
+  [[nodiscard]] const std::string* find_text_at(std::size_t i) const;
   /// The elements of an array; of null, none.
   [[nodiscard]] std::vector<JsonPart> elements() const;
   /// The members of an object, by key; the keys are the document's.

@@ -70,7 +70,7 @@ ACTIVATION_TRACE_COMPILED_INLINE JsonPart JsonPart::operator[](std::size_t i) co
   return {(*value_)[i], path_ + '[' + std::to_string(i) + ']', *file_};
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE const std::string* JsonPart::find_text(std::size_t i) const {
+ACTIVATION_TRACE_COMPILED_INLINE const std::string* JsonPart::find_text_at(std::size_t i) const {
   return (*value_)[i].get_ptr<const std::string*>();
 }
 

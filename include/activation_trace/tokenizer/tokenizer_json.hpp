@@ -128,7 +128,7 @@ inline void TokenizerJsonReader::read_merges() {
   if (!merges.is_array()) merges.fail("is not an array");
   vocabulary_.merges.reserve(merges.size());
   for (std::size_t i = 0; i < merges.size(); ++i) {
-    if (const std::string* merge = merges.find_text(i)) {
+    if (const std::string* merge = merges.find_text_at(i)) {
       const std::string_view text = *merge;
       const std::size_t space = text.find(' ');
       if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
@@ -138,8 +138,8 @@ inline void TokenizerJsonReader::read_merges() {
     }
     const JsonPart pair = merges[i];
     const bool is_pair = pair.is_array() && pair.size() == 2;
-    const std::string* left = is_pair ? pair.find_text(0) : nullptr;
-    const std::string* right = is_pair ? pair.find_text(1) : nullptr;
+    const std::string* left = is_pair ? pair.find_text_at(0) : nullptr;
+    const std::string* right = is_pair ? pair.find_text_at(1) : nullptr;
     if (left == nullptr || right == nullptr) pair.fail("is neither a string nor a pair of strings");
     vocabulary_.merges.emplace_back(*left, *right);
   }
