@@ -29,7 +29,7 @@ std::vector<TokenId> encode(const Settings& settings, const Engine& engine) {
   std::vector<ChatMessage> messages;
   if (!settings.system_prompt.empty()) messages.push_back({"system", settings.system_prompt});
   messages.push_back({"user", settings.prompt});
-  return tokenizer.encode_prompt(format.render(messages), SpecialTokens::parse);
+  return encode_chat(format, messages, tokenizer);
 }
 
 /// A model with its tokenizer and the tokens of the prompt, and what is done with them.

@@ -162,6 +162,16 @@ std::string answer_lines(const ChatSettings& s, const std::vector<ChatQuestion>&
   return lines;
 }
 
+/// The format is parsed for special tokens, the question is not: what is asked is no mark of a turn.
+std::vector<TokenId> encode_question(const Conversation& format, const std::string& question,
+                                     const Tokenizer& tokenizer) {
+  const std::string a = format.prompt("a");
+  const std::string b = format.prompt("b");
+  const auto begin = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
+  const TextRange said[] = {{begin, begin + question.size()}};
+  return tokenizer.encode_prompt(format.prompt(question), said);
+}
+
 int chat(const ChatSettings& s) {
   const std::string log_path = s.answer_file + ".log";
   const InputFiles inputs{s.model.path, s.student.name, s.question_file};
@@ -179,7 +189,7 @@ int chat(const ChatSettings& s) {
   std::vector<std::vector<TokenId>> prompts;
   Index longest = 0;
   for (const ChatQuestion& q : questions) {
-    prompts.push_back(engine.tokenizer().encode_prompt(format.prompt(q.text), SpecialTokens::parse));
+    prompts.push_back(encode_question(format, q.text, engine.tokenizer()));
     longest = std::max(longest, std::ssize(prompts.back()));
   }
   const Index context = engine.context(longest + std::min(s.max_new_tokens, engine.config().max_context));

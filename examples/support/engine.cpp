@@ -3,7 +3,9 @@
 #include "support/engine.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -63,6 +65,14 @@ class Student {
   std::unique_ptr<Amateur> amateur_;
 };
 
+/// Today, here: some templates write it.
+std::chrono::year_month_day today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm day{};
+  (void)localtime_r(&now, &day);
+  return std::chrono::year{1900 + day.tm_year} / (day.tm_mon + 1) / day.tm_mday;
+}
+
 }  // namespace
 
 /// What computes: the one place for another model, device or library beside this one.
@@ -85,8 +95,9 @@ Engine::~Engine() = default;
 
 ChatTemplate Engine::chat_template() const {
   const auto text_of = [&](TokenId id) { return id < 0 ? std::string() : std::string(tokenizer_.piece(id)); };
-  return ChatTemplate::recognise(tokenizer_.settings().chat_template,
-                                 {.bos = text_of(tokenizer_.bos()), .eos = text_of(tokenizer_.eos())});
+  return ChatTemplate::recognise(
+      tokenizer_.settings().chat_template,
+      {.bos = text_of(tokenizer_.bos()), .eos = text_of(tokenizer_.eos()), .today = today()});
 }
 
 std::vector<TokenId> Engine::encode(std::string_view text) const {

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <ctime>
+#include <chrono>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,10 @@
 #include "tokenizer/golden.hpp"
 
 using namespace activation_trace;
+
+namespace {
+constexpr std::chrono::year_month_day march_7{std::chrono::year{2026}, std::chrono::month{3}, std::chrono::day{7}};
+}  // namespace
 
 TEST_CASE("conversations are rendered as the templates render them") {
   const auto cases = nlohmann::json::parse(test::read_golden("chat.json"));
@@ -40,7 +46,7 @@ TEST_CASE("a template is rendered to the byte as Jinja2 renders it, or not recog
     const std::string text = row["template"];
     CAPTURE(name);
     CAPTURE(text);
-    const auto chat = ChatTemplate::recognise(text, {row["bos"], row["eos"], golden["today"]});
+    const auto chat = ChatTemplate::recognise(text, {row["bos"], row["eos"], march_7});
     const bool is_known = chat.format() != ChatFormat::plain;
     if (row["known"].is_boolean()) CHECK(is_known == row["known"].get<bool>());
     if (!is_known) continue;
@@ -87,16 +93,64 @@ TEST_CASE("templates that no Jinja reads are not recognised") {
   }
 }
 
-TEST_CASE("Llama 3.2's date is that of the rendering unless one is given") {
-  // The C library's, in its own locale; once more if midnight was between.
-  const auto by_strftime = [] {
-    const std::time_t now = std::time(nullptr);
-    char text[32];
-    return std::string(text, std::strftime(text, sizeof text, "%d %b %Y", std::localtime(&now)));
-  };
-  const std::string before = by_strftime();
-  const std::string today = detail::today();
-  CHECK((today == before || today == by_strftime()));
+TEST_CASE("every format is rendered to the byte as Jinja2 renders its models' templates, errors included") {
+  const auto golden = nlohmann::json::parse(test::read_golden("chat_formats.json"));
+  CHECK(golden["templates"].size() == 27);
+  std::size_t errors = 0;
+  for (const auto& row : golden["templates"]) {
+    const std::string name = row["name"];
+    CAPTURE(name);
+    ChatWords words{row["bos"], row["eos"], march_7};
+    if (row["known"] == "date_string") words.date = "1 April";
+    if (row["known"] == "no date") words.today.reset();
+    const auto chat = ChatTemplate::recognise(row["template"].get<std::string>(), words);
+    REQUIRE(chat.format() != ChatFormat::plain);
+    CHECK(name.substr(0, 3) == (name == "qwen 2.5" ? "qwe" : activation_trace::name(chat.format()).substr(0, 3)));
+    REQUIRE(row["texts"].size() % 2 == 0);
+    for (std::size_t i = 0; i < row["texts"].size(); ++i) {
+      const auto& conversation = golden["conversations"][i / 2];
+      CAPTURE(conversation.dump());
+      std::vector<ChatMessage> messages;
+      bool is_ours = true;  // what some templates take and this is strict about: a tool's turn, a second system message
+      for (const auto& message : conversation) {
+        messages.push_back({message["role"], message["content"]});
+        const std::string& role = messages.back().role;
+        is_ours = is_ours && role != "tool" && (role != "system" || messages.size() == 1);
+      }
+      const auto prompt = i % 2 == 0 ? GenerationPrompt::add : GenerationPrompt::none;
+      if (row["texts"][i].is_null() || !is_ours) {
+        CHECK_THROWS_AS((void)chat.render(messages, prompt), ArgumentError);
+        ++errors;
+        continue;
+      }
+      const ChatText text = chat.render_parts(messages, prompt);
+      CHECK(text.text == row["texts"][i].get<std::string>());
+      std::size_t end = 0;
+      for (const TextRange& range : text.contents) {
+        CHECK(range.begin >= end);
+        CHECK(range.end > range.begin);
+        end = range.end;
+      }
+      CHECK(end <= text.text.size());
+    }
+  }
+  CHECK(errors > 100);
+}
+
+TEST_CASE("a given format is rendered as its usual template, and marks in contents are contents") {
+  const std::vector<ChatMessage> hello{{"system", "%bos%"}, {"user", "100 % %eos%"}};
+  CHECK(ChatTemplate(ChatFormat::zephyr).render(hello) ==
+        "<|system|>\n%bos%</s>\n<|user|>\n100 % %eos%</s>\n<|assistant|>\n");
+  CHECK(ChatTemplate(ChatFormat::mistral).render(hello) == "<s> [INST] %bos%\n\n100 % %eos% [/INST]");
+  CHECK(ChatTemplate(ChatFormat::gemma, {}, {.bos = "<bos>"}).render(hello) ==
+        "<bos><start_of_turn>user\n%bos%\n\n100 % %eos%<end_of_turn>\n<start_of_turn>model\n");
+  CHECK(ChatTemplate(ChatFormat::chatml, "%date%").render(std::span(hello).subspan(1)) ==
+        "<|im_start|>system\n%date%<|im_end|>\n<|im_start|>user\n100 % %eos%<|im_end|>\n<|im_start|>assistant\n");
+  for (int i = 0; i <= static_cast<int>(ChatFormat::deepseek_r1); ++i) {
+    const ChatTemplate chat(static_cast<ChatFormat>(i));
+    CHECK(chat.format() == static_cast<ChatFormat>(i));
+    CHECK(name(chat.format()) != "unknown");
+  }
 }
 
 TEST_CASE("what is not known is plain, and wrong roles are errors") {

@@ -87,9 +87,11 @@ TEST_CASE("README's pre-tokenizers are the first names of each kind, and the lay
 
 TEST_CASE("README names every chat format that a template is recognised as") {
   const std::string row = folded(row_of("README.md", "Chat templates"));
-  for (const auto& shape : detail::chat_shapes) {
-    const std::string format = folded(name(shape.style.format));
+  const auto check = [&](const detail::ChatStyle& style) {
+    const std::string format = folded(name(style.format));
     CAPTURE(format);
     CHECK(has(row, format));
-  }
+  };
+  for (const auto& shape : detail::chat_shapes) check(shape.style);
+  for (const auto& known : detail::chat_fingerprints) check(known.style);
 }

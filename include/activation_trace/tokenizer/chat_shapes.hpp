@@ -11,32 +11,13 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/tokenizer/chat_formats.hpp"
 #include "activation_trace/tokenizer/jinja_parts.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// The ways of writing a conversation that are built in. No template is ever executed: a file's template is
-/// Jinja, a programming language, and running it has given attackers control (formats/README.md 4).
-enum class ChatFormat : std::uint8_t {
-  plain,   ///< the contents, one per line
-  chatml,  ///< `<|im_start|>`role, content, `<|im_end|>`
-  llama2,  ///< `<s>[INST] content [/INST]`
-  llama3,  ///< `<|start_header_id|>`role`<|end_header_id|>`, content, `<|eot_id|>`
-  vicuna,  ///< USER: content ASSISTANT:
-};
-
 namespace detail {
-
-/// How a template of a format writes it.
-struct ChatStyle {
-  ChatFormat format = ChatFormat::plain;
-  bool trims = false;                ///< white space around contents is left out
-  bool opens_always = false;         ///< the assistant is to begin, asked or not
-  bool system_needs_a_turn = false;  ///< a system message alone is not written
-  bool has_dates = false;            ///< a system message is always written, with Llama 3.1's two lines of dates first
-  bool date_is_today = false;        ///< the second is today's, as in Llama 3.2
-};
 
 /// A template that is known. Every other is not, however alike it looks.
 struct ChatShape {
@@ -44,17 +25,24 @@ struct ChatShape {
   std::string_view text;  ///< %system% stands for any text, %content% for the content with or without `| trim`
 };
 
+/// A style with something changed.
+template <class Change>
+[[nodiscard]] constexpr ChatStyle with(ChatStyle style, Change change) {
+  change(style);
+  return style;
+}
+
 // clang-format off
 inline constexpr ChatShape chat_shapes[] = {
-    {{.format = ChatFormat::chatml},
+    {chatml_style,
      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + %content% + '<|im_end|>\\n' }}{% endfor %}"
      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
-    {{.format = ChatFormat::chatml},
+    {chatml_style,
      "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
      "{{ '<|im_start|>system\\n%system%<|im_end|>\\n' }}{% endif %}"
      "{{ '<|im_start|>' + message['role'] + '\\n' + %content% + '<|im_end|>\\n' }}{% endfor %}"
      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
-    {{.format = ChatFormat::chatml, .system_needs_a_turn = true},
+    {with(chatml_style, [](ChatStyle& s) { s.system_needs_a_turn = true; }),
      "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
      "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
      "{% set system_message = '%system%' %}{% endif %}"
@@ -62,17 +50,17 @@ inline constexpr ChatShape chat_shapes[] = {
      "{{ '<|im_start|>system\\n' + system_message + '<|im_end|>\\n' }}{% endif %}"
      "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
-    {{.format = ChatFormat::llama3},
+    {llama3_style,
      "{% set loop_messages = messages %}{% for message in loop_messages %}"
      "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + %content% + '<|eot_id|>' %}"
      "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
      "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"},
-    {{.format = ChatFormat::llama3, .opens_always = true},
+    {with(llama3_style, [](ChatStyle& s) { s.opens_always = true; }),
      "{% set loop_messages = messages %}{% for message in loop_messages %}"
      "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + %content% + '<|eot_id|>' %}"
      "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
      "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"},
-    {{.format = ChatFormat::llama2},
+    {llama2_style,
      "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
      "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
      "{% set system_message = false %}{% endif %}{% for message in loop_messages %}"
@@ -83,7 +71,7 @@ inline constexpr ChatShape chat_shapes[] = {
      "{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
      "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
      "{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"},
-    {{.format = ChatFormat::vicuna},
+    {vicuna_style,
      "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% set rest = messages[1:] %}{% else %}"
      "{{ '%system%' }}{% set rest = messages %}{% endif %}{{ ' ' }}{% for m in rest %}{% if m['role'] == 'user' %}"
      "{{ 'USER: ' + m['content'] + ' ' }}{% else %}{{ 'ASSISTANT: ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
@@ -95,17 +83,135 @@ inline constexpr std::string_view idle_in_chats[] = {
     "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}",
 };
 
+// clang-format on
+
 /// Templates too long to be written down here, by the fingerprint of their parts.
 struct ChatFingerprint {
   ChatStyle style;
   std::uint64_t fingerprint;
 };
+
+/// Llama 3.1's; the system message is always written, if only with the dates.
+inline constexpr ChatStyle llama31_style = with(llama3_style, [](ChatStyle& s) {
+  s.marks.system.before =
+      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+      "Today Date: %date%\n\n";
+  s.default_system = "";
+});
+
+/// Mistral's from version 3 on. None of these templates has anything to open where the assistant is to begin.
+inline constexpr ChatStyle mistral3_style = with(mistral_style, [](ChatStyle& s) {
+  s.marks.user = {"[INST] ", "[/INST]"};
+  s.place = SystemPlace::last_turn;
+  s.trim = ChatTrim::answers;
+});
+
+/// Phi-3-mini's and -medium's as they were published first.
+inline constexpr ChatStyle phi3_first_style = with(phi3_style, [](ChatStyle& s) {
+  s.marks = {.user = {"<|user|>\n", "<|end|>\n<|assistant|>\n"}, .assistant = {"", "<|end|>\n"}};
+  s.place = SystemPlace::nowhere;
+});
+
+/// Phi-4-mini's.
+inline constexpr ChatStyle phi4_mini_style = with(phi3_style, [](ChatStyle& s) {
+  s.marks = {.system = {"<|system|>", "<|end|>"},
+             .user = {"<|user|>", "<|end|>"},
+             .assistant = {"<|assistant|>", "<|end|>"},
+             .open = "<|assistant|>",
+             .close = "%eos%"};
+  s.skips_empty_system = false;
+});
+
 inline constexpr ChatFingerprint chat_fingerprints[] = {
-    // Llama 3.1 and 3.3, whose date is 26 Jul 2024; Llama 3.2. Both write functions to be called, of which there are none.
-    {{.format = ChatFormat::llama3, .trims = true, .has_dates = true}, 0xfbfa5fece23b2d40u},
-    {{.format = ChatFormat::llama3, .trims = true, .has_dates = true, .date_is_today = true}, 0x9613af7d5ebf2c3bu},
+    // Llama 3.1 and 3.3; 3.2. Both write functions to be called, of which there are none.
+    {llama31_style, 0xfbfa5fece23b2d40u},
+    {with(llama31_style, [](ChatStyle& s) { s.date = ChatDate::today; }), 0x9613af7d5ebf2c3bu},
+    // zephyr-7b
+    {zephyr_style, 0xd90e4458642d6eb3u},
+    // Mistral 7B Instruct 0.1 and 0.2, Mixtral
+    {with(mistral_style,
+          [](ChatStyle& s) {
+            s.marks.user = {"[INST] ", " [/INST]"};
+            s.marks.assistant.before = "";
+            s.place = SystemPlace::refused;
+          }),
+     0x83f9452d6a305ef8u},
+    // the same with a space more
+    {with(mistral_style,
+          [](ChatStyle& s) {
+            s.marks.user = {"[INST] ", " [/INST]"};
+            s.marks.assistant = {"", "%eos% "};
+            s.place = SystemPlace::refused;
+          }),
+     0xb7263910c95e392fu},
+    // version 1 with a system message
+    {mistral_style, 0x64b457220baad778u},
+    // version 3: Mistral Large 2407
+    {mistral3_style, 0xd869d10f46cb3542u},
+    // version 3 by tekken: Nemo
+    {with(mistral3_style,
+          [](ChatStyle& s) {
+            s.marks.user = {"[INST]", "[/INST]"};
+            s.marks.assistant.before = "";
+            s.trim = ChatTrim::none;
+          }),
+     0x2c52c60ce3aabbc8u},
+    // version 7: Mistral Large 2411
+    {with(mistral3_style,
+          [](ChatStyle& s) {
+            s.marks.system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"};
+            s.place = SystemPlace::turn;
+            s.trim = ChatTrim::none;
+            s.alternates = false;
+          }),
+     0xd322e9cf7457afffu},
+    // Gemma 1 and 2
+    {with(gemma_style, [](ChatStyle& s) { s.place = SystemPlace::refused; }), 0x64f84f648ae8f4ccu},
+    // Gemma 1 without BOS
+    {with(gemma_style,
+          [](ChatStyle& s) {
+            s.marks.begin = "";
+            s.place = SystemPlace::refused;
+          }),
+     0xbe377c2b3c22b9feu},
+    // Gemma 3
+    {gemma_style, 0x9d44c44d3f47f836u},
+    // Phi-3.5-mini
+    {phi3_style, 0x0fdce5e2a4270d06u},
+    // Phi-3-mini
+    {with(phi3_first_style, [](ChatStyle& s) { s.marks.begin = "%bos%"; }), 0xebc07465849726b4u},
+    // Phi-3-medium
+    {phi3_first_style, 0x679c58b66ac9b982u},
+    // Phi-3-small
+    {with(phi3_style,
+          [](ChatStyle& s) {
+            s.marks.begin = "%bos%";
+            s.skips_empty_system = false;
+          }),
+     0xc401bcb705b9a191u},
+    // Phi-4-mini
+    {phi4_mini_style, 0xae20bb8efb0da000u},
+    // Granite 3.0
+    {granite_style, 0x9bdaccf978028e8cu},
+    // Granite 3.3
+    {with(granite_style,
+          [](ChatStyle& s) {
+            s.opens_after_a_turn = true;
+            s.date = ChatDate::needed;
+            s.default_system =
+                "Knowledge Cutoff Date: April 2024. Today's Date: %date%. You are Granite, developed by IBM. You are a "
+                "helpful AI assistant.";
+          }),
+     0x08130b445b345e4au},
+    // the distilled models
+    {deepseek_r1_style, 0xac6135f651c77a09u},
+    // Qwen2.5
+    {with(chatml_style,
+          [](ChatStyle& s) {
+            s.default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
+          }),
+     0x8a7b438a6d4f559fu},
 };
-// clang-format on
 
 /// FNV-1a of the parts.
 [[nodiscard]] inline std::uint64_t fingerprint(std::span<const JinjaPart> parts) noexcept {
@@ -169,7 +275,7 @@ struct RecognisedChat {
       if (content != std::string_view::npos)
         pattern.replace(content, mark.size(), trims ? "message['content'] | trim" : "message['content']");
       RecognisedChat found{shape.style};
-      found.style.trims = trims;
+      if (content != std::string_view::npos) found.style.trim = trims ? ChatTrim::contents : ChatTrim::none;
       if (matches(*JinjaParts::read(pattern), parts, found.system)) return found;
     }
   return std::nullopt;

@@ -2,18 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
+#include <chrono>
 #include <cstddef>
-#include <ctime>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "activation_trace/error.hpp"
-#include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/chat_shapes.hpp"
+#include "activation_trace/tokenizer/chat_text.hpp"
+#include "activation_trace/tokenizer/tokenizer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -29,21 +30,20 @@ enum class GenerationPrompt { none, add };
 
 /// What templates write that is not in them. Empty is what is usual.
 struct ChatWords {
-  std::string bos{};    ///< the BOS token's text: `<s>`, or `<|begin_of_text|>` for Llama 3
-  std::string eos{};    ///< the EOS token's text: `</s>`
-  std::string today{};  ///< the day, such as "26 Jul 2024"; Llama 3.2 writes it. Empty: that of the rendering
+  std::string bos{};  ///< the BOS token's text: `<s>`, or `<|begin_of_text|>` for Llama 3
+  std::string eos{};  ///< the EOS token's text: `</s>`
+  std::optional<std::chrono::year_month_day>
+      today{};                        ///< Jinja's strftime_now: Llama 3.2 and Granite 3.3 write it. None: undefined
+  std::optional<std::string> date{};  ///< Jinja's date_string, which Llama 3.1 to 3.3 write as it stands, if any
 };
 
-/// Renders conversations. Encode the result with SpecialTokens::parse; a name of a control token in a
-/// message's content becomes that token too, as with Jinja.
+/// Renders conversations. Its text is for reading; the ids of a conversation are encode_chat's, where no message can be
+/// taken for the template's marks.
 class ChatTemplate {
  public:
   /// `default_system` is the system message of conversations that do not begin with one; empty is none.
   explicit ChatTemplate(ChatFormat format = ChatFormat::plain, const std::string& default_system = {},
-                        ChatWords words = {})
-      : ChatTemplate(detail::RecognisedChat{{.format = format, .trims = format == ChatFormat::llama3},
-                                            default_system.empty() ? std::nullopt : std::optional(default_system)},
-                     std::move(words)) {}
+                        ChatWords words = {});
 
   /// The format of `template_text` if that is a template that is known (detail::chat_shapes), which render() then
   /// renders to the byte as Jinja does; every other is plain, however alike it looks.
@@ -55,186 +55,169 @@ class ChatTemplate {
   [[nodiscard]] const std::optional<std::string>& default_system() const noexcept { return default_system_; }
 
   /// The conversation as one text. Throws ArgumentError for no messages, for a role other than system, user and
-  /// assistant, for a system message that is not the first, and for Llama 2 if user and assistant do not alternate.
+  /// assistant, for a system message that is not the first, and where the template raises: if user and assistant are to
+  /// alternate and do not, if it takes no system message, and if it needs today's date and there is none.
   [[nodiscard]] std::string render(std::span<const ChatMessage> messages,
-                                   GenerationPrompt prompt = GenerationPrompt::add) const;
-
- private:
-  using Turns = std::span<const ChatMessage>;      // without the system message
-  using System = std::optional<std::string_view>;  // the conversation's or the template's own
-
-  ChatTemplate(detail::RecognisedChat chat, ChatWords words)
-      : style_(chat.style), default_system_(std::move(chat.system)), words_(std::move(words)) {
-    if (words_.bos.empty()) words_.bos = style_.format == ChatFormat::llama3 ? "<|begin_of_text|>" : "<s>";
-    if (words_.eos.empty()) words_.eos = "</s>";
-    if (style_.format == ChatFormat::vicuna && !default_system_)
-      default_system_ =
-          "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-          "detailed, and polite answers to the user's questions.";
+                                   GenerationPrompt prompt = GenerationPrompt::add) const {
+    return render_parts(messages, prompt).text;
   }
 
-  [[nodiscard]] static std::string plain(System system, Turns turns, GenerationPrompt prompt);
-  [[nodiscard]] std::string chatml(System system, Turns turns, GenerationPrompt prompt) const;
-  [[nodiscard]] std::string llama2(System system, Turns turns) const;
-  [[nodiscard]] std::string llama3(System system, Turns turns, GenerationPrompt prompt) const;
-  [[nodiscard]] std::string vicuna(System system, Turns turns, GenerationPrompt prompt) const;
-  [[nodiscard]] std::string_view content_of(std::string_view content) const noexcept;
+  /// The same, with where the contents are.
+  [[nodiscard]] ChatText render_parts(std::span<const ChatMessage> messages,
+                                      GenerationPrompt prompt = GenerationPrompt::add) const;
+
+ private:
+  using Turns = std::span<const ChatMessage>;  // without the system message
+  /// A system message: a message's content, or the template's own.
+  struct System {
+    std::string_view text;
+    bool is_content;
+  };
+
+  ChatTemplate(detail::RecognisedChat chat, ChatWords words);
+
+  [[nodiscard]] std::optional<System> system_of(std::span<const ChatMessage> messages) const;
+  void check_turns(Turns turns) const;
+  [[nodiscard]] static ChatText plain(const std::optional<System>& system, Turns turns, GenerationPrompt prompt);
+  [[nodiscard]] std::string_view said(const ChatMessage& turn) const;
 
   detail::ChatStyle style_;
   std::optional<std::string> default_system_;
   ChatWords words_;
+  std::optional<std::string> date_;  // as the style writes it
 };
 
-/// A name to show, "llama-2".
-[[nodiscard]] constexpr std::string_view name(ChatFormat format) noexcept {
-  switch (format) {
-    case ChatFormat::plain: return "plain";
-    case ChatFormat::chatml: return "chatml";
-    case ChatFormat::llama2: return "llama-2";
-    case ChatFormat::llama3: return "llama-3";
-    case ChatFormat::vicuna: return "vicuna";
-  }
-  return "unknown";
+/// The ids of a conversation, with BOS and EOS as Tokenizer::encode_prompt has them. What the template wrote is parsed
+/// for special tokens; contents of messages are not, so that no text of a message, such as `<|im_end|>`, becomes a
+/// control token, nor a user-defined one that looks like one. Other contents have the ids that the rendered text has
+/// with SpecialTokens::parse, merges across the borders included. Marks that are plain text, such as Llama 2's `[INST]`
+/// and Vicuna's `USER:`, are text in contents too. Throws as ChatTemplate::render and Tokenizer::encode.
+[[nodiscard]] inline std::vector<TokenId> encode_chat(const ChatTemplate& chat, std::span<const ChatMessage> messages,
+                                                      const Tokenizer& tokenizer,
+                                                      GenerationPrompt prompt = GenerationPrompt::add) {
+  // Before, so that the contents' places are those in what is encoded.
+  std::vector<ChatMessage> valid(messages.begin(), messages.end());
+  for (ChatMessage& message : valid)
+    if (!is_valid_utf8(message.content)) message.content = replace_ill_formed(message.content);
+  const ChatText text = chat.render_parts(valid, prompt);
+  return tokenizer.encode_prompt(text.text, text.contents);
 }
 
-namespace detail {
+inline ChatTemplate::ChatTemplate(ChatFormat format, const std::string& default_system, ChatWords words)
+    : ChatTemplate(detail::RecognisedChat{detail::style_of(format),
+                                          default_system.empty() ? std::nullopt : std::optional(default_system)},
+                   std::move(words)) {}
 
-/// Without the white space at both ends, as Jinja's trim and Python's strip leave it.
-[[nodiscard]] inline std::string_view trim(std::string_view text) noexcept {
-  std::size_t begin = text.size();
-  std::size_t end = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const DecodedCharacter c = decode_character(text, i);
-    // Python counts four separators among the controls, which are not White_Space.
-    const bool separator = c.code_point >= 0x1c && c.code_point <= 0x1f;
-    if (!separator && character_class(c.code_point) != CharacterClass::space) {
-      begin = std::min(begin, i);
-      end = i + c.length;
-    }
-    i += c.length;
-  }
-  return begin < end ? text.substr(begin, end - begin) : std::string_view{};
+inline ChatTemplate::ChatTemplate(detail::RecognisedChat chat, ChatWords words)
+    : style_(chat.style), default_system_(std::move(chat.system)), words_(std::move(words)) {
+  if (words_.bos.empty()) words_.bos = style_.format == ChatFormat::llama3 ? "<|begin_of_text|>" : "<s>";
+  if (words_.eos.empty()) words_.eos = "</s>";
+  date_ = detail::date_text(style_.date, words_.today, words_.date);
+  if (default_system_ || !style_.default_system || (style_.date == detail::ChatDate::needed && !date_)) return;
+  detail::ChatWriter text(words_.bos, words_.eos, date_.value_or(""));
+  text.mark(*style_.default_system);
+  default_system_ = std::move(text).take().text;
 }
-
-/// Today, here, as in "26 Jul 2024".
-[[nodiscard]] inline std::string today() {
-  constexpr std::string_view months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  const std::time_t now = std::time(nullptr);
-  std::tm day{};
-  (void)localtime_r(&now, &day);
-  std::string text = std::to_string(100 + day.tm_mday).substr(1) + ' ';
-  return text.append(months[day.tm_mon]).append(" ") + std::to_string(1900 + day.tm_year);
-}
-
-}  // namespace detail
 
 inline ChatTemplate ChatTemplate::recognise(std::string_view text, ChatWords words) {
   auto found = detail::recognise_chat(text);
   return found ? ChatTemplate(*std::move(found), std::move(words)) : ChatTemplate();
 }
 
-inline std::string ChatTemplate::render(std::span<const ChatMessage> messages, GenerationPrompt prompt) const {
-  if (messages.empty()) throw ArgumentError("messages: there are none");
-  System system;
-  if (messages[0].role == "system") {
-    system = content_of(messages[0].content);
-    messages = messages.subspan(1);
-  } else if (default_system_) {
-    system = *default_system_;
+inline std::optional<ChatTemplate::System> ChatTemplate::system_of(std::span<const ChatMessage> messages) const {
+  if (messages[0].role != "system") {
+    if (default_system_) return System{*default_system_, false};
+    if (!style_.default_system) return std::nullopt;
+    throw ArgumentError("messages: " + std::string(name(format())) +
+                        "'s template writes today's date where there is no system message; give ChatWords::today");
   }
-  for (const ChatMessage& message : messages)
-    if (message.role != "user" && message.role != "assistant")
-      throw ArgumentError(message.role == "system"
-                              ? "messages: the system message is not the first"
-                              : "messages: the role is '" + message.role + "', expected system, user or assistant");
-  switch (style_.format) {
-    case ChatFormat::plain: return plain(system, messages, prompt);
-    case ChatFormat::chatml: return chatml(system, messages, prompt);
-    case ChatFormat::llama2: return llama2(system, messages);
-    case ChatFormat::llama3: return llama3(system, messages, prompt);
-    case ChatFormat::vicuna: return vicuna(system, messages, prompt);
-  }
-  return {};
+  if (style_.place == detail::SystemPlace::refused)
+    throw ArgumentError("messages: " + std::string(name(format())) +
+                        "'s format takes no system message; say it in the first user message");
+  const std::string_view content = messages[0].content;
+  if (style_.skips_empty_system && content.empty()) return std::nullopt;
+  return System{style_.trim == detail::ChatTrim::contents ? detail::trim(content) : content, true};
 }
 
-inline std::string_view ChatTemplate::content_of(std::string_view content) const noexcept {
-  return style_.trims ? detail::trim(content) : content;
-}
-
-inline std::string ChatTemplate::plain(System system, Turns turns, GenerationPrompt prompt) {
-  std::string text;
-  if (system) text.append(*system).append("\n");
-  for (const ChatMessage& turn : turns) text.append(turn.content).append("\n");
-  if (prompt == GenerationPrompt::none) text.pop_back();
-  return text;
-}
-
-inline std::string ChatTemplate::chatml(System system, Turns turns, GenerationPrompt prompt) const {
-  std::string text;
-  const auto add = [&](std::string_view role, std::string_view content) {
-    text.append("<|im_start|>").append(role).append("\n").append(content).append("<|im_end|>\n");
-  };
-  if (system && !(style_.system_needs_a_turn && turns.empty())) add("system", *system);
-  for (const ChatMessage& turn : turns) add(turn.role, content_of(turn.content));
-  if (prompt == GenerationPrompt::add) text += "<|im_start|>assistant\n";
-  return text;
-}
-
-inline std::string ChatTemplate::llama2(System system, Turns turns) const {
-  // The model has learned no mark for the assistant's turn but the end of the user's, so the generation
-  // prompt adds nothing.
-  std::string text;
+inline void ChatTemplate::check_turns(Turns turns) const {
   for (std::size_t i = 0; i < turns.size(); ++i) {
-    if (turns[i].role != (i % 2 == 0 ? "user" : "assistant"))
-      throw ArgumentError("messages: Llama 2's format needs user and assistant to alternate, message " +
-                          std::to_string(i) + " after the system message is the " + turns[i].role + "'s");
-    if (i % 2 != 0) {
-      text.append(" ").append(detail::trim(turns[i].content)).append(" ").append(words_.eos);
-      continue;
-    }
-    std::string content;
-    if (i == 0 && system) content.append("<<SYS>>\n").append(*system).append("\n<</SYS>>\n\n");
-    content += turns[i].content;
-    text.append(words_.bos).append("[INST] ").append(detail::trim(content)).append(" [/INST]");
+    const std::string& role = turns[i].role;
+    if (role != "user" && role != "assistant")
+      throw ArgumentError(role == "system"
+                              ? "messages: the system message is not the first"
+                              : "messages: the role is '" + role + "', expected system, user or assistant");
+    if (style_.alternates && role != (i % 2 == 0 ? "user" : "assistant"))
+      throw ArgumentError("messages: " + std::string(name(format())) +
+                          "'s format needs user and assistant to alternate, message " + std::to_string(i) +
+                          " after the system message is the " + role + "'s");
   }
-  return text;
 }
 
-inline std::string ChatTemplate::llama3(System system, Turns turns, GenerationPrompt prompt) const {
-  std::string text = words_.bos;
-  const auto begin = [&](std::string_view role) {
-    text.append("<|start_header_id|>").append(role).append("<|end_header_id|>\n\n");
+/// What is written of a turn's content.
+inline std::string_view ChatTemplate::said(const ChatMessage& turn) const {
+  using detail::ChatTrim;
+  std::string_view content = turn.content;
+  const bool is_answer = turn.role == "assistant";
+  if (is_answer && style_.drops_thoughts) {
+    constexpr std::string_view end = "</think>";
+    if (const std::size_t at = content.rfind(end); at != std::string_view::npos) content.remove_prefix(at + end.size());
+  }
+  const bool trims = style_.trim == ChatTrim::contents || style_.trim == ChatTrim::turns ||
+                     (is_answer && (style_.trim == ChatTrim::answers || style_.trim == ChatTrim::joined));
+  return trims ? detail::trim(content) : content;
+}
+
+inline ChatText ChatTemplate::render_parts(std::span<const ChatMessage> messages, GenerationPrompt prompt) const {
+  using detail::SystemPlace;
+  if (messages.empty()) throw ArgumentError("messages: there are none");
+  const std::optional<System> system = system_of(messages);
+  const Turns turns = messages.subspan(messages[0].role == "system" ? 1 : 0);
+  check_turns(turns);
+  if (format() == ChatFormat::plain) return plain(system, turns, prompt);
+
+  detail::ChatWriter out(words_.bos, words_.eos, date_.value_or(""));
+  const detail::ChatMarks& marks = style_.marks;
+  const auto write = [&](std::string_view text, bool is_content) {
+    is_content ? out.content(text) : out.literal(text);
   };
-  if (style_.has_dates) {
-    const std::string today = !style_.date_is_today  ? "26 Jul 2024"
-                              : words_.today.empty() ? detail::today()
-                                                     : words_.today;
-    begin("system");
-    text.append("Cutting Knowledge Date: December 2023\nToday Date: ").append(today).append("\n\n");
-    text.append(system.value_or("")).append("<|eot_id|>");
-  } else if (system) {
-    begin("system");
-    text.append(*system).append("<|eot_id|>");
+  const auto write_system = [&] {
+    out.mark(marks.system.before);
+    write(system->text, system->is_content);
+    out.mark(marks.system.after);
+  };
+  out.mark(marks.begin);
+  if (system && style_.place == SystemPlace::turn && !(style_.system_needs_a_turn && turns.empty())) write_system();
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const bool is_user = turns[i].role == "user";
+    const detail::ChatMarks::Turn& turn = is_user ? marks.user : marks.assistant;
+    out.mark(turn.before);
+    const std::size_t begin = out.size();
+    if (system && is_user &&
+        ((style_.place == SystemPlace::first_turn && i == 0) ||
+         (style_.place == SystemPlace::last_turn && i + 1 == turns.size())))
+      write_system();
+    out.content(said(turns[i]));
+    if (is_user && style_.trim == detail::ChatTrim::joined) out.trim_from(begin);
+    out.mark(turn.after);
   }
-  for (const ChatMessage& turn : turns) {
-    begin(turn.role);
-    text.append(content_of(turn.content)).append("<|eot_id|>");
-  }
-  if (prompt == GenerationPrompt::add || style_.opens_always) begin("assistant");
-  return text;
+  const bool opens = prompt == GenerationPrompt::add || style_.opens_always;
+  if (opens && !(style_.opens_after_a_turn && turns.empty())) out.mark(marks.open);
+  if (!opens) out.mark(marks.close);
+  return std::move(out).take();
 }
 
-inline std::string ChatTemplate::vicuna(System system, Turns turns, GenerationPrompt prompt) const {
-  std::string text(system.value_or(""));
-  text += ' ';
-  for (const ChatMessage& turn : turns)
-    if (turn.role == "user")
-      text.append("USER: ").append(turn.content).append(" ");
-    else
-      text.append("ASSISTANT: ").append(turn.content).append(words_.eos);
-  if (prompt == GenerationPrompt::add) text += "ASSISTANT:";
-  return text;
+inline ChatText ChatTemplate::plain(const std::optional<System>& system, Turns turns, GenerationPrompt prompt) {
+  detail::ChatWriter out;
+  bool first = true;
+  const auto line = [&](std::string_view text) {
+    if (!first) out.literal("\n");
+    first = false;
+    out.content(text);
+  };
+  if (system) line(system->text);
+  for (const ChatMessage& turn : turns) line(turn.content);
+  if (prompt == GenerationPrompt::add) out.literal("\n");
+  return std::move(out).take();
 }
 
 }  // namespace v0

@@ -61,6 +61,11 @@ class Tokenizer {
   [[nodiscard]] std::vector<TokenId> encode_prompt(std::string_view text,
                                                    SpecialTokens special = SpecialTokens::as_text) const;
 
+  /// The same of a text of which the ranges, in order and apart, are what others have said, such as a chat's messages:
+  /// special tokens are parsed outside of them only. `text` is well-formed UTF-8. Throws ArgumentError for ranges that
+  /// are not so, and as encode. encode_chat is the way to this.
+  [[nodiscard]] std::vector<TokenId> encode_prompt(std::string_view text, std::span<const TextRange> contents) const;
+
   /// The text of `ids`, always valid UTF-8 (ill-formed bytes become U+FFFD), without the space that encoding
   /// put first. Ids from vocab_size() on are nothing: models pad their vocabularies.
   /// Throws ArgumentError for a negative id.
@@ -96,6 +101,11 @@ class Tokenizer {
     std::vector<bool> control;
   };
 
+  /// Calls `cut` with what takes texts and tokens into ids.
+  template <class Cut>
+  [[nodiscard]] std::vector<TokenId> encode_cut(Cut&& cut) const;
+  /// With BOS and EOS where the file says so.
+  [[nodiscard]] std::vector<TokenId> complete(std::vector<TokenId> ids) const;
   /// Whether the tokenizer has the token.
   [[nodiscard]] bool knows(TokenId id) const;
   /// Each once.
@@ -166,13 +176,11 @@ inline void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
                         ": leave that token out, or use the tokenizer that the model was trained with");
 }
 
-inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
-  std::string replaced;
-  if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
+template <class Cut>
+std::vector<TokenId> Tokenizer::encode_cut(Cut&& cut) const {
   std::vector<TokenId> ids;
   TextPlace place = TextPlace::at_start;
-  content_->cutter.cut(
-      text, special,
+  cut(
       [&](std::string_view part) {
         if (const auto* bpe = std::get_if<BpeTokenizer>(&content_->kind))
           bpe->encode(part, ids);
@@ -188,8 +196,30 @@ inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialToke
   return ids;
 }
 
+inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+  std::string replaced;
+  if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
+  return encode_cut([&](auto&& on_text, auto&& on_token) { content_->cutter.cut(text, special, on_text, on_token); });
+}
+
 inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, SpecialTokens special) const {
-  std::vector<TokenId> ids = encode(text, special);
+  return complete(encode(text, special));
+}
+
+inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, std::span<const TextRange> contents) const {
+  if (!is_valid_utf8(text)) throw ArgumentError("text: it is not well-formed UTF-8");
+  std::size_t end = 0;
+  for (const TextRange& range : contents) {
+    if (range.begin < end || range.end < range.begin || range.end > text.size())
+      throw ArgumentError("contents: bytes " + std::to_string(range.begin) + " to " + std::to_string(range.end) +
+                          ", expected ranges in order within " + std::to_string(text.size()) + " bytes");
+    end = range.end;
+  }
+  return complete(
+      encode_cut([&](auto&& on_text, auto&& on_token) { content_->cutter.cut(text, contents, on_text, on_token); }));
+}
+
+inline std::vector<TokenId> Tokenizer::complete(std::vector<TokenId> ids) const {
   const TokenizerSettings& with = content_->settings;
   if (with.add_bos && (ids.empty() || ids.front() != with.bos)) ids.insert(ids.begin(), with.bos);
   if (with.add_eos && (ids.empty() || ids.back() != with.eos)) ids.push_back(with.eos);
