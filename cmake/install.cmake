@@ -16,19 +16,24 @@ if(TARGET activation_trace_kernels)
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL)
   install(EXPORT activation_trace_kernels_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
           FILE activation_traceKernelsTargets.cmake)
+  install(TARGETS activation_trace_c EXPORT activation_trace_c_targets
+          LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL)
+  install(EXPORT activation_trace_c_targets NAMESPACE activation_trace:: DESTINATION ${package_dir}
+          FILE activation_traceCTargets.cmake)
 endif()
 
 # As a folder and not as a FILE_SET, which CMake knows since 3.23 and drops without a word before. The CUDA headers
 # travel even if this build had no nvcc: they cost a host user nothing. The Config file makes activation_trace::cuda
 # only for those who ask for COMPONENTS cuda.
 install(DIRECTORY include/activation_trace DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cuh")
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cuh")
 install(FILES cmake/activation_trace_cuda.cmake DESTINATION ${package_dir})
 
 set(kernels_file
     ${CMAKE_INSTALL_LIBDIR}/${CMAKE_STATIC_LIBRARY_PREFIX}activation_trace_kernels${CMAKE_STATIC_LIBRARY_SUFFIX})
+set(c_file ${CMAKE_INSTALL_LIBDIR}/${CMAKE_SHARED_LIBRARY_PREFIX}activation_trace_c${CMAKE_SHARED_LIBRARY_SUFFIX})
 configure_package_config_file(cmake/activation_traceConfig.cmake.in activation_traceConfig.cmake
-                              INSTALL_DESTINATION ${package_dir} PATH_VARS kernels_file)
+                              INSTALL_DESTINATION ${package_dir} PATH_VARS kernels_file c_file)
 # While the version is 0.x a minor step may break: users of 0.1 do not get 0.2.
 write_basic_package_version_file(activation_traceConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfig.cmake
