@@ -24,6 +24,7 @@ if(ACTIVATION_TRACE_SANITIZE)
 endif()
 
 target_link_libraries(activation_trace_kernels PRIVATE $<BUILD_INTERFACE:activation_trace_options>)
+target_link_libraries(activation_trace_c PRIVATE $<BUILD_INTERFACE:activation_trace_options>)
 
 add_library(activation_trace_development INTERFACE)
 target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace::kernels)

@@ -1,6 +1,5 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The target activation_trace::kernels (see ACTIVATION_TRACE_COMPILED_KERNELS in config.hpp).
+// The kernels of the target activation_trace::kernels (see ACTIVATION_TRACE_COMPILED_KERNELS in config.hpp).
 #include "activation_trace/ops/kernels/instances.hpp"
-#include "activation_trace/text/json_part.inl"

@@ -19,13 +19,17 @@
 #define ACTIVATION_TRACE_HOST_DEVICE
 #endif
 
-// Bodies that are long to compile: inline in every file, or compiled once, in CMake's target activation_trace::kernels,
-// which defines ACTIVATION_TRACE_COMPILED_KERNELS for all who link it. Without CMake: define it everywhere, and compile
-// cmake/kernels.cpp.
-#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
-#define ACTIVATION_TRACE_COMPILED_INLINE
-#else
+// Bodies stand in every file that includes this library, or once, in CMake's target activation_trace::kernels, which
+// defines ACTIVATION_TRACE_COMPILED_KERNELS for all who link it. Without CMake: define it everywhere, and compile
+// cmake/kernels.cpp and cmake/bodies.cpp, which alone of such files asks for ACTIVATION_TRACE_BODIES.
+#if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
 #define ACTIVATION_TRACE_COMPILED_INLINE inline
+#define ACTIVATION_TRACE_BODIES 1
+#else
+#define ACTIVATION_TRACE_COMPILED_INLINE
+#if !defined(ACTIVATION_TRACE_BODIES)
+#define ACTIVATION_TRACE_BODIES 0
+#endif
 #endif
 
 /// Decoding language models by in-context sharpness (Chen et al., ICML 2024).

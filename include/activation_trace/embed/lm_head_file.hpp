@@ -55,23 +55,7 @@ using Dequantizer = std::function<void(std::string_view type, std::span<const st
 namespace detail {
 
 /// The matrix as an LM head, by `dequantize` where its type is not ours.
-inline LmHead<> lm_head_of(const FileTensor& tensor, Dequantizer dequantize) {
-  if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1)
-    throw FormatError(tensor.file, tensor.offset,
-                      "tensor " + printable(tensor.name) + " has shape " + to_string(tensor.shape) +
-                          ", expected that of an LM head, [V, d]");
-  const Index vocab = tensor.shape[0];
-  const Index hidden = tensor.shape[1];
-  if (tensor.dtype || !dequantize) return matrix_of(tensor, vocab, hidden, tensor.file);
-  const std::size_t row_bytes = tensor.bytes.size() / static_cast<std::size_t>(vocab);
-  return {vocab, hidden,
-          [dequantize = std::move(dequantize), type = tensor.type, bytes = tensor.bytes, row_bytes](
-              Index begin, Index end, MatrixView<float> out) {
-            for (Index v = begin; v < end; ++v)
-              dequantize(type, bytes.subspan(static_cast<std::size_t>(v) * row_bytes, row_bytes),
-                         out.row(v - begin).span());
-          }};
-}
+LmHead<> lm_head_of(const FileTensor& tensor, Dequantizer dequantize);
 
 /// The tensor of that name in any of the files, or null.
 inline const FileTensor* find_tensor(const auto& files, std::string_view name) {
@@ -81,9 +65,9 @@ inline const FileTensor* find_tensor(const auto& files, std::string_view name) {
 }
 
 /// Finds head and norm by the names of a format, without their endings. eps: of the RMSNorm, none if it is another.
-inline void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files,
-                         const std::array<std::string_view, 3>& names, std::optional<float> eps, float norm_offset,
-                         Dequantizer dequantize) {
+void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files,
+                  const std::array<std::string_view, 3>& names, std::optional<float> eps, float norm_offset,
+                  Dequantizer dequantize) {
   const auto& [head_name, embedding_name, norm_name] = names;
   const auto find = [&](std::string_view tensor, const char* ending) {
     return find_tensor(files, std::string(tensor) + ending);
@@ -106,7 +90,9 @@ inline void read_lm_head(LmHeadFile& result, const std::string& name, const auto
   for (float& weight : result.norm->weight) weight += norm_offset;
 }
 
-inline LmHeadFile open_gguf_lm_head(GgufFile file, Dequantizer dequantize) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE LmHeadFile open_gguf_lm_head(GgufFile file, Dequantizer dequantize) {
   LmHeadFile result;
   result.gguf = std::move(file);
   const GgufFile& gguf = *result.gguf;
@@ -120,7 +106,8 @@ inline LmHeadFile open_gguf_lm_head(GgufFile file, Dequantizer dequantize) {
   return result;
 }
 
-inline LmHeadFile open_hugging_face_lm_head(const std::filesystem::path& folder, FileAccess access) {
+ACTIVATION_TRACE_COMPILED_INLINE LmHeadFile open_hugging_face_lm_head(const std::filesystem::path& folder,
+                                                                      FileAccess access) {
   const MappedFile config = MappedFile::open(folder / "config.json", FileAccess::read);
   const JsonDocument json(text_of(config.bytes()), config.name());
   const JsonPart fields = json.object();
@@ -141,13 +128,38 @@ inline LmHeadFile open_hugging_face_lm_head(const std::filesystem::path& folder,
   return result;
 }
 
+ACTIVATION_TRACE_COMPILED_INLINE LmHead<> lm_head_of(const FileTensor& tensor, Dequantizer dequantize) {
+  if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1)
+    throw FormatError(tensor.file, tensor.offset,
+                      "tensor " + printable(tensor.name) + " has shape " + to_string(tensor.shape) +
+                          ", expected that of an LM head, [V, d]");
+  const Index vocab = tensor.shape[0];
+  const Index hidden = tensor.shape[1];
+  if (tensor.dtype || !dequantize) return matrix_of(tensor, vocab, hidden, tensor.file);
+  const std::size_t row_bytes = tensor.bytes.size() / static_cast<std::size_t>(vocab);
+  return {vocab, hidden,
+          [dequantize = std::move(dequantize), type = tensor.type, bytes = tensor.bytes, row_bytes](
+              Index begin, Index end, MatrixView<float> out) {
+            for (Index v = begin; v < end; ++v)
+              dequantize(type, bytes.subspan(static_cast<std::size_t>(v) * row_bytes, row_bytes),
+                         out.row(v - begin).span());
+          }};
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline LmHeadFile open_lm_head(const std::filesystem::path& path, Dequantizer dequantize, FileAccess access) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE LmHeadFile open_lm_head(const std::filesystem::path& path, Dequantizer dequantize,
+                                                         FileAccess access) {
   std::error_code problem;
   if (std::filesystem::is_directory(path, problem)) return detail::open_hugging_face_lm_head(path, access);
   return detail::open_gguf_lm_head(GgufFile::open(path, access), std::move(dequantize));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -203,7 +203,11 @@ LlamaWeights<> collect_weights(TensorCollector<Files>& tensors, const LlamaConfi
   return weights;
 }
 
-inline Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known = families) {
+Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known = families);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known) {
   Checkpoint checkpoint;
   checkpoint.gguf = std::move(file);
   const GgufFile& gguf = *checkpoint.gguf;
@@ -221,8 +225,8 @@ inline Checkpoint load_gguf_llama(GgufFile file, std::span<const Family> known =
   return checkpoint;
 }
 
-inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, FileAccess access,
-                                          std::span<const Family> known) {
+ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_hugging_face_llama(const std::filesystem::path& folder,
+                                                                    FileAccess access, std::span<const Family> known) {
   Checkpoint checkpoint;
   const MappedFile config_file = MappedFile::open(folder / "config.json", FileAccess::read);
   const HuggingFaceConfig parsed = parse_config_json(text_of(config_file.bytes()), config_file.name(), known);
@@ -242,6 +246,8 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
   checkpoint.weights = collect_weights(tensors, checkpoint.config, parsed.family->hugging_face, checkpoint.embeddings);
   return checkpoint;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 /// Says what to give instead of a folder or file that is no model.
 [[noreturn]] inline void refuse_folder(const std::filesystem::path& folder) {
@@ -264,7 +270,10 @@ inline Checkpoint load_hugging_face_llama(const std::filesystem::path& folder, F
 
 }  // namespace detail
 
-inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess access, std::span<const Family> known) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_llama(const std::filesystem::path& path, FileAccess access,
+                                                       std::span<const Family> known) {
   std::error_code problem;
   if (std::filesystem::is_directory(path, problem)) {
     if (!std::filesystem::exists(path / "config.json", problem)) detail::refuse_folder(path);
@@ -274,6 +283,8 @@ inline Checkpoint load_llama(const std::filesystem::path& path, FileAccess acces
   if (!detail::text_of(file.bytes()).starts_with("GGUF")) detail::refuse_file(path);
   return detail::load_gguf_llama(GgufFile::open(std::move(file)), known);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -257,17 +257,19 @@ inline constexpr Family families[] = {llama_family, mistral_family, qwen2_family
 
 namespace detail {
 
+#if ACTIVATION_TRACE_BODIES
+
 /// The first family whose `name` is `wanted`, or null; none is called "".
-inline const Family* find_family(std::span<const Family> known, std::string_view Family::*name,
-                                 std::string_view wanted) {
+ACTIVATION_TRACE_COMPILED_INLINE const Family* find_family(std::span<const Family> known,
+                                                           std::string_view Family::*name, std::string_view wanted) {
   if (wanted.empty()) return nullptr;
   const auto found = std::ranges::find(known, wanted, name);
   return found == known.end() ? nullptr : &*found;
 }
 
 /// What all of them are called, for messages: 'a' or 'b', between the quotes given.
-inline std::string names_of(std::span<const Family> known, std::string_view Family::*name, const std::string& open,
-                            const std::string& close) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string names_of(std::span<const Family> known, std::string_view Family::*name,
+                                                      const std::string& open, const std::string& close) {
   std::string names;
   for (const Family& family : known) {
     if ((family.*name).empty()) continue;
@@ -278,13 +280,15 @@ inline std::string names_of(std::span<const Family> known, std::string_view Fami
 }
 
 /// A window for each of `layers` blocks, 0 in every `every`-th, which has none; no windows for a `window` of 0 or less.
-inline std::vector<Index> windows_of(Index every, Index window, Index layers) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> windows_of(Index every, Index window, Index layers) {
   if (window <= 0) return {};
   std::vector<Index> windows(static_cast<std::size_t>(layers), window);
   if (every > 0)
     for (Index i = every - 1; i < layers; i += every) windows[static_cast<std::size_t>(i)] = 0;
   return windows;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

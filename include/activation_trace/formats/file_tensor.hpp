@@ -79,7 +79,17 @@ namespace detail {
   return result + "]";
 }
 
-[[nodiscard]] inline DType readable_dtype(const FileTensor& tensor, const std::string& file) {
+[[nodiscard]] DType readable_dtype(const FileTensor& tensor, const std::string& file);
+
+/// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.
+[[nodiscard]] StoredMatrix<> matrix_of(const FileTensor& tensor, Index rows, Index cols, const std::string& file);
+
+/// The tensor's `size` elements widened to float. Throws FormatError for another shape or type.
+[[nodiscard]] std::vector<float> floats_of(const FileTensor& tensor, Index size, const std::string& file);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE DType readable_dtype(const FileTensor& tensor, const std::string& file) {
   if (tensor.dtype) return *tensor.dtype;
   std::string readable;
   for (const DType dtype : all_dtypes)
@@ -89,9 +99,8 @@ namespace detail {
                         ", which is not supported for weights; expected one of " + readable);
 }
 
-/// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.
-[[nodiscard]] inline StoredMatrix<> matrix_of(const FileTensor& tensor, Index rows, Index cols,
-                                              const std::string& file) {
+ACTIVATION_TRACE_COMPILED_INLINE StoredMatrix<> matrix_of(const FileTensor& tensor, Index rows, Index cols,
+                                                          const std::string& file) {
   if (tensor.shape != std::vector<Index>{rows, cols})
     throw FormatError(file, tensor.offset,
                       "tensor " + printable(tensor.name) + " has shape " + to_string(tensor.shape) + ", expected " +
@@ -99,8 +108,8 @@ namespace detail {
   return {readable_dtype(tensor, file), tensor.bytes.data(), rows, cols};
 }
 
-/// The tensor's `size` elements widened to float. Throws FormatError for another shape or type.
-[[nodiscard]] inline std::vector<float> floats_of(const FileTensor& tensor, Index size, const std::string& file) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> floats_of(const FileTensor& tensor, Index size,
+                                                              const std::string& file) {
   if (tensor.shape != std::vector<Index>{size})
     throw FormatError(file, tensor.offset,
                       "tensor " + printable(tensor.name) + " has shape " + to_string(tensor.shape) + ", expected [" +
@@ -109,6 +118,8 @@ namespace detail {
   StoredMatrix(readable_dtype(tensor, file), tensor.bytes.data(), 1, size).decode_row(0, values);
   return values;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 

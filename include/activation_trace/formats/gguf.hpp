@@ -115,17 +115,19 @@ class GgufFile {
   std::vector<std::size_t> tensors_by_name_;
 };
 
-inline GgufFile GgufFile::open(const std::filesystem::path& path, FileAccess access) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile GgufFile::open(const std::filesystem::path& path, FileAccess access) {
   return open(MappedFile::open(path, access));
 }
 
-inline GgufFile GgufFile::open(MappedFile file) {
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile GgufFile::open(MappedFile file) {
   GgufFile gguf = open_part(std::move(file));
   if (const auto split = gguf.split()) return join_parts(std::move(gguf), *split);
   return gguf;
 }
 
-inline GgufFile GgufFile::open_part(MappedFile file) {
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile GgufFile::open_part(MappedFile file) {
   GgufFile gguf(file.name());
   gguf.read(file.bytes());
   gguf.files_.push_back(std::move(file));  // its bytes stay where they are
@@ -133,7 +135,7 @@ inline GgufFile GgufFile::open_part(MappedFile file) {
 }
 
 /// What the file says of its being a part; nothing if it is whole: llama.cpp leaves 0 parts in what it has joined.
-inline std::optional<detail::GgufSplit> GgufFile::split() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<detail::GgufSplit> GgufFile::split() const {
   const auto count = find<std::uint64_t>("split.count").value_or(0);
   if (count < 2) return std::nullopt;
   const detail::GgufSplit split{get<std::uint64_t>("split.no"), count, find<std::uint64_t>("split.tensors.count")};
@@ -142,7 +144,7 @@ inline std::optional<detail::GgufSplit> GgufFile::split() const {
 }
 
 /// `given` and the files beside it, as one.
-inline GgufFile GgufFile::join_parts(GgufFile given, const detail::GgufSplit& split) {
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile GgufFile::join_parts(GgufFile given, const detail::GgufSplit& split) {
   const FileAccess access = given.access();
   const detail::GgufPartNames names(given.name(), split);
   const auto open_number = [&](std::uint64_t number) -> GgufFile {
@@ -165,18 +167,18 @@ inline GgufFile GgufFile::join_parts(GgufFile given, const detail::GgufSplit& sp
   return *std::move(whole);
 }
 
-inline void GgufFile::append(GgufFile part) {
+ACTIVATION_TRACE_COMPILED_INLINE void GgufFile::append(GgufFile part) {
   std::move(part.files_.begin(), part.files_.end(), std::back_inserter(files_));
   std::move(part.tensors_.begin(), part.tensors_.end(), std::back_inserter(tensors_));
 }
 
-inline GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
   GgufFile gguf(std::move(name));
   gguf.read(bytes);
   return gguf;
 }
 
-inline void GgufFile::read(std::span<const std::byte> bytes) {
+ACTIVATION_TRACE_COMPILED_INLINE void GgufFile::read(std::span<const std::byte> bytes) {
   detail::GgufReader reader(bytes, name_);
   const auto magic = reader.take(4, "the magic number");
   if (std::memcmp(magic.data(), "GGUF", 4) != 0) throw FormatError(name_, 0, "is not a GGUF file");
@@ -194,7 +196,7 @@ inline void GgufFile::read(std::span<const std::byte> bytes) {
   read_tensors(reader, bytes, tensor_count);
 }
 
-inline void GgufFile::read_values(detail::GgufReader& reader, std::uint64_t count) {
+ACTIVATION_TRACE_COMPILED_INLINE void GgufFile::read_values(detail::GgufReader& reader, std::uint64_t count) {
   values_.reserve(static_cast<std::size_t>(count));
   for (std::uint64_t i = 0; i < count; ++i) values_.push_back(read_value(reader));
   // Sorted rather than hashed: crafted keys cannot make it slow.
@@ -206,7 +208,7 @@ inline void GgufFile::read_values(detail::GgufReader& reader, std::uint64_t coun
                       "metadata " + detail::printable(twice->key) + " appears twice");
 }
 
-inline GgufFile::Value GgufFile::read_value(detail::GgufReader& reader) const {
+ACTIVATION_TRACE_COMPILED_INLINE GgufFile::Value GgufFile::read_value(detail::GgufReader& reader) const {
   const std::uint64_t at = reader.position();
   Value value{};
   value.key = reader.string(longest_key, "a metadata key");
@@ -233,7 +235,7 @@ inline GgufFile::Value GgufFile::read_value(detail::GgufReader& reader) const {
   return value;
 }
 
-inline GgufType GgufFile::read_type(detail::GgufReader& reader, std::string_view key) const {
+ACTIVATION_TRACE_COMPILED_INLINE GgufType GgufFile::read_type(detail::GgufReader& reader, std::string_view key) const {
   const std::uint64_t at = reader.position();
   const auto type = reader.number<std::uint32_t>("a metadata type");
   if (type > static_cast<std::uint32_t>(GgufType::f64))
@@ -242,7 +244,8 @@ inline GgufType GgufFile::read_type(detail::GgufReader& reader, std::string_view
   return static_cast<GgufType>(type);
 }
 
-inline std::span<const std::byte> GgufFile::take_elements(detail::GgufReader& reader, const Value& value) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::span<const std::byte> GgufFile::take_elements(detail::GgufReader& reader,
+                                                                                    const Value& value) const {
   if (value.type == GgufType::string) {
     for (std::uint64_t i = 0; i < value.count; ++i)
       (void)reader.string(detail::longest_gguf_string, "a metadata string");
@@ -257,7 +260,7 @@ inline std::span<const std::byte> GgufFile::take_elements(detail::GgufReader& re
   return bytes;
 }
 
-inline std::uint64_t GgufFile::alignment() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::uint64_t GgufFile::alignment() const {
   const Value* value = find_value("general.alignment");
   if (value == nullptr) return 32;
   const auto alignment = get<std::uint32_t>("general.alignment");
@@ -270,7 +273,8 @@ inline std::uint64_t GgufFile::alignment() const {
   return alignment;
 }
 
-inline void GgufFile::read_tensors(detail::GgufReader& reader, std::span<const std::byte> bytes, std::uint64_t count) {
+ACTIVATION_TRACE_COMPILED_INLINE void GgufFile::read_tensors(detail::GgufReader& reader,
+                                                             std::span<const std::byte> bytes, std::uint64_t count) {
   const std::uint64_t align = alignment();
   tensors_.reserve(static_cast<std::size_t>(count));
   std::vector<std::uint64_t> sizes;
@@ -309,7 +313,7 @@ inline void GgufFile::read_tensors(detail::GgufReader& reader, std::span<const s
   sort_tensors();
 }
 
-inline void GgufFile::sort_tensors() {
+ACTIVATION_TRACE_COMPILED_INLINE void GgufFile::sort_tensors() {
   tensors_by_name_.resize(tensors_.size());
   std::iota(tensors_by_name_.begin(), tensors_by_name_.end(), std::size_t{0});
   std::sort(tensors_by_name_.begin(), tensors_by_name_.end(),
@@ -324,7 +328,8 @@ inline void GgufFile::sort_tensors() {
   }
 }
 
-inline FileTensor GgufFile::read_tensor(detail::GgufReader& reader, std::uint64_t& bytes) const {
+ACTIVATION_TRACE_COMPILED_INLINE FileTensor GgufFile::read_tensor(detail::GgufReader& reader,
+                                                                  std::uint64_t& bytes) const {
   const std::uint64_t at = reader.position();
   FileTensor tensor;
   tensor.name = reader.string(longest_tensor_name, "a tensor's name");
@@ -358,17 +363,19 @@ inline FileTensor GgufFile::read_tensor(detail::GgufReader& reader, std::uint64_
   return tensor;
 }
 
-inline const FileTensor* GgufFile::find_tensor(std::string_view name) const noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE const FileTensor* GgufFile::find_tensor(std::string_view name) const noexcept {
   const auto found = std::lower_bound(tensors_by_name_.begin(), tensors_by_name_.end(), name,
                                       [this](std::size_t i, std::string_view n) { return tensors_[i].name < n; });
   return found != tensors_by_name_.end() && tensors_[*found].name == name ? &tensors_[*found] : nullptr;
 }
 
-inline const GgufFile::Value* GgufFile::find_value(std::string_view key) const noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE const GgufFile::Value* GgufFile::find_value(std::string_view key) const noexcept {
   const auto found = std::lower_bound(values_.begin(), values_.end(), key,
                                       [](const Value& value, std::string_view k) { return value.key < k; });
   return found != values_.end() && found->key == key ? &*found : nullptr;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 template <class T>
 std::optional<T> GgufFile::find(std::string_view key) const {

@@ -81,9 +81,11 @@ class GgufPartNames {
   std::string prefix_;
 };
 
+#if ACTIVATION_TRACE_BODIES
+
 /// Throws FormatError if what a part says is not what its name and the part that was given do.
-inline void check_part(const std::string& file, const std::optional<GgufSplit>& found, const GgufSplit& expected,
-                       const std::string& given) {
+ACTIVATION_TRACE_COMPILED_INLINE void check_part(const std::string& file, const std::optional<GgufSplit>& found,
+                                                 const GgufSplit& expected, const std::string& given) {
   const std::string of = ", expected " + std::to_string(expected.number + 1) + " of " + std::to_string(expected.count) +
                          " as its name and " + given + " say";
   if (!found) throw FormatError(file, "does not say that it is a part" + of);
@@ -94,6 +96,8 @@ inline void check_part(const std::string& file, const std::optional<GgufSplit>& 
     throw FormatError(file, "split.tensors.count is " + std::to_string(*found->tensors) + ", but " +
                                 std::to_string(*expected.tensors) + " in " + given + ": parts of two models");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 

@@ -82,8 +82,10 @@ void read_family_facts(const Family& family, const OptionalKeys& keys, const Num
       RopeConfig{.theta = find(keys.window_theta, number).value_or(family.window_theta), .layout = config.rope.layout};
 }
 
+#if ACTIVATION_TRACE_BODIES
+
 /// config.json's layer_types, where it has them: which blocks have the model's window.
-inline void read_layer_types(const JsonPart& fields, LlamaConfig& config) {
+ACTIVATION_TRACE_COMPILED_INLINE void read_layer_types(const JsonPart& fields, LlamaConfig& config) {
   const JsonPart types = fields["layer_types"];
   if (types.is_null()) return;
   if (!types.is_array() || static_cast<Index>(types.size()) != config.layers)
@@ -98,7 +100,7 @@ inline void read_layer_types(const JsonPart& fields, LlamaConfig& config) {
   }
 }
 
-inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
+ACTIVATION_TRACE_COMPILED_INLINE void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
   const auto number = [&](const char* key) { return required(fields[key], &JsonPart::find_float); };
   auto type = fields["rope_type"].find_text();
   if (!type) type = fields["type"].find_text();
@@ -124,7 +126,7 @@ inline void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeC
 }
 
 /// The rotation, as transformers 4 and 5 write it.
-inline void read_rope(const JsonPart& fields, const Family& family, LlamaConfig& config) {
+ACTIVATION_TRACE_COMPILED_INLINE void read_rope(const JsonPart& fields, const Family& family, LlamaConfig& config) {
   config.rope.layout = RopeLayout::half_split;
   config.rope.theta = fields["rope_theta"].find_float().value_or(family.defaults.theta);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
@@ -141,7 +143,7 @@ inline void read_rope(const JsonPart& fields, const Family& family, LlamaConfig&
 }
 
 /// The family that a config.json says it is of. Throws FormatError for none.
-inline const Family& family_of(const JsonPart& fields, std::span<const Family> known) {
+ACTIVATION_TRACE_COMPILED_INLINE const Family& family_of(const JsonPart& fields, std::span<const Family> known) {
   const std::string model_type = fields["model_type"].find_text().value_or("");
   const JsonPart architectures = fields["architectures"];
   const Family* family = nullptr;
@@ -158,7 +160,7 @@ inline const Family& family_of(const JsonPart& fields, std::span<const Family> k
 }
 
 /// Refuses what no family, or not this one, supports.
-inline void check_supported(const JsonPart& fields, const Family& family) {
+ACTIVATION_TRACE_COMPILED_INLINE void check_supported(const JsonPart& fields, const Family& family) {
   if (const JsonPart quantized = fields["quantization_config"]; !quantized.is_null())
     quantized.fail("is not supported: give unquantised safetensors or a .gguf file");
   for (const std::string_view key : family.refused_flags)
@@ -172,7 +174,7 @@ inline void check_supported(const JsonPart& fields, const Family& family) {
 }
 
 /// The numbers of the model's shape.
-inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
+ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   LlamaConfig config;
   const HuggingFaceDefaults& defaults = family.defaults;
   const auto size = [&](const char* key, Index usual = 0) {
@@ -199,10 +201,14 @@ inline LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   return config;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
-                                           std::span<const Family> known) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE HuggingFaceConfig parse_config_json(std::string_view text, const std::string& name,
+                                                                     std::span<const Family> known) {
   const detail::JsonDocument json(text, name);
   const detail::JsonPart whole = json.object();
   const Family& family = detail::family_of(whole, known);
@@ -243,9 +249,12 @@ inline HuggingFaceConfig parse_config_json(std::string_view text, const std::str
   return result;
 }
 
-inline std::vector<TokenId> parse_generation_config_eos(std::string_view text, const std::string& name) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> parse_generation_config_eos(std::string_view text,
+                                                                                  const std::string& name) {
   return detail::JsonDocument(text, name).object()["eos_token_id"].ids();
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 namespace detail {
 
@@ -259,8 +268,10 @@ class FamilyKeys {
   std::string prefix_;
 };
 
+#if ACTIVATION_TRACE_BODIES
+
 /// The family that a GGUF file says it is of. Throws FormatError for none.
-inline const Family& family_of(const GgufFile& gguf, std::span<const Family> known) {
+ACTIVATION_TRACE_COMPILED_INLINE const Family& family_of(const GgufFile& gguf, std::span<const Family> known) {
   const auto architecture = gguf.get<std::string_view>("general.architecture");
   if (const Family* family = find_family(known, &Family::gguf_architecture, architecture)) return *family;
   throw FormatError(gguf.name(), "general.architecture is " + printable(architecture) + ", only " +
@@ -268,7 +279,7 @@ inline const Family& family_of(const GgufFile& gguf, std::span<const Family> kno
 }
 
 /// The numbers of the model's shape but the vocabulary's.
-inline LlamaConfig read_sizes(const GgufFile& gguf, const FamilyKeys& key) {
+ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const GgufFile& gguf, const FamilyKeys& key) {
   LlamaConfig config;
   config.layers = gguf.get<Index>(key("block_count"));
   config.hidden = gguf.get<Index>(key("embedding_length"));
@@ -294,7 +305,7 @@ inline LlamaConfig read_sizes(const GgufFile& gguf, const FamilyKeys& key) {
 
 /// Frequencies of the rotation, as in llama.cpp: a factor without a type is linear, and the old name of the factor
 /// still counts.
-inline RopeConfig read_rope(const GgufFile& gguf, const FamilyKeys& key) {
+ACTIVATION_TRACE_COMPILED_INLINE RopeConfig read_rope(const GgufFile& gguf, const FamilyKeys& key) {
   RopeConfig rope;
   rope.theta = gguf.find<float>(key("rope.freq_base")).value_or(10000.0f);
   const auto scaling = gguf.find<std::string_view>(key("rope.scaling.type")).value_or("linear");
@@ -311,7 +322,7 @@ inline RopeConfig read_rope(const GgufFile& gguf, const FamilyKeys& key) {
 }
 
 /// What the settings say, else the number of tokens, else the embedding's rows; 0 if the file has none of them.
-inline Index read_vocabulary_size(const GgufFile& gguf, const Family& family) {
+ACTIVATION_TRACE_COMPILED_INLINE Index read_vocabulary_size(const GgufFile& gguf, const Family& family) {
   const std::string key = FamilyKeys(family)("vocab_size");
   const auto tokens = gguf.find<std::vector<std::string_view>>("tokenizer.ggml.tokens");
   const auto vocab = gguf.find<Index>(key);
@@ -324,9 +335,13 @@ inline Index read_vocabulary_size(const GgufFile& gguf, const Family& family) {
   return embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[0] : 0;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Family> known) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Family> known) {
   const Family& family = detail::family_of(gguf, known);
   const detail::FamilyKeys key(family);
   if (gguf.find<Index>(key("expert_count")).value_or(0) != 0)
@@ -349,6 +364,8 @@ inline LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Famil
   detail::validate_config(config, gguf.name());
   return config;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

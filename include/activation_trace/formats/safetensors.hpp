@@ -83,20 +83,24 @@ inline constexpr SafetensorsType safetensors_types[] = {
 
 }  // namespace detail
 
-inline SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path,
+                                                                       FileAccess access) {
   SafetensorsFile result(path.string());
   result.file_ = MappedFile::open(path, access);
   result.read(result.file_->bytes());
   return result;
 }
 
-inline SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, std::string name) {
+ACTIVATION_TRACE_COMPILED_INLINE SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes,
+                                                                        std::string name) {
   SafetensorsFile result(std::move(name));
   result.read(bytes);
   return result;
 }
 
-inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
+ACTIVATION_TRACE_COMPILED_INLINE void SafetensorsFile::read(std::span<const std::byte> bytes) {
   constexpr std::uint64_t length_bytes = 8;
   constexpr std::uint64_t longest_header = 100'000'000;  // the reference reader's limit
   if (bytes.size() < length_bytes)
@@ -127,8 +131,9 @@ inline void SafetensorsFile::read(std::span<const std::byte> bytes) {
   check_layout(data.size());
 }
 
-inline FileTensor SafetensorsFile::read_tensor(std::string_view tensor, const detail::JsonPart& entry,
-                                               std::span<const std::byte> data) const {
+ACTIVATION_TRACE_COMPILED_INLINE FileTensor SafetensorsFile::read_tensor(std::string_view tensor,
+                                                                         const detail::JsonPart& entry,
+                                                                         std::span<const std::byte> data) const {
   // The parsed header no longer knows its offsets: messages name the tensor instead.
   const auto require = [&](bool ok, const std::string& problem) {
     if (!ok) throw FormatError(name_, 8, "tensor " + detail::printable(tensor) + " " + problem);
@@ -175,7 +180,7 @@ inline FileTensor SafetensorsFile::read_tensor(std::string_view tensor, const de
 }
 
 // No holes and no overlaps: sorted by place, each tensor begins where the one before it ended.
-inline void SafetensorsFile::check_layout(std::uint64_t data_bytes) const {
+ACTIVATION_TRACE_COMPILED_INLINE void SafetensorsFile::check_layout(std::uint64_t data_bytes) const {
   std::vector<const FileTensor*> order(tensors_.size());
   std::transform(tensors_.begin(), tensors_.end(), order.begin(), [](const FileTensor& tensor) { return &tensor; });
   std::sort(order.begin(), order.end(), [](const FileTensor* a, const FileTensor* b) {
@@ -193,13 +198,14 @@ inline void SafetensorsFile::check_layout(std::uint64_t data_bytes) const {
     throw FormatError(name_, next, std::to_string(data_start_ + data_bytes - next) + " bytes belong to no tensor");
 }
 
-inline const FileTensor* SafetensorsFile::find_tensor(std::string_view name) const noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE const FileTensor* SafetensorsFile::find_tensor(std::string_view name) const noexcept {
   const auto found = std::lower_bound(tensors_.begin(), tensors_.end(), name,
                                       [](const FileTensor& tensor, std::string_view n) { return tensor.name < n; });
   return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
-inline std::map<std::string, std::string> parse_safetensors_index(std::string_view text, const std::string& name) {
+ACTIVATION_TRACE_COMPILED_INLINE std::map<std::string, std::string> parse_safetensors_index(std::string_view text,
+                                                                                            const std::string& name) {
   const detail::JsonDocument json(text, name);
   if (!json.root().is_object() || !json.root()["weight_map"].is_object())
     throw FormatError(name, "has no object weight_map");
@@ -218,7 +224,8 @@ inline std::map<std::string, std::string> parse_safetensors_index(std::string_vi
   return files;
 }
 
-inline std::vector<SafetensorsFile> open_safetensors_folder(const std::filesystem::path& folder, FileAccess access) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<SafetensorsFile> open_safetensors_folder(
+    const std::filesystem::path& folder, FileAccess access) {
   std::vector<SafetensorsFile> files;
   const std::filesystem::path single = folder / "model.safetensors";
   std::error_code ignored;
@@ -248,6 +255,8 @@ inline std::vector<SafetensorsFile> open_safetensors_folder(const std::filesyste
                           "tensor " + detail::printable(tensor.name) + " is also in " + owner->second->name());
   return files;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -79,8 +79,11 @@ class AnswerLogProbs {
   Buffer<float> rows_;         // of an LM head on request
 };
 
-inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead<> lm_head,
-                                      Execution<Host>& execution, Amateur* amateur)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers,
+                                                                LmHead<> lm_head, Execution<Host>& execution,
+                                                                Amateur* amateur)
     : options_(options),
       layers_(std::move(layers)),
       lm_head_(std::move(lm_head)),
@@ -90,7 +93,7 @@ inline AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<I
   std::visit([&](const auto& mode) { make(mode); }, options.mode);
 }
 
-inline void AnswerLogProbs::make(const auto& mode) {
+void AnswerLogProbs::make(const auto& mode) {
   using M = std::remove_cvref_t<decltype(mode)>;
   if constexpr (std::is_same_v<M, Contrastive>) {
     contrastive_.emplace(contrastive_options(mode), *execution_);
@@ -106,14 +109,16 @@ inline void AnswerLogProbs::make(const auto& mode) {
   }
 }
 
-inline Index AnswerLogProbs::expect(std::span<const TokenId> prompt, ContinuationScore& answer) {
+ACTIVATION_TRACE_COMPILED_INLINE Index AnswerLogProbs::expect(std::span<const TokenId> prompt,
+                                                              ContinuationScore& answer) {
   const auto first = static_cast<Index>(waiting_.size());
   for (std::size_t t = 0; t < answer.ids.size(); ++t) waiting_.push_back({prompt, &answer, t});
   states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
   return first;
 }
 
-inline void AnswerLogProbs::take(Index layer, Index position, MatrixView<const float> states) {
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::take(Index layer, Index position,
+                                                           MatrixView<const float> states) {
   for (std::size_t k = 0; k < layers_.size(); ++k) {
     if (layers_[k] != layer) continue;
     for (Index i = 0; i < states.extent(0); ++i)
@@ -122,16 +127,16 @@ inline void AnswerLogProbs::take(Index layer, Index position, MatrixView<const f
   }
 }
 
-inline void AnswerLogProbs::evaluate() {
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::evaluate() {
   while (static_cast<Index>(waiting_.size()) >= block_) evaluate(block_);
 }
 
-inline void AnswerLogProbs::finish() {
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::finish() {
   evaluate();
   evaluate(static_cast<Index>(waiting_.size()));
 }
 
-inline void AnswerLogProbs::evaluate(Index positions) {
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::evaluate(Index positions) {
   if (positions == 0) return;
   // Fewer would go through other kernels and differ by rounding from what a full block gives.
   const Index rows = std::max(few_rows, positions * layers());
@@ -146,7 +151,7 @@ inline void AnswerLogProbs::evaluate(Index positions) {
   states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
 }
 
-inline void AnswerLogProbs::evaluate(const Position& position, MatrixView<float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::evaluate(const Position& position, MatrixView<float> logits) {
   const double log_prob = value(position, logits);
   if (!(log_prob < std::numeric_limits<double>::infinity()))
     throw ArgumentError("the log-probability of token " + std::to_string(position.answer->ids[position.token]) +
@@ -154,7 +159,7 @@ inline void AnswerLogProbs::evaluate(const Position& position, MatrixView<float>
   position.answer->log_probs.push_back(log_prob);
 }
 
-inline double AnswerLogProbs::value(const Position& position, MatrixView<float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE double AnswerLogProbs::value(const Position& position, MatrixView<float> logits) {
   ContinuationScore& answer = *position.answer;
   const auto id = static_cast<std::size_t>(answer.ids[position.token]);
   const std::span<float> mature = logits.row(0).span();
@@ -186,6 +191,8 @@ inline double AnswerLogProbs::value(const Position& position, MatrixView<float> 
     return static_cast<double>(options_.relative_top_value);
   return (static_cast<double>(mature[id]) - static_cast<double>(normalizer.max)) - normalizer.log_sum;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

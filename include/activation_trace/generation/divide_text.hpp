@@ -33,15 +33,7 @@ struct DividedText {
 };
 
 /// The text without the white space (Unicode's) that ends it.
-[[nodiscard]] inline std::string_view without_trailing_space(std::string_view text) {
-  std::size_t end = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const DecodedCharacter character = decode_character(text, at);
-    at += character.length;
-    if (character_class(character.code_point) != CharacterClass::space) end = at;
-  }
-  return text.substr(0, end);
-}
+[[nodiscard]] std::string_view without_trailing_space(std::string_view text);
 
 /// See score_text(). The model has `vocab` tokens: a tokenizer that has more says which of them a text would need.
 template <PromptTokenizer Tokens>
@@ -84,6 +76,20 @@ template <PromptTokenizer Tokens>
     throw ArgumentError("prompt: it is nothing but white space, which becomes part of the continuations' first tokens");
   return result;
 }
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view without_trailing_space(std::string_view text) {
+  std::size_t end = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const DecodedCharacter character = decode_character(text, at);
+    at += character.length;
+    if (character_class(character.code_point) != CharacterClass::space) end = at;
+  }
+  return text.substr(0, end);
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

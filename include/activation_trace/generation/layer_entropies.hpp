@@ -47,16 +47,7 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
                                                     const ScoreCallbacks& callbacks = {}, const Companions& with = {});
 
 /// `layers` as 0..N, or all of them if there are none. Throws ArgumentError for one that does not exist or comes twice.
-[[nodiscard]] inline std::vector<Index> resolve_layers(std::span<const Index> layers, Index blocks) {
-  std::vector<Index> resolved;
-  for (const Index layer : layers) {
-    resolved.push_back(resolve_layer(layer, blocks));
-    if (std::ranges::count(resolved, resolved.back()) > 1)
-      throw ArgumentError("layers: layer " + std::to_string(resolved.back()) + " is there twice");
-  }
-  for (Index layer = 0; layers.empty() && layer <= blocks; ++layer) resolved.push_back(layer);
-  return resolved;
-}
+[[nodiscard]] std::vector<Index> resolve_layers(std::span<const Index> layers, Index blocks);
 
 template <LanguageModel Model>
 std::vector<LayerEntropies> layer_entropies(Model& model, std::span<const std::vector<TokenId>> sequences,
@@ -87,6 +78,21 @@ std::vector<LayerEntropies> layer_entropies_of_text(Model& model, const Tokens& 
   for (LayerEntropies& answer : result) answer.moved_space = text.moved_space;
   return result;
 }
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> resolve_layers(std::span<const Index> layers, Index blocks) {
+  std::vector<Index> resolved;
+  for (const Index layer : layers) {
+    resolved.push_back(resolve_layer(layer, blocks));
+    if (std::ranges::count(resolved, resolved.back()) > 1)
+      throw ArgumentError("layers: layer " + std::to_string(resolved.back()) + " is there twice");
+  }
+  for (Index layer = 0; layers.empty() && layer <= blocks; ++layer) resolved.push_back(layer);
+  return resolved;
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -121,14 +121,18 @@ void PrefixCache::compute(Model& model, Index sequence, std::span<const Index> l
   layers_.merge(added);
 }
 
-inline MatrixView<const float> PrefixCache::states(Index layer) const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE MatrixView<const float> PrefixCache::states(Index layer) const {
   const std::vector<float>& states = layers_.at(layer).states;
   const auto rows = static_cast<Index>(ids_.size());
   return as_matrix(std::span(states), rows, static_cast<Index>(states.size()) / rows);
 }
 
-inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const std::optional<FinalNorm>& norm,
-                                            const LmHead<>& lm_head, Execution<Host>& execution) {
+ACTIVATION_TRACE_COMPILED_INLINE ContextEntropy& PrefixCache::context(Index layer, ContextSpan span,
+                                                                      const std::optional<FinalNorm>& norm,
+                                                                      const LmHead<>& lm_head,
+                                                                      Execution<Host>& execution) {
   Layer& l = layers_.at(layer);
   if (!l.context || l.span != span || l.norm != norm) {
     l.context.emplace(execution, span, norm);
@@ -138,6 +142,8 @@ inline ContextEntropy& PrefixCache::context(Index layer, ContextSpan span, const
   }
   return *l.context;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -14,8 +14,13 @@ inline namespace v0 {
 
 /// What the options make of a mode's scores, for one text: logit_bias > repetition_penalty > occurrence_penalty > the
 /// caller's processors > temperature > top_k > typical > top_p > min_p. What is off is left out.
-[[nodiscard]] inline ProcessorChain make_score_chain(const GenerationOptions& options, const ProcessorChain* processors,
-                                                     Index vocab) {
+[[nodiscard]] ProcessorChain make_score_chain(const GenerationOptions& options, const ProcessorChain* processors,
+                                              Index vocab);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ProcessorChain make_score_chain(const GenerationOptions& options,
+                                                                 const ProcessorChain* processors, Index vocab) {
   ProcessorChain chain;
   if (!options.logit_bias.empty()) chain.add("logit_bias", LogitBias(options.logit_bias));
   if (options.repetition_penalty != 1)
@@ -27,6 +32,8 @@ inline namespace v0 {
   if (options.sampling) append_sampling(chain, *options.sampling);
   return chain;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

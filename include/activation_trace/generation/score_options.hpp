@@ -105,7 +105,9 @@ struct ScoreCallbacks {
   std::stop_token stop = {};                                      ///< looked at before each piece
 };
 
-inline void ScoreOptions::validate() const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void ScoreOptions::validate() const {
   activation_trace::validate(mode);
   if (record) record->validate();
   const auto require = [](bool ok, const std::string& problem) {
@@ -131,6 +133,8 @@ inline void ScoreOptions::validate() const {
               std::to_string(read == nullptr ? 0 : read->span.end) + ") is empty");
   require(prefill_piece >= 1, "prefill_piece must be positive, got " + std::to_string(prefill_piece));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

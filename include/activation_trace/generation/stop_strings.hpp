@@ -41,12 +41,14 @@ class StopStrings {
   bool found_ = false;
 };
 
-inline StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   if (std::find(stops_.begin(), stops_.end(), std::string()) != stops_.end())
     throw ArgumentError("stop: a stop string is empty");
 }
 
-inline std::string_view StopStrings::push(std::string_view text) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view StopStrings::push(std::string_view text) {
   shown_.clear();
   if (found_) return shown_;
   if (stops_.empty()) return shown_ = text;
@@ -66,13 +68,13 @@ inline std::string_view StopStrings::push(std::string_view text) {
   return shown_;
 }
 
-inline std::string_view StopStrings::finish() {
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view StopStrings::finish() {
   shown_ = std::exchange(held_, {});
   return shown_;
 }
 
 // Length of the longest stop string that the text ends with, 0 if none.
-inline std::size_t StopStrings::complete() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::size_t StopStrings::complete() const {
   std::size_t longest = 0;
   for (const std::string& stop : stops_)
     if (held_.ends_with(stop)) longest = std::max(longest, stop.size());
@@ -80,13 +82,15 @@ inline std::size_t StopStrings::complete() const {
 }
 
 // Length of the longest end of the text that a stop string begins with.
-inline std::size_t StopStrings::beginning() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::size_t StopStrings::beginning() const {
   const std::string_view held = held_;
   for (std::size_t first = 0; first < held.size(); ++first)
     for (const std::string& stop : stops_)
       if (std::string_view(stop).starts_with(held.substr(first))) return held.size() - first;
   return 0;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

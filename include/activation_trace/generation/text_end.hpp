@@ -27,15 +27,8 @@ enum class Room { some, none };
 }
 
 /// Why the chosen `ids` are a text that has ended, as far as ids can tell; none if it goes on.
-[[nodiscard]] inline std::optional<FinishReason> end_of(std::span<const TokenId> ids, const GenerationOptions& options,
-                                                        Room room) {
-  if (is_eos(ids.back(), options)) return FinishReason::eos;
-  for (const std::vector<TokenId>& stop : options.stop_sequences)
-    if (ids.size() >= stop.size() && std::equal(stop.rbegin(), stop.rend(), ids.rbegin()))
-      return FinishReason::stop_sequence;
-  if (static_cast<Index>(ids.size()) >= options.max_new_tokens) return FinishReason::length;
-  return room == Room::none ? std::optional(FinishReason::context_full) : std::nullopt;
-}
+[[nodiscard]] std::optional<FinishReason> end_of(std::span<const TokenId> ids, const GenerationOptions& options,
+                                                 Room room);
 
 /// A text while its tokens are chosen: what of it can be shown. A copy goes on by itself.
 template <TextDecoder Decoder>
@@ -80,6 +73,20 @@ class GrowingText {
   std::vector<TokenId> ids_;
   std::string text_;
 };
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<FinishReason> end_of(std::span<const TokenId> ids,
+                                                                    const GenerationOptions& options, Room room) {
+  if (is_eos(ids.back(), options)) return FinishReason::eos;
+  for (const std::vector<TokenId>& stop : options.stop_sequences)
+    if (ids.size() >= stop.size() && std::equal(stop.rbegin(), stop.rend(), ids.rbegin()))
+      return FinishReason::stop_sequence;
+  if (static_cast<Index>(ids.size()) >= options.max_new_tokens) return FinishReason::length;
+  return room == Room::none ? std::optional(FinishReason::context_full) : std::nullopt;
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

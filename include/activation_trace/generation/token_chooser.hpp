@@ -57,8 +57,10 @@ class TokenChooser {
   std::vector<float> kept_scores_;  // without the entropy's term
 };
 
-inline TokenChooser::TokenChooser(const GenerationOptions& options, ModeProcessor mode, ProcessorChain chain,
-                                  Index vocab, std::uint64_t stream)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE TokenChooser::TokenChooser(const GenerationOptions& options, ModeProcessor mode,
+                                                            ProcessorChain chain, Index vocab, std::uint64_t stream)
     : options_(&options), mode_(std::move(mode)), chain_(std::move(chain)) {
   if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream + stream);
   if (!mode_.plain() || !chain_.empty()) scores_.reserve(static_cast<std::size_t>(vocab));
@@ -68,7 +70,7 @@ inline TokenChooser::TokenChooser(const GenerationOptions& options, ModeProcesso
   kept_scores_.reserve(1024);
 }
 
-inline TokenId TokenChooser::choose(const StepLogits& logits) {
+ACTIVATION_TRACE_COMPILED_INLINE TokenId TokenChooser::choose(const StepLogits& logits) {
   std::span<const float> scores = logits.mature;
   if (!mode_.plain() || !chain_.empty()) {
     scores_.assign(scores.begin(), scores.end());
@@ -83,12 +85,12 @@ inline TokenId TokenChooser::choose(const StepLogits& logits) {
   return id;
 }
 
-inline std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) {
+ACTIVATION_TRACE_COMPILED_INLINE std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) {
   return static_cast<std::size_t>(sampler_ ? sampler_->draw(scores, uniform) : argmax(scores));
 }
 
-inline void TokenChooser::make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen,
-                                      double uniform) {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenChooser::make_record(const StepLogits& logits, std::span<const float> scores,
+                                                                TokenId chosen, double uniform) {
   const std::span<const SharpnessCandidate> survivors = mode_.survivors(logits);
   kept_.assign(survivors.begin(), survivors.end());
   kept_ids_.clear();
@@ -110,13 +112,15 @@ inline void TokenChooser::make_record(const StepLogits& logits, std::span<const 
 }
 
 // The same step without the strategy's term, on the survivors alone: all others are masked either way.
-inline TokenId TokenChooser::pick_without_entropy(TokenId chosen, double uniform) {
+ACTIVATION_TRACE_COMPILED_INLINE TokenId TokenChooser::pick_without_entropy(TokenId chosen, double uniform) {
   if (context_of(options_->mode) == nullptr) return chosen;
   chain_.process(kept_ids_, kept_scores_);
   const bool any = std::any_of(kept_scores_.begin(), kept_scores_.end(),
                                [](float score) { return score > -std::numeric_limits<float>::infinity(); });
   return any ? kept_ids_[pick(kept_scores_, uniform)] : chosen;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

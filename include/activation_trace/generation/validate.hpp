@@ -85,34 +85,15 @@ inline void validate_beams(const GenerationOptions& o) {
 }
 
 /// Layers as 0..N, the mature one first. Throws ArgumentError for one that does not exist or is there twice.
-inline std::vector<Index> exit_layers(std::optional<Index> mature_layer, std::span<const Index> candidate_layers,
-                                      Index blocks) {
-  std::vector<Index> layers{resolve_layer(mature_layer.value_or(blocks), blocks)};
-  for (const Index candidate : candidate_layers) {
-    const Index layer = resolve_layer(candidate, blocks);
-    const auto found = std::find(layers.begin(), layers.end(), layer);
-    require(found != layers.begin(),
-            "candidate_layers: " + std::to_string(candidate) + " is the mature layer, " + std::to_string(layer));
-    require(found == layers.end(), "candidate_layers: layer " + std::to_string(layer) + " is there twice");
-    layers.push_back(layer);
-  }
-  return layers;
-}
+std::vector<Index> exit_layers(std::optional<Index> mature_layer, std::span<const Index> candidate_layers,
+                               Index blocks);
 
 inline std::vector<Index> exit_layers(const Mode& mode, Index blocks) {
   return exit_layers(mature_layer(mode), premature_layers(mode), blocks);
 }
 
 /// Throws ArgumentError unless there is an amateur of that vocabulary just where the mode subtracts one's.
-inline void check_amateur(const Amateur* amateur, const Mode& mode, Index vocab) {
-  const std::string decoding_mode = "amateur: decoding_mode " + std::string(name(mode));
-  const bool needed = std::holds_alternative<Contrastive>(mode);
-  require(!needed || amateur != nullptr, decoding_mode + " needs one");
-  require(needed || amateur == nullptr, decoding_mode + " has no use for one");
-  if (amateur != nullptr)
-    require(amateur->vocab() == vocab, "amateur: its vocabulary has " + std::to_string(amateur->vocab()) +
-                                           " tokens, the model's " + std::to_string(vocab));
-}
+void check_amateur(const Amateur* amateur, const Mode& mode, Index vocab);
 
 /// The rest of validate(): what depends on the model and the prompts.
 template <class Model>
@@ -156,15 +137,45 @@ void check_generation(const Model& model, std::span<const std::span<const TokenI
   }
 }
 
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> exit_layers(std::optional<Index> mature_layer,
+                                                                std::span<const Index> candidate_layers, Index blocks) {
+  std::vector<Index> layers{resolve_layer(mature_layer.value_or(blocks), blocks)};
+  for (const Index candidate : candidate_layers) {
+    const Index layer = resolve_layer(candidate, blocks);
+    const auto found = std::find(layers.begin(), layers.end(), layer);
+    require(found != layers.begin(),
+            "candidate_layers: " + std::to_string(candidate) + " is the mature layer, " + std::to_string(layer));
+    require(found == layers.end(), "candidate_layers: layer " + std::to_string(layer) + " is there twice");
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void check_amateur(const Amateur* amateur, const Mode& mode, Index vocab) {
+  const std::string decoding_mode = "amateur: decoding_mode " + std::string(name(mode));
+  const bool needed = std::holds_alternative<Contrastive>(mode);
+  require(!needed || amateur != nullptr, decoding_mode + " needs one");
+  require(needed || amateur == nullptr, decoding_mode + " has no use for one");
+  if (amateur != nullptr)
+    require(amateur->vocab() == vocab, "amateur: its vocabulary has " + std::to_string(amateur->vocab()) +
+                                           " tokens, the model's " + std::to_string(vocab));
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline void check_layers(const Mode& mode, Index blocks) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void check_layers(const Mode& mode, Index blocks) {
   detail::exit_layers(mode, blocks);
   if (const ContextOptions* context = context_of(mode))
     static_cast<void>(detail::resolve_info_layer(context->info_layer, blocks));
 }
 
-inline void validate(const GenerationOptions& options) {
+ACTIVATION_TRACE_COMPILED_INLINE void validate(const GenerationOptions& options) {
   detail::validate_values(options);
   validate(options.mode);
   if (options.record) {
@@ -173,6 +184,8 @@ inline void validate(const GenerationOptions& options) {
   }
   detail::validate_beams(options);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -100,7 +100,9 @@ inline void validate(const RopeConfig& rope, Index head_dim) {
 
 }  // namespace detail
 
-inline void LlamaConfig::validate() const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void LlamaConfig::validate() const {
   const auto require = detail::require_config;
   require(layers > 0 && layers <= 10000, "layers must be in 1..10000");
   require(hidden > 0 && hidden <= (1 << 20), "hidden size must be in 1..2^20");
@@ -130,6 +132,8 @@ inline void LlamaConfig::validate() const {
   require(bos >= -1 && bos < vocab, "bos id must lie within the vocabulary");
   for (const TokenId id : eos) require(id >= 0 && id < vocab, "eos id must lie within the vocabulary");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -395,5 +395,9 @@ void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
   }
 }
 
+#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+extern template class Llama<Host>;
+#endif
+
 }  // namespace v0
 }  // namespace activation_trace

@@ -25,7 +25,9 @@ struct LlamaOptions {
 /// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
 [[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
 
-inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
   const auto number = [](Index x) { return static_cast<double>(x); };
   const double keys = number(c.kv_heads) * number(c.head_dim);
   const double queries = number(c.heads) * number(c.head_dim);
@@ -39,7 +41,7 @@ inline double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
           sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
 }
 
-inline void LlamaOptions::validate(const LlamaConfig& config) const {
+ACTIVATION_TRACE_COMPILED_INLINE void LlamaOptions::validate(const LlamaConfig& config) const {
   constexpr Index max_sequences = 1024;
   if (max_context < 1 || max_context > config.max_context)
     throw ArgumentError("LlamaOptions: max_context must be in 1.." + std::to_string(config.max_context) +
@@ -52,6 +54,8 @@ inline void LlamaOptions::validate(const LlamaConfig& config) const {
     throw ArgumentError("LlamaOptions: max_context " + std::to_string(max_context) + " of " +
                         std::to_string(sequences) + " sequences takes more memory than can be addressed");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

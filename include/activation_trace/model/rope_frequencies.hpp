@@ -19,9 +19,11 @@ inline namespace v0 {
 
 namespace detail {
 
+#if ACTIVATION_TRACE_BODIES
+
 /// Llama 3: slow pairs are divided by the factor, fast ones kept, and those between blended linearly in the
 /// number of turns they make over the original context.
-inline double scale_llama3(double frequency, const RopeConfig& rope) {
+ACTIVATION_TRACE_COMPILED_INLINE double scale_llama3(double frequency, const RopeConfig& rope) {
   const double low = rope.low_freq_factor;
   const double high = rope.high_freq_factor;
   const double turns = rope.original_context * frequency / (2 * std::numbers::pi);
@@ -31,9 +33,13 @@ inline double scale_llama3(double frequency, const RopeConfig& rope) {
   return (1 - keep) * frequency / rope.factor + keep * frequency;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim) {
   if (head_dim <= 0 || head_dim % 2 != 0)
     throw ArgumentError("rope_frequencies: head_dim must be positive and even, got " + std::to_string(head_dim));
   const auto pairs = static_cast<std::size_t>(head_dim / 2);
@@ -54,6 +60,8 @@ inline std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_di
   }
   return frequencies;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

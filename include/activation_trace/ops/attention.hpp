@@ -109,14 +109,17 @@ void attend_tile(const Kernels& kernels, const AttentionPart<>& part, const Atte
 
 }  // namespace detail
 
-inline void attention(Execution<Host>& execution, TensorView<const float, 3> q, TensorView<const float, 3> k,
-                      TensorView<const float, 3> v, TensorView<float, 3> out, const AttentionOptions& options) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, TensorView<const float, 3> q,
+                                                TensorView<const float, 3> k, TensorView<const float, 3> v,
+                                                TensorView<float, 3> out, const AttentionOptions& options) {
   const AttentionPart<> part{q, k, v, out};
   attention(execution, std::span(&part, 1), options);
 }
 
-inline void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                      const AttentionOptions& options, const AttentionTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
+                                                const AttentionOptions& options, const AttentionTuning& tuning) {
   detail::check_attention(options);
   for (const AttentionPart<>& part : parts) {
     detail::check_attention(part);
@@ -128,7 +131,7 @@ inline void attention(Execution<Host>& execution, std::span<const AttentionPart<
   if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options, tuning);
 }
 
-inline void detail::check_attention(const AttentionPart<>& part) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::check_attention(const AttentionPart<>& part) {
   const auto& [q, k, v, out] = part;
   const Index n = q.extent(0);
   const Index heads = q.extent(1);
@@ -149,7 +152,7 @@ inline void detail::check_attention(const AttentionPart<>& part) {
   check_contiguous_rows("attention: out", out);
 }
 
-inline void detail::check_attention(const AttentionOptions& options) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::check_attention(const AttentionOptions& options) {
   // Words are made only where they are needed: this is called for every block and token.
   const auto positive = [](const std::optional<float>& x, const char* name) {
     if (x && !(*x > 0 && std::isfinite(*x)))
@@ -162,8 +165,9 @@ inline void detail::check_attention(const AttentionOptions& options) {
     throw ArgumentError("AttentionOptions: window must not be negative, got " + std::to_string(options.window));
 }
 
-inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions& options, Index D, float* scores,
-                                  Index begin, Index count, Index padded) {
+ACTIVATION_TRACE_COMPILED_INLINE float detail::weigh_scores(const Kernels& kernels, const AttentionOptions& options,
+                                                            Index D, float* scores, Index begin, Index count,
+                                                            Index padded) {
   std::fill(scores, scores + begin, -std::numeric_limits<float>::infinity());
   const float scale = attention_scale(options, D);
   if (!options.soft_cap) return kernels.exponentiate_row(scores, count, padded, scale);
@@ -173,8 +177,9 @@ inline float detail::weigh_scores(const Kernels& kernels, const AttentionOptions
   return kernels.exponentiate_row(scores, count, padded, 1.0f);
 }
 
-inline void detail::attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                                  const AttentionOptions& options) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& execution,
+                                                            std::span<const AttentionPart<>> parts,
+                                                            const AttentionOptions& options) {
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
@@ -218,8 +223,10 @@ inline void detail::attend_by_row(Execution<Host>& execution, std::span<const At
   });
 }
 
-inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
-                                   const AttentionOptions& options, const AttentionTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_tile(Execution<Host>& execution,
+                                                             std::span<const AttentionPart<>> parts,
+                                                             const AttentionOptions& options,
+                                                             const AttentionTuning& tuning) {
   const Index groups = parts[0].k.extent(1);
   const Index width = kernels(execution.isa()).panel_width;
   const auto tiles_of = [&](const AttentionPart<>& part) {
@@ -250,8 +257,9 @@ inline void detail::attend_by_tile(Execution<Host>& execution, std::span<const A
   });
 }
 
-inline detail::TileScratch::TileScratch(Execution<Host>& execution, int worker, const AttentionTuning& how,
-                                        Index positions, Index D, Index width)
+ACTIVATION_TRACE_COMPILED_INLINE detail::TileScratch::TileScratch(Execution<Host>& execution, int worker,
+                                                                  const AttentionTuning& how, Index positions, Index D,
+                                                                  Index width)
     : tuning(how),
       key_panels((positions + width - 1) / width),
       value_panels((D + width - 1) / width),
@@ -270,8 +278,9 @@ inline detail::TileScratch::TileScratch(Execution<Host>& execution, int worker, 
   totals = results + sizes[4];
 }
 
-inline void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<const float, 3> v,
-                              Index g, const TileScratch& scratch) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3> k,
+                                                        TensorView<const float, 3> v, Index g,
+                                                        const TileScratch& scratch) {
   const Index width = kernels.panel_width;
   const Index D = k.extent(2);
   const Index visible = k.extent(0);
@@ -294,8 +303,9 @@ inline void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3>
   }
 }
 
-inline void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& part, const AttentionOptions& options,
-                                Index g, Index tile, const TileScratch& scratch) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& part,
+                                                          const AttentionOptions& options, Index g, Index tile,
+                                                          const TileScratch& scratch) {
   const auto& [q, all_keys, all_values, out] = part;
   const Index width = kernels.panel_width;
   const Index n = q.extent(0);
@@ -336,6 +346,8 @@ inline void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& p
     }
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -32,7 +32,11 @@ void check_contiguous_rows(const char* what, const TensorView<T, Rank, Space>& v
 }
 
 /// Whether no number is NaN or an infinity: eight at a time and without branches, for rows of V.
-[[nodiscard]] inline bool all_finite(std::span<const float> row) noexcept {
+[[nodiscard]] bool all_finite(std::span<const float> row) noexcept;
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool all_finite(std::span<const float> row) noexcept {
   std::array<std::uint32_t, 8> seen{};
   const auto look = [&](std::size_t i, std::size_t lane) {
     seen[lane] |= (std::bit_cast<std::uint32_t>(row[i]) & 0x7f800000u) + 0x00800000u;  // all ones carry into the sign
@@ -43,6 +47,8 @@ void check_contiguous_rows(const char* what, const TensorView<T, Rank, Space>& v
   for (; i < row.size(); ++i) look(i, 0);
   return std::none_of(seen.begin(), seen.end(), [](std::uint32_t x) { return x >> 31 != 0; });
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

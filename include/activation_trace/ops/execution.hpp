@@ -124,19 +124,22 @@ class ExecutionHandle {
   Execution<Host>* execution_;
 };
 
-inline void Execution<Host>::check_arguments(int threads) const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::check_arguments(int threads) const {
   if (threads < 1 || threads > 1024)
     throw ArgumentError("Execution: threads must be in 1..1024, got " + std::to_string(threads));
   if (!supports(isa_)) throw ArgumentError("Execution: this processor does not run " + std::string(name(isa_)));
 }
 
-inline Execution<Host>::Execution(int threads, Executor executor, Isa isa) : isa_(isa), executor_(std::move(executor)) {
+ACTIVATION_TRACE_COMPILED_INLINE Execution<Host>::Execution(int threads, Executor executor, Isa isa)
+    : isa_(isa), executor_(std::move(executor)) {
   check_arguments(threads);
   if (!executor_) throw ArgumentError("Execution: executor is an empty function");
   workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
 }
 
-inline Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
+ACTIVATION_TRACE_COMPILED_INLINE Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
   check_arguments(threads);
   workers_ = std::vector<Worker>(static_cast<std::size_t>(threads));
   try {
@@ -149,6 +152,8 @@ inline Execution<Host>::Execution(int threads, Isa isa) : isa_(isa) {
                 std::to_string(1 + started) + " (" + e.code().message() + "); ask for fewer, -t in the programs");
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 inline Execution<Host>::~Execution() { stop(); }
 
@@ -185,13 +190,15 @@ void Execution<Host>::for_each_rows(Index rows, Index width, F&& f) {
     f(Index{0}, rows);
 }
 
-inline std::span<float> Execution<Host>::scratch(int worker, Index floats) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::span<float> Execution<Host>::scratch(int worker, Index floats) {
   Buffer<float>& buffer = workers_.at(static_cast<std::size_t>(worker)).scratch;
   if (buffer.size() < floats) buffer = Buffer<float>(floats);
   return {buffer.data(), static_cast<std::size_t>(floats)};
 }
 
-inline void Execution<Host>::run(Task task, void* context, int workers) {
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::run(Task task, void* context, int workers) {
   if (busy_.exchange(true, std::memory_order_acquire))
     throw StateError("Execution: for_each_range was called while another call runs");
   std::exception_ptr first;
@@ -212,7 +219,7 @@ inline void Execution<Host>::run(Task task, void* context, int workers) {
   if (first) std::rethrow_exception(first);
 }
 
-inline void Execution<Host>::lend(Task task, void* context) {
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::lend(Task task, void* context) {
   std::atomic<int> called = 0;
   const auto part = [&](int worker) {
     call(task, context, worker);
@@ -224,7 +231,7 @@ inline void Execution<Host>::lend(Task task, void* context) {
                      " parts");
 }
 
-inline void Execution<Host>::start(Task task, void* context, int workers) {
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::start(Task task, void* context, int workers) {
   if (workers > 1) {
     task_ = task;
     context_ = context;
@@ -236,7 +243,7 @@ inline void Execution<Host>::start(Task task, void* context, int workers) {
   for (int left = running_.load(std::memory_order_acquire); left != 0;) left = await_change(running_, left);
 }
 
-inline void Execution<Host>::call(Task task, void* context, int worker) noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::call(Task task, void* context, int worker) noexcept {
   try {
     task(context, worker);
   } catch (...) {
@@ -244,7 +251,7 @@ inline void Execution<Host>::call(Task task, void* context, int worker) noexcept
   }
 }
 
-inline void Execution<Host>::serve(int worker) {
+ACTIVATION_TRACE_COMPILED_INLINE void Execution<Host>::serve(int worker) {
   for (std::uint32_t seen = 0;;) {
     seen = await_change(generation_, seen);
     if (task_ == nullptr) return;
@@ -252,6 +259,8 @@ inline void Execution<Host>::serve(int worker) {
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 template <class T>
 T Execution<Host>::await_change(const std::atomic<T>& value, T old) {

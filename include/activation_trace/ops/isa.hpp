@@ -32,7 +32,17 @@ enum class Isa {
 }
 
 /// Whether this processor runs kernels of `isa`.
-[[nodiscard]] inline bool supports(Isa isa) {
+[[nodiscard]] bool supports(Isa isa);
+
+/// The widest instruction set that this processor runs.
+[[nodiscard]] inline Isa best_isa() {
+  if (supports(Isa::avx512)) return Isa::avx512;
+  return supports(Isa::avx2) ? Isa::avx2 : Isa::portable;
+}
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool supports(Isa isa) {
   if (isa == Isa::portable) return true;
 #if defined(__x86_64__)
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;  // clang 14's __builtin_cpu_supports does not know F16C
@@ -46,11 +56,7 @@ enum class Isa {
 #endif
 }
 
-/// The widest instruction set that this processor runs.
-[[nodiscard]] inline Isa best_isa() {
-  if (supports(Isa::avx512)) return Isa::avx512;
-  return supports(Isa::avx2) ? Isa::avx2 : Isa::portable;
-}
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -36,8 +36,11 @@ void layer_divergences(Execution<Host>& execution, std::span<const float> mature
                        std::span<const LogNormalizer> normalizers, LayerDivergence kind, std::span<double> divergences,
                        DivergenceMemory& memory);
 
-inline void log_normalizers(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
-                            std::span<LogNormalizer> normalizers, DivergenceMemory& memory) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void log_normalizers(Execution<Host>& execution, std::span<const float> mature,
+                                                      MatrixView<const float> layers,
+                                                      std::span<LogNormalizer> normalizers, DivergenceMemory& memory) {
   const Index V = layers.extent(1);
   const Index rows = layers.extent(0) + 1;
   detail::check_extent("log_normalizers: length of mature", static_cast<Index>(mature.size()), V);
@@ -71,9 +74,11 @@ inline void log_normalizers(Execution<Host>& execution, std::span<const float> m
   }
 }
 
-inline void layer_divergences(Execution<Host>& execution, std::span<const float> mature, MatrixView<const float> layers,
-                              std::span<const LogNormalizer> normalizers, LayerDivergence kind,
-                              std::span<double> divergences, DivergenceMemory& memory) {
+ACTIVATION_TRACE_COMPILED_INLINE void layer_divergences(Execution<Host>& execution, std::span<const float> mature,
+                                                        MatrixView<const float> layers,
+                                                        std::span<const LogNormalizer> normalizers,
+                                                        LayerDivergence kind, std::span<double> divergences,
+                                                        DivergenceMemory& memory) {
   const Index V = layers.extent(1);
   const Index count = layers.extent(0);
   detail::check_extent("layer_divergences: length of mature", static_cast<Index>(mature.size()), V);
@@ -115,6 +120,8 @@ inline void layer_divergences(Execution<Host>& execution, std::span<const float>
   const double entries = kind == LayerDivergence::reference ? total(count) : 1;
   for (Index j = 0; j < count; ++j) divergences[static_cast<std::size_t>(j)] = total(j) / (2 * entries);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -48,16 +48,22 @@ inline LogNormalizer log_normalizer(const Kernels& kernels, std::span<const floa
 
 }  // namespace detail
 
-inline LogNormalizer log_normalizer(const Execution<Host>& execution, VectorView<const float> logits) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE LogNormalizer log_normalizer(const Execution<Host>& execution,
+                                                              VectorView<const float> logits) {
   return detail::log_normalizer(detail::kernels(execution.isa()), logits.span());
 }
 
-inline float log_softmax(const Execution<Host>& execution, VectorView<const float> logits, VectorView<float> out) {
+ACTIVATION_TRACE_COMPILED_INLINE float log_softmax(const Execution<Host>& execution, VectorView<const float> logits,
+                                                   VectorView<float> out) {
   detail::check_extent("log_softmax: length of out", out.size(), logits.size());
   const LogNormalizer normalizer = log_normalizer(execution, logits);
   std::ranges::transform(logits.span(), out.span().begin(), [&](float x) { return normalizer.log_prob(x); });
   return static_cast<float>(-normalizer.log_sum);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -83,8 +83,10 @@ void multiply_panels(Execution<Host>& execution, MatrixView<const float> x, std:
 
 }  // namespace detail
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
-                   const MatmulTuning& tuning) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void matmul(Execution<Host>& execution, MatrixView<const float> x,
+                                             std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
   detail::check_matmul(x, targets);
   if (x.extent(0) < few_rows || x.extent(1) == 0)
     detail::multiply_rows(execution, x, targets, tuning);
@@ -92,13 +94,15 @@ inline void matmul(Execution<Host>& execution, MatrixView<const float> x, std::s
     detail::multiply_panels(execution, x, targets, tuning);
 }
 
-inline void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x,
-                          std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x,
+                                                    std::span<const MatmulTarget<>> targets,
+                                                    const MatmulTuning& tuning) {
   detail::check_matmul(x, targets);
   detail::multiply_rows(execution, x, targets, tuning);
 }
 
-inline void detail::check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::check_matmul(MatrixView<const float> x,
+                                                           std::span<const MatmulTarget<>> targets) {
   check_contiguous_rows("matmul: x", x);
   for (const auto& [w, y] : targets) {
     check_extent("matmul: columns of w", w.cols(), x.extent(1));
@@ -108,8 +112,9 @@ inline void detail::check_matmul(MatrixView<const float> x, std::span<const Matm
   }
 }
 
-inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
-                                  std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
+                                                            std::span<const MatmulTarget<>> targets,
+                                                            const MatmulTuning& tuning) {
   const Kernels& kernels = detail::kernels(execution.isa());
   const Index d = x.extent(1);
   if (d == 0) {  // rows without a place: no kernel counts on from nothing
@@ -145,8 +150,9 @@ inline void detail::multiply_rows(Execution<Host>& execution, MatrixView<const f
   });
 }
 
-inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const float> x,
-                                    std::span<const MatmulTarget<>> targets, const MatmulTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_panels(Execution<Host>& execution, MatrixView<const float> x,
+                                                              std::span<const MatmulTarget<>> targets,
+                                                              const MatmulTuning& tuning) {
   const Index row_block = tuning.row_block;
   const Index block_panels = tuning.block_panels;
   const Kernels& kernels = detail::kernels(execution.isa());
@@ -203,11 +209,13 @@ inline void detail::multiply_panels(Execution<Host>& execution, MatrixView<const
   });
 }
 
-inline void matmul(Execution<Host>& execution, MatrixView<const float> x, const StoredMatrix<>& w, MatrixView<float> y,
-                   const MatmulTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void matmul(Execution<Host>& execution, MatrixView<const float> x,
+                                             const StoredMatrix<>& w, MatrixView<float> y, const MatmulTuning& tuning) {
   const MatmulTarget<> target{w, y};
   matmul(execution, x, std::span(&target, 1), tuning);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -61,7 +61,10 @@ RopeTable(std::span<const float> inverse_frequencies, Index max_positions)->Rope
 void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
           const RopeTable<Host>& table, RopeLayout layout);
 
-inline RopeTable<Host>::RopeTable(std::span<const float> inverse_frequencies, Index max_positions)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE RopeTable<Host>::RopeTable(std::span<const float> inverse_frequencies,
+                                                            Index max_positions)
     : pairs_(static_cast<Index>(inverse_frequencies.size())), positions_(max_positions) {
   if (max_positions < 0) throw ArgumentError("RopeTable: max_positions must not be negative");
   values_.reserve(static_cast<std::size_t>(2 * pairs_ * positions_));
@@ -75,8 +78,8 @@ inline RopeTable<Host>::RopeTable(std::span<const float> inverse_frequencies, In
   }
 }
 
-inline void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
-                 const RopeTable<Host>& table, RopeLayout layout) {
+ACTIVATION_TRACE_COMPILED_INLINE void rope(Execution<Host>& execution, MatrixView<float> x, Index heads,
+                                           Index first_position, const RopeTable<Host>& table, RopeLayout layout) {
   detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
   detail::check_contiguous_rows("rope: x", x);
   if (first_position < 0 || x.extent(0) > table.positions() - first_position)
@@ -106,6 +109,8 @@ inline void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, I
     for (Index i = begin; i < end; ++i) turn(i);
   });
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

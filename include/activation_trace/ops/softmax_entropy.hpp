@@ -45,16 +45,8 @@ namespace detail {
 
 /// Scores of hidden rows [begin, end) as a tile [end - begin][panel_width]. The order of additions is matmul's, and
 /// the same for narrow panels: an entry's state does not depend on which entries are computed with it.
-inline void score_panel(const Kernels& kernels, MatrixView<const float> hidden, Index begin, Index end, Index columns,
-                        DType dtype, const float* packed, float* tile) {
-  const auto multiply = columns <= kernels.lanes ? kernels.multiply_narrow_panel : kernels.multiply_panel;
-  const Index d = hidden.extent(1);
-  const Index depth = depth_of_pack(d, dtype, MatmulTuning{}.depth);
-  for (Index k = 0; k < d; k += depth)
-    multiply(hidden.data() + begin * hidden.stride(0) + k, hidden.stride(0), end - begin,
-             packed + k * kernels.panel_width, std::min(depth, d - k), tile, kernels.panel_width,
-             k == 0 ? Into::set : Into::add);
-}
+void score_panel(const Kernels& kernels, MatrixView<const float> hidden, Index begin, Index end, Index columns,
+                 DType dtype, const float* packed, float* tile);
 
 /// `consume(i, state)` for i < count with the softmax state of row `row_of(i)` of w over all rows of hidden: w is taken
 /// in panels, which pass over the context one after the other or some together.
@@ -164,10 +156,29 @@ class SoftmaxRows {
   Index packed_size_;  // of a panel
 };
 
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void score_panel(const Kernels& kernels, MatrixView<const float> hidden, Index begin,
+                                                  Index end, Index columns, DType dtype, const float* packed,
+                                                  float* tile) {
+  const auto multiply = columns <= kernels.lanes ? kernels.multiply_narrow_panel : kernels.multiply_panel;
+  const Index d = hidden.extent(1);
+  const Index depth = depth_of_pack(d, dtype, MatmulTuning{}.depth);
+  for (Index k = 0; k < d; k += depth)
+    multiply(hidden.data() + begin * hidden.stride(0) + k, hidden.stride(0), end - begin,
+             packed + k * kernels.panel_width, std::min(depth, d - k), tile, kernels.panel_width,
+             k == 0 ? Into::set : Into::add);
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                           std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden,
+                                                     const StoredMatrix<>& w, std::span<SoftmaxState> states,
+                                                     const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()), w.rows());
   detail::SoftmaxRows(
       execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
@@ -175,8 +186,9 @@ inline void softmax_states(Execution<Host>& execution, MatrixView<const float> h
       .run();
 }
 
-inline void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                           std::span<const TokenId> ids, std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden,
+                                                     const StoredMatrix<>& w, std::span<const TokenId> ids,
+                                                     std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()),
                        static_cast<Index>(ids.size()));
   for (const TokenId id : ids)
@@ -190,14 +202,17 @@ inline void softmax_states(Execution<Host>& execution, MatrixView<const float> h
       .run();
 }
 
-inline void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                            std::span<float> entropy, const SoftmaxTuning& tuning) {
+ACTIVATION_TRACE_COMPILED_INLINE void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden,
+                                                      const StoredMatrix<>& w, std::span<float> entropy,
+                                                      const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_entropy: length of entropy", static_cast<Index>(entropy.size()), w.rows());
   detail::SoftmaxRows(
       execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); })
       .run();
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

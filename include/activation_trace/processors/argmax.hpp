@@ -16,7 +16,11 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// Index of the largest logit, the first of equals. Throws ArgumentError if one is NaN or +inf, or none above -inf.
-[[nodiscard]] inline Index argmax(std::span<const float> logits) {
+[[nodiscard]] Index argmax(std::span<const float> logits);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Index argmax(std::span<const float> logits) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   // Sixteen running maxima without branches: a vocabulary is read at the speed of the cache.
   constexpr std::size_t lanes = 16;
@@ -42,6 +46,8 @@ inline namespace v0 {
   if (largest == -infinity) throw ArgumentError("logits: none is above -inf");
   return std::find(logits.begin(), logits.end(), largest) - logits.begin();
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -16,15 +16,7 @@ inline namespace v0 {
 namespace detail {
 
 /// Throws ArgumentError for NaN or +inf, which have no place in an order of tokens. `what` is the argument's name.
-inline void check_scores(const char* what, std::span<const float> scores) {
-  // Counted first, because that is a loop without branches over V numbers; looked for only when there is one.
-  std::size_t bad = 0;
-  for (const float x : scores) bad += !(x < std::numeric_limits<float>::infinity());
-  if (bad == 0) return;
-  for (std::size_t i = 0; i < scores.size(); ++i)
-    if (!(scores[i] < std::numeric_limits<float>::infinity()))
-      throw ArgumentError(std::string(what) + ": [" + std::to_string(i) + "] is " + std::to_string(scores[i]));
-}
+void check_scores(const char* what, std::span<const float> scores);
 
 /// Throws ShapeError unless there is a score for every id.
 inline void check_candidates(const char* what, std::span<const TokenId> ids, std::span<const float> scores) {
@@ -47,6 +39,20 @@ inline void check_weight(const std::string& what, float weight) {
 inline void check_min_tokens_to_keep(Index count) {
   if (count < 1) throw ArgumentError("min_tokens_to_keep: expected at least 1, got " + std::to_string(count));
 }
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void check_scores(const char* what, std::span<const float> scores) {
+  // Counted first, because that is a loop without branches over V numbers; looked for only when there is one.
+  std::size_t bad = 0;
+  for (const float x : scores) bad += !(x < std::numeric_limits<float>::infinity());
+  if (bad == 0) return;
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    if (!(scores[i] < std::numeric_limits<float>::infinity()))
+      throw ArgumentError(std::string(what) + ": [" + std::to_string(i) + "] is " + std::to_string(scores[i]));
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

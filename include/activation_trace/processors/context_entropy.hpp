@@ -101,7 +101,9 @@ class ContextEntropy {
   Buffer<float> rows_;  // of an LM head that is given on request
 };
 
-inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::begin_with(ContextEntropy& prefix) {
   if (prefix.vocab() == 0) throw StateError("context: the one that it begins with has observed nothing");
   context_.begin_at(prefix.context_.next_position());
   prefix_ = &prefix;
@@ -109,7 +111,7 @@ inline void ContextEntropy::begin_with(ContextEntropy& prefix) {
   begin_states();
 }
 
-inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead<>& lm_head) {
   if (prefix_ != nullptr && !lm_head.same_as(prefix_->lm_head()))
     throw ArgumentError("lm_head: not the one of the context that this one begins with");
   const bool first = !context_.begun();
@@ -117,7 +119,7 @@ inline void ContextEntropy::observe(MatrixView<const float> hidden, const LmHead
   if (first && prefix_ == nullptr) begin_states();
 }
 
-inline void ContextEntropy::begin_states() {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::begin_states() {
   states_.assign(static_cast<std::size_t>(vocab()), SoftmaxState{});
   seen_.assign(static_cast<std::size_t>(vocab()), 0);
   // As many as a step asks for, unless it is a most uncertain one (processors/README.md 1.4).
@@ -126,7 +128,7 @@ inline void ContextEntropy::begin_states() {
   batch_states_.reserve(1024);
 }
 
-inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::prepare(std::span<const TokenId> ids) {
   require();
   pending_.clear();
   for (const TokenId id : ids) {
@@ -140,7 +142,7 @@ inline void ContextEntropy::prepare(std::span<const TokenId> ids) {
     complete_pending();
 }
 
-inline void ContextEntropy::prepare() {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::prepare() {
   require();
   if (common_ < shared_) {
     prefix_->prepare();
@@ -171,7 +173,7 @@ inline void ContextEntropy::prepare() {
   complete_pending();
 }
 
-inline void ContextEntropy::complete_pending() {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::complete_pending() {
   // Entries that have seen the same positions go together; mostly they are one such group.
   while (!pending_.empty()) {
     const Index from = seen(pending_.front());
@@ -197,12 +199,12 @@ inline void ContextEntropy::complete_pending() {
   }
 }
 
-inline const SoftmaxState& ContextEntropy::state(TokenId id) {
+ACTIVATION_TRACE_COMPILED_INLINE const SoftmaxState& ContextEntropy::state(TokenId id) {
   prepare(std::span<const TokenId>(&id, 1));
   return at(id);
 }
 
-inline void ContextEntropy::entropy(std::span<const TokenId> ids, std::span<float> out) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::entropy(std::span<const TokenId> ids, std::span<float> out) {
   if (ids.size() != out.size())
     throw ShapeError("entropy: got room for " + std::to_string(out.size()) + " numbers of " +
                      std::to_string(ids.size()) + " ids");
@@ -210,7 +212,7 @@ inline void ContextEntropy::entropy(std::span<const TokenId> ids, std::span<floa
   for (std::size_t i = 0; i < ids.size(); ++i) out[i] = at(ids[i]).entropy();
 }
 
-inline void ContextEntropy::entropy(std::span<float> out) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::entropy(std::span<float> out) {
   require();
   if (static_cast<Index>(out.size()) != vocab())
     throw ShapeError("entropy: expected room for " + std::to_string(vocab()) + " numbers, got " +
@@ -219,7 +221,7 @@ inline void ContextEntropy::entropy(std::span<float> out) {
   for (std::size_t v = 0; v < out.size(); ++v) out[v] = states_[v].entropy();
 }
 
-inline void ContextEntropy::truncate(Index position) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::truncate(Index position) {
   context_.truncate(position);
   for (std::size_t v = 0; v < seen_.size(); ++v) {
     if (seen_[v] <= positions()) continue;
@@ -229,12 +231,14 @@ inline void ContextEntropy::truncate(Index position) {
   if (common_ > positions()) common_ = 0;
 }
 
-inline void ContextEntropy::reset() {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::reset() {
   prefix_ = nullptr;
   shared_ = 0;
   context_.reset();
   common_ = 0;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -41,7 +41,11 @@ namespace detail {
 }
 
 /// Throws ArgumentError for a negative or inverted span, or a norm with a weight or epsilon that is not positive.
-inline void check_context(const ContextSpan& span, const std::optional<FinalNorm>& norm) {
+void check_context(const ContextSpan& span, const std::optional<FinalNorm>& norm);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void check_context(const ContextSpan& span, const std::optional<FinalNorm>& norm) {
   if (span.begin < 0 || span.end < span.begin)
     throw ArgumentError("context span: [" + std::to_string(span.begin) + ", " + std::to_string(span.end) +
                         ") is not a range of positions");
@@ -49,6 +53,8 @@ inline void check_context(const ContextSpan& span, const std::optional<FinalNorm
     throw ArgumentError("final_norm: expected a weight per hidden component and a positive eps, got " +
                         std::to_string(norm->weight.size()) + " weights and eps " + std::to_string(norm->eps));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

@@ -74,18 +74,20 @@ class ContextStates {
   std::vector<float> hidden_;  // [T, d]
 };
 
-inline ContextStates::ContextStates(ContextSpan span, std::optional<FinalNorm> norm)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ContextStates::ContextStates(ContextSpan span, std::optional<FinalNorm> norm)
     : span_(span), norm_(std::move(norm)) {
   detail::check_context(span, norm_);
 }
 
-inline void ContextStates::begin_at(Index position) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::begin_at(Index position) {
   if (begun()) throw StateError("context: it has begun already");
   first_ = position;
 }
 
-inline void ContextStates::observe(Execution<Host>& execution, MatrixView<const float> hidden,
-                                   const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::observe(Execution<Host>& execution, MatrixView<const float> hidden,
+                                                             const LmHead<>& lm_head) {
   const Index d = lm_head.hidden();
   if (lm_head.vocab() == 0 || d == 0) throw ShapeError("lm_head: it is empty");
   if (hidden.extent(1) != d)
@@ -114,22 +116,22 @@ inline void ContextStates::observe(Execution<Host>& execution, MatrixView<const 
   positions_ += counted.extent(0);
 }
 
-inline MatrixView<const float> ContextStates::hidden(Index position) const {
+ACTIVATION_TRACE_COMPILED_INLINE MatrixView<const float> ContextStates::hidden(Index position) const {
   return {hidden_.data() + position * lm_head_.hidden(), {positions_ - position, lm_head_.hidden()}};
 }
 
-inline void ContextStates::require() const {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::require() const {
   if (positions_ == 0)
     throw StateError("no context: observe_context was not called, or none of its " + std::to_string(observed_) +
                      " positions lies within the context span");
 }
 
-inline void ContextStates::check(TokenId id) const {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::check(TokenId id) const {
   if (id < 0 || id >= vocab())
     throw ArgumentError("token id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(vocab()));
 }
 
-inline void ContextStates::truncate(Index position) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::truncate(Index position) {
   if (position < first_ || position > next_position())
     throw ArgumentError("context: it can be cut at positions " + std::to_string(first_) + " to " +
                         std::to_string(next_position()) + ", not at " + std::to_string(position));
@@ -141,19 +143,21 @@ inline void ContextStates::truncate(Index position) {
   if (position == first_) hidden_.clear();
 }
 
-inline void ContextStates::reset() {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::reset() {
   lm_head_ = {};
   first_ = observed_ = positions_ = 0;
   hidden_.clear();
 }
 
-inline void ContextStates::check_hidden(MatrixView<const float> hidden) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStates::check_hidden(MatrixView<const float> hidden) {
   for (Index i = 0; i < hidden.extent(0); ++i)
     for (Index k = 0; k < hidden.extent(1); ++k)
       if (!std::isfinite(hidden(i, k)))
         throw ArgumentError("hidden: [" + std::to_string(i) + ", " + std::to_string(k) + "] is " +
                             std::to_string(hidden(i, k)));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -75,7 +75,10 @@ class ContextStrategyProcessor {
   std::vector<float> scores_;  // [T, kBlock]
 };
 
-inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options, ExecutionHandle execution)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions options,
+                                                                                    ExecutionHandle execution)
     : options_(std::move(options)),
       execution_(std::move(execution)),
       context_(options_.context, options_.final_norm),
@@ -90,7 +93,8 @@ inline ContextStrategyProcessor::ContextStrategyProcessor(ContextStrategyOptions
   pending_.reserve(1024);  // as candidates_ does
 }
 
-inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::observe_context(MatrixView<const float> hidden,
+                                                                                const LmHead<>& lm_head) {
   const bool first = !context_.begun();
   context_.observe(*execution_, hidden, lm_head);
   if (!first) return;
@@ -98,34 +102,36 @@ inline void ContextStrategyProcessor::observe_context(MatrixView<const float> hi
   seen_.assign(values_.size(), 0);
 }
 
-inline void ContextStrategyProcessor::process(std::span<float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::process(std::span<float> logits) {
   require();
   detail::check_extent("logits", static_cast<Index>(logits.size()), context_.vocab());
   adjust({}, logits);
 }
 
-inline void ContextStrategyProcessor::process(std::span<const TokenId> ids, std::span<float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::process(std::span<const TokenId> ids,
+                                                                        std::span<float> logits) {
   require();
   detail::check_candidates("ContextStrategyProcessor", ids, logits);
   for (const TokenId id : ids) context_.check(id);
   adjust(ids, logits);
 }
 
-inline float ContextStrategyProcessor::value(TokenId id) {
+ACTIVATION_TRACE_COMPILED_INLINE float ContextStrategyProcessor::value(TokenId id) {
   require();
   context_.check(id);
   prepare(std::span<const TokenId>(&id, 1));
   return values_[static_cast<std::size_t>(id)];
 }
 
-inline void ContextStrategyProcessor::require() const {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::require() const {
   context_.require();
   if (options_.strategy == ContextStrategy::subject && options_.subject_position >= context_.positions())
     throw StateError("subject_position: " + std::to_string(options_.subject_position) + " is not among the " +
                      std::to_string(context_.positions()) + " positions of the context");
 }
 
-inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::span<float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::adjust(std::span<const TokenId> ids,
+                                                                       std::span<float> logits) {
   if (options_.base == StrategyBase::logits)
     candidates_.accept(ids, logits);
   else
@@ -143,7 +149,7 @@ inline void ContextStrategyProcessor::adjust(std::span<const TokenId> ids, std::
 }
 
 // The values of all `ids` are brought up to date.
-inline void ContextStrategyProcessor::prepare(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::prepare(std::span<const TokenId> ids) {
   pending_.clear();
   for (const TokenId id : ids)
     if (seen_[static_cast<std::size_t>(id)] != context_.positions()) pending_.push_back(id);
@@ -151,7 +157,7 @@ inline void ContextStrategyProcessor::prepare(std::span<const TokenId> ids) {
     compute(std::span(pending_).subspan(first, std::min<std::size_t>(kBlock, pending_.size() - first)));
 }
 
-inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
   const LmHead<>& lm_head = context_.lm_head();
   const MatrixView<const float> hidden = context_.hidden();
   const auto count = static_cast<Index>(ids.size());
@@ -168,7 +174,8 @@ inline void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
   }
 }
 
-inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, Index column) const {
+ACTIVATION_TRACE_COMPILED_INLINE float ContextStrategyProcessor::evaluate(MatrixView<const float> scores,
+                                                                          Index column) const {
   const Index T = scores.extent(0);
   const auto at = [&](Index i) { return static_cast<double>(scores(i, column)); };
   if (options_.strategy == ContextStrategy::single_entropy) return 0;
@@ -192,6 +199,8 @@ inline float ContextStrategyProcessor::evaluate(MatrixView<const float> scores, 
   for (Index i = 0; i < T; ++i) votes += state.probability(at(i)) > static_cast<double>(options_.vote_threshold);
   return std::isnan(entropy) ? static_cast<float>(entropy) : static_cast<float>(votes);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -55,22 +55,26 @@ class ContrastiveProcessor {
   DivergenceMemory memory_;
 };
 
-inline ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options, ExecutionHandle execution)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ContrastiveProcessor::ContrastiveProcessor(ContrastiveOptions options,
+                                                                            ExecutionHandle execution)
     : options_(options), execution_(std::move(execution)), filter_(options.filter) {
   detail::check_contrastive(options.coefficient, options.student_temperature);
 }
 
-inline void ContrastiveProcessor::observe_amateur(std::span<const float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContrastiveProcessor::observe_amateur(std::span<const float> logits) {
   if (logits.empty()) throw ShapeError("amateur: it has no logits");
   amateur_ = logits;
 }
 
-inline void ContrastiveProcessor::process(std::span<const TokenId> ids, std::span<float> expert) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContrastiveProcessor::process(std::span<const TokenId> ids,
+                                                                    std::span<float> expert) {
   detail::check_candidates("ContrastiveProcessor", ids, expert);
   process(expert);
 }
 
-inline void ContrastiveProcessor::process(std::span<float> expert) {
+ACTIVATION_TRACE_COMPILED_INLINE void ContrastiveProcessor::process(std::span<float> expert) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   if (amateur_.empty()) throw StateError("no amateur: observe_amateur was not called for this step");
   detail::check_extent("logits: as many as the amateur has", static_cast<Index>(expert.size()),
@@ -94,6 +98,8 @@ inline void ContrastiveProcessor::process(std::span<float> expert) {
                : static_cast<float>(static_cast<double>(expert[v]) - weight * static_cast<double>(amateur[v]) - offset);
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -103,7 +103,10 @@ class DolaProcessor {
   std::vector<float> differences_;  // [V], for DolaOutput::log_probs
 };
 
-inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embeddings embeddings) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> dola_layers(DolaBucket bucket, Index blocks,
+                                                                Embeddings embeddings) {
   if (blocks < 1) throw ArgumentError("blocks: expected at least 1, got " + std::to_string(blocks));
   Index begin = embeddings == Embeddings::tied ? std::min<Index>(blocks - 1, 2) : 0;
   Index end = blocks <= 40 ? blocks / 2 : 20;
@@ -117,7 +120,8 @@ inline std::vector<Index> dola_layers(DolaBucket bucket, Index blocks, Embedding
   return layers;
 }
 
-inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options, ExecutionHandle execution)
+ACTIVATION_TRACE_COMPILED_INLINE DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions options,
+                                                              ExecutionHandle execution)
     : layers_(std::move(layers)),
       options_(options),
       execution_(std::move(execution)),
@@ -129,14 +133,15 @@ inline DolaProcessor::DolaProcessor(std::vector<Index> layers, DolaOptions optio
   record_.kept.reserve(1024);  // as many as a step keeps, unless it is a most uncertain one
 }
 
-inline void DolaProcessor::observe_layers(MatrixView<const float> logits) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::observe_layers(MatrixView<const float> logits) {
   detail::check_extent("layers: rows of logits", logits.extent(0), static_cast<Index>(layers_.size()));
   detail::check_contiguous_rows("layers: logits", logits);
   early_ = logits;
   by_id_ = false;
 }
 
-inline void DolaProcessor::observe_states(MatrixView<const float> states, const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::observe_states(MatrixView<const float> states,
+                                                                    const LmHead<>& lm_head) {
   const auto count = static_cast<Index>(layers_.size());
   detail::check_extent("layers: rows of states", states.extent(0), count);
   detail::check_extent("layers: columns of states", states.extent(1), lm_head.hidden());
@@ -147,19 +152,20 @@ inline void DolaProcessor::observe_states(MatrixView<const float> states, const 
   by_id_ = true;
 }
 
-inline const DolaRecord& DolaProcessor::process(std::span<const TokenId> ids, std::span<float> mature) {
+ACTIVATION_TRACE_COMPILED_INLINE const DolaRecord& DolaProcessor::process(std::span<const TokenId> ids,
+                                                                          std::span<float> mature) {
   detail::check_candidates("DolaProcessor", ids, mature);
   if (by_id_) gather_early(ids);
   step(ids, mature);
   return record_;
 }
 
-inline const DolaRecord& DolaProcessor::process(std::span<float> mature) {
+ACTIVATION_TRACE_COMPILED_INLINE const DolaRecord& DolaProcessor::process(std::span<float> mature) {
   step({}, mature);
   return record_;
 }
 
-inline void DolaProcessor::gather_early(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::gather_early(std::span<const TokenId> ids) {
   const auto count = static_cast<Index>(ids.size());
   for (const TokenId id : ids)
     if (id < 0 || id >= early_.extent(1))
@@ -173,7 +179,7 @@ inline void DolaProcessor::gather_early(std::span<const TokenId> ids) {
   by_id_ = false;
 }
 
-inline void DolaProcessor::step(std::span<const TokenId> ids, std::span<float> mature) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::step(std::span<const TokenId> ids, std::span<float> mature) {
   if (early_.extent(0) == 0)
     throw StateError("no layers: neither observe_layers nor observe_states was called for this step");
   detail::check_extent("logits: as many as each layer has", static_cast<Index>(mature.size()), early_.extent(1));
@@ -197,7 +203,8 @@ inline void DolaProcessor::step(std::span<const TokenId> ids, std::span<float> m
   ++histogram_[chosen];
 }
 
-inline std::size_t DolaProcessor::choose(std::span<const float> mature, MatrixView<const float> early) {
+ACTIVATION_TRACE_COMPILED_INLINE std::size_t DolaProcessor::choose(std::span<const float> mature,
+                                                                   MatrixView<const float> early) {
   if (divergences_.empty()) return 0;
   layer_divergences(*execution_, mature, early, normalizers_, options_.divergence, divergences_, memory_);
   for (std::size_t j = 0; j < divergences_.size(); ++j)
@@ -206,7 +213,8 @@ inline std::size_t DolaProcessor::choose(std::span<const float> mature, MatrixVi
 }
 
 // Where mature is not masked the layer must be finite: counted first, without branches, as in check_scores.
-inline void DolaProcessor::check_layer(std::span<const float> mature, MatrixView<const float> early, Index row) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::check_layer(std::span<const float> mature,
+                                                                 MatrixView<const float> early, Index row) {
   const std::span<const float> layer = early.row(row).span();
   const auto bad = [&](std::size_t v) {
     return static_cast<int>(mature[v] > -std::numeric_limits<float>::infinity()) &
@@ -221,8 +229,9 @@ inline void DolaProcessor::check_layer(std::span<const float> mature, MatrixView
                           std::to_string(layer[v]));
 }
 
-inline void DolaProcessor::subtract(std::span<const TokenId> ids, std::span<float> mature, std::span<const float> early,
-                                    const LogNormalizer& early_normalizer) {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::subtract(std::span<const TokenId> ids, std::span<float> mature,
+                                                              std::span<const float> early,
+                                                              const LogNormalizer& early_normalizer) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const LogNormalizer& normalizer = normalizers_[0];
   const float lowest = filter_.threshold(mature, normalizer.max);
@@ -257,7 +266,7 @@ inline void DolaProcessor::subtract(std::span<const TokenId> ids, std::span<floa
   }
 }
 
-inline void DolaProcessor::reset() {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::reset() {
   layer_ = -1;
   early_ = {};
   by_id_ = false;
@@ -266,6 +275,8 @@ inline void DolaProcessor::reset() {
   record_.layer = -1;
   std::fill(histogram_.begin(), histogram_.end(), Index{0});
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -42,7 +42,10 @@ class LogitBias {
   bool forces_ = false;                            // one is +inf
 };
 
-inline LogitBias::LogitBias(std::vector<std::pair<TokenId, float>> biases) : biases_(std::move(biases)) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE LogitBias::LogitBias(std::vector<std::pair<TokenId, float>> biases)
+    : biases_(std::move(biases)) {
   std::sort(biases_.begin(), biases_.end());
   for (std::size_t i = 0; i < biases_.size(); ++i) {
     const auto [id, bias] = biases_[i];
@@ -56,7 +59,7 @@ inline LogitBias::LogitBias(std::vector<std::pair<TokenId, float>> biases) : bia
   }
 }
 
-inline void LogitBias::process(std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void LogitBias::process(std::span<float> scores) const {
   if (!biases_.empty() && static_cast<std::size_t>(biases_.back().first) >= scores.size())
     throw ShapeError("logit_bias: token id " + std::to_string(biases_.back().first) + " is not among " +
                      std::to_string(scores.size()) + " scores");
@@ -74,7 +77,7 @@ inline void LogitBias::process(std::span<float> scores) const {
   }
 }
 
-inline void LogitBias::process(std::span<const TokenId> ids, std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void LogitBias::process(std::span<const TokenId> ids, std::span<float> scores) const {
   detail::check_candidates("LogitBias", ids, scores);
   const auto bias_of = [&](TokenId id) {
     const auto before = [](const std::pair<TokenId, float>& entry, TokenId other) { return entry.first < other; };
@@ -90,6 +93,8 @@ inline void LogitBias::process(std::span<const TokenId> ids, std::span<float> sc
   for (std::size_t i = 0; forced && i < ids.size(); ++i)
     if (bias_of(ids[i]) != infinity) scores[i] = -infinity;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

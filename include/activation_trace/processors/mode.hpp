@@ -243,15 +243,7 @@ void describe(AnyMode& mode, Field&& field) {
 
 /// Whether the mode has an option of that key, and one that makes a difference to it as it is: of what a mode has for
 /// one strategy some means nothing to the others.
-[[nodiscard]] inline bool has_use(const Mode& mode, std::string_view key) {
-  bool described = false;
-  describe(mode, [&](std::string_view known, const auto&, std::string_view) { described |= known == key; });
-  const auto differs = [&](const auto& m) {
-    if constexpr (requires { m.has_use(key); }) return m.has_use(key);
-    return true;
-  };
-  return described && std::visit(differs, mode);
-}
+[[nodiscard]] bool has_use(const Mode& mode, std::string_view key);
 
 /// The layer whose logits decide, as given; none: N.
 [[nodiscard]] inline std::optional<Index> mature_layer(const Mode& mode) {
@@ -259,52 +251,16 @@ void describe(AnyMode& mode, Field&& field) {
 }
 
 /// The layers that the mode compares with the mature one, as given; none in most modes.
-[[nodiscard]] inline std::vector<Index> premature_layers(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> std::vector<Index> {
-        if constexpr (requires { m.candidate_layers; })
-          return m.candidate_layers;
-        else if constexpr (requires { m.premature_layer; })
-          return m.premature_layer ? std::vector<Index>{*m.premature_layer} : std::vector<Index>{};
-        else
-          return {};
-      },
-      mode);
-}
+[[nodiscard]] std::vector<Index> premature_layers(const Mode& mode);
 
 /// The context that the mode reads; null if it reads none.
-[[nodiscard]] inline const ContextOptions* context_of(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> const ContextOptions* {
-        if constexpr (requires { m.context; })
-          return &m.context;
-        else
-          return nullptr;
-      },
-      mode);
-}
+[[nodiscard]] const ContextOptions* context_of(const Mode& mode);
 
 /// The mode's plausibility filter; null if it has none.
-[[nodiscard]] inline const RelativeTopOptions* filter_of(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> const RelativeTopOptions* {
-        if constexpr (requires { m.filter; })
-          return &m.filter;
-        else
-          return nullptr;
-      },
-      mode);
-}
+[[nodiscard]] const RelativeTopOptions* filter_of(const Mode& mode);
 
 /// The weight of the context's entropy in a score; none in modes that weigh it not.
-[[nodiscard]] inline std::optional<float> entropy_weight(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> std::optional<float> {
-        if constexpr (requires { m.alpha; }) return m.strategy == ContextStrategy::entropy ? m.alpha : 0;
-        return std::nullopt;
-      },
-      mode);
-}
+[[nodiscard]] std::optional<float> entropy_weight(const Mode& mode);
 
 namespace detail {
 
@@ -323,24 +279,26 @@ inline void require_candidates(const std::vector<Index>& layers, std::string_vie
 
 }  // namespace detail
 
-inline void ContextOptions::validate() const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void ContextOptions::validate() const {
   detail::check_context(span, std::nullopt);
   detail::require(
       growth == ContextGrowth::prompt || span.end == std::numeric_limits<Index>::max(),
       "context_growth growing: the context span ends at " + std::to_string(span.end) + ", so nothing would join it");
 }
 
-inline void DolaStatic::validate() const {
+ACTIVATION_TRACE_COMPILED_INLINE void DolaStatic::validate() const {
   detail::require(premature_layer.has_value(), "premature_layer: decoding_mode dola_static needs one");
   filter.validate();
 }
 
-inline void Dola::validate() const {
+ACTIVATION_TRACE_COMPILED_INLINE void Dola::validate() const {
   detail::require_candidates(candidate_layers, name);
   filter.validate();
 }
 
-inline void Activation::validate() const {
+ACTIVATION_TRACE_COMPILED_INLINE void Activation::validate() const {
   detail::check_alpha(alpha);
   filter.validate();
   context.validate();
@@ -352,7 +310,7 @@ inline void Activation::validate() const {
                   majority_threshold);
 }
 
-inline bool Activation::has_use(std::string_view key) const {
+ACTIVATION_TRACE_COMPILED_INLINE bool Activation::has_use(std::string_view key) const {
   if (key == "relative_top" || key == "min_tokens_to_keep") return base == StrategyBase::log_probs;
   if (key == "alpha") return strategy != ContextStrategy::single_entropy;
   if (key == "strategy_base") return !reads_entropy(strategy);
@@ -360,7 +318,7 @@ inline bool Activation::has_use(std::string_view key) const {
   return key != "majority_threshold" || strategy == ContextStrategy::majority_voting;
 }
 
-inline void ActivationDola::validate() const {
+ACTIVATION_TRACE_COMPILED_INLINE void ActivationDola::validate() const {
   detail::check_alpha(alpha);
   filter.validate();
   context.validate();
@@ -369,10 +327,66 @@ inline void ActivationDola::validate() const {
                                                ": decoding_mode activation_dola knows entropy and single_entropy only");
 }
 
-inline void Contrastive::validate() const {
+ACTIVATION_TRACE_COMPILED_INLINE void Contrastive::validate() const {
   detail::check_contrastive(coefficient, student_temperature);
   filter.validate();
 }
+
+ACTIVATION_TRACE_COMPILED_INLINE bool has_use(const Mode& mode, std::string_view key) {
+  bool described = false;
+  describe(mode, [&](std::string_view known, const auto&, std::string_view) { described |= known == key; });
+  const auto differs = [&](const auto& m) {
+    if constexpr (requires { m.has_use(key); }) return m.has_use(key);
+    return true;
+  };
+  return described && std::visit(differs, mode);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> premature_layers(const Mode& mode) {
+  return std::visit(
+      [](const auto& m) -> std::vector<Index> {
+        if constexpr (requires { m.candidate_layers; })
+          return m.candidate_layers;
+        else if constexpr (requires { m.premature_layer; })
+          return m.premature_layer ? std::vector<Index>{*m.premature_layer} : std::vector<Index>{};
+        else
+          return {};
+      },
+      mode);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE const ContextOptions* context_of(const Mode& mode) {
+  return std::visit(
+      [](const auto& m) -> const ContextOptions* {
+        if constexpr (requires { m.context; })
+          return &m.context;
+        else
+          return nullptr;
+      },
+      mode);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE const RelativeTopOptions* filter_of(const Mode& mode) {
+  return std::visit(
+      [](const auto& m) -> const RelativeTopOptions* {
+        if constexpr (requires { m.filter; })
+          return &m.filter;
+        else
+          return nullptr;
+      },
+      mode);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<float> entropy_weight(const Mode& mode) {
+  return std::visit(
+      [](const auto& m) -> std::optional<float> {
+        if constexpr (requires { m.alpha; }) return m.strategy == ContextStrategy::entropy ? m.alpha : 0;
+        return std::nullopt;
+      },
+      mode);
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

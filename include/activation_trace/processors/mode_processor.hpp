@@ -118,9 +118,13 @@ class ModeProcessor {
   std::vector<SharpnessCandidate> survivors_;
 };
 
-inline ModeProcessor::ModeProcessor(const Mode& mode, const std::optional<RecordOptions>& record,
-                                    const std::optional<FinalNorm>& norm, std::span<const Index> early, Index vocab,
-                                    Execution<Host>& execution)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ModeProcessor::ModeProcessor(const Mode& mode,
+                                                              const std::optional<RecordOptions>& record,
+                                                              const std::optional<FinalNorm>& norm,
+                                                              std::span<const Index> early, Index vocab,
+                                                              Execution<Host>& execution)
     : execution_(&execution) {
   std::visit([&](const auto& m) { make(m, norm, early); }, mode);
   if (record && !sharpness_)
@@ -128,12 +132,12 @@ inline ModeProcessor::ModeProcessor(const Mode& mode, const std::optional<Record
   if (sharpness_ && !weighs_) row_.reserve(static_cast<std::size_t>(vocab));
 }
 
-inline void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make_sharpness(EntropySharpnessOptions options) {
   sharpness_.emplace(std::move(options), *execution_);
   survivors_.reserve(1024);
 }
 
-inline void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers) {
   weighs_ = reads_entropy(mode.strategy);
   if (weighs_) {
     make_sharpness(
@@ -152,7 +156,7 @@ inline void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers
                     *execution_);
 }
 
-inline void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, Layers early) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, Layers early) {
   make_dola(mode, early);
   weighs_ = true;
   make_sharpness({.alpha = *entropy_weight(mode),
@@ -161,18 +165,19 @@ inline void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, La
                   .input = SharpnessInput::scores});
 }
 
-inline void ModeProcessor::observe_context(MatrixView<const float> states, const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::observe_context(MatrixView<const float> states,
+                                                                     const LmHead<>& lm_head) {
   if (strategy_) strategy_->observe_context(states, lm_head);
   if (sharpness_) sharpness_->observe_context(states, lm_head);
 }
 
-inline void ModeProcessor::begin_context(MatrixView<const float> states, ContextEntropy& entropies,
-                                         const LmHead<>& lm_head) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::begin_context(MatrixView<const float> states,
+                                                                   ContextEntropy& entropies, const LmHead<>& lm_head) {
   if (strategy_) strategy_->observe_context(states, lm_head);
   if (sharpness_) sharpness_->begin_context(entropies);
 }
 
-inline void ModeProcessor::process(const StepLogits& logits, std::span<float> scores) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::process(const StepLogits& logits, std::span<float> scores) {
   if (dola_) {
     dola_->observe_layers(logits.early);
     dola_->process(scores);
@@ -185,7 +190,8 @@ inline void ModeProcessor::process(const StepLogits& logits, std::span<float> sc
   if (weighs_) sharpness_->process(scores);
 }
 
-inline std::span<const SharpnessCandidate> ModeProcessor::survivors(const StepLogits& logits) {
+ACTIVATION_TRACE_COMPILED_INLINE std::span<const SharpnessCandidate> ModeProcessor::survivors(
+    const StepLogits& logits) {
   if (!weighs_) {
     row_.assign(logits.mature.begin(), logits.mature.end());
     sharpness_->process(row_);
@@ -201,12 +207,14 @@ inline std::span<const SharpnessCandidate> ModeProcessor::survivors(const StepLo
   return survivors_;
 }
 
-inline SharpnessCandidate ModeProcessor::look_up(const StepLogits& logits, TokenId id) {
+ACTIVATION_TRACE_COMPILED_INLINE SharpnessCandidate ModeProcessor::look_up(const StepLogits& logits, TokenId id) {
   return {.id = id,
           .log_prob = log_normalizer(*execution_, logits.mature).log_prob(logits.mature[static_cast<std::size_t>(id)]),
           .entropy = sharpness_->state(id).entropy(),
           .score = 0};
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

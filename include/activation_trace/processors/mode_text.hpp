@@ -134,7 +134,18 @@ struct OptionText<ContextSpan> {
 };
 
 /// The mode of that name with its defaults. Throws ArgumentError for a name that no mode has.
-[[nodiscard]] inline Mode mode_named(std::string_view name) {
+[[nodiscard]] Mode mode_named(std::string_view name);
+
+/// Sets the option of that key. Whether values make sense together is for validate(). Throws ArgumentError for a key
+/// that the mode has no use for and for a text that is none of its values.
+void set_option(Mode& mode, std::string_view key, std::string_view text);
+
+/// "activation: alpha 0.5, relative_top 0.1, ..."; options without a value are left out.
+[[nodiscard]] std::string to_text(const Mode& mode);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Mode mode_named(std::string_view name) {
   std::optional<Mode> found;
   std::string names;
   for_each_mode([&](const auto& mode) {
@@ -145,9 +156,7 @@ struct OptionText<ContextSpan> {
   return *found;
 }
 
-/// Sets the option of that key. Whether values make sense together is for validate(). Throws ArgumentError for a key
-/// that the mode has no use for and for a text that is none of its values.
-inline void set_option(Mode& mode, std::string_view key, std::string_view text) {
+ACTIVATION_TRACE_COMPILED_INLINE void set_option(Mode& mode, std::string_view key, std::string_view text) {
   bool known = false;
   describe(mode, [&](std::string_view described, auto& value, std::string_view) {
     if (described != key) return;
@@ -161,8 +170,7 @@ inline void set_option(Mode& mode, std::string_view key, std::string_view text) 
     throw ArgumentError(std::string(key) + ": decoding_mode " + std::string(name(mode)) + " has no use for it");
 }
 
-/// "activation: alpha 0.5, relative_top 0.1, ..."; options without a value are left out.
-[[nodiscard]] inline std::string to_text(const Mode& mode) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string to_text(const Mode& mode) {
   std::string text(name(mode));
   char separator = ':';
   describe(mode, [&](std::string_view key, const auto& value, std::string_view) {
@@ -172,6 +180,8 @@ inline void set_option(Mode& mode, std::string_view key, std::string_view text) 
   });
   return text;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

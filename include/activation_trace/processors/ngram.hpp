@@ -55,14 +55,17 @@ class NgramModel {
   std::vector<TokenId> followers_;  // of the last n - 1 ids, wherever these occurred before
 };
 
-inline NgramModel::NgramModel(Index vocab, NgramOptions options) : vocab_(vocab), options_(options) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE NgramModel::NgramModel(Index vocab, NgramOptions options)
+    : vocab_(vocab), options_(options) {
   if (vocab < 1) throw ArgumentError("vocab: expected at least 1, got " + std::to_string(vocab));
   if (options.order < 1) throw ArgumentError("order: expected at least 1, got " + std::to_string(options.order));
   if (!(options.smoothing > 0 && std::isfinite(options.smoothing)))
     throw ArgumentError("smoothing: expected a positive number, got " + std::to_string(options.smoothing));
 }
 
-inline void NgramModel::observe(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void NgramModel::observe(std::span<const TokenId> ids) {
   for (const TokenId id : ids)
     if (id < 0 || id >= vocab_)
       throw ArgumentError("NgramModel: token id " + std::to_string(id) + " is not in the vocabulary of " +
@@ -70,12 +73,12 @@ inline void NgramModel::observe(std::span<const TokenId> ids) {
   ids_.insert(ids_.end(), ids.begin(), ids.end());
 }
 
-inline void NgramModel::reserve(Index ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void NgramModel::reserve(Index ids) {
   ids_.reserve(static_cast<std::size_t>(std::max<Index>(ids, 0)));
   followers_.reserve(ids_.capacity());
 }
 
-inline void NgramModel::log_probs(std::span<float> out) {
+ACTIVATION_TRACE_COMPILED_INLINE void NgramModel::log_probs(std::span<float> out) {
   if (static_cast<Index>(out.size()) != vocab_)
     throw ShapeError("NgramModel: expected room for " + std::to_string(vocab_) + " numbers, got " +
                      std::to_string(out.size()));
@@ -99,12 +102,14 @@ inline void NgramModel::log_probs(std::span<float> out) {
   }
 }
 
-inline void NgramModel::rewind(Index position) {
+ACTIVATION_TRACE_COMPILED_INLINE void NgramModel::rewind(Index position) {
   if (position < 0 || position > this->position())
     throw ArgumentError("position: expected 0 to " + std::to_string(this->position()) + ", got " +
                         std::to_string(position));
   ids_.resize(static_cast<std::size_t>(position));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -54,7 +54,10 @@ class OccurrencePenalty {
   std::vector<TokenId> seen_;  // the ids that were counted
 };
 
-inline OccurrencePenalty::OccurrencePenalty(OccurrencePenaltyOptions options, Index vocab) : options_(options) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE OccurrencePenalty::OccurrencePenalty(OccurrencePenaltyOptions options, Index vocab)
+    : options_(options) {
   if (!std::isfinite(options.presence))
     throw ArgumentError("presence_penalty: expected a number, got " + std::to_string(options.presence));
   if (!std::isfinite(options.frequency))
@@ -64,18 +67,18 @@ inline OccurrencePenalty::OccurrencePenalty(OccurrencePenaltyOptions options, In
   seen_.reserve(counts_.size());  // so that observing a generated token never allocates
 }
 
-inline void OccurrencePenalty::observe_prompt(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::observe_prompt(std::span<const TokenId> ids) {
   if (options_.scope == OccurrenceScope::prompt_and_generated) observe(ids);
 }
 
-inline void OccurrencePenalty::observe(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::observe(std::span<const TokenId> ids) {
   for (const TokenId id : ids) {
     check(id);
     if (counts_[static_cast<std::size_t>(id)]++ == 0) seen_.push_back(id);
   }
 }
 
-inline void OccurrencePenalty::process(std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::process(std::span<float> scores) const {
   if (scores.size() != counts_.size())
     throw ShapeError("OccurrencePenalty: expected " + std::to_string(counts_.size()) + " scores, got " +
                      std::to_string(scores.size()));
@@ -85,27 +88,30 @@ inline void OccurrencePenalty::process(std::span<float> scores) const {
   }
 }
 
-inline void OccurrencePenalty::process(std::span<const TokenId> ids, std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::process(std::span<const TokenId> ids,
+                                                                 std::span<float> scores) const {
   detail::check_candidates("OccurrencePenalty", ids, scores);
   for (const TokenId id : ids) check(id);
   for (std::size_t i = 0; i < ids.size(); ++i) scores[i] = penalised(ids[i], scores[i]);
 }
 
-inline float OccurrencePenalty::penalised(TokenId id, float score) const {
+ACTIVATION_TRACE_COMPILED_INLINE float OccurrencePenalty::penalised(TokenId id, float score) const {
   const int count = counts_[static_cast<std::size_t>(id)];
   return count == 0 ? score : score - (static_cast<float>(count) * options_.frequency + options_.presence);
 }
 
-inline void OccurrencePenalty::reset() {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::reset() {
   for (const TokenId id : seen_) counts_[static_cast<std::size_t>(id)] = 0;
   seen_.clear();
 }
 
-inline void OccurrencePenalty::check(TokenId id) const {
+ACTIVATION_TRACE_COMPILED_INLINE void OccurrencePenalty::check(TokenId id) const {
   if (id < 0 || static_cast<std::size_t>(id) >= counts_.size())
     throw ArgumentError("OccurrencePenalty: token id " + std::to_string(id) + " is not in the vocabulary of " +
                         std::to_string(counts_.size()));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -70,8 +70,11 @@ void PlausibleCandidates::add(std::span<float> scores, float weight, auto&& valu
   }
 }
 
-inline void PlausibleCandidates::filter(const Execution<Host>& execution, std::span<const TokenId> ids,
-                                        std::span<float> logits, FarBelow far_below) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void PlausibleCandidates::filter(const Execution<Host>& execution,
+                                                                  std::span<const TokenId> ids, std::span<float> logits,
+                                                                  FarBelow far_below) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   check_scores("logits", logits);
   clear();
@@ -100,12 +103,15 @@ inline void PlausibleCandidates::filter(const Execution<Host>& execution, std::s
   }
 }
 
-inline void PlausibleCandidates::accept(std::span<const TokenId> ids, std::span<const float> scores) {
+ACTIVATION_TRACE_COMPILED_INLINE void PlausibleCandidates::accept(std::span<const TokenId> ids,
+                                                                  std::span<const float> scores) {
   check_scores("scores", scores);
   clear();
   for (std::size_t i = 0; i < scores.size(); ++i)
     if (scores[i] > -std::numeric_limits<float>::infinity()) keep(ids, i);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

@@ -66,13 +66,15 @@ inline void RelativeTopOptions::validate() const {
 inline RelativeTopFilter::RelativeTopFilter(RelativeTopOptions options)
     : options_((options.validate(), options)), log_relative_top_(std::log(options.relative_top)) {}
 
-inline float RelativeTopFilter::threshold(std::span<const float> log_probs) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE float RelativeTopFilter::threshold(std::span<const float> log_probs) {
   float largest = -std::numeric_limits<float>::infinity();
   for (const float x : log_probs) largest = std::max(largest, x);
   return threshold(log_probs, largest);
 }
 
-inline float RelativeTopFilter::threshold(std::span<const float> log_probs, float largest) {
+ACTIVATION_TRACE_COMPILED_INLINE float RelativeTopFilter::threshold(std::span<const float> log_probs, float largest) {
   if (options_.relative_top == 0 || static_cast<Index>(log_probs.size()) < options_.min_tokens_to_keep)
     return -std::numeric_limits<float>::infinity();
   const float relative = largest + log_relative_top_;
@@ -80,16 +82,19 @@ inline float RelativeTopFilter::threshold(std::span<const float> log_probs, floa
                                           : std::min(relative, kth_largest_(log_probs, options_.min_tokens_to_keep));
 }
 
-inline void RelativeTopFilter::process(std::span<float> log_probs) {
+ACTIVATION_TRACE_COMPILED_INLINE void RelativeTopFilter::process(std::span<float> log_probs) {
   const float lowest = threshold(log_probs);
   for (float& x : log_probs)
     if (x < lowest) x = -std::numeric_limits<float>::infinity();
 }
 
-inline void RelativeTopFilter::process(std::span<const TokenId> ids, std::span<float> log_probs) {
+ACTIVATION_TRACE_COMPILED_INLINE void RelativeTopFilter::process(std::span<const TokenId> ids,
+                                                                 std::span<float> log_probs) {
   detail::check_candidates("RelativeTopFilter", ids, log_probs);
   process(log_probs);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -47,7 +47,9 @@ class RepetitionPenalty {
   std::vector<TokenId> list_;  // the ids set in seen_
 };
 
-inline RepetitionPenalty::RepetitionPenalty(float penalty, Index vocab) : penalty_(penalty) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE RepetitionPenalty::RepetitionPenalty(float penalty, Index vocab) : penalty_(penalty) {
   if (!(penalty > 0 && std::isfinite(penalty)))
     throw ArgumentError("repetition_penalty: expected a positive number, got " + std::to_string(penalty));
   if (vocab < 0) throw ArgumentError("RepetitionPenalty: vocab must not be negative, got " + std::to_string(vocab));
@@ -55,7 +57,7 @@ inline RepetitionPenalty::RepetitionPenalty(float penalty, Index vocab) : penalt
   list_.reserve(seen_.size());  // so that observing a generated token never allocates
 }
 
-inline void RepetitionPenalty::observe(std::span<const TokenId> ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void RepetitionPenalty::observe(std::span<const TokenId> ids) {
   for (const TokenId id : ids) {
     check(id);
     if (seen_[static_cast<std::size_t>(id)]) continue;
@@ -64,7 +66,7 @@ inline void RepetitionPenalty::observe(std::span<const TokenId> ids) {
   }
 }
 
-inline void RepetitionPenalty::process(std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void RepetitionPenalty::process(std::span<float> scores) const {
   if (scores.size() != seen_.size())
     throw ShapeError("RepetitionPenalty: expected " + std::to_string(seen_.size()) + " scores, got " +
                      std::to_string(scores.size()));
@@ -75,28 +77,31 @@ inline void RepetitionPenalty::process(std::span<float> scores) const {
   }
 }
 
-inline void RepetitionPenalty::process(std::span<const TokenId> ids, std::span<float> scores) const {
+ACTIVATION_TRACE_COMPILED_INLINE void RepetitionPenalty::process(std::span<const TokenId> ids,
+                                                                 std::span<float> scores) const {
   if (ids.size() != scores.size())
     throw ShapeError("RepetitionPenalty: got " + std::to_string(ids.size()) + " ids for " +
                      std::to_string(scores.size()) + " scores");
   for (std::size_t i = 0; i < ids.size(); ++i) scores[i] = penalised(ids[i], scores[i]);
 }
 
-inline float RepetitionPenalty::penalised(TokenId id, float score) const {
+ACTIVATION_TRACE_COMPILED_INLINE float RepetitionPenalty::penalised(TokenId id, float score) const {
   check(id);
   return penalty_ != 1 && seen_[static_cast<std::size_t>(id)] ? penalised(score) : score;
 }
 
-inline void RepetitionPenalty::reset() {
+ACTIVATION_TRACE_COMPILED_INLINE void RepetitionPenalty::reset() {
   for (const TokenId id : list_) seen_[static_cast<std::size_t>(id)] = false;
   list_.clear();
 }
 
-inline void RepetitionPenalty::check(TokenId id) const {
+ACTIVATION_TRACE_COMPILED_INLINE void RepetitionPenalty::check(TokenId id) const {
   if (id < 0 || static_cast<std::size_t>(id) >= seen_.size())
     throw ArgumentError("RepetitionPenalty: token id " + std::to_string(id) + " is not in the vocabulary of " +
                         std::to_string(seen_.size()));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -45,13 +45,15 @@ class Sampler {
 
 inline Sampler::Sampler(std::uint64_t seed, std::uint64_t stream) : random_(seeded(seed, stream)) {}
 
-inline std::mt19937_64 Sampler::seeded(std::uint64_t seed, std::uint64_t stream) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::mt19937_64 Sampler::seeded(std::uint64_t seed, std::uint64_t stream) {
   const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
   std::seed_seq sequence{low(seed), low(seed >> 32), low(stream), low(stream >> 32)};
   return std::mt19937_64(sequence);
 }
 
-inline Index Sampler::draw(std::span<const float> scores, double uniform) {
+ACTIVATION_TRACE_COMPILED_INLINE Index Sampler::draw(std::span<const float> scores, double uniform) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   if (!(uniform >= 0 && uniform < 1))
     throw ArgumentError("uniform: expected a number in [0, 1), got " + std::to_string(uniform));
@@ -75,6 +77,8 @@ inline Index Sampler::draw(std::span<const float> scores, double uniform) {
   }
   return last;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

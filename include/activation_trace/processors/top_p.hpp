@@ -42,12 +42,15 @@ class TopP {
   std::vector<detail::RankedEntry> entries_;
 };
 
-inline TopP::TopP(float p, Index min_tokens_to_keep) : p_(p), min_tokens_to_keep_(min_tokens_to_keep) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE TopP::TopP(float p, Index min_tokens_to_keep)
+    : p_(p), min_tokens_to_keep_(min_tokens_to_keep) {
   if (!(p >= 0 && p <= 1)) throw ArgumentError("top_p: expected a number in [0, 1], got " + std::to_string(p));
   detail::check_min_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void TopP::mask(std::span<const TokenId> ids, std::span<float> scores) {
+ACTIVATION_TRACE_COMPILED_INLINE void TopP::mask(std::span<const TokenId> ids, std::span<float> scores) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   detail::check_scores("scores", scores);
   const LogNormalizer normalizer = detail::log_normalizer(detail::kernels(best_isa()), scores);
@@ -69,7 +72,8 @@ inline void TopP::mask(std::span<const TokenId> ids, std::span<float> scores) {
   for (std::size_t i = 0; i < kept; ++i) scores[entries_[i].at] = static_cast<float>(entries_[i].key);
 }
 
-inline void TopP::collect(std::span<const TokenId> ids, std::span<const float> scores, float max, double lowest) {
+ACTIVATION_TRACE_COMPILED_INLINE void TopP::collect(std::span<const TokenId> ids, std::span<const float> scores,
+                                                    float max, double lowest) {
   entries_.clear();
   entries_.reserve(scores.size());
   for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -81,6 +85,8 @@ inline void TopP::collect(std::span<const TokenId> ids, std::span<const float> s
                         .at = static_cast<unsigned>(i)});
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -42,13 +42,16 @@ class Typical {
   std::vector<detail::RankedEntry> entries_;
 };
 
-inline Typical::Typical(float mass, Index min_tokens_to_keep) : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Typical::Typical(float mass, Index min_tokens_to_keep)
+    : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
   if (!(mass > 0 && mass < 1))
     throw ArgumentError("typical_p: expected a number between 0 and 1, got " + std::to_string(mass));
   detail::check_min_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void Typical::mask(std::span<const TokenId> ids, std::span<float> scores) {
+ACTIVATION_TRACE_COMPILED_INLINE void Typical::mask(std::span<const TokenId> ids, std::span<float> scores) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   detail::check_scores("scores", scores);
   const LogNormalizer normalizer = detail::log_normalizer(detail::kernels(best_isa()), scores);
@@ -83,6 +86,8 @@ inline void Typical::mask(std::span<const TokenId> ids, std::span<float> scores)
   for (std::size_t i = kept; i < entries_.size(); ++i)
     if (entries_[i].key > farthest) scores[entries_[i].at] = -infinity;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

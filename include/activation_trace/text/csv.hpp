@@ -164,7 +164,10 @@ class CsvParser {
 
 }  // namespace detail
 
-inline std::vector<CsvRow> parse_csv(std::string_view text, const std::string& file, char separator) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<CsvRow> parse_csv(std::string_view text, const std::string& file,
+                                                               char separator) {
   detail::CsvParser parser(text, file, separator);
   std::vector<CsvRow> rows;
   while (!parser.at_end()) {
@@ -175,7 +178,7 @@ inline std::vector<CsvRow> parse_csv(std::string_view text, const std::string& f
   return rows;
 }
 
-inline char csv_separator(std::string_view text) noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE char csv_separator(std::string_view text) noexcept {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   text.remove_prefix(std::min(text.find_first_not_of("\r\n"), text.size()));
   char found = ',';
@@ -198,7 +201,7 @@ inline char csv_separator(std::string_view text) noexcept {
   return comma ? ',' : found;
 }
 
-inline CsvTable::CsvTable(std::string_view text, std::string file) : file_(std::move(file)) {
+ACTIVATION_TRACE_COMPILED_INLINE CsvTable::CsvTable(std::string_view text, std::string file) : file_(std::move(file)) {
   // Before quotes are looked for, which mean nothing without the right separator.
   if (const char separator = csv_separator(text); separator != ',')
     throw FormatError(file_, std::string("line 1: columns are separated by ") +
@@ -214,7 +217,7 @@ inline CsvTable::CsvTable(std::string_view text, std::string file) : file_(std::
                                    std::to_string(row.fields.size()));
 }
 
-inline std::size_t CsvTable::column(std::string_view name) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::size_t CsvTable::column(std::string_view name) const {
   const std::string where = "line " + std::to_string(header_.line) + ": ";
   const std::ptrdiff_t times = count(name);
   if (times > 1)
@@ -226,7 +229,7 @@ inline std::size_t CsvTable::column(std::string_view name) const {
                                   header_.fields.begin());
 }
 
-inline std::string CsvTable::columns_found() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::string CsvTable::columns_found() const {
   constexpr std::size_t most = 12;
   std::string found;
   for (std::size_t i = 0; i < std::min(most, header_.fields.size()); ++i)
@@ -235,7 +238,7 @@ inline std::string CsvTable::columns_found() const {
   return found;
 }
 
-inline void CsvWriter::line(std::initializer_list<Cell> cells) {
+ACTIVATION_TRACE_COMPILED_INLINE void CsvWriter::line(std::initializer_list<Cell> cells) {
   bool first = true;
   for (const Cell& cell : cells) {
     if (!first) text_ += ',';
@@ -245,7 +248,7 @@ inline void CsvWriter::line(std::initializer_list<Cell> cells) {
   text_ += "\r\n";
 }
 
-inline void CsvWriter::put(const std::string& cell) {
+ACTIVATION_TRACE_COMPILED_INLINE void CsvWriter::put(const std::string& cell) {
   std::string text = replace_ill_formed(cell);
   if (!text.empty() &&
       std::u32string_view(U"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20").find(decode_character(text, 0).code_point) !=
@@ -256,6 +259,8 @@ inline void CsvWriter::put(const std::string& cell) {
   for (const char c : text) text_.append(quoted && c == '"' ? 2 : 1, c);
   if (quoted) text_ += '"';
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 template <class Number>
 void CsvWriter::put(Number x) {

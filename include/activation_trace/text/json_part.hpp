@@ -110,6 +110,6 @@ class JsonDocument {
 }  // namespace v0
 }  // namespace activation_trace
 
-#if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
+#if ACTIVATION_TRACE_BODIES
 #include "activation_trace/text/json_part.inl"
 #endif

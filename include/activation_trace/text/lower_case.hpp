@@ -30,7 +30,11 @@ struct LowerCaseRun {
 
 #include "activation_trace/text/lower_case_table.inl"
 
-[[nodiscard]] inline char32_t lower_case(char32_t c) noexcept {
+[[nodiscard]] char32_t lower_case(char32_t c) noexcept;
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE char32_t lower_case(char32_t c) noexcept {
   if (c < 128) return c >= U'A' && c <= U'Z' ? c + 32 : c;
   const auto* run = std::upper_bound(std::begin(lower_case_runs), std::end(lower_case_runs), c,
                                      [](char32_t x, const LowerCaseRun& r) { return x < r.first; });
@@ -39,9 +43,13 @@ struct LowerCaseRun {
   return inside ? static_cast<char32_t>(static_cast<int>(c) + run->distance) : c;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline std::string lower_case(std::string_view text) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::string lower_case(std::string_view text) {
   const auto before_cased = [&](std::size_t i) {
     for (; i < text.size(); i += decode_character(text, i).length)
       if (const char32_t c = decode_character(text, i).code_point; !detail::contains(detail::ignored_by_case_ranges, c))
@@ -65,6 +73,8 @@ inline std::string lower_case(std::string_view text) {
   }
   return result;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -102,7 +102,9 @@ class DescriptorGuard {
 
 }  // namespace detail
 
-inline MappedFile MappedFile::open(const std::filesystem::path& path, FileAccess access) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE MappedFile MappedFile::open(const std::filesystem::path& path, FileAccess access) {
   MappedFile file(path.string());
   const auto system_problem = [&] { return FormatError(file.name_, std::generic_category().message(errno)); };
 
@@ -127,7 +129,7 @@ inline MappedFile MappedFile::open(const std::filesystem::path& path, FileAccess
   return file;
 }
 
-inline void MappedFile::read_all(int descriptor, std::size_t size) {
+ACTIVATION_TRACE_COMPILED_INLINE void MappedFile::read_all(int descriptor, std::size_t size) {
   try {
     copy_ = Buffer<std::byte>(static_cast<Index>(size));
   } catch (const std::bad_alloc&) {
@@ -142,13 +144,15 @@ inline void MappedFile::read_all(int descriptor, std::size_t size) {
   }
 }
 
-inline void MappedFile::check_content() const {
+ACTIVATION_TRACE_COMPILED_INLINE void MappedFile::check_content() const {
   constexpr std::size_t longest_pointer = 1024;  // by its specification
   if (bytes().size() < longest_pointer &&
       detail::text_of(bytes()).starts_with("version https://git-lfs.github.com/spec/"))
     throw FormatError(name_,
                       "is a Git LFS pointer, not the file itself: get that by `git lfs pull` where it was cloned");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

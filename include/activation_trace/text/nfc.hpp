@@ -39,24 +39,12 @@ inline constexpr char32_t hangul_vowel_count = 21;
 inline constexpr char32_t hangul_trailing_count = 28;
 
 /// The canonical combining class.
-[[nodiscard]] inline char32_t combining_class(char32_t c) noexcept {
-  std::size_t first = 0;
-  std::size_t last = std::size(combining_class_rows) / 3;
-  while (first < last) {
-    const std::size_t middle = first + (last - first) / 2;
-    const char32_t* row = combining_class_rows + 3 * middle;
-    if (c < row[0])
-      last = middle;
-    else if (c > row[1])
-      first = middle + 1;
-    else
-      return row[2];
-  }
-  return 0;
-}
+[[nodiscard]] char32_t combining_class(char32_t c) noexcept;
+
+#if ACTIVATION_TRACE_BODIES
 
 /// Appends what the character is made of, down to what is made of nothing else.
-inline void decompose(char32_t c, std::vector<CombiningCharacter>& out) {
+ACTIVATION_TRACE_COMPILED_INLINE void decompose(char32_t c, std::vector<CombiningCharacter>& out) {
   if (c < 0xc0) return out.push_back({c, 0});
   if (c >= hangul_syllables &&
       c < hangul_syllables + hangul_leading_count * hangul_vowel_count * hangul_trailing_count) {
@@ -84,8 +72,42 @@ inline void decompose(char32_t c, std::vector<CombiningCharacter>& out) {
   out.push_back({c, combining_class(c)});
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 /// The one character that the two make, or 0.
-[[nodiscard]] inline char32_t compose(char32_t a, char32_t b) noexcept {
+[[nodiscard]] char32_t compose(char32_t a, char32_t b) noexcept;
+
+#if ACTIVATION_TRACE_BODIES
+
+/// Puts every run of accents into the order of their classes.
+ACTIVATION_TRACE_COMPILED_INLINE void sort_accents(std::vector<CombiningCharacter>& text) {
+  const auto is_starter = [](const CombiningCharacter& c) { return c.combining_class == 0; };
+  for (auto begin = text.begin(); begin != text.end();) {
+    const auto end = std::find_if(begin, text.end(), is_starter);
+    std::stable_sort(begin, end, [](const CombiningCharacter& a, const CombiningCharacter& b) {
+      return a.combining_class < b.combining_class;
+    });
+    begin = end == text.end() ? end : std::next(end);
+  }
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE char32_t combining_class(char32_t c) noexcept {
+  std::size_t first = 0;
+  std::size_t last = std::size(combining_class_rows) / 3;
+  while (first < last) {
+    const std::size_t middle = first + (last - first) / 2;
+    const char32_t* row = combining_class_rows + 3 * middle;
+    if (c < row[0])
+      last = middle;
+    else if (c > row[1])
+      first = middle + 1;
+    else
+      return row[2];
+  }
+  return 0;
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE char32_t compose(char32_t a, char32_t b) noexcept {
   if (a >= hangul_leading && a < hangul_leading + hangul_leading_count && b >= hangul_vowels &&
       b < hangul_vowels + hangul_vowel_count)
     return hangul_syllables + ((a - hangul_leading) * hangul_vowel_count + (b - hangul_vowels)) * hangul_trailing_count;
@@ -104,21 +126,13 @@ inline void decompose(char32_t c, std::vector<CombiningCharacter>& out) {
   return row[1] == a && row[2] == b ? row[0] : 0;
 }
 
-/// Puts every run of accents into the order of their classes.
-inline void sort_accents(std::vector<CombiningCharacter>& text) {
-  const auto is_starter = [](const CombiningCharacter& c) { return c.combining_class == 0; };
-  for (auto begin = text.begin(); begin != text.end();) {
-    const auto end = std::find_if(begin, text.end(), is_starter);
-    std::stable_sort(begin, end, [](const CombiningCharacter& a, const CombiningCharacter& b) {
-      return a.combining_class < b.combining_class;
-    });
-    begin = end == text.end() ? end : std::next(end);
-  }
-}
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 
-inline std::string to_nfc(std::string_view text) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::string to_nfc(std::string_view text) {
   // Below U+0300 nothing changes, and no lead byte of what is below is as large.
   const auto may_change = [](char c) { return static_cast<unsigned char>(c) >= 0xcc; };
   if (std::none_of(text.begin(), text.end(), may_change)) return replace_ill_formed(text);
@@ -155,6 +169,8 @@ inline std::string to_nfc(std::string_view text) {
   for (std::size_t i = 0; i < size; ++i) append_utf8(result, characters[i].code_point);
   return result;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -76,7 +76,9 @@ inline void sync_folder(const std::filesystem::path& folder) {
 
 }  // namespace detail
 
-inline OutputFile::OutputFile(const std::filesystem::path& path, int how, std::string name)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE OutputFile::OutputFile(const std::filesystem::path& path, int how, std::string name)
     : name_(std::move(name)), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | how, 0666)) {
   struct ::stat status {};
   if (descriptor_.get() < 0 && errno == ELOOP && (how & O_NOFOLLOW) != 0)
@@ -85,7 +87,7 @@ inline OutputFile::OutputFile(const std::filesystem::path& path, int how, std::s
   regular_ = S_ISREG(status.st_mode);
 }
 
-inline void OutputFile::write(std::string_view bytes) {
+ACTIVATION_TRACE_COMPILED_INLINE void OutputFile::write(std::string_view bytes) {
   const ::off_t before = regular_ ? ::lseek(descriptor_.get(), 0, SEEK_END) : 0;
   while (!bytes.empty()) {
     const ::ssize_t n = ::write(descriptor_.get(), bytes.data(), bytes.size());
@@ -100,14 +102,14 @@ inline void OutputFile::write(std::string_view bytes) {
   }
 }
 
-inline void OutputFile::sync() {
+ACTIVATION_TRACE_COMPILED_INLINE void OutputFile::sync() {
   while (regular_ && ::fdatasync(descriptor_.get()) != 0) {
     if (errno == EINVAL || errno == ENOTSUP) return;  // a file system without
     if (errno != EINTR) fail(errno);
   }
 }
 
-inline void write_whole_file(const std::filesystem::path& path, std::string_view content) {
+ACTIVATION_TRACE_COMPILED_INLINE void write_whole_file(const std::filesystem::path& path, std::string_view content) {
   const std::filesystem::path temporary = detail::temporary_beside(path);
   OutputFile file = OutputFile::create(temporary, path.string());
   try {
@@ -122,6 +124,8 @@ inline void write_whole_file(const std::filesystem::path& path, std::string_view
   }
   detail::sync_folder(path.parent_path());
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -75,7 +75,9 @@ constexpr DecodedCharacter decode_character(std::string_view text, std::size_t p
   return {code_point, static_cast<std::uint8_t>(length), Status::valid};
 }
 
-inline bool is_valid_utf8(std::string_view text) noexcept {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool is_valid_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
     const DecodedCharacter c = decode_character(text, i);
     if (c.status != DecodedCharacter::Status::valid) return false;
@@ -84,7 +86,7 @@ inline bool is_valid_utf8(std::string_view text) noexcept {
   return true;
 }
 
-inline std::string replace_ill_formed(std::string_view text) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string replace_ill_formed(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
@@ -98,7 +100,7 @@ inline std::string replace_ill_formed(std::string_view text) {
   return result;
 }
 
-inline void append_utf8(std::string& text, char32_t c) {
+ACTIVATION_TRACE_COMPILED_INLINE void append_utf8(std::string& text, char32_t c) {
   const auto byte = [&](char32_t bits) { text += static_cast<char>(static_cast<unsigned char>(bits)); };
   const auto tail = [&](int shift) { byte(0x80 | (c >> shift & 0x3f)); };
   if (c < 0x80) return byte(c);
@@ -106,6 +108,8 @@ inline void append_utf8(std::string& text, char32_t c) {
   if (c < 0x10000) return byte(0xe0 | c >> 12), tail(6), tail(0);
   return byte(0xf0 | c >> 18), tail(12), tail(6), tail(0);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -32,7 +32,31 @@ namespace detail {
 #include "activation_trace/text/invisible_table.inl"
 
 /// The character if it may be printed, else how it is written instead.
-inline void append_visible(std::string& result, std::string_view bytes, const DecodedCharacter& c) {
+void append_visible(std::string& result, std::string_view bytes, const DecodedCharacter& c);
+
+/// Calls `use(character, its bytes)` for each.
+template <class Use>
+void for_each_character(std::string_view text, const Use& use) {
+  for (std::size_t i = 0; i < text.size();) {
+    const DecodedCharacter c = decode_character(text, i);
+    use(c, text.substr(i, c.length));
+    i += c.length;
+  }
+}
+
+/// visible(text), cut behind `longest` bytes of it, which "..." then says.
+[[nodiscard]] std::string escaped(std::string_view text, std::size_t longest);
+
+/// Text from a file in a message: visible, in quotes, cut behind 80 bytes.
+[[nodiscard]] inline std::string printable(std::string_view text) {
+  const std::string shown = escaped(text, 80);
+  return text.size() > 80 ? "'" + shown.substr(0, shown.size() - 3) + "'..." : "'" + shown + "'";
+}
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void append_visible(std::string& result, std::string_view bytes,
+                                                     const DecodedCharacter& c) {
   char code[16];
   if (c.status != DecodedCharacter::Status::valid) {
     for (const char byte : bytes) {
@@ -49,18 +73,7 @@ inline void append_visible(std::string& result, std::string_view bytes, const De
   }
 }
 
-/// Calls `use(character, its bytes)` for each.
-template <class Use>
-void for_each_character(std::string_view text, const Use& use) {
-  for (std::size_t i = 0; i < text.size();) {
-    const DecodedCharacter c = decode_character(text, i);
-    use(c, text.substr(i, c.length));
-    i += c.length;
-  }
-}
-
-/// visible(text), cut behind `longest` bytes of it, which "..." then says.
-[[nodiscard]] inline std::string escaped(std::string_view text, std::size_t longest) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string escaped(std::string_view text, std::size_t longest) {
   std::size_t length = std::min(longest, text.size());
   // Not within a character.
   for (int i = 0; i < 3 && length > 0 && length < text.size(); ++i) {
@@ -70,15 +83,13 @@ void for_each_character(std::string_view text, const Use& use) {
   return visible(text.substr(0, length)) + (text.size() > length ? "..." : "");
 }
 
-/// Text from a file in a message: visible, in quotes, cut behind 80 bytes.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-  const std::string shown = escaped(text, 80);
-  return text.size() > 80 ? "'" + shown.substr(0, shown.size() - 3) + "'..." : "'" + shown + "'";
-}
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 
-inline std::string visible(std::string_view bytes, Spaces spaces) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::string visible(std::string_view bytes, Spaces spaces) {
   std::string result;
   detail::for_each_character(bytes, [&](const DecodedCharacter& c, std::string_view character) {
     if (c.code_point == ' ' && spaces == Spaces::marked)
@@ -89,7 +100,7 @@ inline std::string visible(std::string_view bytes, Spaces spaces) {
   return result;
 }
 
-inline std::string visible_lines(std::string_view bytes) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string visible_lines(std::string_view bytes) {
   std::string result;
   detail::for_each_character(bytes, [&](const DecodedCharacter& c, std::string_view character) {
     constexpr std::u32string_view kept = U"\n\t\u200c\u200d";
@@ -100,6 +111,8 @@ inline std::string visible_lines(std::string_view bytes) {
   });
   return result;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -66,7 +66,11 @@ namespace detail {
 
 /// The bytes that a token stands for in GPT-2's alphabet: printable Latin-1 stands for itself, the other 68
 /// bytes, in order, for U+0100 and up. Nothing if it has a character of no byte.
-[[nodiscard]] inline std::optional<std::string> from_byte_alphabet(std::string_view text) {
+[[nodiscard]] std::optional<std::string> from_byte_alphabet(std::string_view text);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<std::string> from_byte_alphabet(std::string_view text) {
   static constexpr auto bytes = [] {
     std::array<std::int16_t, 256 + 68> table{};
     table.fill(-1);
@@ -88,10 +92,14 @@ namespace detail {
   return result;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer, WholePieces whole_pieces,
-                                  Normalization normalization)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre_tokenizer,
+                                                            WholePieces whole_pieces, Normalization normalization)
     : pre_tokenizer_(pre_tokenizer), normalization_(normalization) {
   const detail::TokenIndex index = detail::index_tokens(vocabulary);
   merges_ = detail::PairMerges(vocabulary, index);
@@ -113,15 +121,15 @@ inline BpeTokenizer::BpeTokenizer(const Vocabulary& vocabulary, PreTokenizer pre
   whole_pieces_ = detail::TokenIndex(std::move(wholes));
 }
 
-inline void BpeTokenizer::encode(std::string_view text, std::vector<TokenId>& ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void BpeTokenizer::encode(std::string_view text, std::vector<TokenId>& ids) const {
   detail::MergeMemory memory;
   std::string normalized;
   if (normalization_ == Normalization::nfc) text = normalized = to_nfc(text);
   pre_tokenize(pre_tokenizer_, text, [&](std::string_view piece) { encode_piece(piece, memory, ids); });
 }
 
-inline void BpeTokenizer::encode_piece(std::string_view piece, detail::MergeMemory& memory,
-                                       std::vector<TokenId>& ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void BpeTokenizer::encode_piece(std::string_view piece, detail::MergeMemory& memory,
+                                                                 std::vector<TokenId>& ids) const {
   if (!whole_pieces_.empty()) {
     if (const TokenId whole = whole_pieces_.find(piece); whole >= 0) {
       ids.push_back(whole);
@@ -146,6 +154,8 @@ inline void BpeTokenizer::encode_piece(std::string_view piece, detail::MergeMemo
   for (const detail::MergeSymbol& symbol : memory.symbols)
     if (symbol.length != 0) ids.push_back(symbol.id);
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

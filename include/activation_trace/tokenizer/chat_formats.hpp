@@ -192,9 +192,15 @@ inline constexpr ChatStyle deepseek_r1_style{.format = ChatFormat::deepseek_r1,
 }
 
 /// A date as a template writes it; nothing if it needs today's and there is none.
-[[nodiscard]] inline std::optional<std::string> date_text(ChatDate form,
-                                                          const std::optional<std::chrono::year_month_day>& today,
-                                                          const std::optional<std::string>& date_string) {
+[[nodiscard]] std::optional<std::string> date_text(ChatDate form,
+                                                   const std::optional<std::chrono::year_month_day>& today,
+                                                   const std::optional<std::string>& date_string);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<std::string> date_text(
+    ChatDate form, const std::optional<std::chrono::year_month_day>& today,
+    const std::optional<std::string>& date_string) {
   constexpr std::array<std::string_view, 12> months{"January",   "February", "March",    "April",
                                                     "May",       "June",     "July",     "August",
                                                     "September", "October",  "November", "December"};
@@ -207,6 +213,8 @@ inline constexpr ChatStyle deepseek_r1_style{.format = ChatFormat::deepseek_r1,
   if (form == ChatDate::needed) return std::string(month) + ' ' + day + ", " + year;
   return day + ' ' + std::string(month.substr(0, 3)) + ' ' + year;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

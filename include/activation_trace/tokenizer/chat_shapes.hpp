@@ -214,7 +214,25 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
 };
 
 /// FNV-1a of the parts.
-[[nodiscard]] inline std::uint64_t fingerprint(std::span<const JinjaPart> parts) noexcept {
+[[nodiscard]] std::uint64_t fingerprint(std::span<const JinjaPart> parts) noexcept;
+
+/// Whether `text` is the pattern with some text in place of %system%, which is then put into `system`.
+[[nodiscard]] bool matches(std::string_view pattern, std::string_view text, std::optional<std::string>& system);
+
+[[nodiscard]] bool matches(std::span<const JinjaPart> pattern, std::span<const JinjaPart> parts,
+                           std::optional<std::string>& system);
+
+/// A template that is known: how it writes, and the system message that it has for conversations without one.
+struct RecognisedChat {
+  ChatStyle style;
+  std::optional<std::string> system{};
+};
+
+[[nodiscard]] std::optional<RecognisedChat> recognise_chat(std::string_view text);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::uint64_t fingerprint(std::span<const JinjaPart> parts) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325u;
   const auto add = [&hash](unsigned char byte) { hash = (hash ^ byte) * 0x100000001b3u; };
   for (const JinjaPart& part : parts) {
@@ -227,8 +245,8 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
   return hash;
 }
 
-/// Whether `text` is the pattern with some text in place of %system%, which is then put into `system`.
-[[nodiscard]] inline bool matches(std::string_view pattern, std::string_view text, std::optional<std::string>& system) {
+ACTIVATION_TRACE_COMPILED_INLINE bool matches(std::string_view pattern, std::string_view text,
+                                              std::optional<std::string>& system) {
   constexpr std::string_view mark = "%system%";
   const std::size_t at = pattern.find(mark);
   if (at == std::string_view::npos) return pattern == text;
@@ -238,8 +256,8 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
   return true;
 }
 
-[[nodiscard]] inline bool matches(std::span<const JinjaPart> pattern, std::span<const JinjaPart> parts,
-                                  std::optional<std::string>& system) {
+ACTIVATION_TRACE_COMPILED_INLINE bool matches(std::span<const JinjaPart> pattern, std::span<const JinjaPart> parts,
+                                              std::optional<std::string>& system) {
   if (pattern.size() != parts.size()) return false;
   for (std::size_t p = 0; p < parts.size(); ++p) {
     if (pattern[p].kind != parts[p].kind || pattern[p].tokens.size() != parts[p].tokens.size()) return false;
@@ -249,13 +267,7 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
   return true;
 }
 
-/// A template that is known: how it writes, and the system message that it has for conversations without one.
-struct RecognisedChat {
-  ChatStyle style;
-  std::optional<std::string> system{};
-};
-
-[[nodiscard]] inline std::optional<RecognisedChat> recognise_chat(std::string_view text) {
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<RecognisedChat> recognise_chat(std::string_view text) {
   auto read = JinjaParts::read(text);
   if (!read) return std::nullopt;
   std::vector<JinjaPart>& parts = *read;
@@ -280,6 +292,8 @@ struct RecognisedChat {
     }
   return std::nullopt;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

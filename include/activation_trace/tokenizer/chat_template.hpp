@@ -108,7 +108,9 @@ inline ChatTemplate::ChatTemplate(ChatFormat format, const std::string& default_
                                           default_system.empty() ? std::nullopt : std::optional(default_system)},
                    std::move(words)) {}
 
-inline ChatTemplate::ChatTemplate(detail::RecognisedChat chat, ChatWords words)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE ChatTemplate::ChatTemplate(detail::RecognisedChat chat, ChatWords words)
     : style_(chat.style), default_system_(std::move(chat.system)), words_(std::move(words)) {
   if (words_.bos.empty()) words_.bos = style_.format == ChatFormat::llama3 ? "<|begin_of_text|>" : "<s>";
   if (words_.eos.empty()) words_.eos = "</s>";
@@ -119,12 +121,13 @@ inline ChatTemplate::ChatTemplate(detail::RecognisedChat chat, ChatWords words)
   default_system_ = std::move(text).take().text;
 }
 
-inline ChatTemplate ChatTemplate::recognise(std::string_view text, ChatWords words) {
+ACTIVATION_TRACE_COMPILED_INLINE ChatTemplate ChatTemplate::recognise(std::string_view text, ChatWords words) {
   auto found = detail::recognise_chat(text);
   return found ? ChatTemplate(*std::move(found), std::move(words)) : ChatTemplate();
 }
 
-inline std::optional<ChatTemplate::System> ChatTemplate::system_of(std::span<const ChatMessage> messages) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<ChatTemplate::System> ChatTemplate::system_of(
+    std::span<const ChatMessage> messages) const {
   if (messages[0].role != "system") {
     if (default_system_) return System{*default_system_, false};
     if (!style_.default_system) return std::nullopt;
@@ -139,7 +142,7 @@ inline std::optional<ChatTemplate::System> ChatTemplate::system_of(std::span<con
   return System{style_.trim == detail::ChatTrim::contents ? detail::trim(content) : content, true};
 }
 
-inline void ChatTemplate::check_turns(Turns turns) const {
+ACTIVATION_TRACE_COMPILED_INLINE void ChatTemplate::check_turns(Turns turns) const {
   for (std::size_t i = 0; i < turns.size(); ++i) {
     const std::string& role = turns[i].role;
     if (role != "user" && role != "assistant")
@@ -154,7 +157,7 @@ inline void ChatTemplate::check_turns(Turns turns) const {
 }
 
 /// What is written of a turn's content.
-inline std::string_view ChatTemplate::said(const ChatMessage& turn) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view ChatTemplate::said(const ChatMessage& turn) const {
   using detail::ChatTrim;
   std::string_view content = turn.content;
   const bool is_answer = turn.role == "assistant";
@@ -167,7 +170,8 @@ inline std::string_view ChatTemplate::said(const ChatMessage& turn) const {
   return trims ? detail::trim(content) : content;
 }
 
-inline ChatText ChatTemplate::render_parts(std::span<const ChatMessage> messages, GenerationPrompt prompt) const {
+ACTIVATION_TRACE_COMPILED_INLINE ChatText ChatTemplate::render_parts(std::span<const ChatMessage> messages,
+                                                                     GenerationPrompt prompt) const {
   using detail::SystemPlace;
   if (messages.empty()) throw ArgumentError("messages: there are none");
   const std::optional<System> system = system_of(messages);
@@ -206,7 +210,8 @@ inline ChatText ChatTemplate::render_parts(std::span<const ChatMessage> messages
   return std::move(out).take();
 }
 
-inline ChatText ChatTemplate::plain(const std::optional<System>& system, Turns turns, GenerationPrompt prompt) {
+ACTIVATION_TRACE_COMPILED_INLINE ChatText ChatTemplate::plain(const std::optional<System>& system, Turns turns,
+                                                              GenerationPrompt prompt) {
   detail::ChatWriter out;
   bool first = true;
   const auto line = [&](std::string_view text) {
@@ -219,6 +224,8 @@ inline ChatText ChatTemplate::plain(const std::optional<System>& system, Turns t
   if (prompt == GenerationPrompt::add) out.literal("\n");
   return std::move(out).take();
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -25,21 +25,7 @@ struct ChatText {
 namespace detail {
 
 /// Without the white space at both ends, as Jinja's trim and Python's strip leave it.
-[[nodiscard]] inline std::string_view trim(std::string_view text) noexcept {
-  std::size_t begin = text.size();
-  std::size_t end = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const DecodedCharacter c = decode_character(text, i);
-    // Python counts four separators among the controls, which are not White_Space.
-    const bool separator = c.code_point >= 0x1c && c.code_point <= 0x1f;
-    if (!separator && character_class(c.code_point) != CharacterClass::space) {
-      begin = std::min(begin, i);
-      end = i + c.length;
-    }
-    i += c.length;
-  }
-  return begin < end ? text.substr(begin, end - begin) : std::string_view{};
-}
+[[nodiscard]] std::string_view trim(std::string_view text) noexcept;
 
 /// Writes a ChatText. In marks, %bos%, %eos% and %date% stand for what was given; in nothing else does anything stand
 /// for anything.
@@ -97,6 +83,26 @@ class ChatWriter {
   std::array<std::pair<std::string_view, std::string_view>, 3> words_{};
   ChatText chat_;
 };
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view trim(std::string_view text) noexcept {
+  std::size_t begin = text.size();
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const DecodedCharacter c = decode_character(text, i);
+    // Python counts four separators among the controls, which are not White_Space.
+    const bool separator = c.code_point >= 0x1c && c.code_point <= 0x1f;
+    if (!separator && character_class(c.code_point) != CharacterClass::space) {
+      begin = std::min(begin, i);
+      end = i + c.length;
+    }
+    i += c.length;
+  }
+  return begin < end ? text.substr(begin, end - begin) : std::string_view{};
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

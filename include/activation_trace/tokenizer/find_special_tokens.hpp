@@ -31,9 +31,24 @@ namespace detail {
 /// What a vocabulary's types say about special tokens; adds the end tokens to the settings. A user-defined token that
 /// ends a text becomes a control token where they are cut out before, as in llama.cpp: no user's text is to end a turn.
 /// Throws FormatError if there are not as many types as tokens.
-[[nodiscard]] inline std::vector<SpecialToken> find_special_tokens(Vocabulary& vocabulary,
-                                                                   UserDefinedTokens user_defined,
-                                                                   TokenizerSettings& settings) {
+[[nodiscard]] std::vector<SpecialToken> find_special_tokens(Vocabulary& vocabulary, UserDefinedTokens user_defined,
+                                                            TokenizerSettings& settings);
+
+/// The id of the token with that text, -1 if there is none.
+[[nodiscard]] inline TokenId find_token(const Vocabulary& vocabulary, std::string_view text) {
+  const auto found = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), text);
+  return found == vocabulary.tokens.end() ? -1 : static_cast<TokenId>(found - vocabulary.tokens.begin());
+}
+
+/// The same for a token that the folder's settings name as their `what`. Throws FormatError if there is none: without
+/// its end a text would go on for ever.
+[[nodiscard]] TokenId find_named_token(const Vocabulary& vocabulary, std::string_view text, const char* what);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<SpecialToken> find_special_tokens(Vocabulary& vocabulary,
+                                                                               UserDefinedTokens user_defined,
+                                                                               TokenizerSettings& settings) {
   check_lengths(vocabulary);
   std::vector<SpecialToken> special;
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
@@ -51,15 +66,8 @@ namespace detail {
   return special;
 }
 
-/// The id of the token with that text, -1 if there is none.
-[[nodiscard]] inline TokenId find_token(const Vocabulary& vocabulary, std::string_view text) {
-  const auto found = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), text);
-  return found == vocabulary.tokens.end() ? -1 : static_cast<TokenId>(found - vocabulary.tokens.begin());
-}
-
-/// The same for a token that the folder's settings name as their `what`. Throws FormatError if there is none: without
-/// its end a text would go on for ever.
-[[nodiscard]] inline TokenId find_named_token(const Vocabulary& vocabulary, std::string_view text, const char* what) {
+ACTIVATION_TRACE_COMPILED_INLINE TokenId find_named_token(const Vocabulary& vocabulary, std::string_view text,
+                                                          const char* what) {
   const TokenId id = find_token(vocabulary, text);
   if (id == -1)
     throw FormatError(vocabulary.file, std::string(what) + ' ' + printable(text) +
@@ -67,6 +75,8 @@ namespace detail {
                                            "it, but neither this file nor added_tokens.json has it");
   return id;
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

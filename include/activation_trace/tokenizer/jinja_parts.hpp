@@ -66,7 +66,9 @@ class JinjaParts {
   std::vector<JinjaPart> parts_;
 };
 
-inline bool JinjaParts::read_all() {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool JinjaParts::read_all() {
   if (text_.find('\r') != std::string_view::npos) return false;
   while (at_ < text_.size()) {
     std::size_t tag = at_;
@@ -105,7 +107,7 @@ inline bool JinjaParts::read_all() {
 }
 
 /// `strips` says whether the tag takes the white space after it, `ends_line` whether it takes one line break.
-inline void JinjaParts::end_tag(bool strips, bool ends_line) {
+ACTIVATION_TRACE_COMPILED_INLINE void JinjaParts::end_tag(bool strips, bool ends_line) {
   const std::size_t begin = at_;
   if (strips)
     at_ = std::min(text_.size(), text_.find_first_not_of(spaces, at_));
@@ -115,7 +117,7 @@ inline void JinjaParts::end_tag(bool strips, bool ends_line) {
   line_starts_ = at_ > begin && text_[at_ - 1] == '\n';
 }
 
-inline bool JinjaParts::skip_comment() {
+ACTIVATION_TRACE_COMPILED_INLINE bool JinjaParts::skip_comment() {
   const std::size_t end = text_.find("#}", at_);
   if (end == std::string_view::npos) return false;
   const char sign = end > at_ ? text_[end - 1] : ' ';
@@ -124,7 +126,7 @@ inline bool JinjaParts::skip_comment() {
   return sign != '+';
 }
 
-inline bool JinjaParts::read_tag(char open) {
+ACTIVATION_TRACE_COMPILED_INLINE bool JinjaParts::read_tag(char open) {
   const std::string_view close = open == '{' ? "}}" : "%}";
   std::vector<std::string> tokens;
   std::size_t depth = 0;
@@ -153,7 +155,7 @@ inline bool JinjaParts::read_tag(char open) {
   return true;
 }
 
-inline bool JinjaParts::read_token(std::vector<std::string>& tokens) {
+ACTIVATION_TRACE_COMPILED_INLINE bool JinjaParts::read_token(std::vector<std::string>& tokens) {
   const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
   const char c = text_[at_];
@@ -180,7 +182,7 @@ inline bool JinjaParts::read_token(std::vector<std::string>& tokens) {
   return true;
 }
 
-inline bool JinjaParts::read_string(std::vector<std::string>& tokens) {
+ACTIVATION_TRACE_COMPILED_INLINE bool JinjaParts::read_string(std::vector<std::string>& tokens) {
   const char quote = text_[at_++];
   std::string token(1, '"');
   for (; at_ < text_.size() && text_[at_] != quote; ++at_) {
@@ -200,13 +202,13 @@ inline bool JinjaParts::read_string(std::vector<std::string>& tokens) {
   return true;
 }
 
-inline void JinjaParts::add_text(std::string_view text) {
+ACTIVATION_TRACE_COMPILED_INLINE void JinjaParts::add_text(std::string_view text) {
   if (text.empty()) return;
   if (parts_.empty() || parts_.back().kind != JinjaPart::Kind::text) parts_.push_back({JinjaPart::Kind::text, {"\""}});
   parts_.back().tokens[0] += text;
 }
 
-inline void JinjaParts::add_output(std::vector<std::string> tokens) {
+ACTIVATION_TRACE_COMPILED_INLINE void JinjaParts::add_output(std::vector<std::string> tokens) {
   // A sum of names, strings and their filters writes one summand after the other.
   std::vector<std::vector<std::string>> summands(1);
   std::size_t depth = 0;
@@ -236,6 +238,8 @@ inline void JinjaParts::add_output(std::vector<std::string> tokens) {
     else
       parts_.push_back({JinjaPart::Kind::output, std::move(summand)});
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

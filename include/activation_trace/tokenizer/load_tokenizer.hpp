@@ -45,8 +45,10 @@ namespace detail {
   return part.is_object() ? part["content"].text() : part.text();
 }
 
+#if ACTIVATION_TRACE_BODIES
+
 /// The tokens that tokenizer_config.json and special_tokens_map.json name for a purpose.
-inline void read_named_tokens(const JsonPart& root, TokenizerFolderSettings& settings) {
+ACTIVATION_TRACE_COMPILED_INLINE void read_named_tokens(const JsonPart& root, TokenizerFolderSettings& settings) {
   for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
     std::string text = read_token_text(root[key]);
     if (text.empty()) continue;
@@ -58,9 +60,11 @@ inline void read_named_tokens(const JsonPart& root, TokenizerFolderSettings& set
     for (const JsonPart& token : more.elements()) settings.special.push_back(read_token_text(token));
 }
 
-inline void sort_by_id(std::vector<SpecialToken>& tokens) {
+ACTIVATION_TRACE_COMPILED_INLINE void sort_by_id(std::vector<SpecialToken>& tokens) {
   std::sort(tokens.begin(), tokens.end(), [](const SpecialToken& a, const SpecialToken& b) { return a.id < b.id; });
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 /// Calls `read` with the whole of a JSON file of the folder, if it is there.
 template <class Read>
@@ -71,9 +75,12 @@ void read_folder_json(const std::filesystem::path& path, Read&& read) {
   read(json.root());
 }
 
+#if ACTIVATION_TRACE_BODIES
+
 /// What tokenizer_config.json says today: special_tokens_map.json, and added_tokens.json with ids by text. Those that
 /// have a purpose are control tokens.
-inline void read_older_settings(const std::filesystem::path& folder, TokenizerFolderSettings& settings) {
+ACTIVATION_TRACE_COMPILED_INLINE void read_older_settings(const std::filesystem::path& folder,
+                                                          TokenizerFolderSettings& settings) {
   read_folder_json(folder / "special_tokens_map.json",
                    [&](const JsonPart& root) { read_named_tokens(root, settings); });
   std::sort(settings.special.begin(), settings.special.end());
@@ -88,9 +95,14 @@ inline void read_older_settings(const std::filesystem::path& folder, TokenizerFo
   sort_by_id(settings.added);
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, const std::string& file) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE TokenizerFolderSettings read_tokenizer_config(std::string_view text,
+                                                                               const std::string& file) {
   const detail::JsonDocument json(text, file);
   const detail::JsonPart root = json.root();
   TokenizerFolderSettings settings;
@@ -121,13 +133,13 @@ inline TokenizerFolderSettings read_tokenizer_config(std::string_view text, cons
   return settings;
 }
 
-inline Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
   const Tokenizer tokenizer =
       checkpoint.gguf ? read_tokenizer(*checkpoint.gguf) : load_tokenizer(checkpoint.config.source);
   return tokenizer.for_model(checkpoint.config.vocab, checkpoint.config.eos);
 }
 
-inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access) {
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access) {
   if (!std::filesystem::is_directory(path)) return read_tokenizer(GgufFile::open(path, access));
   const auto exists = [&](const char* name) { return std::filesystem::exists(path / name); };
   TokenizerFolderSettings settings;
@@ -148,6 +160,8 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
   }
   throw FormatError(path.string(), "the folder has neither tokenizer.json nor tokenizer.model");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

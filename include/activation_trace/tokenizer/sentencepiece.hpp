@@ -102,7 +102,13 @@ namespace detail {
 inline constexpr std::string_view space_mark = "\u2581";
 
 /// The value of a byte token `<0xNN>`: exactly six characters with two hexadecimal digits.
-[[nodiscard]] inline std::optional<std::uint8_t> parse_byte_token(std::string_view text) {
+[[nodiscard]] std::optional<std::uint8_t> parse_byte_token(std::string_view text);
+
+[[nodiscard]] std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<std::uint8_t> parse_byte_token(std::string_view text) {
   if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
   std::uint8_t value = 0;
   // Into an unsigned type from_chars takes no sign, and no prefix either.
@@ -111,7 +117,8 @@ inline constexpr std::string_view space_mark = "\u2581";
   return value;
 }
 
-[[nodiscard]] inline std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+ACTIVATION_TRACE_COMPILED_INLINE std::string replace_all(std::string_view text, std::string_view from,
+                                                         std::string_view to) {
   std::string result;
   result.reserve(text.size());
   for (std::size_t begin = 0;;) {
@@ -123,9 +130,14 @@ inline constexpr std::string_view space_mark = "\u2581";
   }
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabulary, const SentencePieceOptions& options)
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabulary,
+                                                                                const SentencePieceOptions& options)
     : options_(options) {
   merges_ = detail::PairMerges(vocabulary, detail::index_tokens(vocabulary));
   if (merges_.empty() && vocabulary.scores.empty())
@@ -171,7 +183,7 @@ inline SentencePieceTokenizer::SentencePieceTokenizer(const Vocabulary& vocabula
   index_bytes(vocabulary);
 }
 
-inline void SentencePieceTokenizer::index_bytes(const Vocabulary& vocabulary) {
+ACTIVATION_TRACE_COMPILED_INLINE void SentencePieceTokenizer::index_bytes(const Vocabulary& vocabulary) {
   byte_ids_.fill(-1);
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     if (vocabulary.types[i] != TokenType::byte) continue;
@@ -189,7 +201,8 @@ inline void SentencePieceTokenizer::index_bytes(const Vocabulary& vocabulary) {
     throw FormatError(vocabulary.file, "the vocabulary has neither byte tokens nor an unknown token");
 }
 
-inline void SentencePieceTokenizer::encode(std::string_view text, TextPlace place, std::vector<TokenId>& ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void SentencePieceTokenizer::encode(std::string_view text, TextPlace place,
+                                                                     std::vector<TokenId>& ids) const {
   if (text.empty()) return;
   const bool spaced = text[0] == ' ' || text.starts_with(detail::space_mark);
   const SpacePrefix prefix = options_.space_prefix;
@@ -210,7 +223,8 @@ inline void SentencePieceTokenizer::encode(std::string_view text, TextPlace plac
   encode_run(whole.substr(begin), ids);
 }
 
-inline void SentencePieceTokenizer::encode_run(std::string_view text, std::vector<TokenId>& ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void SentencePieceTokenizer::encode_run(std::string_view text,
+                                                                         std::vector<TokenId>& ids) const {
   detail::MergeMemory memory;
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = decode_character(text, i).length;
@@ -253,8 +267,9 @@ inline void SentencePieceTokenizer::encode_run(std::string_view text, std::vecto
   }
 }
 
-inline void SentencePieceTokenizer::append_token(std::string_view text, TokenId id, const Splits& splits,
-                                                 std::vector<TokenId>& ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void SentencePieceTokenizer::append_token(std::string_view text, TokenId id,
+                                                                           const Splits& splits,
+                                                                           std::vector<TokenId>& ids) const {
   if (unused_.empty() || !unused_[detail::slot(id)]) {
     ids.push_back(id);
     return;
@@ -277,6 +292,8 @@ inline void SentencePieceTokenizer::append_token(std::string_view text, TokenId 
     }
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -93,7 +93,9 @@ class TokenMatcher {
   std::array<Node, 256> from_root_{};
 };
 
-inline TokenMatcher::TokenMatcher(std::vector<std::pair<std::string, TokenId>> tokens) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE TokenMatcher::TokenMatcher(std::vector<std::pair<std::string, TokenId>> tokens) {
   std::erase_if(tokens, [](const auto& token) { return token.first.empty(); });
   std::size_t bytes = 0;
   for (auto& token : tokens) {
@@ -110,7 +112,8 @@ inline TokenMatcher::TokenMatcher(std::vector<std::pair<std::string, TokenId>> t
   link();
 }
 
-inline void TokenMatcher::build_trie(const std::vector<std::pair<std::string, TokenId>>& reversed) {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenMatcher::build_trie(
+    const std::vector<std::pair<std::string, TokenId>>& reversed) {
   using Range = std::pair<std::size_t, std::size_t>;  // of the sorted tokens, those that go through a node
   for (const auto& token : reversed) tokens_.push_back({token.first.size(), token.second});
   bytes_.push_back(0);
@@ -135,7 +138,7 @@ inline void TokenMatcher::build_trie(const std::vector<std::pair<std::string, To
   children_.push_back(static_cast<Node>(bytes_.size()));
 }
 
-inline void TokenMatcher::link() {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenMatcher::link() {
   fallback_.assign(bytes_.size(), 0);
   for (Node node = children_[0]; node != children_[1]; ++node) from_root_[bytes_[node]] = node;
   // A fallback is on a level above, whose fallbacks are known.
@@ -145,6 +148,8 @@ inline void TokenMatcher::link() {
     if (longest_[parent] == none) longest_[parent] = longest_[fallback_[parent]];
   }
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 }  // namespace v0

@@ -118,8 +118,11 @@ class Tokenizer {
   std::vector<TokenId> ends_;  // sorted
 };
 
-inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
-                            std::vector<SpecialToken> special, TokenizerSettings settings) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer::Tokenizer(const Vocabulary& vocabulary,
+                                                      std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
+                                                      std::vector<SpecialToken> special, TokenizerSettings settings) {
   const std::size_t size = vocabulary.tokens.size();
   const auto check_id = [&](TokenId id, const std::string& what) {
     if (id < 0 || detail::slot(id) >= size)
@@ -152,7 +155,7 @@ inline Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokeni
                                                      std::move(settings), std::move(control)});
 }
 
-inline Tokenizer Tokenizer::for_model(Index model_vocab, std::span<const TokenId> eos) const {
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer Tokenizer::for_model(Index model_vocab, std::span<const TokenId> eos) const {
   Tokenizer result = *this;
   result.model_vocab_ = model_vocab;
   result.ends_.insert(result.ends_.end(), eos.begin(), eos.end());
@@ -161,12 +164,12 @@ inline Tokenizer Tokenizer::for_model(Index model_vocab, std::span<const TokenId
   return result;
 }
 
-inline void Tokenizer::sort_ids(std::vector<TokenId>& ids) {
+ACTIVATION_TRACE_COMPILED_INLINE void Tokenizer::sort_ids(std::vector<TokenId>& ids) {
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
-inline void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
   if (model_vocab_ >= vocab_size()) return;
   const auto lacking = std::find_if(ids.begin(), ids.end(), [&](TokenId id) { return id >= model_vocab_; });
   if (lacking != ids.end())
@@ -175,6 +178,8 @@ inline void Tokenizer::check_for_model(std::span<const TokenId> ids) const {
                         " tokens and the tokenizer's " + std::to_string(vocab_size()) +
                         ": leave that token out, or use the tokenizer that the model was trained with");
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 template <class Cut>
 std::vector<TokenId> Tokenizer::encode_cut(Cut&& cut) const {
@@ -196,17 +201,22 @@ std::vector<TokenId> Tokenizer::encode_cut(Cut&& cut) const {
   return ids;
 }
 
-inline std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> Tokenizer::encode(std::string_view text,
+                                                                        SpecialTokens special) const {
   std::string replaced;
   if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
   return encode_cut([&](auto&& on_text, auto&& on_token) { content_->cutter.cut(text, special, on_text, on_token); });
 }
 
-inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, SpecialTokens special) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text,
+                                                                               SpecialTokens special) const {
   return complete(encode(text, special));
 }
 
-inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, std::span<const TextRange> contents) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> Tokenizer::encode_prompt(
+    std::string_view text, std::span<const TextRange> contents) const {
   if (!is_valid_utf8(text)) throw ArgumentError("text: it is not well-formed UTF-8");
   std::size_t end = 0;
   for (const TextRange& range : contents) {
@@ -219,7 +229,7 @@ inline std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, std:
       encode_cut([&](auto&& on_text, auto&& on_token) { content_->cutter.cut(text, contents, on_text, on_token); }));
 }
 
-inline std::vector<TokenId> Tokenizer::complete(std::vector<TokenId> ids) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> Tokenizer::complete(std::vector<TokenId> ids) const {
   const TokenizerSettings& with = content_->settings;
   if (with.add_bos && (ids.empty() || ids.front() != with.bos)) ids.insert(ids.begin(), with.bos);
   if (with.add_eos && (ids.empty() || ids.back() != with.eos)) ids.push_back(with.eos);
@@ -227,7 +237,8 @@ inline std::vector<TokenId> Tokenizer::complete(std::vector<TokenId> ids) const 
   return ids;
 }
 
-inline std::string Tokenizer::decode(std::span<const TokenId> ids, ControlTokens control) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::string Tokenizer::decode(std::span<const TokenId> ids,
+                                                               ControlTokens control) const {
   std::string bytes;
   bool at_start = adds_space();
   for (const TokenId id : ids) {
@@ -243,26 +254,32 @@ inline std::string Tokenizer::decode(std::span<const TokenId> ids, ControlTokens
   return replace_ill_formed(bytes);
 }
 
-inline std::string_view Tokenizer::piece(TokenId id) const {
+ACTIVATION_TRACE_COMPILED_INLINE std::string_view Tokenizer::piece(TokenId id) const {
   if (!knows(id)) return {};
   return std::visit([id](const auto& kind) { return kind.piece(id); }, content_->kind);
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 inline bool Tokenizer::is_control(TokenId id) const { return !knows(id) || content_->control[detail::slot(id)]; }
 
-inline bool Tokenizer::ends_text(TokenId id) const noexcept {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool Tokenizer::ends_text(TokenId id) const noexcept {
   return std::binary_search(end_tokens().begin(), end_tokens().end(), id);
 }
 
-inline bool Tokenizer::adds_space() const noexcept {
+ACTIVATION_TRACE_COMPILED_INLINE bool Tokenizer::adds_space() const noexcept {
   const auto* pieces = std::get_if<SentencePieceTokenizer>(&content_->kind);
   return pieces != nullptr && pieces->space_prefix() != SpacePrefix::none;
 }
 
-inline bool Tokenizer::knows(TokenId id) const {
+ACTIVATION_TRACE_COMPILED_INLINE bool Tokenizer::knows(TokenId id) const {
   if (id < 0) throw ArgumentError("token id " + std::to_string(id) + " is negative");
   return static_cast<Index>(id) < vocab_size();
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -38,7 +38,24 @@ namespace detail {
   return static_cast<TokenId>(*id);
 }
 
-[[nodiscard]] inline Vocabulary read_vocabulary(const GgufFile& gguf) {
+[[nodiscard]] Vocabulary read_vocabulary(const GgufFile& gguf);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void read_merges(const GgufFile& gguf, Vocabulary& vocabulary) {
+  const auto merges = gguf.get<std::vector<std::string_view>>("tokenizer.ggml.merges");
+  vocabulary.merges.reserve(merges.size());
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    // The first token may begin with a space itself.
+    const std::size_t space = merges[i].empty() ? std::string_view::npos : merges[i].find(' ', 1);
+    if (space == std::string_view::npos)
+      throw FormatError(gguf.name(), "metadata tokenizer.ggml.merges: merge " + std::to_string(i) + " is " +
+                                         printable(merges[i]) + ", expected two tokens with a space between");
+    vocabulary.merges.emplace_back(merges[i].substr(0, space), merges[i].substr(space + 1));
+  }
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE Vocabulary read_vocabulary(const GgufFile& gguf) {
   Vocabulary vocabulary;
   vocabulary.file = gguf.name();
   vocabulary.tokens = gguf.get<std::vector<std::string_view>>("tokenizer.ggml.tokens");
@@ -56,22 +73,13 @@ namespace detail {
   return vocabulary;
 }
 
-inline void read_merges(const GgufFile& gguf, Vocabulary& vocabulary) {
-  const auto merges = gguf.get<std::vector<std::string_view>>("tokenizer.ggml.merges");
-  vocabulary.merges.reserve(merges.size());
-  for (std::size_t i = 0; i < merges.size(); ++i) {
-    // The first token may begin with a space itself.
-    const std::size_t space = merges[i].empty() ? std::string_view::npos : merges[i].find(' ', 1);
-    if (space == std::string_view::npos)
-      throw FormatError(gguf.name(), "metadata tokenizer.ggml.merges: merge " + std::to_string(i) + " is " +
-                                         printable(merges[i]) + ", expected two tokens with a space between");
-    vocabulary.merges.emplace_back(merges[i].substr(0, space), merges[i].substr(space + 1));
-  }
-}
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 
-inline Tokenizer read_tokenizer(const GgufFile& gguf) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer read_tokenizer(const GgufFile& gguf) {
   const auto model = gguf.get<std::string_view>("tokenizer.ggml.model");
   if (model != "gpt2" && model != "llama")
     throw FormatError(gguf.name(), "tokenizer model " + detail::printable(model) +
@@ -118,6 +126,8 @@ inline Tokenizer read_tokenizer(const GgufFile& gguf) {
   SentencePieceTokenizer pieces(vocabulary, options);
   return Tokenizer(vocabulary, std::move(pieces), std::move(special), std::move(settings));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

@@ -58,7 +58,9 @@ class TokenizerJsonReader {
   bool normalizes_ = false;
 };
 
-inline void TokenizerJsonReader::check_model() const {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::check_model() const {
   const JsonPart model = root_["model"];
   if (const JsonPart type = model["type"]; !type.is_null() && !type.is("BPE")) type.refuse("BPE");
   if (const JsonPart dropout = model["dropout"]; !dropout.is_null() && !dropout.is(0)) dropout.refuse("none");
@@ -66,7 +68,7 @@ inline void TokenizerJsonReader::check_model() const {
     if (const JsonPart affix = model[key]; !affix.is_null() && !affix.is("")) affix.refuse("none");
 }
 
-inline void TokenizerJsonReader::read_vocabulary() {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_vocabulary() {
   const JsonPart vocab = root_["model"]["vocab"];
   if (!vocab.is_object()) vocab.fail("is not an object");
   std::size_t size = vocab.size();
@@ -100,7 +102,7 @@ inline void TokenizerJsonReader::read_vocabulary() {
   }
 }
 
-inline void TokenizerJsonReader::read_added_tokens() {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_added_tokens() {
   for (const JsonPart& token : root_["added_tokens"].elements()) {
     const bool special = token["special"].flag(false);
     if (token["single_word"].flag(false)) token["single_word"].refuse("false");
@@ -123,7 +125,7 @@ inline void TokenizerJsonReader::read_added_tokens() {
   }
 }
 
-inline void TokenizerJsonReader::read_merges() {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_merges() {
   const JsonPart merges = root_["model"]["merges"];
   if (!merges.is_array()) merges.fail("is not an array");
   vocabulary_.merges.reserve(merges.size());
@@ -145,30 +147,20 @@ inline void TokenizerJsonReader::read_merges() {
   }
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 /// Which pre-tokenizer's regular expression that is; only its own letters count.
-[[nodiscard]] inline PreTokenizer kind_of_pattern(const JsonPart& pattern) {
-  constexpr std::pair<const char*, PreTokenizer> known[]{
-      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       PreTokenizer::llama_bpe},
-      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       PreTokenizer::qwen2},
-      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       PreTokenizer::tekken},
-      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       PreTokenizer::gpt4o},
-  };
-  for (const auto& [regex, kind] : known)
-    if (pattern["Regex"].is(regex)) return kind;
-  pattern.refuse("the regular expression of Llama 3, Qwen2, tekken or GPT-4o");
-}
+[[nodiscard]] PreTokenizer kind_of_pattern(const JsonPart& pattern);
 
 /// Gemma's pre_tokenizer, which cuts nothing: its normalizer leaves no space.
 [[nodiscard]] inline bool is_split_of_spaces(const JsonPart& part) {
   return part.has_type("Split") && part["pattern"]["String"].is(" ");
 }
 
+#if ACTIVATION_TRACE_BODIES
+
 /// The pre-tokenizer if the file is of byte level, nothing if it is of the Llama 2 family.
-inline std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const {
+ACTIVATION_TRACE_COMPILED_INLINE std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const {
   const JsonPart part = root_["pre_tokenizer"];
   const auto check_byte_level = [](const JsonPart& level, bool use_regex) {
     if (level["add_prefix_space"].flag(true)) level["add_prefix_space"].refuse("false");
@@ -198,7 +190,7 @@ inline std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const 
 }
 
 /// Of the byte-level families: NFC, or a normalizer that does nothing.
-inline Normalization TokenizerJsonReader::read_normalization() const {
+ACTIVATION_TRACE_COMPILED_INLINE Normalization TokenizerJsonReader::read_normalization() const {
   const JsonPart normalizer = root_["normalizer"];
   if (normalizer.has_type("NFC")) return Normalization::nfc;
   const bool is_empty = normalizer.has_type("Sequence") && normalizer["normalizers"].elements().empty();
@@ -207,7 +199,7 @@ inline Normalization TokenizerJsonReader::read_normalization() const {
 }
 
 /// Of the Llama 2 family: a normalizer that puts the space first, or the newer Metaspace.
-inline SpacePrefix TokenizerJsonReader::read_space_prefix() const {
+ACTIVATION_TRACE_COMPILED_INLINE SpacePrefix TokenizerJsonReader::read_space_prefix() const {
   const JsonPart normalizer = root_["normalizer"];
   const JsonPart metaspace = root_["pre_tokenizer"];
   if (metaspace.is_null() || is_split_of_spaces(metaspace)) {
@@ -233,11 +225,11 @@ inline SpacePrefix TokenizerJsonReader::read_space_prefix() const {
   return SpacePrefix::none;
 }
 
-inline void TokenizerJsonReader::check_byte_level_decoder() const {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::check_byte_level_decoder() const {
   if (!root_["decoder"].has_type("ByteLevel")) root_["decoder"].refuse("ByteLevel");
 }
 
-inline void TokenizerJsonReader::check_sentencepiece_decoder(SpacePrefix prefix) const {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::check_sentencepiece_decoder(SpacePrefix prefix) const {
   const JsonPart decoder = root_["decoder"];
   const char* expected = "a Sequence of Replace, ByteFallback, Fuse and, where a space is put first, Strip";
   if (!decoder.has_type("Sequence")) decoder.refuse(expected);
@@ -251,7 +243,7 @@ inline void TokenizerJsonReader::check_sentencepiece_decoder(SpacePrefix prefix)
     steps[3].refuse("Strip of one leading space");
 }
 
-inline void TokenizerJsonReader::read_post_processor() {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_post_processor() {
   const JsonPart processor = root_["post_processor"];
   const auto read_one = [this](const JsonPart& part) {
     if (part.has_type("TemplateProcessing"))
@@ -264,7 +256,7 @@ inline void TokenizerJsonReader::read_post_processor() {
   for (const JsonPart& part : processor["processors"].elements()) read_one(part);
 }
 
-inline void TokenizerJsonReader::read_template(const JsonPart& processor) {
+ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_template(const JsonPart& processor) {
   const JsonPart single = processor["single"];
   bool seen_text = false;
   for (const JsonPart& item : single.elements()) {
@@ -285,7 +277,7 @@ inline void TokenizerJsonReader::read_template(const JsonPart& processor) {
   if (!seen_text) single.refuse("a template with the text in it");
 }
 
-inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder) {
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder) {
   if (!root_.is_object()) root_.fail("is not a JSON object");
   check_model();
   read_vocabulary();
@@ -328,6 +320,24 @@ inline Tokenizer TokenizerJsonReader::read(const TokenizerFolderSettings& folder
   SentencePieceTokenizer pieces(vocabulary_, options);
   return Tokenizer(vocabulary_, std::move(pieces), std::move(special_), std::move(settings_));
 }
+
+ACTIVATION_TRACE_COMPILED_INLINE PreTokenizer kind_of_pattern(const JsonPart& pattern) {
+  constexpr std::pair<const char*, PreTokenizer> known[]{
+      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::llama_bpe},
+      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::qwen2},
+      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::tekken},
+      {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+       PreTokenizer::gpt4o},
+  };
+  for (const auto& [regex, kind] : known)
+    if (pattern["Regex"].is(regex)) return kind;
+  pattern.refuse("the regular expression of Llama 3, Qwen2, tekken or GPT-4o");
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 

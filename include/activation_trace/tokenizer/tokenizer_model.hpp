@@ -39,7 +39,9 @@ struct SentencePieceModel {
   bool escapes_spaces = true;
 };
 
-inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   std::string_view text;
   float score = 0;
   std::uint64_t type = 1;
@@ -61,7 +63,22 @@ inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   vocabulary.types.push_back(static_cast<TokenType>(type));
 }
 
-[[nodiscard]] inline SentencePieceModel read_sentencepiece_model(std::string_view bytes, const std::string& file) {
+#endif  // ACTIVATION_TRACE_BODIES
+
+[[nodiscard]] SentencePieceModel read_sentencepiece_model(std::string_view bytes, const std::string& file);
+
+/// Puts the tokens that other files add behind those of the model, and gives what is to be cut out of text. One that
+/// the model has itself is cut out as well, as transformers does. Throws FormatError for an id that is not the next.
+[[nodiscard]] std::vector<SpecialToken> add_tokens(const TokenizerFolderSettings& folder, Vocabulary& vocabulary);
+
+/// The token that the folder names as its `what`, which makes it a control token, else the model's own if it is one.
+[[nodiscard]] TokenId find_named_control(std::string_view named, std::string_view own, const char* what,
+                                         Vocabulary& vocabulary);
+
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE SentencePieceModel read_sentencepiece_model(std::string_view bytes,
+                                                                             const std::string& file) {
   SentencePieceModel model;
   model.vocabulary.file = file;
   ProtobufReader reader(bytes, file);
@@ -93,10 +110,8 @@ inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   return model;
 }
 
-/// Puts the tokens that other files add behind those of the model, and gives what is to be cut out of text. One that
-/// the model has itself is cut out as well, as transformers does. Throws FormatError for an id that is not the next.
-[[nodiscard]] inline std::vector<SpecialToken> add_tokens(const TokenizerFolderSettings& folder,
-                                                          Vocabulary& vocabulary) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<SpecialToken> add_tokens(const TokenizerFolderSettings& folder,
+                                                                      Vocabulary& vocabulary) {
   std::vector<SpecialToken> added;
   for (const SpecialToken& listed : folder.added) {
     SpecialToken token = listed;
@@ -121,9 +136,8 @@ inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   return added;
 }
 
-/// The token that the folder names as its `what`, which makes it a control token, else the model's own if it is one.
-[[nodiscard]] inline TokenId find_named_control(std::string_view named, std::string_view own, const char* what,
-                                                Vocabulary& vocabulary) {
+ACTIVATION_TRACE_COMPILED_INLINE TokenId find_named_control(std::string_view named, std::string_view own,
+                                                            const char* what, Vocabulary& vocabulary) {
   const TokenId id = named.empty() ? find_token(vocabulary, own) : find_named_token(vocabulary, named, what);
   if (id == -1) return -1;
   TokenType& type = vocabulary.types[slot(id)];
@@ -132,10 +146,14 @@ inline void read_piece(ProtobufReader piece, Vocabulary& vocabulary) {
   return id;
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 }  // namespace detail
 
-inline Tokenizer read_tokenizer_model(std::string_view bytes, const std::string& file,
-                                      const TokenizerFolderSettings& folder) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer read_tokenizer_model(std::string_view bytes, const std::string& file,
+                                                                const TokenizerFolderSettings& folder) {
   detail::SentencePieceModel model = detail::read_sentencepiece_model(bytes, file);
   const auto refuse_if = [&](bool unsupported, const char* what) {
     if (unsupported) throw FormatError(file, std::string(what) + " is not supported");
@@ -177,6 +195,8 @@ inline Tokenizer read_tokenizer_model(std::string_view bytes, const std::string&
   SentencePieceTokenizer pieces(vocabulary, options);
   return Tokenizer(vocabulary, std::move(pieces), std::move(special), std::move(settings));
 }
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace v0
 }  // namespace activation_trace

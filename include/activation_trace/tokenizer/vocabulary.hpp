@@ -95,7 +95,9 @@ class TokenIndex {
   std::size_t mask_ = 0;
 };
 
-inline TokenIndex::TokenIndex(std::vector<Entry> entries) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE TokenIndex::TokenIndex(std::vector<Entry> entries) {
   if (entries.empty()) return;
   mask_ = std::bit_ceil(entries.size()) - 1;
   begins_.assign(mask_ + 2, 0);
@@ -119,7 +121,7 @@ inline TokenIndex::TokenIndex(std::vector<Entry> entries) {
 
 /// That there are as many types as tokens, and as many scores if there are any: before anybody reads one by a
 /// token's id. Throws FormatError naming both numbers.
-inline void check_lengths(const Vocabulary& vocabulary) {
+ACTIVATION_TRACE_COMPILED_INLINE void check_lengths(const Vocabulary& vocabulary) {
   const std::size_t size = vocabulary.tokens.size();
   const auto check = [&](const char* what, std::size_t length) {
     if (length != size)
@@ -130,30 +132,10 @@ inline void check_lengths(const Vocabulary& vocabulary) {
   if (!vocabulary.scores.empty()) check("scores", vocabulary.scores.size());
 }
 
+#endif  // ACTIVATION_TRACE_BODIES
+
 /// Ids by text, with the checks that hold for every vocabulary. Throws FormatError naming the token.
-[[nodiscard]] inline TokenIndex index_tokens(const Vocabulary& vocabulary) {
-  const std::size_t size = vocabulary.tokens.size();
-  const auto refuse = [&](const std::string& problem) { throw FormatError(vocabulary.file, problem); };
-  if (size == 0) refuse("the vocabulary is empty");
-  if (size > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) refuse("the vocabulary is too large");
-  check_lengths(vocabulary);
-  std::vector<TokenIndex::Entry> entries;
-  entries.reserve(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    const auto type = static_cast<unsigned>(vocabulary.types[i]);
-    if (type < 1 || type > 6)
-      refuse("token " + std::to_string(i) + " has type " + std::to_string(type) + ", expected 1 to 6");
-    if (!vocabulary.scores.empty() && std::isnan(vocabulary.scores[i]))
-      refuse("the score of token " + std::to_string(i) + " is not a number");
-    if (!vocabulary.tokens[i].empty()) entries.push_back({vocabulary.tokens[i], static_cast<TokenId>(i)});
-  }
-  TokenIndex index(std::move(entries));
-  if (const TokenIndex::Entry* first = index.find_duplicate()) {
-    const auto [low, high] = std::minmax(first[0].id, first[1].id);
-    refuse("tokens " + std::to_string(low) + " and " + std::to_string(high) + " are both " + printable(first->text));
-  }
-  return index;
-}
+[[nodiscard]] TokenIndex index_tokens(const Vocabulary& vocabulary);
 
 /// The bytes of every token in one piece of memory.
 class TokenTexts {
@@ -203,7 +185,9 @@ class PairMerges {
   std::vector<std::int32_t> first_of_left_;
 };
 
-inline PairMerges::PairMerges(const Vocabulary& vocabulary, const TokenIndex& index) {
+#if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE PairMerges::PairMerges(const Vocabulary& vocabulary, const TokenIndex& index) {
   if (vocabulary.merges.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
     throw FormatError(vocabulary.file, "the vocabulary has too many merges");
   merges_.reserve(vocabulary.merges.size());
@@ -236,6 +220,32 @@ inline PairMerges::PairMerges(const Vocabulary& vocabulary, const TokenIndex& in
   for (const Merge& merge : merges_) ++first_of_left_[slot(merge.left) + 1];
   std::partial_sum(first_of_left_.begin(), first_of_left_.end(), first_of_left_.begin());
 }
+
+ACTIVATION_TRACE_COMPILED_INLINE TokenIndex index_tokens(const Vocabulary& vocabulary) {
+  const std::size_t size = vocabulary.tokens.size();
+  const auto refuse = [&](const std::string& problem) { throw FormatError(vocabulary.file, problem); };
+  if (size == 0) refuse("the vocabulary is empty");
+  if (size > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) refuse("the vocabulary is too large");
+  check_lengths(vocabulary);
+  std::vector<TokenIndex::Entry> entries;
+  entries.reserve(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto type = static_cast<unsigned>(vocabulary.types[i]);
+    if (type < 1 || type > 6)
+      refuse("token " + std::to_string(i) + " has type " + std::to_string(type) + ", expected 1 to 6");
+    if (!vocabulary.scores.empty() && std::isnan(vocabulary.scores[i]))
+      refuse("the score of token " + std::to_string(i) + " is not a number");
+    if (!vocabulary.tokens[i].empty()) entries.push_back({vocabulary.tokens[i], static_cast<TokenId>(i)});
+  }
+  TokenIndex index(std::move(entries));
+  if (const TokenIndex::Entry* first = index.find_duplicate()) {
+    const auto [low, high] = std::minmax(first[0].id, first[1].id);
+    refuse("tokens " + std::to_string(low) + " and " + std::to_string(high) + " are both " + printable(first->text));
+  }
+  return index;
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
 
