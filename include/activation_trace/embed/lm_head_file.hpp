@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/formats/safetensors.hpp"
 #include "activation_trace/processors/context_span.hpp"

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/model/config.hpp"
 
 namespace activation_trace {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/text/visible.hpp"
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/formats/file_tensor.hpp"
 #include "activation_trace/formats/gguf_reader.hpp"
 #include "activation_trace/formats/gguf_split.hpp"

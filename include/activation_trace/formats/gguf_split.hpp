@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 #include "activation_trace/text/visible.hpp"

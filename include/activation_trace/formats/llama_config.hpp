@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
 #include "activation_trace/model/config.hpp"

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/formats/file_tensor.hpp"
 #include "activation_trace/text/json_part.hpp"
 #include "activation_trace/text/mapped_file.hpp"

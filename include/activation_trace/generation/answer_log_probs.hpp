@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/ops/execution.hpp"

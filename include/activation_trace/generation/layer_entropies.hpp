@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 

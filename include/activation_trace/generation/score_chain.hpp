@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/processors/logit_bias.hpp"
 #include "activation_trace/processors/occurrence_penalty.hpp"

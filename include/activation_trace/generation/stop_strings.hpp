@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 
 namespace activation_trace {

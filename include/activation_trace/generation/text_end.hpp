@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/generation/language_model.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/result.hpp"

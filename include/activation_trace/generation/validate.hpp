@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/options.hpp"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/model/config.hpp"
 

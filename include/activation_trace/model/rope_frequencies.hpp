@@ -6,6 +6,7 @@
 #include <numbers>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/model/config.hpp"
 
 namespace activation_trace {

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/tensor/view.hpp"
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/numerics/layer_divergence.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/tensor/view.hpp"

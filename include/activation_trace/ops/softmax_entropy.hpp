@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"

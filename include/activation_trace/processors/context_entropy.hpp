@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/context_states.hpp"

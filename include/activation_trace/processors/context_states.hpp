@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/processors/lm_head.hpp"

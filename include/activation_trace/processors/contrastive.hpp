@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/layer_divergence.hpp"
 #include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/contrastive_options.hpp"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/processors/check.hpp"
 
 namespace activation_trace {

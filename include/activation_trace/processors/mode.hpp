@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/contrastive_options.hpp"
 #include "activation_trace/processors/dola_options.hpp"

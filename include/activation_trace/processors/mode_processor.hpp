@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/processors/context_strategy.hpp"

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/processors/mode.hpp"
 
 // Options as text, for command lines, manifests and other languages.

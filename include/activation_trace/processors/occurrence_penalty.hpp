@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/processors/check.hpp"
 
 namespace activation_trace {

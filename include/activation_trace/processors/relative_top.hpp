@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/ranking.hpp"
 

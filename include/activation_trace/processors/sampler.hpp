@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/processors/check.hpp"
 

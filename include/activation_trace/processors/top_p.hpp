@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/processors/check.hpp"
 #include "activation_trace/processors/ranking.hpp"

@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/json.hpp"
 #include "activation_trace/text/json_part.hpp"

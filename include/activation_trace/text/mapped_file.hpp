@@ -19,6 +19,7 @@
 #include <system_error>
 #include <utility>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 

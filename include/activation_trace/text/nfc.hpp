@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/text/utf8.hpp"
 
 namespace activation_trace {

@@ -17,6 +17,7 @@
 #include <tuple>
 #include <utility>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 

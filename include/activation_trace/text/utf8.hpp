@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "activation_trace/config.hpp"
+
 namespace activation_trace {
 inline namespace v0 {
 

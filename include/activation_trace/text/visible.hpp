@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/text/utf8.hpp"
 
 namespace activation_trace {

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/tokenizer/chat_formats.hpp"
 #include "activation_trace/tokenizer/jinja_parts.hpp"
 

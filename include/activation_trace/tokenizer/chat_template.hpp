@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/tokenizer/chat_shapes.hpp"
 #include "activation_trace/tokenizer/chat_text.hpp"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/special_tokens.hpp"
 

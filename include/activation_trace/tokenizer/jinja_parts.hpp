@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/config.hpp"
+
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {

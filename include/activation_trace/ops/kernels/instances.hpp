@@ -10,6 +10,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
 
 #if defined(__x86_64__)
