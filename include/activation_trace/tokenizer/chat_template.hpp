@@ -117,7 +117,7 @@ ACTIVATION_TRACE_COMPILED_INLINE ChatTemplate::ChatTemplate(detail::RecognisedCh
   if (words_.eos.empty()) words_.eos = "</s>";
   date_ = detail::date_text(style_.date, words_.today, words_.date);
   if (default_system_ || !style_.default_system || (style_.date == detail::ChatDate::needed && !date_)) return;
-  detail::ChatWriter text(words_.bos, words_.eos, date_.value_or(""));
+  detail::ChatWriter text(words_.bos, words_.eos, date_);
   text.mark(*style_.default_system);
   default_system_ = std::move(text).take().text;
 }
@@ -180,7 +180,7 @@ ACTIVATION_TRACE_COMPILED_INLINE ChatText ChatTemplate::render_parts(std::span<c
   check_turns(turns);
   if (format() == ChatFormat::plain) return plain(system, turns, prompt);
 
-  detail::ChatWriter out(words_.bos, words_.eos, date_.value_or(""));
+  detail::ChatWriter out(words_.bos, words_.eos, date_);
   const detail::ChatMarks& marks = style_.marks;
   const auto write = [&](std::string_view text, bool is_content) {
     is_content ? out.content(text) : out.literal(text);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,8 +34,9 @@ namespace detail {
 class ChatWriter {
  public:
   ChatWriter() = default;
-  ChatWriter(std::string_view bos, std::string_view eos, std::string_view date)
-      : words_{{{"%bos%", bos}, {"%eos%", eos}, {"%date%", date}}} {}
+  /// All three must outlive it.
+  ChatWriter(std::string_view bos, std::string_view eos, const std::optional<std::string>& date)
+      : words_{{{"%bos%", bos}, {"%eos%", eos}, {"%date%", date ? std::string_view(*date) : std::string_view()}}} {}
 
   [[nodiscard]] std::size_t size() const noexcept { return chat_.text.size(); }
 
