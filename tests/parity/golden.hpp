@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -22,16 +23,20 @@ inline std::string golden_path(const std::string& name) {
   return std::string(ACTIVATION_TRACE_SOURCE_DIR) + "/tests/golden/" + name;
 }
 
-inline std::string read_golden(const std::string& name) {
-  std::ifstream file(golden_path(name), std::ios::binary);
-  if (!file) throw std::runtime_error("cannot open " + golden_path(name));
+inline std::string read_whole(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot open " + path.string());
   return {std::istreambuf_iterator<char>(file), {}};
 }
+
+inline std::string read_golden(const std::string& name) { return read_whole(golden_path(name)); }
 
 /// The arrays of a safetensors file, read without the library's own reader: 8 bytes length, JSON, data.
 class GoldenFile {
  public:
-  explicit GoldenFile(const std::string& name) : bytes_(read_golden(name)) {
+  explicit GoldenFile(const char* name) : GoldenFile(std::filesystem::path(golden_path(name))) {}
+  explicit GoldenFile(const std::string& name) : GoldenFile(name.c_str()) {}
+  explicit GoldenFile(const std::filesystem::path& path) : bytes_(read_whole(path)) {
     std::uint64_t length = 0;
     std::memcpy(&length, bytes_.data(), sizeof(length));
     header_ = nlohmann::json::parse(bytes_.substr(8, length));

@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "parity/continuation.hpp"
+#include "support/real_model.hpp"
+
+// Real models of any supported family against transformers in float32: every FILE.gguf in the models' folder beside
+// which real_models.py wrote FILE.gguf.parity.safetensors. Without one it is skipped.
+namespace activation_trace::testing {
+namespace {
+
+constexpr double kBar = 2e-3;
+
+std::vector<std::filesystem::path> oracles() {
+  const std::filesystem::path folder = real_model_path().parent_path();
+  std::vector<std::filesystem::path> result;
+  if (std::filesystem::is_directory(folder))
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (entry.path().string().ends_with(".gguf.parity.safetensors")) result.push_back(entry.path());
+  if (result.empty()) {
+    std::printf("Skipped: no model in %s has an oracle; tests/parity/real_models.py writes them\n", folder.c_str());
+    std::exit(77);
+  }
+  std::ranges::sort(result);
+  return result;
+}
+
+// Of |a - b|_2 and |b|_2.
+double relative_distance(std::span<const float> a, std::span<const float> b) {
+  double squares = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    squares += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    norm += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return std::sqrt(squares / norm);
+}
+
+class RealModel {
+ public:
+  explicit RealModel(const std::filesystem::path& oracle)
+      : golden_(oracle), checkpoint_(load_llama(oracle.parent_path() / oracle.stem().stem())) {}
+
+  void compare_all() {
+    const Tokenizer tokenizer = load_tokenizer(checkpoint_);
+    Comparison greedy;
+    Comparison raw;
+    Comparison norm;
+    int prompts = 0;
+    for (const GoldenPrompt& prompt : golden_prompts()) {
+      if (!golden_.contains(prompt.name + ".ids")) continue;
+      CAPTURE(prompt.name);
+      ++prompts;
+      const auto text = golden_.get<std::uint8_t>(prompt.name + ".text");
+      const auto ids = golden_.get<std::int32_t>(prompt.name + ".ids");
+      CHECK(tokenizer.encode_prompt(std::string(text.begin(), text.end())) == ids);
+      compare_states(prompt.name, ids);
+      compare_tokens(prompt.name + ".greedy", ids, Baseline{}, greedy);
+      compare_tokens(prompt.name + ".raw", ids, Activation{.alpha = 0.5f}, raw);
+      compare_tokens(prompt.name + ".norm", ids, Activation{.alpha = 0.5f, .context = {.final_norm = true}}, norm);
+    }
+    CHECK(prompts > 0);
+    CHECK(worst_state_ < kBar);
+    CHECK(worst_logits_ < kBar);
+    std::printf("  %d prompts, states %.1e, logits %.1e of their range\n", prompts, worst_state_, worst_logits_);
+    print("greedy", greedy);
+    print("activation", raw);
+    print("activation, final norm", norm);
+  }
+
+ private:
+  // h_0..h_N at the oracle's positions, and the last position's logits, element by element.
+  void compare_states(const std::string& prompt, const std::vector<std::int32_t>& ids) {
+    const auto positions = golden_.get<std::int32_t>(prompt + ".positions");
+    const auto hidden = golden_.get<float>(prompt + ".hidden");  // [N + 1, positions, d]
+    const auto d = static_cast<std::size_t>(checkpoint_.config.hidden);
+    REQUIRE(hidden.size() == static_cast<std::size_t>(checkpoint_.config.layers + 1) * positions.size() * d);
+    std::size_t compared = 0;
+    LayerObserver<> observer;
+    for (Index layer = 0; layer <= checkpoint_.config.layers; ++layer) observer.layers.push_back(layer);
+    observer.on_states = [&](Index layer, Index first, MatrixView<const float> states) {
+      for (std::size_t p = 0; p < positions.size(); ++p) {
+        const Index row = positions[p] - first;
+        if (row < 0 || row >= states.extent(0)) continue;  // in another batch
+        const auto expected = part(hidden, (static_cast<std::size_t>(layer) * positions.size() + p) * d, d);
+        worst_state_ = std::max(worst_state_, relative_distance(states.row(row).span(), expected));
+        ++compared;
+      }
+    };
+    llama_.rewind(0);
+    const std::span<const float> logits = llama_.forward(ids, observer);
+    CHECK(compared * d == hidden.size());
+    const auto expected = golden_.get<float>(prompt + ".logits");
+    REQUIRE(logits.size() == expected.size());
+    const auto [least, most] = std::ranges::minmax(expected);
+    for (std::size_t v = 0; v < expected.size(); ++v)
+      worst_logits_ = std::max(worst_logits_, static_cast<double>(std::abs(logits[v] - expected[v]) / (most - least)));
+  }
+
+  void compare_tokens(const std::string& key, const std::vector<std::int32_t>& ids, const Mode& mode,
+                      Comparison& result) {
+    CAPTURE(key);
+    compare(llama_, ids, {.mode = mode}, golden_.get<std::int32_t>(key + ".tokens"), golden_.get<float>(key + ".gap"),
+            result, [](const GeneratedToken&) {});
+  }
+
+  static void print(const char* run, const Comparison& result) {
+    std::printf("  %s: %d tokens equal, %d differ where the two best are closer than 1e-4\n", run, result.tokens,
+                result.close_decisions);
+  }
+
+  GoldenFile golden_;
+  Checkpoint checkpoint_;
+  Execution<Host> execution_{2};
+  Llama<> llama_{checkpoint_.config, checkpoint_.weights, {.max_context = 512}, execution_};
+  double worst_state_ = 0;
+  double worst_logits_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("Real models of other families are transformers' in float32") {
+  for (const std::filesystem::path& oracle : oracles()) {
+    const std::string name = oracle.filename().string();
+    CAPTURE(name);
+    std::printf("%s\n", name.c_str());
+    RealModel(oracle).compare_all();
+  }
+}
+
+}  // namespace activation_trace::testing
