@@ -59,7 +59,7 @@ class RealModel {
       ++prompts;
       const auto text = golden_.get<std::uint8_t>(prompt.name + ".text");
       const auto ids = golden_.get<std::int32_t>(prompt.name + ".ids");
-      CHECK(tokenizer.encode_prompt(std::string(text.begin(), text.end())) == ids);
+      CHECK(tokenizer.encode_prompt(std::string(text.begin(), text.end()), SpecialTokens::parse) == ids);
       compare_states(prompt.name, ids);
       compare_tokens(prompt.name + ".greedy", ids, Baseline{}, greedy);
       compare_tokens(prompt.name + ".raw", ids, Activation{.alpha = 0.5f}, raw);

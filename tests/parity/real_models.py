@@ -241,7 +241,7 @@ def main(path, output):
         arrays[name + ".text"] = np.frombuffer(text.encode(), dtype=np.uint8)
         arrays[name + ".ids"] = np.array(context.ids, dtype=np.int32)
         arrays[name + ".positions"] = np.array(positions, dtype=np.int32)
-        arrays[name + ".hidden"] = np.stack(context.hidden)[:, positions]
+        arrays[name + ".hidden"] = np.ascontiguousarray(np.stack(context.hidden)[:, positions])
         arrays[name + ".logits"] = context.logits
         of_prompt = [at.greedy_step]
         for run in runs.values():
