@@ -19,8 +19,8 @@
 #define ACTIVATION_TRACE_HOST_DEVICE
 #endif
 
-// Bodies stand in every file that includes this library, or once, in CMake's target activation_trace::kernels, which
-// defines ACTIVATION_TRACE_COMPILED_KERNELS for all who link it. Without CMake: define it everywhere, and compile
+// Long bodies stand in every file that includes this library, or once, in CMake's target activation_trace::kernels,
+// which defines ACTIVATION_TRACE_COMPILED_KERNELS for all who link it. Without CMake: define it everywhere, and compile
 // cmake/kernels.cpp and cmake/bodies.cpp, which alone of such files asks for ACTIVATION_TRACE_BODIES.
 #if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
 #define ACTIVATION_TRACE_COMPILED_INLINE inline
