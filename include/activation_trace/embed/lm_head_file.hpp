@@ -58,13 +58,6 @@ namespace detail {
 /// The matrix as an LM head, by `dequantize` where its type is not ours.
 LmHead<> lm_head_of(const FileTensor& tensor, Dequantizer dequantize);
 
-/// The tensor of that name in any of the files, or null.
-inline const FileTensor* find_tensor(const auto& files, std::string_view name) {
-  for (const auto& file : files)
-    if (const FileTensor* found = file.find_tensor(name)) return found;
-  return nullptr;
-}
-
 /// Finds head and norm by the names of a format, without their endings. eps: of the RMSNorm, none if it is another.
 void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files,
                   const std::array<std::string_view, 3>& names, std::optional<float> eps, float norm_offset,

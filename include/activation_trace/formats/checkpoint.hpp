@@ -87,15 +87,13 @@ class TensorCollector {
  private:
   /// Under its name, or the name that it has as a part of a larger model.
   [[nodiscard]] const FileTensor* find(std::string_view tensor) const {
-    for (const auto& file : files_)
-      if (const FileTensor* found = file.find_tensor(tensor)) return found;
+    if (const FileTensor* found = find_tensor(files_, tensor)) return found;
     constexpr std::string_view root = "model.";
     if (!tensor.starts_with(root)) return nullptr;
     for (const std::string_view other : family_.text_roots) {
       if (other.empty()) continue;
       const std::string name = std::string(other) + std::string(tensor.substr(root.size()));
-      for (const auto& file : files_)
-        if (const FileTensor* found = file.find_tensor(name)) return found;
+      if (const FileTensor* found = find_tensor(files_, name)) return found;
     }
     return nullptr;
   }

@@ -80,6 +80,13 @@ namespace detail {
   return result + "]";
 }
 
+/// The tensor of that name in any of the files, GGUF or safetensors, or null.
+[[nodiscard]] inline const FileTensor* find_tensor(const auto& files, std::string_view name) {
+  for (const auto& file : files)
+    if (const FileTensor* found = file.find_tensor(name)) return found;
+  return nullptr;
+}
+
 [[nodiscard]] DType readable_dtype(const FileTensor& tensor, const std::string& file);
 
 /// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.
