@@ -100,6 +100,16 @@ inline constexpr ChatStyle llama31_style = with(llama3_style, [](ChatStyle& s) {
   s.default_system = "";
 });
 
+/// Mistral 7B Instruct 0.1's and 0.2's.
+inline constexpr ChatStyle mistral_first_style = with(mistral_style, [](ChatStyle& s) {
+  s.marks.user = {"[INST] ", " [/INST]"};
+  s.marks.assistant.before = "";
+  s.place = SystemPlace::refused;
+});
+
+/// Gemma 1's and 2's.
+inline constexpr ChatStyle gemma_first_style = with(gemma_style, [](ChatStyle& s) { s.place = SystemPlace::refused; });
+
 /// Mistral's from version 3 on. None of these templates has anything to open where the assistant is to begin.
 inline constexpr ChatStyle mistral3_style = with(mistral_style, [](ChatStyle& s) {
   s.marks.user = {"[INST] ", "[/INST]"};
@@ -130,21 +140,9 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
     // zephyr-7b
     {zephyr_style, 0xd90e4458642d6eb3u},
     // Mistral 7B Instruct 0.1 and 0.2, Mixtral
-    {with(mistral_style,
-          [](ChatStyle& s) {
-            s.marks.user = {"[INST] ", " [/INST]"};
-            s.marks.assistant.before = "";
-            s.place = SystemPlace::refused;
-          }),
-     0x83f9452d6a305ef8u},
+    {mistral_first_style, 0x83f9452d6a305ef8u},
     // the same with a space more
-    {with(mistral_style,
-          [](ChatStyle& s) {
-            s.marks.user = {"[INST] ", " [/INST]"};
-            s.marks.assistant = {"", "%eos% "};
-            s.place = SystemPlace::refused;
-          }),
-     0xb7263910c95e392fu},
+    {with(mistral_first_style, [](ChatStyle& s) { s.marks.assistant.after = "%eos% "; }), 0xb7263910c95e392fu},
     // version 1 with a system message
     {mistral_style, 0x64b457220baad778u},
     // version 3: Mistral Large 2407
@@ -167,14 +165,9 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
           }),
      0xd322e9cf7457afffu},
     // Gemma 1 and 2
-    {with(gemma_style, [](ChatStyle& s) { s.place = SystemPlace::refused; }), 0x64f84f648ae8f4ccu},
+    {gemma_first_style, 0x64f84f648ae8f4ccu},
     // Gemma 1 without BOS
-    {with(gemma_style,
-          [](ChatStyle& s) {
-            s.marks.begin = "";
-            s.place = SystemPlace::refused;
-          }),
-     0xbe377c2b3c22b9feu},
+    {with(gemma_first_style, [](ChatStyle& s) { s.marks.begin = ""; }), 0xbe377c2b3c22b9feu},
     // Gemma 3
     {gemma_style, 0x9d44c44d3f47f836u},
     // Phi-3.5-mini

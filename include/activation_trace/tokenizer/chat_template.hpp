@@ -182,12 +182,9 @@ ACTIVATION_TRACE_COMPILED_INLINE ChatText ChatTemplate::render_parts(std::span<c
 
   detail::ChatWriter out(words_.bos, words_.eos, date_);
   const detail::ChatMarks& marks = style_.marks;
-  const auto write = [&](std::string_view text, bool is_content) {
-    is_content ? out.content(text) : out.literal(text);
-  };
   const auto write_system = [&] {
     out.mark(marks.system.before);
-    write(system->text, system->is_content);
+    system->is_content ? out.content(system->text) : out.literal(system->text);
     out.mark(marks.system.after);
   };
   out.mark(marks.begin);
