@@ -16,6 +16,20 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+# GGUF's names and Hugging Face's, without their endings, and those within a block.
+FIXED = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+IN_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
 
 def unpermute(weight, heads):
     """Rows of q or k from GGUF's interleaved pairs back to Hugging Face's two halves (formats/README.md 3)."""
@@ -49,25 +63,13 @@ def load_model(path, dtype=torch.float32):
         tie_word_embeddings="output.weight" not in stored,
         attn_implementation="eager",
     )
-    fixed = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-    in_block = {
-        "attn_norm": "input_layernorm",
-        "attn_q": "self_attn.q_proj",
-        "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj",
-        "ffn_norm": "post_attention_layernorm",
-        "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj",
-    }
     state = {}
     for name, weight in stored.items():
         block = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
         if block is None:
-            target = fixed[name.removesuffix(".weight")]
+            target = FIXED[name.removesuffix(".weight")]
         else:
-            target = f"model.layers.{block[1]}.{in_block[block[2]]}"
+            target = f"model.layers.{block[1]}.{IN_BLOCK[block[2]]}"
             if block[2] == "attn_q":
                 weight = unpermute(weight, heads)
             if block[2] == "attn_k":

@@ -28,29 +28,18 @@ GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 sys.path.insert(0, str(GOLDEN))
 import algorithms as at  # noqa: E402
 import decoding_modes as dm  # noqa: E402
-from gguf_llama import provenance  # noqa: E402
+from gguf_llama import FIXED, IN_BLOCK, provenance  # noqa: E402
 
 STEPS = 64
 CHARACTERS = 240  # of each prompt of prompts.json
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-FIXED = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-IN_BLOCK = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-FFN_NORM = {
-    "qwen2": {"ffn_norm": "post_attention_layernorm"},
+OF_FAMILY = {  # what it has beside a LLaMA's
+    "qwen2": {},
     "gemma3": {
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
         "post_attention_norm": "post_attention_layernorm",
         "ffn_norm": "pre_feedforward_layernorm",
         "post_ffw_norm": "post_feedforward_layernorm",
@@ -116,7 +105,7 @@ def target(family, name):
     block = re.fullmatch(r"blk\.(\d+)\.(\w+)", stem)
     if block is None:
         return f"{FIXED[stem]}.{kind}"
-    return f"model.layers.{block[1]}.{ {**IN_BLOCK, **FFN_NORM[family]}[block[2]]}.{kind}"
+    return f"model.layers.{block[1]}.{ {**IN_BLOCK, **OF_FAMILY[family]}[block[2]]}.{kind}"
 
 
 def load_model(file):
