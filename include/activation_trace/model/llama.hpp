@@ -126,8 +126,7 @@ class Llama {
     return std::min(options.max_batch, options.max_context * options.sequences);
   }
   [[nodiscard]] KvCache<Space>& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
-  [[nodiscard]] std::size_t checked(Index sequence) const;
-  void check(std::span<const SequencePiece<Space>> pieces) const;
+  [[nodiscard]] std::size_t checked(Index sequence) const { return detail::check_sequence(sequence, sequences()); }
   void check_idle() const {
     if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
   }
@@ -183,14 +182,6 @@ detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWe
   } catch (const std::bad_alloc&) {
     throw Error(problem);
   }
-}
-
-template <class Space>
-std::size_t Llama<Space>::checked(Index sequence) const {
-  if (sequence < 0 || sequence >= sequences())
-    throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " does not exist, there are " +
-                        std::to_string(sequences()));
-  return static_cast<std::size_t>(sequence);
 }
 
 template <class Space>
@@ -290,36 +281,8 @@ void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std:
 }
 
 template <class Space>
-void Llama<Space>::check(std::span<const SequencePiece<Space>> pieces) const {
-  if (pieces.empty()) throw ArgumentError("Llama: pieces must not be empty");
-  for (std::size_t p = 0; p < pieces.size(); ++p) {
-    const auto& [sequence, ids, observer] = pieces[p];
-    const auto name = [&] { return pieces.size() == 1 ? "ids" : "pieces[" + std::to_string(p) + "].ids"; };
-    static_cast<void>(checked(sequence));
-    for (std::size_t other = 0; other < p; ++other)
-      if (pieces[other].sequence == sequence)
-        throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " occurs in pieces[" +
-                            std::to_string(other) + "] and pieces[" + std::to_string(p) + "]");
-    if (ids.empty()) throw ArgumentError("Llama: " + name() + " must not be empty");
-    const auto count = static_cast<Index>(ids.size());
-    if (count > max_context() - position(sequence))
-      throw StateError("Llama: " + std::to_string(count) + " tokens at position " + std::to_string(position(sequence)) +
-                       (sequences() == 1 ? "" : " of sequence " + std::to_string(sequence)) +
-                       " do not fit into a context of " + std::to_string(max_context()));
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] < 0 || ids[i] >= config().vocab)
-        throw ArgumentError("Llama: " + name() + "[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
-                            ", outside the vocabulary of " + std::to_string(config().vocab));
-    if (observer == nullptr) continue;
-    if (!observer->layers.empty() && !observer->on_states)
-      throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
-    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config().layers));
-  }
-}
-
-template <class Space>
 void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
-  check(pieces);
+  detail::check_pieces<Space>(pieces, config(), blocks_.caches());
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const SequencePiece<Space>& piece = pieces[p];

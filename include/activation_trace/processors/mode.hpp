@@ -278,6 +278,17 @@ inline void require_candidates(const std::vector<Index>& layers, std::string_vie
   require(!layers.empty(), "candidate_layers: decoding_mode " + std::string(mode) + " needs at least one");
 }
 
+/// What `member` gives of the mode, nothing of modes that it does not take: its result names what a mode must have.
+template <class Result, class Member>
+Result where_there_is(const Mode& mode, Member member) {
+  return std::visit(
+      [&](const auto& m) -> Result {
+        if constexpr (std::is_invocable_v<Member, decltype(m)>) return member(m);
+        return {};
+      },
+      mode);
+}
+
 }  // namespace detail
 
 #if ACTIVATION_TRACE_BODIES
@@ -344,47 +355,26 @@ ACTIVATION_TRACE_COMPILED_INLINE bool has_use(const Mode& mode, std::string_view
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> premature_layers(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> std::vector<Index> {
-        if constexpr (requires { m.candidate_layers; })
-          return m.candidate_layers;
-        else if constexpr (requires { m.premature_layer; })
-          return m.premature_layer ? std::vector<Index>{*m.premature_layer} : std::vector<Index>{};
-        else
-          return {};
-      },
-      mode);
+  if (const auto* one = std::get_if<DolaStatic>(&mode))
+    return one->premature_layer ? std::vector<Index>{*one->premature_layer} : std::vector<Index>{};
+  return detail::where_there_is<std::vector<Index>>(
+      mode, [](const auto& m) -> decltype(m.candidate_layers) { return m.candidate_layers; });
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const ContextOptions* context_of(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> const ContextOptions* {
-        if constexpr (requires { m.context; })
-          return &m.context;
-        else
-          return nullptr;
-      },
-      mode);
+  return detail::where_there_is<const ContextOptions*>(
+      mode, [](const auto& m) -> decltype(&m.context) { return &m.context; });
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const RelativeTopOptions* filter_of(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> const RelativeTopOptions* {
-        if constexpr (requires { m.filter; })
-          return &m.filter;
-        else
-          return nullptr;
-      },
-      mode);
+  return detail::where_there_is<const RelativeTopOptions*>(
+      mode, [](const auto& m) -> decltype(&m.filter) { return &m.filter; });
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE std::optional<float> entropy_weight(const Mode& mode) {
-  return std::visit(
-      [](const auto& m) -> std::optional<float> {
-        if constexpr (requires { m.alpha; }) return m.strategy == ContextStrategy::entropy ? m.alpha : 0;
-        return std::nullopt;
-      },
-      mode);
+  return detail::where_there_is<std::optional<float>>(mode, [](const auto& m) -> std::optional<decltype(m.alpha)> {
+    return m.strategy == ContextStrategy::entropy ? m.alpha : 0;
+  });
 }
 
 #endif  // ACTIVATION_TRACE_BODIES
