@@ -16,6 +16,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/formats/families.hpp"
 #include "activation_trace/formats/gguf.hpp"
+#include "activation_trace/formats/rope_config.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/text/json_part.hpp"
 
@@ -43,14 +44,6 @@ struct HuggingFaceConfig {
 [[nodiscard]] LlamaConfig read_llama_config(const GgufFile& gguf, std::span<const Family> known = families);
 
 namespace detail {
-
-/// What `find` finds in a part that must be there.
-template <class T>
-[[nodiscard]] T required(const JsonPart& part, std::optional<T> (JsonPart::*find)() const) {
-  const std::optional<T> value = (part.*find)();
-  if (!value) part.fail("is missing");
-  return *value;
-}
 
 /// Runs the model's own check and puts the file's name in front of what it finds.
 inline void validate_config(const LlamaConfig& config, const std::string& file) {
@@ -98,48 +91,6 @@ ACTIVATION_TRACE_COMPILED_INLINE void read_layer_types(const JsonPart& fields, L
     const bool slides = type == "sliding_attention" && window > 0;
     if (!slides && type != "full_attention") part.fail(printable(type) + " is not supported here");
     if (window > 0) config.windows[static_cast<std::size_t>(i)] = slides ? window : 0;
-  }
-}
-
-ACTIVATION_TRACE_COMPILED_INLINE void read_rope_scaling(const JsonPart& fields, const JsonPart& top, RopeConfig& rope) {
-  const auto number = [&](const char* key) { return required(fields[key], &JsonPart::find_float); };
-  auto type = fields["rope_type"].find_text();
-  if (!type) type = fields["type"].find_text();
-  if (const auto theta = fields["rope_theta"].find_float()) rope.theta = *theta;
-  if (fields["partial_rotary_factor"].find_float().value_or(1) != 1)
-    fields["partial_rotary_factor"].fail("other than 1 is not supported");
-  for (const auto& [key, value] : fields.members())
-    if (value.is_object()) top["rope_parameters"].fail("differ between layers, which is not supported");
-  if (!type || *type == "default") return;
-  if (*type != "linear" && *type != "llama3")
-    fields["rope_type"].fail(printable(*type) + " is not supported; supported are default, linear and llama3");
-  rope.factor = number("factor");
-  if (*type == "linear") {
-    rope.scaling = RopeScaling::linear;
-    return;
-  }
-  rope.scaling = RopeScaling::llama3;
-  rope.low_freq_factor = number("low_freq_factor");
-  rope.high_freq_factor = number("high_freq_factor");
-  const char* original = "original_max_position_embeddings";
-  const auto above = top[original].find_float();
-  rope.original_context = above && fields[original].is_null() ? *above : number(original);
-}
-
-/// The rotation, as transformers 4 and 5 write it.
-ACTIVATION_TRACE_COMPILED_INLINE void read_rope(const JsonPart& fields, const Family& family, LlamaConfig& config) {
-  config.rope.layout = RopeLayout::half_split;
-  config.rope.theta = fields["rope_theta"].find_float().value_or(family.defaults.theta);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const JsonPart rope = fields[key];
-    if (rope.is_null()) continue;
-    if (family.window_theta == 0 || !rope.has("sliding_attention")) {
-      read_rope_scaling(rope, fields, config.rope);
-      continue;
-    }
-    read_rope_scaling(rope["full_attention"], fields, config.rope);
-    config.window_rope = RopeConfig{.theta = family.window_theta};
-    read_rope_scaling(rope["sliding_attention"], fields, *config.window_rope);
   }
 }
 
@@ -259,16 +210,6 @@ ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> parse_generation_config_eo
 
 namespace detail {
 
-/// A family's keys in GGUF metadata: they begin with the architecture.
-class FamilyKeys {
- public:
-  explicit FamilyKeys(const Family& family) : prefix_(std::string(family.gguf_architecture) + ".") {}
-  [[nodiscard]] std::string operator()(std::string_view name) const { return prefix_ + std::string(name); }
-
- private:
-  std::string prefix_;
-};
-
 #if ACTIVATION_TRACE_BODIES
 
 /// The family that a GGUF file says it is of. Throws FormatError for none.
@@ -302,24 +243,6 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const GgufFile& gguf, co
       throw FormatError(gguf.name(), other + " is " + std::to_string(length) + ", only the size of a head, " +
                                          std::to_string(config.head_dim) + ", is supported");
   return config;
-}
-
-/// Frequencies of the rotation, as in llama.cpp: a factor without a type is linear, and the old name of the factor
-/// still counts.
-ACTIVATION_TRACE_COMPILED_INLINE RopeConfig read_rope(const GgufFile& gguf, const FamilyKeys& key) {
-  RopeConfig rope;
-  rope.theta = gguf.find<float>(key("rope.freq_base")).value_or(10000.0f);
-  const auto scaling = gguf.find<std::string_view>(key("rope.scaling.type")).value_or("linear");
-  auto factor = gguf.find<float>(key("rope.scaling.factor"));
-  if (!factor) factor = gguf.find<float>(key("rope.scale_linear"));
-  if (scaling != "none" && scaling != "linear")
-    throw FormatError(gguf.name(), key("rope.scaling.type") + " " + printable(scaling) +
-                                       " is not supported; supported are none and linear");
-  if (scaling == "linear" && factor && *factor != 0 && *factor != 1) {
-    rope.scaling = RopeScaling::linear;
-    rope.factor = *factor;
-  }
-  return rope;
 }
 
 /// What the settings say, else the number of tokens, else the embedding's rows; 0 if the file has none of them.
