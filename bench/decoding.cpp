@@ -26,7 +26,7 @@ constexpr Index new_tokens = 32;
 
 const bench::Models::Model& weights() {
   static bench::Models models;
-  const std::filesystem::path path = testing::real_model_path();
+  const std::filesystem::path path = test::real_model_path();
   return std::filesystem::exists(path) ? models.file(path) : models.random(DType::q4_1);
 }
 
@@ -71,8 +71,7 @@ void per_token(benchmark::State& state, const Mode& mode) {
   Llama model(weights().config, weights().weights, {.max_context = 128 + new_tokens}, execution);
   const std::vector<TokenId> prompt = some_ids(128, 0);
   const auto time = [&](const Mode& m) {
-    const GenerationResult result =
-        generate(model, testing::NoText{}, prompt, {.mode = m, .max_new_tokens = new_tokens});
+    const GenerationResult result = generate(model, test::NoText{}, prompt, {.mode = m, .max_new_tokens = new_tokens});
     return result.decode_seconds / static_cast<double>(result.ids.size() - 1);  // the first costs no forward pass
   };
   compare(

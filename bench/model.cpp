@@ -113,7 +113,7 @@ int main(int argc, char** argv) {
     run("prefill_512", prefill);
     run("decode", decode);
   };
-  const std::filesystem::path path = testing::real_model_path();
+  const std::filesystem::path path = test::real_model_path();
   if (std::filesystem::exists(path))
     add(path.stem().string(), [&models, path]() -> const Models::Model& { return models.file(path); });
   else

@@ -90,11 +90,11 @@ void peak_read(benchmark::State& state) {
 void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const testing::RandomMatrix w(dtype, m, d, random);
-  const std::vector<float> x = testing::normal_floats(n * d, random);
+  const test::RandomMatrix w(dtype, m, d, random);
+  const std::vector<float> x = test::normal_floats(n * d, random);
   std::vector<float> y(static_cast<std::size_t>(n * m));
   for (auto _ : state) {
-    matmul(execution, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}});
+    matmul(execution, test::matrix(x, n, d), w.view(), {y.data(), {n, m}});
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(n, d, m));
@@ -105,11 +105,11 @@ void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, In
 void matmul_tuning(benchmark::State& state, const MatmulTuning& tuning) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const testing::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random);
-  const std::vector<float> x = testing::normal_floats(context * hidden_size, random);
+  const test::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random);
+  const std::vector<float> x = test::normal_floats(context * hidden_size, random);
   std::vector<float> y(static_cast<std::size_t>(context * ffn_size));
   for (auto _ : state) {
-    matmul(execution, testing::matrix(x, context, hidden_size), w.view(), {y.data(), {context, ffn_size}}, tuning);
+    matmul(execution, test::matrix(x, context, hidden_size), w.view(), {y.data(), {context, ffn_size}}, tuning);
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(context, hidden_size, ffn_size));
@@ -118,8 +118,8 @@ void matmul_tuning(benchmark::State& state, const MatmulTuning& tuning) {
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
 void openblas(benchmark::State& state, Index n, Index d, Index m) {
   std::mt19937 random(1);
-  const std::vector<float> x = testing::normal_floats(n * d, random);
-  const std::vector<float> w = testing::normal_floats(m * d, random);
+  const std::vector<float> x = test::normal_floats(n * d, random);
+  const std::vector<float> w = test::normal_floats(m * d, random);
   std::vector<float> y(static_cast<std::size_t>(n * m));
   openblas_set_num_threads(threads_of(state));
   state.SetLabel(openblas_get_corename());
@@ -138,11 +138,11 @@ void openblas(benchmark::State& state, Index n, Index d, Index m) {
 void entropy_full(benchmark::State& state, DType dtype, Index d) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const testing::RandomMatrix w(dtype, vocabulary, d, random);
-  const std::vector<float> hidden = testing::normal_floats(context * d, random, 0.1f);
+  const test::RandomMatrix w(dtype, vocabulary, d, random);
+  const std::vector<float> hidden = test::normal_floats(context * d, random, 0.1f);
   std::vector<float> entropy(static_cast<std::size_t>(vocabulary));
   for (auto _ : state) {
-    softmax_entropy(execution, testing::matrix(hidden, context, d), w.view(), entropy);
+    softmax_entropy(execution, test::matrix(hidden, context, d), w.view(), entropy);
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(context, d, vocabulary));
@@ -152,13 +152,13 @@ void entropy_full(benchmark::State& state, DType dtype, Index d) {
 void entropy_candidates(benchmark::State& state, DType dtype, Index count) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const testing::RandomMatrix w(dtype, vocabulary, hidden_size, random);
-  const std::vector<float> hidden = testing::normal_floats(context * hidden_size, random, 0.1f);
+  const test::RandomMatrix w(dtype, vocabulary, hidden_size, random);
+  const std::vector<float> hidden = test::normal_floats(context * hidden_size, random, 0.1f);
   std::vector<TokenId> ids;
   for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocabulary)));
   std::vector<SoftmaxState> states(ids.size());
   for (auto _ : state) {
-    softmax_states(execution, testing::matrix(hidden, context, hidden_size), w.view(), ids, states);
+    softmax_states(execution, test::matrix(hidden, context, hidden_size), w.view(), ids, states);
     benchmark::ClobberMemory();
   }
   rate(state, "flop/s", flops_of_product(context, hidden_size, count));
@@ -172,9 +172,9 @@ void attention_benchmark(benchmark::State& state, Index n) {
   constexpr Index head_dim = 64;
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const std::vector<float> q = testing::normal_floats(n * heads * head_dim, random);
-  const std::vector<float> k = testing::normal_floats(context * groups * head_dim, random);
-  const std::vector<float> v = testing::normal_floats(context * groups * head_dim, random);
+  const std::vector<float> q = test::normal_floats(n * heads * head_dim, random);
+  const std::vector<float> k = test::normal_floats(context * groups * head_dim, random);
+  const std::vector<float> v = test::normal_floats(context * groups * head_dim, random);
   std::vector<float> out(q.size());
   using Heads = TensorView<const float, 3>;
   const auto cache = [](const std::vector<float>& memory) {  // [G, positions, D] seen as [positions, G, D]
@@ -190,10 +190,10 @@ void attention_benchmark(benchmark::State& state, Index n) {
 
 void silu_benchmark(benchmark::State& state) {
   std::mt19937 random(1);
-  const std::vector<float> gate = testing::normal_floats(ffn_size * 16, random);
+  const std::vector<float> gate = test::normal_floats(ffn_size * 16, random);
   std::vector<float> y(gate.size());
   Execution<Host> execution;
-  const MatrixView<const float> gates = testing::matrix(gate, 16, ffn_size);
+  const MatrixView<const float> gates = test::matrix(gate, 16, ffn_size);
   for (auto _ : state) {
     gated_multiply(execution, FfnActivation::silu, gates, gates, {y.data(), {16, ffn_size}});
     benchmark::ClobberMemory();

@@ -61,7 +61,7 @@ TEST_CASE_TEMPLATE("the Thrust version gives the entropies of the definition, fo
       for (Index p = 0; p < t; ++p) logits.push_back(product(hidden, w, d, p, i));
       CAPTURE(t);
       CAPTURE(i);
-      CHECK(std::abs(states[static_cast<std::size_t>(i)].entropy() - testing::entropy(logits)) <=
+      CHECK(std::abs(states[static_cast<std::size_t>(i)].entropy() - test::entropy(logits)) <=
             2e-6 + 1e-7 * static_cast<double>(d));
     }
   }

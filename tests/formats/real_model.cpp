@@ -11,7 +11,7 @@
 using namespace activation_trace;
 
 TEST_CASE("SmolLM2-135M-Instruct.Q4_1.gguf is what its model card says") {
-  const Checkpoint checkpoint = load_llama(activation_trace::testing::real_model_or_skip());
+  const Checkpoint checkpoint = load_llama(activation_trace::test::real_model_or_skip());
   const LlamaConfig& c = checkpoint.config;
   const GgufFile& file = *checkpoint.gguf;
   std::map<std::string, int> types;

@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
           return Continue::yes;
         }};
-        static_cast<void>(generate(model, testing::NoText{}, prompt, options, callbacks));
+        static_cast<void>(generate(model, test::NoText{}, prompt, options, callbacks));
       } catch (const Error&) {
       }
   } catch (const Error&) {

@@ -141,7 +141,7 @@ TEST_CASE("with room for every text the best of all is found") {
           return;
         }
         const std::vector<double> lp =
-            testing::log_softmax(test::widened(model.logits_of(5, ids.empty() ? kBeamPrompt.back() : ids.back())));
+            test::log_softmax(test::widened(model.logits_of(5, ids.empty() ? kBeamPrompt.back() : ids.back())));
         for (TokenId v = 0; v < 4; ++v) {
           std::vector<TokenId> longer = ids;
           longer.push_back(v);

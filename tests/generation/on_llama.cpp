@@ -21,7 +21,7 @@ using namespace activation_trace;
 
 namespace {
 
-using testing::NoText;
+using test::NoText;
 
 const auto kNoText = [] { return NoText{}; };
 

@@ -21,6 +21,7 @@
 #include "support/tiny_llama.hpp"
 
 using namespace activation_trace;
+namespace reference = test::reference;
 
 namespace {
 
@@ -55,7 +56,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   const bool dola = !mode.premature_layers.empty();
   const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
   const auto row = [&](Index layer, std::size_t position) {
-    return testing::log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
+    return test::log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
   };
   ContinuationScore result;
   for (std::size_t t = prompt_length; t < ids.size(); ++t) {
@@ -68,7 +69,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
       double largest = -1;
       for (const Index layer : mode.premature_layers) {
         const std::vector<double> candidate = row(layer, t - 1);
-        const double d = testing::layer_divergence(mature, candidate, mode.divergence);
+        const double d = test::layer_divergence(mature, candidate, mode.divergence);
         if (d <= largest) continue;
         largest = d;
         early = candidate;
@@ -79,7 +80,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
       if (mode.dola_base == DolaBase::logits)
         early = reference::times(weights.lm_head, states.hidden[layer_of(chosen)][t - 1]);
       for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
-      if (o.post_softmax == DolaOutput::log_probs) values = testing::log_softmax(values);
+      if (o.post_softmax == DolaOutput::log_probs) values = test::log_softmax(values);
     }
     if (mode.filter.relative_top > 0 && (dola || o.filter == ScoreFilter::on)) {
       std::vector<double> sorted = mature;
@@ -107,7 +108,7 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
       for (std::size_t k = 0; k < h.size(); ++k) sum += h[k] * w[k];
       scores.push_back(sum);
     }
-    const double entropy = activation_trace::testing::entropy(scores);
+    const double entropy = activation_trace::test::entropy(scores);
     result.entropies.push_back(entropy);
     if (alone)
       result.score += o.single_entropy == SingleEntropy::reference ? entropy : -entropy;
@@ -305,7 +306,7 @@ ContinuationScore expected_contrastive(const reference::ForwardResult& states, c
   ContinuationScore result;
   for (std::size_t t = prompt.size(); t < ids.size(); ++t) {
     const auto y = static_cast<std::size_t>(ids[t]);
-    const auto lp = testing::log_softmax(reference::times(tiny().weights().lm_head, states.hidden[layer][t - 1]));
+    const auto lp = test::log_softmax(reference::times(tiny().weights().lm_head, states.hidden[layer][t - 1]));
     std::vector<double> sorted = lp;
     std::sort(sorted.begin(), sorted.end(), std::greater<>());
     const double threshold = std::min(sorted[static_cast<std::size_t>(mode.filter.min_tokens_to_keep - 1)],
@@ -355,7 +356,7 @@ TEST_CASE("Contrastive scoring is its definition in double, with n-grams and wit
     std::vector<double>& row = rows[text];
     if (row.empty()) {
       const auto hidden = reference::forward(weaker().config(), weaker().weights(), text).hidden;
-      row = testing::log_softmax(reference::times(weaker().weights().lm_head, hidden.back().back()));
+      row = test::log_softmax(reference::times(weaker().weights().lm_head, hidden.back().back()));
     }
     return row;
   };

@@ -47,7 +47,7 @@ struct StepOracle {
 
     Step result;
     const std::vector<double> z = logits(resolved(mode.mature_layer.value_or(blocks)));
-    const std::vector<double> lp = testing::log_softmax(z);
+    const std::vector<double> lp = test::log_softmax(z);
     result.log_probs = lp;
     std::vector<double> sorted = lp;
     std::sort(sorted.rbegin(), sorted.rend());
@@ -80,14 +80,13 @@ struct StepOracle {
     } else if (!std::holds_alternative<Contrastive>(options.mode)) {
       double largest = -1;
       for (const Index candidate : mode.premature_layers) {
-        const double d =
-            testing::layer_divergence(lp, testing::log_softmax(logits(resolved(candidate))), mode.divergence);
+        const double d = test::layer_divergence(lp, test::log_softmax(logits(resolved(candidate))), mode.divergence);
         if (d <= largest) continue;
         largest = d;
         result.layer = resolved(candidate);
       }
       const std::vector<double> raw = logits(result.layer);
-      const std::vector<double> early = testing::log_softmax(raw);
+      const std::vector<double> early = test::log_softmax(raw);
       const bool with_entropy = std::holds_alternative<ActivationDola>(options.mode);
       for (std::size_t v = 0; v < vocab; ++v) {
         scores[v] = lp[v] - early[v];
@@ -100,7 +99,7 @@ struct StepOracle {
       if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
       const std::vector<double> a =
           amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
-      const std::vector<double> a_lp = testing::log_softmax(a);
+      const std::vector<double> a_lp = test::log_softmax(a);
       const double weight = static_cast<double>(mode.coefficient) / static_cast<double>(mode.student_temperature);
       for (std::size_t v = 0; v < vocab; ++v)
         scores[v] = mode.filter.relative_top == 0 ? z[v] - weight * a[v] : lp[v] - weight * a_lp[v];
@@ -136,7 +135,7 @@ struct StepOracle {
         product += hidden.at(i, k) * model.lm_head_matrix().at(static_cast<Index>(v), k);
       s.push_back(product);
     }
-    const std::vector<double> p = testing::log_softmax(s);
+    const std::vector<double> p = test::log_softmax(s);
     switch (mode.strategy) {
       case ContextStrategy::entropy: return -entropy;
       case ContextStrategy::single_entropy: return 0;

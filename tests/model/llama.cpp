@@ -48,7 +48,7 @@ void check_best_isa(const LlamaConfig& config, const LlamaWeights<>& weights, In
 void check_each_isa(const LlamaConfig& config, const LlamaWeights<>& weights, Index tokens) {
   const std::vector<TokenId> ids = some_ids(tokens, config.vocab);
   const reference::ForwardResult expected = reference::forward(config, weights, ids);
-  testing::each_isa([&](Isa isa) { check_against(expected, config, weights, ids, isa); });
+  test::each_isa([&](Isa isa) { check_against(expected, config, weights, ids, isa); });
 }
 
 LlamaConfig small_config() {

@@ -44,9 +44,9 @@ TEST_CASE("once every kernel has run, a forward pass allocates nothing") {
     };
     // The scratch memory of the workers grows to what the kernels need for a full context.
     everything();
-    const long before = testing::heap::allocations;
+    const long before = test::heap::allocations;
     everything();
-    const long during = testing::heap::allocations - before;  // read before doctest allocates for itself
+    const long during = test::heap::allocations - before;  // read before doctest allocates for itself
     const std::string type(name(dtype));
     CAPTURE(type);
     CHECK(during == 0);

@@ -118,7 +118,7 @@ TEST_CASE("several sequences at once are what each is alone, bit for bit, on any
     TinyLlamaOptions options;
     options.dtype = dtype;
     const TinyLlama tiny(options);
-    testing::each_isa([&](Isa isa) {
+    test::each_isa([&](Isa isa) {
       Execution<Host> single(1, isa);
       Execution<Host> two(2, isa);
       Execution<Host> five(5, isa);

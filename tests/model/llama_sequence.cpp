@@ -58,7 +58,7 @@ TEST_CASE("any cutting into calls and batches gives the token by token result") 
 TEST_CASE("batches of four or more tokens give the same bits, however they are cut") {
   const TinyLlama tiny;
   const std::vector<TokenId> ids = some_ids(150, tiny.config().vocab);
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const auto traced_with = [&](Index batch, std::size_t piece) {
       Llama model(tiny.config(), tiny.weights(), {.max_context = 150, .max_batch = batch}, execution);

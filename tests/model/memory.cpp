@@ -28,7 +28,7 @@ double status_bytes(const std::string& key) {
 }  // namespace
 
 TEST_CASE("SmolLM2 with a context of 512 needs at most the mapped file and 150 MB") {
-  const std::filesystem::path path = testing::real_model_or_skip();
+  const std::filesystem::path path = test::real_model_or_skip();
   const Checkpoint checkpoint = load_llama(path);
   Execution<Host> execution(2);
   Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512}, execution);

@@ -106,7 +106,7 @@ TEST_CASE("each fact of other families changes the logits as double precision sa
     TinyLlamaOptions options = small();
     named.second(options);
     const TinyLlama tiny(options);
-    testing::each_isa([&](Isa isa) {
+    test::each_isa([&](Isa isa) {
       check_against_reference(tiny, 33, 33, isa);
       check_against_reference(tiny, 9, 1, isa);
     });
@@ -131,7 +131,7 @@ TEST_CASE("with windows too, the cut into pieces of four or more does not show")
   options.config.windows = {3, 100, 150};
   const TinyLlama tiny(options);
   const std::vector<TokenId> ids = some_ids(240, tiny.config().vocab);
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(2, isa);
     const auto run = [&](std::size_t piece) {
       Llama model(tiny.config(), tiny.weights(), {.max_context = 240}, execution);
@@ -164,7 +164,7 @@ TEST_CASE("facts that no model can have are named") {
         "LlamaConfig: attention_scale must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.attention_soft_cap = -1; }) ==
         "LlamaConfig: attention_soft_cap must be positive and finite");
-  CHECK(complaint([&](auto& o) { o.config.logit_soft_cap = testing::infinity; }) ==
+  CHECK(complaint([&](auto& o) { o.config.logit_soft_cap = test::infinity; }) ==
         "LlamaConfig: logit_soft_cap must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.windows = {4}; }) == "LlamaConfig: windows must be empty or one per layer");
   CHECK(complaint([](auto& o) { o.config.windows = {4, -1, 0}; }) == "LlamaConfig: windows must not be negative");

@@ -15,7 +15,7 @@ void check_against_reference(const RopeConfig& rope, Index head_dim) {
   REQUIRE(static_cast<Index>(frequencies.size()) == head_dim / 2);
   for (std::size_t j = 0; j < frequencies.size(); ++j) {
     CAPTURE(j);
-    const double expected = reference::frequency(rope, j, head_dim);
+    const double expected = test::reference::frequency(rope, j, head_dim);
     // Both are computed in double; ours is rounded to float once.
     CHECK(std::abs(static_cast<double>(frequencies[j]) / expected - 1) <= 0x1.01p-24);
   }

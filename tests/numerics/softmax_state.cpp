@@ -36,7 +36,7 @@ SoftmaxState state_of(std::span<const float> logits) {
 }
 
 double oracle(const std::vector<float>& logits) {
-  return testing::entropy(std::vector<double>(logits.begin(), logits.end()));
+  return test::entropy(std::vector<double>(logits.begin(), logits.end()));
 }
 
 bool same_bits(const SoftmaxState& a, const SoftmaxState& b) {
@@ -55,22 +55,22 @@ std::vector<Data> all_kinds(Index T) {
   std::mt19937 random(static_cast<unsigned>(T));
   std::vector<Data> kinds;
   for (const float deviation : {0.1f, 1.0f, 3.0f, 10.0f})
-    kinds.push_back({"normal " + std::to_string(deviation), testing::normal_floats(T, random, deviation)});
+    kinds.push_back({"normal " + std::to_string(deviation), test::normal_floats(T, random, deviation)});
   for (const float mean : {100.0f, -100.0f, 1e4f, -1e4f})
-    kinds.push_back({"offset " + std::to_string(mean), testing::normal_floats(T, random, 1.0f, mean)});
+    kinds.push_back({"offset " + std::to_string(mean), test::normal_floats(T, random, 1.0f, mean)});
   kinds.push_back({"all equal", std::vector<float>(static_cast<std::size_t>(T), 3.25f)});
   for (const float height : {30.0f, 200.0f, 3e38f}) {
-    kinds.push_back({"spike " + std::to_string(height), testing::normal_floats(T, random)});
+    kinds.push_back({"spike " + std::to_string(height), test::normal_floats(T, random)});
     if (T > 0) kinds.back().logits[random() % kinds.back().logits.size()] = height;
   }
-  kinds.push_back({"ascending", testing::normal_floats(T, random, 3.0f)});
+  kinds.push_back({"ascending", test::normal_floats(T, random, 3.0f)});
   std::sort(kinds.back().logits.begin(), kinds.back().logits.end());
   kinds.push_back({"descending", kinds.back().logits});
   std::reverse(kinds.back().logits.begin(), kinds.back().logits.end());
-  kinds.push_back({"half -inf", testing::normal_floats(T, random)});
+  kinds.push_back({"half -inf", test::normal_floats(T, random)});
   for (std::size_t i = 0; i < kinds.back().logits.size(); i += 2) kinds.back().logits[i] = -infinity;
-  kinds.push_back({"float range", testing::normal_floats(T, random, 1e38f)});
-  kinds.push_back({"denormal", testing::normal_floats(T, random, 1e-41f)});
+  kinds.push_back({"float range", test::normal_floats(T, random, 1e38f)});
+  kinds.push_back({"denormal", test::normal_floats(T, random, 1e-41f)});
   return kinds;
 }
 
@@ -104,7 +104,7 @@ TEST_CASE("in double, of a sequence that is all there or pushed: entropy and pro
       const auto state = BasicSoftmaxState<double>::of(logits.size(), [&](std::size_t i) { return logits[i]; });
       BasicSoftmaxState<double> one_by_one;
       for (const double x : logits) one_by_one.push(x);
-      const double expected = testing::entropy(logits);
+      const double expected = test::entropy(logits);
       if (std::isnan(expected)) {
         CHECK(std::isnan(state.entropy()));
         continue;
@@ -210,7 +210,7 @@ TEST_CASE("splitting and merging, permuting, shifting, doubling") {
     doubled.merge(state_of(logits));
     CHECK(std::abs(static_cast<double>(doubled.entropy()) - expected - std::log(2.0)) <= 5e-6);
   }
-  const std::vector<float> logits = testing::normal_floats(300, random);
+  const std::vector<float> logits = test::normal_floats(300, random);
   std::vector<float> shifted = logits;  // by a power of two, far enough to matter and near enough to be exact
   for (float& x : shifted) x = std::round(x * 1024.0f) / 1024.0f;
   const float before = state_of(shifted).entropy();

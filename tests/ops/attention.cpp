@@ -17,7 +17,7 @@ using namespace activation_trace;
 
 namespace {
 
-using testing::Heads;
+using test::Heads;
 
 struct Case {
   Index n, t, H, G, D;
@@ -33,16 +33,16 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
                             Case{33, 300, 4, 4, 80}, Case{7, 64, 2, 2, 2}}) {
     const Index n = shape.n, t = shape.t, H = shape.H, G = shape.G, D = shape.D;  // clang 14 captures no bindings
     for (const float scale : {1.0f, 30.0f}) {                                     // 30: softmax is nearly one-hot
-      const std::vector<float> q_memory = testing::normal_floats(n * H * D, random, scale);
+      const std::vector<float> q_memory = test::normal_floats(n * H * D, random, scale);
       const Index capacity = t + 3;
       // The cache as [G, positions, D] with room to spare, seen as [t, G, D].
-      const std::vector<float> k_memory = testing::normal_floats(G * capacity * D, random);
-      const std::vector<float> v_memory = testing::normal_floats(G * capacity * D, random);
+      const std::vector<float> k_memory = test::normal_floats(G * capacity * D, random);
+      const std::vector<float> v_memory = test::normal_floats(G * capacity * D, random);
       const Heads q(q_memory.data(), {n, H, D});
       const Heads k(k_memory.data(), {t, G, D}, {D, capacity * D, 1});
       const Heads v(v_memory.data(), {t, G, D}, {D, capacity * D, 1});
-      const std::vector<double> expected = testing::attention(q, k, v);
-      testing::each_isa([&](Isa isa) {
+      const std::vector<double> expected = test::attention(q, k, v);
+      test::each_isa([&](Isa isa) {
         Execution<Host> execution(2, isa);
         std::vector<float> out(q_memory.size(), -1e9f);
         attention(execution, q, k, v, {out.data(), {n, H, D}});
@@ -67,9 +67,9 @@ TEST_CASE("scale, soft cap and window, each and together, in prefill and decode"
                                           {.window = 100},  {.window = 130},    {.window = 10000}, {0.3f, 1.5f, 40}};
   for (const auto& lengths : {std::pair<Index, Index>{1, 1}, {1, 150}, {3, 150}, {4, 150}, {97, 97}, {250, 400}}) {
     const Index n = lengths.first, t = lengths.second;
-    const std::vector<float> q_memory = testing::normal_floats(n * 4 * D, random, 3.0f);
-    const std::vector<float> k_memory = testing::normal_floats(t * 2 * D, random);
-    const std::vector<float> v_memory = testing::normal_floats(t * 2 * D, random);
+    const std::vector<float> q_memory = test::normal_floats(n * 4 * D, random, 3.0f);
+    const std::vector<float> k_memory = test::normal_floats(t * 2 * D, random);
+    const std::vector<float> v_memory = test::normal_floats(t * 2 * D, random);
     const Heads q(q_memory.data(), {n, 4, D});
     const Heads k(k_memory.data(), {t, 2, D});
     const Heads v(v_memory.data(), {t, 2, D});
@@ -80,8 +80,8 @@ TEST_CASE("scale, soft cap and window, each and together, in prefill and decode"
       return out;
     };
     for (const AttentionOptions& options : all_options) {
-      const std::vector<double> expected = testing::attention(q, k, v, options);
-      testing::each_isa([&](Isa isa) {
+      const std::vector<double> expected = test::attention(q, k, v, options);
+      test::each_isa([&](Isa isa) {
         const std::vector<float> out = computed(isa, options);
         double worst = 0;
         for (std::size_t i = 0; i < out.size(); ++i)
@@ -107,7 +107,7 @@ TEST_CASE("options that mean nothing are named") {
   };
   CHECK_THROWS_WITH_AS(attend({.scale = 0.0f}), "AttentionOptions: scale must be positive and finite, got 0.000000",
                        ArgumentError);
-  CHECK_THROWS_AS(attend({.scale = testing::infinity}), ArgumentError);
+  CHECK_THROWS_AS(attend({.scale = test::infinity}), ArgumentError);
   CHECK_THROWS_WITH_AS(attend({.soft_cap = -1.0f}),
                        "AttentionOptions: soft_cap must be positive and finite, got -1.000000", ArgumentError);
   CHECK_THROWS_WITH_AS(attend({.window = -1}), "AttentionOptions: window must not be negative, got -1", ArgumentError);
@@ -117,13 +117,13 @@ TEST_CASE("a prefill in pieces, and token by token, gives the rows of the whole"
   std::mt19937 random(2);
   const Index t = 70;
   const Index D = 32;
-  const std::vector<float> q_memory = testing::normal_floats(t * 4 * D, random);
-  const std::vector<float> k_memory = testing::normal_floats(t * 2 * D, random);
-  const std::vector<float> v_memory = testing::normal_floats(t * 2 * D, random);
+  const std::vector<float> q_memory = test::normal_floats(t * 4 * D, random);
+  const std::vector<float> k_memory = test::normal_floats(t * 2 * D, random);
+  const std::vector<float> v_memory = test::normal_floats(t * 2 * D, random);
   const Heads q(q_memory.data(), {t, 4, D});
   const Heads k(k_memory.data(), {t, 2, D});
   const Heads v(v_memory.data(), {t, 2, D});
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     std::vector<float> whole(q_memory.size());
     attention(execution, q, k, v, {whole.data(), {t, 4, D}});
@@ -155,14 +155,14 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
   std::vector<std::vector<float>> together;
   for (const auto& [n, t] : lengths) {
     together.emplace_back(static_cast<std::size_t>(n * 6 * D) + 1);
-    memory.push_back(testing::normal_floats(n * 6 * D + 1, random));
+    memory.push_back(test::normal_floats(n * 6 * D + 1, random));
     const Heads q(memory.back().data(), {n, 6, D});
-    memory.push_back(testing::normal_floats(t * 2 * D, random));
+    memory.push_back(test::normal_floats(t * 2 * D, random));
     const Heads k(memory.back().data(), {t, 2, D});
-    memory.push_back(testing::normal_floats(t * 2 * D, random));
+    memory.push_back(test::normal_floats(t * 2 * D, random));
     parts.push_back({q, k, Heads(memory.back().data(), {t, 2, D}), {together.back().data(), {n, 6, D}}});
   }
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(3, isa);
     Execution<Host> single(1, isa);
     attention(execution, parts);
@@ -184,14 +184,14 @@ TEST_CASE("parts of any lengths are what each is alone, bit for bit") {
 TEST_CASE("however queries are tiled, the results are the same bits") {
   std::mt19937 random(12);
   const Index n = 130, t = 310, D = 24;
-  const std::vector<float> q = testing::normal_floats(n * 4 * D, random);
-  const std::vector<float> k = testing::normal_floats(t * 2 * D, random);
-  const std::vector<float> v = testing::normal_floats(t * 2 * D, random);
+  const std::vector<float> q = test::normal_floats(n * 4 * D, random);
+  const std::vector<float> k = test::normal_floats(t * 2 * D, random);
+  const std::vector<float> v = test::normal_floats(t * 2 * D, random);
   std::vector<float> out(q.size());
   const AttentionPart<> part{
       Heads(q.data(), {n, 4, D}), Heads(k.data(), {t, 2, D}), Heads(v.data(), {t, 2, D}), {out.data(), {n, 4, D}}};
   for (const Index window : {0, 50})
-    testing::each_isa([&](Isa isa) {
+    test::each_isa([&](Isa isa) {
       Execution<Host> execution(2, isa);
       attention(execution, std::span(&part, 1), {.window = window});
       const std::vector<float> expected = out;
@@ -205,7 +205,7 @@ TEST_CASE("however queries are tiled, the results are the same bits") {
 }
 
 TEST_CASE("equal keys average the values; keys beyond the query are not looked at") {
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const Index t = 40;
     const std::vector<float> q(static_cast<std::size_t>(t) * 16, 1.0f);

@@ -24,7 +24,7 @@
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
-using testing::infinity;
+using test::infinity;
 
 namespace {
 
@@ -44,11 +44,11 @@ TEST_CASE("rms_norm, also in place and with rows apart") {
   std::mt19937 random(1);
   for (const Index d : lengths) {
     for (const float scale : {1e-3f, 1.0f, 1e4f}) {
-      std::vector<float> memory = testing::normal_floats(3 * (d + 2), random, scale);
-      const std::vector<float> weight = testing::normal_floats(d, random);
-      testing::each_isa([&](Isa isa) {
+      std::vector<float> memory = test::normal_floats(3 * (d + 2), random, scale);
+      const std::vector<float> weight = test::normal_floats(d, random);
+      test::each_isa([&](Isa isa) {
         std::vector<float> y_memory = memory;
-        const MatrixView<const float> x = testing::matrix(memory, 3, d + 2).slice(1, 0, d);
+        const MatrixView<const float> x = test::matrix(memory, 3, d + 2).slice(1, 0, d);
         const MatrixView<float> y = MatrixView<float>(y_memory.data(), {3, d + 2}).slice(1, 0, d);
         Execution execution(1, isa);
         rms_norm(execution, y, weight, 1e-5f, y);
@@ -76,10 +76,10 @@ TEST_CASE("rms_norm, also in place and with rows apart") {
 TEST_CASE("gated_multiply by SiLU over the whole range of float") {
   std::mt19937 random(2);
   for (const Index n : lengths) {
-    std::vector<float> gate = testing::normal_floats(n, random, 20.0f);
+    std::vector<float> gate = test::normal_floats(n, random, 20.0f);
     gate[0] = 0.0f;
-    const std::vector<float> up = testing::normal_floats(n, random);
-    testing::each_isa([&](Isa isa) {
+    const std::vector<float> up = test::normal_floats(n, random);
+    test::each_isa([&](Isa isa) {
       Execution execution(1, isa);
       std::vector<float> y(gate.size());
       gated_multiply(execution, FfnActivation::silu, row(gate), row(up), row(y));
@@ -93,7 +93,7 @@ TEST_CASE("gated_multiply by SiLU over the whole range of float") {
     });
   }
   const std::vector<float> extremes{-infinity, -1e30f, -200.0f, -100.0f, -88.5f, -87.0f, 87.0f, 88.8f, 200.0f, 3e38f};
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution execution(1, isa);
     std::vector<float> y(extremes.size());
     gated_multiply(execution, FfnActivation::silu, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
@@ -125,10 +125,10 @@ TEST_CASE("gated_multiply by GELU over the whole range of float") {
     return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
   };
   for (const Index n : lengths) {
-    std::vector<float> gate = testing::normal_floats(n, random, 3.0f);
+    std::vector<float> gate = test::normal_floats(n, random, 3.0f);
     gate[0] = 0.0f;
-    const std::vector<float> up = testing::normal_floats(n, random);
-    testing::each_isa([&](Isa isa) {
+    const std::vector<float> up = test::normal_floats(n, random);
+    test::each_isa([&](Isa isa) {
       Execution execution(1, isa);
       std::vector<float> y(gate.size());
       gated_multiply(execution, FfnActivation::gelu_tanh, row(gate), row(up), row(y));
@@ -147,7 +147,7 @@ TEST_CASE("gated_multiply by GELU over the whole range of float") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> extremes{-infinity, -1e30f, -200.0f, -20.0f,   -6.0f, 6.0f,
                                     20.0f,     200.0f, 1e30f,   infinity, nan};
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution execution(1, isa);
     std::vector<float> y(extremes.size());
     gated_multiply(execution, FfnActivation::gelu_tanh, row(extremes), row(std::vector<float>(y.size(), 1.0f)), row(y));
@@ -170,8 +170,8 @@ TEST_CASE("gated_multiply by GELU over the whole range of float") {
 
 TEST_CASE("add_bias adds the same to each row, and nothing between rows") {
   std::mt19937 random(6);
-  const std::vector<float> before = testing::normal_floats(3 * 9, random);
-  const std::vector<float> bias = testing::normal_floats(7, random);
+  const std::vector<float> before = test::normal_floats(3 * 9, random);
+  const std::vector<float> bias = test::normal_floats(7, random);
   std::vector<float> after = before;
   Execution<Host> execution;
   add_bias(execution, MatrixView<float>(after.data(), {3, 9}).slice(1, 0, 7), bias);
@@ -188,9 +188,9 @@ TEST_CASE("add_bias adds the same to each row, and nothing between rows") {
 TEST_CASE("scale, copy and add_rms_norm, with rows apart and shared among workers") {
   std::mt19937 random(8);
   for (const Index rows : {Index{0}, Index{1}, Index{3}, Index{700}}) {
-    const std::vector<float> before = testing::normal_floats(rows * 40, random);
-    const std::vector<float> term = testing::normal_floats(rows * 32, random);
-    const std::vector<float> weight = testing::normal_floats(32, random);
+    const std::vector<float> before = test::normal_floats(rows * 40, random);
+    const std::vector<float> term = test::normal_floats(rows * 32, random);
+    const std::vector<float> weight = test::normal_floats(32, random);
     for (const int threads : {1, 3}) {
       Execution execution(threads);
       const auto at = [](std::vector<float>& memory) {
@@ -238,7 +238,7 @@ TEST_CASE("copy moves rows towards the front of the same memory") {
 TEST_CASE("gather widens the rows of ids, in any stored form") {
   std::mt19937 random(9);
   for (const DType dtype : all_dtypes) {
-    const testing::RandomMatrix w(dtype, 11, 256, random);
+    const test::RandomMatrix w(dtype, 11, 256, random);
     std::vector<TokenId> ids;
     for (int i = 0; i < 60; ++i) ids.push_back(static_cast<TokenId>(random() % 11));
     Execution execution(2);
@@ -259,7 +259,7 @@ TEST_CASE("soft_cap bends towards the cap and leaves what is small") {
   std::mt19937 random(7);
   Execution<Host> execution;
   for (const float cap : {0.5f, 30.0f}) {
-    std::vector<float> x = testing::normal_floats(200, random, 40.0f);
+    std::vector<float> x = test::normal_floats(200, random, 40.0f);
     x.insert(x.end(), {0.0f, 1e-6f, -1e30f, infinity, -infinity});
     std::vector<float> y = x;
     soft_cap(execution, row(y), cap);
@@ -283,7 +283,7 @@ TEST_CASE("rope turns pairs by position times frequency, in both layouts") {
   Execution<Host> execution;
   CHECK(table.head_dim() == 8);
   for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
-    const std::vector<float> before = testing::normal_floats(5 * 3 * 8, random);
+    const std::vector<float> before = test::normal_floats(5 * 3 * 8, random);
     std::vector<float> after = before;
     rope(execution, {after.data(), {5, 24}}, 3, 600, table, layout);
     for (std::size_t i = 0; i < 5; ++i) {
@@ -313,7 +313,7 @@ TEST_CASE("rope turns pairs by position times frequency, in both layouts") {
 TEST_CASE("log_softmax") {
   std::mt19937 random(4);
   for (const Index n : lengths) {
-    std::vector<float> logits = testing::normal_floats(n, random, 5.0f, 1000.0f);
+    std::vector<float> logits = test::normal_floats(n, random, 5.0f, 1000.0f);
     if (n > 2) logits[1] = -infinity;
     double sum = 0;
     for (const float x : logits) sum += std::exp(static_cast<double>(x) - 1000);

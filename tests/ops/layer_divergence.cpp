@@ -54,17 +54,17 @@ inline double reference_divergence(std::span<const float> mature, std::span<cons
 
 struct DivergenceProblem {
   DivergenceProblem(std::mt19937& random, Index V, Index layers)
-      : C(layers), mature(testing::normal_floats(V, random, 3)) {
+      : C(layers), mature(test::normal_floats(V, random, 3)) {
     // From far away over close to all but equal, where differences cancel.
     for (Index j = 0; j < C; ++j) {
-      const std::vector<float> noise = testing::normal_floats(V, random, 3);
+      const std::vector<float> noise = test::normal_floats(V, random, 3);
       const float share = std::pow(10.0f, static_cast<float>(-j));
       for (std::size_t v = 0; v < noise.size(); ++v)
         rows.push_back(mature[v] * (1 - share) + noise[v] * share + static_cast<float>(j));
     }
   }
   [[nodiscard]] MatrixView<const float> view() const {
-    return testing::matrix(rows, C, static_cast<Index>(mature.size()));
+    return test::matrix(rows, C, static_cast<Index>(mature.size()));
   }
   [[nodiscard]] std::span<const float> row(Index j) const {
     return std::span(rows).subspan(static_cast<std::size_t>(j) * mature.size(), mature.size());
@@ -89,7 +89,7 @@ using activation_trace::test::DivergenceProblem;
 
 TEST_CASE("divergences are those of the oracle for near and far layers, with and without masked entries") {
   std::mt19937 random(31);
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     for (const Index V : {1, 2, 7, 64, 1023, 1024, 1025, 5003})
       for (const int masked : {0, 3}) {
@@ -157,22 +157,22 @@ TEST_CASE("rows without a distribution have NaN as their normalizer") {
       layer[static_cast<std::size_t>(at)] = bad;
       LogNormalizer normalizers[2];
       DivergenceMemory memory;
-      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, test::matrix(layer, 1, 17), normalizers, memory);
       CHECK(normalizers[0].max == 1);
       CHECK(normalizers[0].log_sum == doctest::Approx(std::log(17.0)));
       CHECK(std::isnan(normalizers[1].log_sum));
       mature[static_cast<std::size_t>(at)] = -infinity;  // does not count any more
-      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, test::matrix(layer, 1, 17), normalizers, memory);
       CHECK(normalizers[1].log_sum == doctest::Approx(std::log(16.0)));
       mature.assign(17, -infinity);
-      log_normalizers(execution, mature, testing::matrix(layer, 1, 17), normalizers, memory);
+      log_normalizers(execution, mature, test::matrix(layer, 1, 17), normalizers, memory);
       CHECK(std::isnan(normalizers[0].log_sum));
       CHECK(std::isnan(normalizers[1].log_sum));
     }
   std::vector<float> three(3);
   LogNormalizer normalizers[2];
   DivergenceMemory memory;
-  CHECK_THROWS_AS(log_normalizers(execution, three, testing::matrix(three, 3, 1), normalizers, memory), ShapeError);
-  CHECK_THROWS_AS(log_normalizers(execution, three, testing::matrix(three, 1, 3), std::span(normalizers, 1), memory),
+  CHECK_THROWS_AS(log_normalizers(execution, three, test::matrix(three, 3, 1), normalizers, memory), ShapeError);
+  CHECK_THROWS_AS(log_normalizers(execution, three, test::matrix(three, 1, 3), std::span(normalizers, 1), memory),
                   ShapeError);
 }

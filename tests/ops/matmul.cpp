@@ -22,12 +22,12 @@ namespace {
 void check_product(const StoredMatrix<>& w, Index n, std::mt19937& random) {
   const Index d = w.cols();
   const Index m = w.rows();
-  const std::vector<float> x_memory = testing::normal_floats(n * (d + 5), random);
-  const MatrixView<const float> x = testing::matrix(x_memory, n, d + 5).slice(1, 0, d);
-  const std::vector<testing::DotProduct> expected = testing::products(x, w);
+  const std::vector<float> x_memory = test::normal_floats(n * (d + 5), random);
+  const MatrixView<const float> x = test::matrix(x_memory, n, d + 5).slice(1, 0, d);
+  const std::vector<test::DotProduct> expected = test::products(x, w);
   // Rounding errors of d products grow like a random walk; 4 standard deviations and the few of the combination.
   const double tolerance = 0x1p-24 * (8 + 4 * std::sqrt(static_cast<double>(d)));
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const float gap = 12345.0f;
     std::vector<float> y_memory(static_cast<std::size_t>(n * (m + 3)), gap);
@@ -37,7 +37,7 @@ void check_product(const StoredMatrix<>& w, Index n, std::mt19937& random) {
     bool gap_kept = true;
     for (Index i = 0; i < n; ++i) {
       for (Index r = 0; r < m; ++r) {
-        const testing::DotProduct& dot = expected[static_cast<std::size_t>(i * m + r)];
+        const test::DotProduct& dot = expected[static_cast<std::size_t>(i * m + r)];
         const double error = std::abs(static_cast<double>(y_all(i, r)) - dot.value);
         if (!(error <= tolerance * dot.magnitude)) worst = std::max(worst, error / dot.magnitude);
       }
@@ -59,12 +59,12 @@ TEST_CASE("every storage type, one row and many, awkward numbers of rows") {
     CAPTURE(std::string(name(dtype)));
     const Index block = block_elements(dtype);
     for (const Index n : {1, 2, 7, 33})
-      check_product(testing::RandomMatrix(dtype, 37, block == 256 ? 768 : 576, random).view(), n, random);
+      check_product(test::RandomMatrix(dtype, 37, block == 256 ? 768 : 576, random).view(), n, random);
     for (const Index m : {1, 3, 8, 15, 16, 17, 33, 64}) {
-      check_product(testing::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 1, random);
-      check_product(testing::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 5, random);
+      check_product(test::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 1, random);
+      check_product(test::RandomMatrix(dtype, m, block == 1 ? 40 : block, random).view(), 5, random);
     }
-    check_product(testing::RandomMatrix(dtype, 18, 3 * 256, random).view(), 140, random);
+    check_product(test::RandomMatrix(dtype, 18, 3 * 256, random).view(), 140, random);
   }
 }
 
@@ -72,27 +72,26 @@ TEST_CASE("any number of columns") {
   std::mt19937 random(2);
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
     for (const Index d : {1, 7, 8, 9, 15, 17, 31, 65, 577, 1000})
-      for (const Index n : {1, 3, 14}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
+      for (const Index n : {1, 3, 14}) check_product(test::RandomMatrix(dtype, 19, d, random).view(), n, random);
   for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::iq4_nl})
     for (const Index d : {32, 64, 96, 160, 1536})
-      for (const Index n : {1, 6}) check_product(testing::RandomMatrix(dtype, 19, d, random).view(), n, random);
-  check_product(testing::RandomMatrix(DType::f32, 40, 4097, random).view(), 9, random);
-  check_product(testing::RandomMatrix(DType::q4_k, 40, 2048, random).view(), 1, random);
+      for (const Index n : {1, 6}) check_product(test::RandomMatrix(dtype, 19, d, random).view(), n, random);
+  check_product(test::RandomMatrix(DType::f32, 40, 4097, random).view(), 9, random);
+  check_product(test::RandomMatrix(DType::q4_k, 40, 2048, random).view(), 1, random);
 }
 
 TEST_CASE("whole numbers come out exactly, on every path") {
   std::mt19937 random(3);
   const Index d = 577;
   const Index m = 45;
-  const std::vector<float> weights = testing::small_integers(m * d, random);
+  const std::vector<float> weights = test::small_integers(m * d, random);
   for (const Index n : {1, 2, 50}) {
-    const std::vector<float> x = testing::small_integers(n * d, random);
-    const std::vector<testing::DotProduct> expected =
-        testing::products(testing::matrix(x, n, d), testing::matrix(weights, m, d));
-    testing::each_isa([&](Isa isa) {
+    const std::vector<float> x = test::small_integers(n * d, random);
+    const std::vector<test::DotProduct> expected = test::products(test::matrix(x, n, d), test::matrix(weights, m, d));
+    test::each_isa([&](Isa isa) {
       Execution<Host> execution(2, isa);
       std::vector<float> y(static_cast<std::size_t>(n * m));
-      matmul(execution, testing::matrix(x, n, d), testing::matrix(weights, m, d), {y.data(), {n, m}});
+      matmul(execution, test::matrix(x, n, d), test::matrix(weights, m, d), {y.data(), {n, m}});
       bool exact = true;
       for (std::size_t i = 0; i < y.size(); ++i) exact = exact && static_cast<double>(y[i]) == expected[i].value;
       CHECK(exact);
@@ -106,14 +105,14 @@ TEST_CASE("packing decodes every storage type bit for bit: rows of the identity 
     CAPTURE(std::string(name(dtype)));
     const Index d = 512;
     const Index m = 35;
-    const testing::RandomMatrix w(dtype, m, d, random);
+    const test::RandomMatrix w(dtype, m, d, random);
     std::vector<float> identity(static_cast<std::size_t>(d * d));
     for (std::size_t i = 0; i < static_cast<std::size_t>(d); ++i) identity[i * static_cast<std::size_t>(d) + i] = 1.0f;
-    const std::vector<double> expected = testing::decoded(w.view());
-    testing::each_isa([&](Isa isa) {
+    const std::vector<double> expected = test::decoded(w.view());
+    test::each_isa([&](Isa isa) {
       Execution<Host> execution(1, isa);
       std::vector<float> y(static_cast<std::size_t>(d * m));
-      matmul(execution, testing::matrix(identity, d, d), w.view(), {y.data(), {d, m}});
+      matmul(execution, test::matrix(identity, d, d), w.view(), {y.data(), {d, m}});
       Index different = 0;
       for (Index k = 0; k < d; ++k)
         for (Index r = 0; r < m; ++r)
@@ -131,15 +130,15 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
     const Index d = block_elements(dtype) == 1    ? 301
                     : block_elements(dtype) == 32 ? 608
                                                   : 512;  // 608: an odd last pair
-    const testing::RandomMatrix a(dtype, 43, d, random);
-    const testing::RandomMatrix b(DType::f32, 6, d, random);
-    const std::vector<float> x = testing::normal_floats(17 * d, random);
-    testing::each_isa([&](Isa isa) {
+    const test::RandomMatrix a(dtype, 43, d, random);
+    const test::RandomMatrix b(DType::f32, 6, d, random);
+    const std::vector<float> x = test::normal_floats(17 * d, random);
+    test::each_isa([&](Isa isa) {
       Execution<Host> one(1, isa);
       Execution<Host> three(3, isa);
       std::vector<float> alone(17 * 49);
       for (Index i = 0; i < 17; ++i) {
-        const MatrixView<const float> row = testing::matrix(x, 17, d).slice(0, i, i + 1);
+        const MatrixView<const float> row = test::matrix(x, 17, d).slice(0, i, i + 1);
         matmul(one, row, a.view(), {alone.data() + i * 49, {1, 43}});
         matmul(one, row, b.view(), {alone.data() + i * 49 + 43, {1, 6}});
       }
@@ -147,7 +146,7 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
         std::vector<float> y(static_cast<std::size_t>(n) * 49 + 1, 7.0f);
         const MatrixView<float> all(y.data(), {n, 49});
         const MatmulTarget<> targets[] = {{a.view(), all.slice(1, 0, 43)}, {b.view(), all.slice(1, 43, 49)}};
-        matmul_by_row(three, testing::matrix(x, 17, d).slice(0, 0, n), targets);
+        matmul_by_row(three, test::matrix(x, 17, d).slice(0, 0, n), targets);
         CAPTURE(n);
         CHECK(std::equal(y.begin(), y.end() - 1, alone.begin()));
         CHECK(y.back() == 7.0f);
@@ -159,14 +158,14 @@ TEST_CASE("by row, every row is what it is alone, bit for bit") {
 TEST_CASE("however the work is cut, the results are the same bits, but for the depth of a panel") {
   std::mt19937 random(14);
   const Index d = 700, m = 300;
-  const testing::RandomMatrix w(DType::f32, m, d, random);
+  const test::RandomMatrix w(DType::f32, m, d, random);
   for (const Index n : {1, 3, 40}) {
-    const std::vector<float> x = testing::normal_floats(n * d, random);
-    testing::each_isa([&](Isa isa) {
+    const std::vector<float> x = test::normal_floats(n * d, random);
+    test::each_isa([&](Isa isa) {
       Execution<Host> execution(2, isa);
       const auto product = [&](const MatmulTuning& tuning) {
         std::vector<float> y(static_cast<std::size_t>(n * m));
-        matmul(execution, testing::matrix(x, n, d), w.view(), {y.data(), {n, m}}, tuning);
+        matmul(execution, test::matrix(x, n, d), w.view(), {y.data(), {n, m}}, tuning);
         return y;
       };
       const std::vector<float> expected = product({});
@@ -183,12 +182,12 @@ TEST_CASE("however the work is cut, the results are the same bits, but for the d
 TEST_CASE("several targets in one call are the same as one call each") {
   std::mt19937 random(4);
   const Index d = 256;
-  const testing::RandomMatrix a(DType::q4_1, 50, d, random);
-  const testing::RandomMatrix b(DType::q8_0, 7, d, random);
-  const testing::RandomMatrix c(DType::q6_k, 19, d, random);
+  const test::RandomMatrix a(DType::q4_1, 50, d, random);
+  const test::RandomMatrix b(DType::q8_0, 7, d, random);
+  const test::RandomMatrix c(DType::q6_k, 19, d, random);
   for (const Index n : {1, 21}) {
-    const std::vector<float> x = testing::normal_floats(n * d, random);
-    testing::each_isa([&](Isa isa) {
+    const std::vector<float> x = test::normal_floats(n * d, random);
+    test::each_isa([&](Isa isa) {
       Execution<Host> execution(3, isa);
       std::vector<float> together(static_cast<std::size_t>(n * 76));
       std::vector<float> apart = together;
@@ -197,11 +196,11 @@ TEST_CASE("several targets in one call are the same as one call each") {
       float* z = apart.data();
       for (const StoredMatrix<>& w : {a.view(), b.view(), c.view()}) {
         targets.push_back({w, {y, {n, w.rows()}}});
-        matmul(execution, testing::matrix(x, n, d), w, {z, {n, w.rows()}});
+        matmul(execution, test::matrix(x, n, d), w, {z, {n, w.rows()}});
         y += n * w.rows();
         z += n * w.rows();
       }
-      matmul(execution, testing::matrix(x, n, d), targets);
+      matmul(execution, test::matrix(x, n, d), targets);
       CHECK(together == apart);
     });
   }
@@ -209,22 +208,20 @@ TEST_CASE("several targets in one call are the same as one call each") {
 
 TEST_CASE("nothing to do is done, infinities and NaN stay in their row and column") {
   std::mt19937 random(5);
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(2, isa);
-    const std::vector<float> x = testing::normal_floats(8 * 64, random);
+    const std::vector<float> x = test::normal_floats(8 * 64, random);
     std::vector<float> y(8 * 20, 1.0f);
-    matmul(execution, testing::matrix({}, 0, 64), testing::RandomMatrix(DType::f16, 20, 64, random).view(),
+    matmul(execution, test::matrix({}, 0, 64), test::RandomMatrix(DType::f16, 20, 64, random).view(),
            {y.data(), {0, 20}});
-    matmul(execution, testing::matrix(x, 8, 64), testing::RandomMatrix(DType::f16, 0, 64, random).view(),
-           {y.data(), {8, 0}});
+    matmul(execution, test::matrix(x, 8, 64), test::RandomMatrix(DType::f16, 0, 64, random).view(), {y.data(), {8, 0}});
     CHECK(y == std::vector<float>(y.size(), 1.0f));
-    matmul(execution, testing::matrix({}, 8, 0), StoredMatrix(DType::f32, nullptr, 20, 0), {y.data(), {8, 20}});
+    matmul(execution, test::matrix({}, 8, 0), StoredMatrix(DType::f32, nullptr, 20, 0), {y.data(), {8, 20}});
     CHECK(y == std::vector<float>(y.size(), 0.0f));
     for (const Index n : {1, 8}) {
-      std::vector<float> weights = testing::normal_floats(20 * 64, random);
+      std::vector<float> weights = test::normal_floats(20 * 64, random);
       weights[3 * 64 + 9] = std::numeric_limits<float>::quiet_NaN();
-      matmul(execution, testing::matrix(x, 8, 64).slice(0, 0, n), testing::matrix(weights, 20, 64),
-             {y.data(), {n, 20}});
+      matmul(execution, test::matrix(x, 8, 64).slice(0, 0, n), test::matrix(weights, 20, 64), {y.data(), {n, 20}});
       for (Index i = 0; i < n; ++i)
         for (Index r = 0; r < 20; ++r) CHECK(std::isnan(y[static_cast<std::size_t>(i * 20 + r)]) == (r == 3));
     }
@@ -235,12 +232,12 @@ TEST_CASE("shapes that do not fit are named") {
   Execution<Host> execution;
   const std::vector<float> x(12);
   std::vector<float> y(12);
-  const StoredMatrix<> w = testing::matrix(x, 4, 3);
-  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
+  const StoredMatrix<> w = test::matrix(x, 4, 3);
+  CHECK_THROWS_WITH_AS(matmul(execution, test::matrix(x, 3, 4), w, {y.data(), {3, 4}}),
                        "matmul: columns of w: expected 4, got 3", ShapeError);
-  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 4, 3), w, {y.data(), {3, 4}}),
+  CHECK_THROWS_WITH_AS(matmul(execution, test::matrix(x, 4, 3), w, {y.data(), {3, 4}}),
                        "matmul: rows of y: expected 4, got 3", ShapeError);
-  CHECK_THROWS_WITH_AS(matmul(execution, testing::matrix(x, 4, 3), w, {y.data(), {4, 3}}),
+  CHECK_THROWS_WITH_AS(matmul(execution, test::matrix(x, 4, 3), w, {y.data(), {4, 3}}),
                        "matmul: columns of y: expected 4, got 3", ShapeError);
-  CHECK_THROWS_AS(matmul(execution, testing::matrix(x, 3, 4).transposed(), w, {y.data(), {4, 4}}), ShapeError);
+  CHECK_THROWS_AS(matmul(execution, test::matrix(x, 3, 4).transposed(), w, {y.data(), {4, 4}}), ShapeError);
 }

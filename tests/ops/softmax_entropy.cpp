@@ -16,7 +16,7 @@
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
-using testing::infinity;
+using test::infinity;
 
 namespace {
 
@@ -40,11 +40,11 @@ void check_against_oracle(MatrixView<const float> hidden, const StoredMatrix<>& 
   std::vector<double> expected;
   std::vector<double> bars;
   for (Index v = 0; v < w.rows(); ++v) {
-    const std::vector<double> column = testing::scores(hidden, w, v);
-    expected.push_back(testing::entropy(column));
+    const std::vector<double> column = test::scores(hidden, w, v);
+    expected.push_back(test::entropy(column));
     bars.push_back(tolerance(column));
   }
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     const std::vector<float> actual = entropies(isa, hidden, w);
     CAPTURE(hidden.extent(0));
     CAPTURE(w.cols());
@@ -64,7 +64,7 @@ void check_against_oracle(MatrixView<const float> hidden, const StoredMatrix<>& 
 // A [T, 1] context: logits that are exactly the given numbers for w = 1.
 std::vector<float> entropy_of_scores(Isa isa, const std::vector<float>& scores) {
   const std::vector<float> one{1.0f};
-  return entropies(isa, testing::matrix(scores, static_cast<Index>(scores.size()), 1), testing::matrix(one, 1, 1));
+  return entropies(isa, test::matrix(scores, static_cast<Index>(scores.size()), 1), test::matrix(one, 1, 1));
 }
 
 }  // namespace
@@ -79,9 +79,9 @@ TEST_CASE("awkward context lengths, widths and vocabularies, pairwise") {
         Case{64, 64, 128}, Case{127, 577, 17}, Case{128, 8, 127}, Case{255, 64, 31}, Case{256, 1024, 7},
         Case{257, 8, 129}, Case{512, 576, 64}, Case{1000, 64, 47}, Case{2048, 65, 18}, Case{8192, 8, 33},
         Case{100, 4096, 20}, Case{13, 8192, 9}}) {
-    const std::vector<float> hidden = testing::normal_floats(T * d, random);
-    const std::vector<float> w = testing::normal_floats(V * d, random, 1 / std::sqrt(static_cast<float>(d)));
-    check_against_oracle(testing::matrix(hidden, T, d), testing::matrix(w, V, d));
+    const std::vector<float> hidden = test::normal_floats(T * d, random);
+    const std::vector<float> w = test::normal_floats(V * d, random, 1 / std::sqrt(static_cast<float>(d)));
+    check_against_oracle(test::matrix(hidden, T, d), test::matrix(w, V, d));
   }
 }
 
@@ -90,10 +90,10 @@ TEST_CASE("every storage type and scale of scores") {
   for (const DType dtype : all_dtypes) {
     CAPTURE(std::string(name(dtype)));
     const Index d = 512;
-    const testing::RandomMatrix w(dtype, 37, d, random);
+    const test::RandomMatrix w(dtype, 37, d, random);
     for (const float scale : {0.001f, 0.01f, 0.1f, 1.0f}) {
-      const std::vector<float> hidden = testing::normal_floats(70 * d, random, scale);
-      check_against_oracle(testing::matrix(hidden, 70, d), w.view());
+      const std::vector<float> hidden = test::normal_floats(70 * d, random, scale);
+      check_against_oracle(test::matrix(hidden, 70, d), w.view());
     }
   }
 }
@@ -103,24 +103,24 @@ TEST_CASE("exact scores isolate the epilogue: every path within 5e-6, and the ma
   const Index d = 96;
   const Index T = 300;
   const Index V = 50;
-  const std::vector<float> hidden = testing::small_integers(T * d, random);
-  const std::vector<float> w = testing::small_integers(V * d, random);
-  testing::each_isa([&](Isa isa) {
+  const std::vector<float> hidden = test::small_integers(T * d, random);
+  const std::vector<float> w = test::small_integers(V * d, random);
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(2, isa);
     std::vector<SoftmaxState> states(static_cast<std::size_t>(V));
-    softmax_states(execution, testing::matrix(hidden, T, d), testing::matrix(w, V, d), states);
+    softmax_states(execution, test::matrix(hidden, T, d), test::matrix(w, V, d), states);
     for (Index v = 0; v < V; ++v) {
-      const std::vector<double> column = testing::scores(testing::matrix(hidden, T, d), testing::matrix(w, V, d), v);
+      const std::vector<double> column = test::scores(test::matrix(hidden, T, d), test::matrix(w, V, d), v);
       const SoftmaxState& state = states[static_cast<std::size_t>(v)];
       CHECK(static_cast<double>(state.max) == *std::max_element(column.begin(), column.end()));
-      CHECK(std::abs(static_cast<double>(state.entropy()) - testing::entropy(column)) <= 5e-6);
+      CHECK(std::abs(static_cast<double>(state.entropy()) - test::entropy(column)) <= 5e-6);
     }
   });
 }
 
 TEST_CASE("closed forms and special values of the scores") {
   std::mt19937 random(4);
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     for (const int T : {1, 5, 6, 7, 100, 512, 3000}) {
       CAPTURE(T);
       const auto size = static_cast<std::size_t>(T);
@@ -129,7 +129,7 @@ TEST_CASE("closed forms and special values of the scores") {
         CHECK(std::abs(entropy_of_scores(isa, std::vector<float>(size, level))[0] - log_T) <= 5e-6f);
       CHECK(std::isnan(entropy_of_scores(isa, std::vector<float>(size, -infinity))[0]));
       for (const float poison : {not_a_number, infinity}) {
-        std::vector<float> scores = testing::normal_floats(T, random);
+        std::vector<float> scores = test::normal_floats(T, random);
         scores[random() % size] = poison;
         CHECK(std::isnan(entropy_of_scores(isa, scores)[0]));
       }
@@ -139,7 +139,7 @@ TEST_CASE("closed forms and special values of the scores") {
       for (std::size_t i = 0; i < n; ++i) spikes[i * size / n] = 100.0f;
       CHECK(std::abs(entropy_of_scores(isa, spikes)[0] - std::log(static_cast<float>(n))) <= 1e-6f);
       // Appending -inf changes nothing; doubling adds log 2; scores of the whole float range stay right.
-      std::vector<float> scores = testing::normal_floats(T, random, 3.0f);
+      std::vector<float> scores = test::normal_floats(T, random, 3.0f);
       const float before = entropy_of_scores(isa, scores)[0];
       std::vector<float> changed = scores;
       changed.insert(changed.end(), 40, -infinity);
@@ -155,7 +155,7 @@ TEST_CASE("closed forms and special values of the scores") {
     // One spike of 30 among 511 zeros: E = 1.5e-9, resolved because differences are taken exactly.
     std::vector<float> spike(512, 0.0f);
     spike[300] = 30.0f;
-    const double expected = testing::entropy(std::vector<double>(spike.begin(), spike.end()));
+    const double expected = test::entropy(std::vector<double>(spike.begin(), spike.end()));
     CHECK(std::abs(static_cast<double>(entropy_of_scores(isa, spike)[0]) - expected) <= 1e-9);
   });
 }
@@ -163,12 +163,12 @@ TEST_CASE("closed forms and special values of the scores") {
 TEST_CASE("a poisoned entry does not touch its neighbours") {
   std::mt19937 random(5);
   const Index d = 32;
-  std::vector<float> hidden = testing::normal_floats(40 * d, random);
-  std::vector<float> w = testing::normal_floats(50 * d, random);
+  std::vector<float> hidden = test::normal_floats(40 * d, random);
+  std::vector<float> w = test::normal_floats(50 * d, random);
   w[17 * static_cast<std::size_t>(d) + 3] = not_a_number;
   w[33 * static_cast<std::size_t>(d)] = infinity;
-  testing::each_isa([&](Isa isa) {
-    const std::vector<float> e = entropies(isa, testing::matrix(hidden, 40, d), testing::matrix(w, 50, d));
+  test::each_isa([&](Isa isa) {
+    const std::vector<float> e = entropies(isa, test::matrix(hidden, 40, d), test::matrix(w, 50, d));
     for (std::size_t v = 0; v < 50; ++v) CHECK(std::isnan(e[v]) == (v == 17 || v == 33));
   });
 }
@@ -178,11 +178,11 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
   const Index d = 72;
   const Index T = 200;
   const Index V = 61;
-  const std::vector<float> hidden_memory = testing::normal_floats(T * d, random);
-  const MatrixView<const float> hidden = testing::matrix(hidden_memory, T, d);
-  const std::vector<float> w_memory = testing::normal_floats(V * d, random, 0.3f);
-  const StoredMatrix<> w = testing::matrix(w_memory, V, d);
-  testing::each_isa([&](Isa isa) {
+  const std::vector<float> hidden_memory = test::normal_floats(T * d, random);
+  const MatrixView<const float> hidden = test::matrix(hidden_memory, T, d);
+  const std::vector<float> w_memory = test::normal_floats(V * d, random, 0.3f);
+  const StoredMatrix<> w = test::matrix(w_memory, V, d);
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const std::vector<float> whole = entropies(isa, hidden, w);
     std::vector<SoftmaxState> states(static_cast<std::size_t>(V));
@@ -216,11 +216,11 @@ TEST_CASE("a context may arrive in pieces, and entries one by one") {
 TEST_CASE("however the work is cut, entropies are the same, and the same bits but for the block of positions") {
   std::mt19937 random(16);
   const Index d = 40, T = 300, V = 700;
-  const std::vector<float> hidden_memory = testing::normal_floats(T * d, random);
-  const MatrixView<const float> hidden = testing::matrix(hidden_memory, T, d);
-  const std::vector<float> w_memory = testing::normal_floats(V * d, random, 0.3f);
-  const StoredMatrix<> w = testing::matrix(w_memory, V, d);
-  testing::each_isa([&](Isa isa) {
+  const std::vector<float> hidden_memory = test::normal_floats(T * d, random);
+  const MatrixView<const float> hidden = test::matrix(hidden_memory, T, d);
+  const std::vector<float> w_memory = test::normal_floats(V * d, random, 0.3f);
+  const StoredMatrix<> w = test::matrix(w_memory, V, d);
+  test::each_isa([&](Isa isa) {
     Execution<Host> execution(2, isa);
     const auto entropies_by = [&](const SoftmaxTuning& tuning) {
       std::vector<float> all(static_cast<std::size_t>(V));
@@ -239,9 +239,9 @@ TEST_CASE("an empty context changes nothing; no vocabulary is no work") {
   Execution<Host> execution;
   const std::vector<float> w(8, 1.0f);
   std::vector<float> e(2);
-  softmax_entropy(execution, testing::matrix({}, 0, 4), testing::matrix(w, 2, 4), e);
+  softmax_entropy(execution, test::matrix({}, 0, 4), test::matrix(w, 2, 4), e);
   CHECK(std::isnan(e[0]));
-  softmax_entropy(execution, testing::matrix(w, 2, 4), testing::matrix({}, 0, 4), {});
+  softmax_entropy(execution, test::matrix(w, 2, 4), test::matrix({}, 0, 4), {});
 }
 
 TEST_CASE("shapes and ids are checked") {
@@ -249,18 +249,18 @@ TEST_CASE("shapes and ids are checked") {
   const std::vector<float> values(24);
   std::vector<float> e(4);
   std::vector<SoftmaxState> states(4);
-  CHECK_THROWS_WITH_AS(softmax_entropy(execution, testing::matrix(values, 4, 6), testing::matrix(values, 3, 8), e),
+  CHECK_THROWS_WITH_AS(softmax_entropy(execution, test::matrix(values, 4, 6), test::matrix(values, 3, 8), e),
                        "softmax_entropy: length of entropy: expected 3, got 4", ShapeError);
   CHECK_THROWS_AS(
-      softmax_entropy(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 5 + 1).transposed(), e),
+      softmax_entropy(execution, test::matrix(values, 4, 6), test::matrix(values, 4, 5 + 1).transposed(), e),
       ShapeError);
-  CHECK_THROWS_WITH_AS(softmax_states(execution, testing::matrix(values, 3, 8), testing::matrix(values, 4, 6), states),
+  CHECK_THROWS_WITH_AS(softmax_states(execution, test::matrix(values, 3, 8), test::matrix(values, 4, 6), states),
                        "softmax_states: columns of w: expected 8, got 6", ShapeError);
   const std::vector<TokenId> outside{0, 1, 2, 4};
   CHECK_THROWS_WITH_AS(
-      softmax_states(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), outside, states),
+      softmax_states(execution, test::matrix(values, 4, 6), test::matrix(values, 4, 6), outside, states),
       "softmax_states: id 4 lies outside the 4 rows of w", ArgumentError);
   const std::vector<TokenId> two{0, 1};
-  CHECK_THROWS_AS(softmax_states(execution, testing::matrix(values, 4, 6), testing::matrix(values, 4, 6), two, states),
+  CHECK_THROWS_AS(softmax_states(execution, test::matrix(values, 4, 6), test::matrix(values, 4, 6), two, states),
                   ShapeError);
 }

@@ -19,7 +19,7 @@ namespace {
 // What `compute(execution)` returns must not depend on the number of threads, bit for bit.
 template <class Compute>
 void check_any_thread_count(Compute compute) {
-  testing::each_isa([&](Isa isa) {
+  test::each_isa([&](Isa isa) {
     Execution<Host> single(1, isa);
     const std::vector<float> expected = compute(single);
     for (const int threads : {2, 3, 7}) {
@@ -40,15 +40,15 @@ TEST_CASE("matmul gives the same bits for any number of threads") {
   const Index d = 256;
   const Index m = 75;
   for (const DType dtype : {DType::f32, DType::f16, DType::q4_1, DType::q6_k}) {
-    const testing::RandomMatrix w(dtype, m, d, random);
-    const testing::RandomMatrix w2(dtype, 20, d, random);
+    const test::RandomMatrix w(dtype, m, d, random);
+    const test::RandomMatrix w2(dtype, 20, d, random);
     for (const Index n : {1, 2, 13, 40}) {
-      const std::vector<float> x = testing::normal_floats(n * d, random);
+      const std::vector<float> x = test::normal_floats(n * d, random);
       check_any_thread_count([&](Execution<Host>& execution) {
         std::vector<float> y(static_cast<std::size_t>(n * (m + 20)));
         const MatrixView<float> whole(y.data(), {n, m + 20});
         const MatmulTarget<> targets[] = {{w.view(), whole.slice(1, 0, m)}, {w2.view(), whole.slice(1, m, m + 20)}};
-        matmul(execution, testing::matrix(x, n, d), targets);
+        matmul(execution, test::matrix(x, n, d), targets);
         return y;
       });
     }
@@ -58,17 +58,17 @@ TEST_CASE("matmul gives the same bits for any number of threads") {
 TEST_CASE("context states give the same bits for any number of threads") {
   std::mt19937 random(2);
   const Index d = 64;
-  const testing::RandomMatrix w(DType::q8_0, 133, d, random);
-  const std::vector<float> hidden = testing::normal_floats(45 * d, random);
+  const test::RandomMatrix w(DType::q8_0, 133, d, random);
+  const std::vector<float> hidden = test::normal_floats(45 * d, random);
   std::vector<TokenId> ids{5, 132, 0, 5, 17, 18, 19};
   check_any_thread_count([&](Execution<Host>& execution) {
     std::vector<float> entropies(133);
-    softmax_entropy(execution, testing::matrix(hidden, 45, d), w.view(), entropies);
+    softmax_entropy(execution, test::matrix(hidden, 45, d), w.view(), entropies);
     return entropies;
   });
   check_any_thread_count([&](Execution<Host>& execution) {
     std::vector<SoftmaxState> states(ids.size());
-    softmax_states(execution, testing::matrix(hidden, 45, d), w.view(), ids, states);
+    softmax_states(execution, test::matrix(hidden, 45, d), w.view(), ids, states);
     std::vector<float> flat;
     for (const SoftmaxState& s : states) flat.insert(flat.end(), {s.max, s.sum, s.weighted});
     return flat;
@@ -79,9 +79,9 @@ TEST_CASE("attention gives the same bits for any number of threads") {
   std::mt19937 random(3);
   for (const Index n : {1, 37}) {
     const Index t = 50;
-    const std::vector<float> q = testing::normal_floats(n * 6 * 8, random);
-    const std::vector<float> k = testing::normal_floats(t * 2 * 8, random);
-    const std::vector<float> v = testing::normal_floats(t * 2 * 8, random);
+    const std::vector<float> q = test::normal_floats(n * 6 * 8, random);
+    const std::vector<float> k = test::normal_floats(t * 2 * 8, random);
+    const std::vector<float> v = test::normal_floats(t * 2 * 8, random);
     check_any_thread_count([&](Execution<Host>& execution) {
       std::vector<float> out(q.size());
       attention(execution, {q.data(), {n, 6, 8}}, {k.data(), {t, 2, 8}}, {v.data(), {t, 2, 8}},

@@ -8,7 +8,7 @@
 #include "parity/continuation.hpp"
 #include "parity/real_llama.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 // One run of generate_smollm2.py's RUNS.
@@ -114,4 +114,4 @@ TEST_CASE("Activation decoding of SmolLM2 is that of the independent implementat
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -11,7 +11,7 @@
 #include "parity/golden.hpp"
 #include "support/no_text.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// How continuations compare with golden ones.
 struct Comparison {
@@ -42,4 +42,4 @@ void compare(Llama<>& llama, std::span<const TokenId> prompt, GenerationOptions 
   generate(llama, NoText{}, prompt, options, {.on_token = on_token});
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

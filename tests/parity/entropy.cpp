@@ -10,7 +10,7 @@
 #include "parity/golden.hpp"
 #include "parity/real_llama.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 // The aim is 1e-4. The golden values carry errors of up to 1.4e-4 themselves, and float32 up to 2.6e-4 in transformers:
@@ -74,4 +74,4 @@ TEST_CASE("Entropies of SmolLM2's layer 24 over the whole vocabulary") {
   std::printf("largest error %.2e nats; %d entries of %d prompts above 1e-4\n", overall, total_above, prompts_above);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -13,7 +13,7 @@
 #include "parity/golden.hpp"
 
 // A tiny folder of each family beside LLaMA, as transformers wrote it, and what transformers computes with it.
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 // transformers in float32 is 1e-6 of the largest logit away from transformers in float64, which wrote the golden file.
@@ -78,4 +78,4 @@ TEST_CASE("The same in GGUF, as converters write it") {
   for (const char* name : {"gemma3"}) check_family(golden, name, ".gguf");
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

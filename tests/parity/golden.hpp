@@ -17,7 +17,7 @@
 #include "activation_trace/config.hpp"
 
 // Reads what tests/golden holds; the formats are described in its README.
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 inline std::string golden_path(const std::string& name) {
   return std::string(ACTIVATION_TRACE_SOURCE_DIR) + "/tests/golden/" + name;
@@ -110,4 +110,4 @@ std::span<const T> part(const std::vector<T>& values, std::size_t begin, std::si
   return std::span<const T>(values).subspan(begin, count);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

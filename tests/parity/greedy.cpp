@@ -5,7 +5,7 @@
 #include "parity/continuation.hpp"
 #include "parity/real_llama.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 TEST_CASE("Greedy continuations of SmolLM2 are those of transformers in float32") {
   RealLlama model;
@@ -22,4 +22,4 @@ TEST_CASE("Greedy continuations of SmolLM2 are those of transformers in float32"
               result.close_decisions);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -18,7 +18,7 @@
 #include "parity/golden.hpp"
 #include "support/no_text.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 using Json = nlohmann::json;
@@ -325,4 +325,4 @@ void compare_beams(const std::string& stem, Llama<>& llama) {
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

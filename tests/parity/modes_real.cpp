@@ -10,7 +10,7 @@
 #include "parity/modes.hpp"
 #include "support/real_model.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 // SmolLM2, and as its amateur the same weights.
@@ -43,4 +43,4 @@ TEST_CASE("SmolLM2: DoLa is that of transformers 4.49") {
   compare_dola_of_transformers("smollm2", models.llama);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

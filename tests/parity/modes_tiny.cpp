@@ -7,7 +7,7 @@
 #include "parity/golden.hpp"
 #include "parity/modes.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 struct TinyModels {
@@ -41,4 +41,4 @@ TEST_CASE("Tiny LLaMA: DoLa is that of transformers 4.49") {
   compare_dola_of_transformers("tiny_llama", models.llama);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

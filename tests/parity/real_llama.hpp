@@ -10,7 +10,7 @@
 #include "activation_trace/ops/execution.hpp"
 #include "support/real_model.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// SmolLM2, ready to run.
 struct RealLlama {
@@ -19,4 +19,4 @@ struct RealLlama {
   Llama<> llama{checkpoint.config, checkpoint.weights, {.max_context = 704}, execution};
 };
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -12,7 +12,7 @@
 
 // Real models of any supported family against transformers in float32: every FILE.gguf in the models' folder beside
 // which real_models.py wrote FILE.gguf.parity.safetensors. Without one it is skipped.
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 constexpr double kBar = 2e-3;
@@ -134,4 +134,4 @@ TEST_CASE("Real models of other families are transformers' in float32") {
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

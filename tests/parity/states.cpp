@@ -9,7 +9,7 @@
 #include "parity/golden.hpp"
 #include "parity/real_llama.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 double distance(std::span<const float> a, std::span<const float> b) {
@@ -130,4 +130,4 @@ TEST_CASE("The states and logits that are kept in full agree element by element"
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -8,7 +8,7 @@
 #include "parity/continuation.hpp"
 
 // A folder that transformers wrote: sharded, bf16 with an f16 head, llama3 rope scaling, head size not d / heads.
-namespace activation_trace::testing {
+namespace activation_trace::test {
 namespace {
 
 struct TinyLlama {
@@ -89,4 +89,4 @@ TEST_CASE("A folder written by transformers: greedy and activation decoding") {
   CHECK(result.tokens == 64);
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

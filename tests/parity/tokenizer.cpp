@@ -6,7 +6,7 @@
 #include "parity/golden.hpp"
 #include "support/real_model.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 TEST_CASE("The prompts become the ids that PyPI's tokenizers gives, and come back as text") {
   const Tokenizer tokenizer = load_tokenizer(real_model_or_skip());
@@ -31,4 +31,4 @@ TEST_CASE("Greedy continuations come back as the text that PyPI's tokenizers giv
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

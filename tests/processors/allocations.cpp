@@ -79,9 +79,9 @@ TEST_CASE("after the first step no processor allocates") {
     id = static_cast<TokenId>(i % 5);
     step([&](const char* name, auto&& process) {
       std::copy(next.begin(), next.end(), row.begin());
-      const long before = testing::heap::allocations;
+      const long before = test::heap::allocations;
       process();
-      const long made = testing::heap::allocations - before;
+      const long made = test::heap::allocations - before;
       const std::string processor = name;
       CAPTURE(processor);
       CAPTURE(i);

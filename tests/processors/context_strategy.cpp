@@ -22,15 +22,15 @@ namespace activation_trace::test {
 
 // processors/README.md 1.6 in double precision.
 inline double strategy_value(const Matrix& hidden, const Matrix& w, Index v, const ContextStrategyOptions& options) {
-  const std::vector<double> s = testing::scores(hidden.view(), w.view(), v);
+  const std::vector<double> s = test::scores(hidden.view(), w.view(), v);
   double sum = 0;
   for (const double x : s) sum += std::exp(x);
   const auto p = [&](double x) { return std::exp(x) / sum; };
   switch (options.strategy) {
-    case ContextStrategy::entropy: return -testing::entropy(s);
+    case ContextStrategy::entropy: return -test::entropy(s);
     case ContextStrategy::single_entropy: return 0;
     case ContextStrategy::subject: return p(s[static_cast<std::size_t>(options.subject_position)]);
-    case ContextStrategy::entropy_inverse: return 1 / std::max(testing::entropy(s), std::pow(2.0, -23));
+    case ContextStrategy::entropy_inverse: return 1 / std::max(test::entropy(s), std::pow(2.0, -23));
     case ContextStrategy::tendency: return s.back() - s.front();
     case ContextStrategy::ema: {
       double e = s[0];

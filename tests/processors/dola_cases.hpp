@@ -27,7 +27,7 @@ struct DolaOracle {
     const std::vector<double> lp = reference_log_softmax(mature);
     for (Index j = 0; j < early.rows; ++j) {
       const std::vector<double> lq = reference_log_softmax(early.view().row(j).span());
-      divergences.push_back(testing::layer_divergence(lp, lq, options.divergence));
+      divergences.push_back(test::layer_divergence(lp, lq, options.divergence));
     }
     chosen = std::max_element(divergences.begin(), divergences.end()) - divergences.begin();
     const std::vector<double> base = reference_log_softmax(early.view().row(chosen).span());

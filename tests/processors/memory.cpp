@@ -9,7 +9,7 @@
 #include "support/random_matrix.hpp"
 
 using namespace activation_trace;
-namespace heap = testing::heap;
+namespace heap = test::heap;
 
 namespace {
 
@@ -32,11 +32,11 @@ TEST_CASE("Entropies of T = 512, d = 576, V = 49152 add at most 8 MB") {
   constexpr Index d = 576;
   constexpr Index V = 49152;
   std::mt19937 random(1);
-  const std::vector<float> hidden = testing::normal_floats(T * d, random);
+  const std::vector<float> hidden = test::normal_floats(T * d, random);
   std::vector<Half> w(static_cast<std::size_t>(V * d));
   for (std::size_t i = 0; i < w.size(); ++i) w[i] = Half(hidden[i % hidden.size()] / 24);
   const StoredMatrix<> lm_head(DType::f16, reinterpret_cast<const std::byte*>(w.data()), V, d);
-  const MatrixView<const float> states = testing::matrix(hidden, T, d);
+  const MatrixView<const float> states = test::matrix(hidden, T, d);
   const double bound = std::log(static_cast<double>(T));
 
   SUBCASE("fused, over the whole vocabulary") {

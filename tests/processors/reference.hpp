@@ -48,7 +48,7 @@ inline std::vector<float> random_logits(std::mt19937& random, Index vocab, float
 
 /// -sum p ln p of the softmax over positions [begin, end) of W[v] . h[i].
 inline double reference_entropy(const Matrix& hidden, const Matrix& w, Index v, Index begin, Index end) {
-  return testing::entropy(testing::scores(hidden.view(begin, end), w.view(), v));
+  return test::entropy(test::scores(hidden.view(begin, end), w.view(), v));
 }
 
 inline std::vector<double> reference_entropies(const Matrix& hidden, const Matrix& w) {
@@ -71,7 +71,7 @@ inline void check_close(std::span<const float> got, std::span<const double> expe
 
 /// x - log sum e^x over what is above -inf.
 inline std::vector<double> reference_log_softmax(std::span<const float> x) {
-  return testing::log_softmax({x.begin(), x.end()});
+  return test::log_softmax({x.begin(), x.end()});
 }
 
 /// A full row as a shuffled candidate list.

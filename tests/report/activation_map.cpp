@@ -14,7 +14,7 @@
 #include "support/tiny_llama.hpp"
 
 // Of its own, because this file is compiled with others as one.
-namespace activation_trace::test_maps {
+namespace activation_trace::test {
 
 const std::vector<TokenId> prompt{1, 17, 90, 3, 3, 44, 101, 8, 59, 200, 7};
 const std::vector<TokenId> ids{44, 0, 319, 44};
@@ -50,15 +50,15 @@ void check_definition(const ActivationMaps& maps, const ActivationMapOptions& op
       CHECK(token.id == ids[a]);
       std::vector<double> column;
       for (std::size_t i = 0; i < count; ++i) column.push_back(logits[i][static_cast<std::size_t>(ids[a])]);
-      const std::vector<double> log_softmax = testing::log_softmax(column);
+      const std::vector<double> log_softmax = test::log_softmax(column);
       for (std::size_t i = 0; i < count; ++i) {
         const std::size_t place = k * count + i;
         CHECK(std::abs(token.raw[place] - column[i]) < 1e-4);
         CHECK(std::abs(token.softmax[place] - std::exp(log_softmax[i])) < 1e-4);
-        const double lens = testing::log_softmax(logits[i])[static_cast<std::size_t>(ids[a])];
+        const double lens = test::log_softmax(logits[i])[static_cast<std::size_t>(ids[a])];
         CHECK(std::abs(std::log(token.probability[place]) - lens) < 2e-4);
       }
-      CHECK(std::abs(token.entropies[k] - testing::entropy(column)) < 1e-4);
+      CHECK(std::abs(token.entropies[k] - test::entropy(column)) < 1e-4);
     }
   }
 }
@@ -133,4 +133,4 @@ TEST_CASE("What cannot be mapped is refused by name") {
   refuses(prompt, ids, {.prefill_piece = 0}, "prefill_piece: must be positive, got 0");
 }
 
-}  // namespace activation_trace::test_maps
+}  // namespace activation_trace::test

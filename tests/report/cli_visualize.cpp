@@ -16,7 +16,7 @@
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "generation/cli_fixture.hpp"
 
-namespace activation_trace::test_visualize {
+namespace activation_trace::test {
 
 using nlohmann::json;
 using Words = std::vector<std::string>;
@@ -271,4 +271,4 @@ TEST_CASE_FIXTURE(VisualizeFixture, "What makes no sense is refused by name, bef
   fails(run({}), 2, {"subcommand"});
 }
 
-}  // namespace activation_trace::test_visualize
+}  // namespace activation_trace::test

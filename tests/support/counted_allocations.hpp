@@ -10,7 +10,7 @@
 #include <new>
 
 // Replaces operator new and delete by counting ones: for one file of a program, whose tests ask what is allocated.
-namespace activation_trace::testing::heap {
+namespace activation_trace::test::heap {
 
 inline std::atomic<long> allocations{0};
 inline std::atomic<std::size_t> live{0};  ///< bytes
@@ -31,17 +31,15 @@ inline void release(void* memory) noexcept {
   std::free(memory);
 }
 
-}  // namespace activation_trace::testing::heap
+}  // namespace activation_trace::test::heap
 
-void* operator new(std::size_t size) {
-  return activation_trace::testing::heap::allocate(size, alignof(std::max_align_t));
-}
+void* operator new(std::size_t size) { return activation_trace::test::heap::allocate(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
-  return activation_trace::testing::heap::allocate(size, static_cast<std::size_t>(alignment));
+  return activation_trace::test::heap::allocate(size, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* memory) noexcept { activation_trace::testing::heap::release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { activation_trace::testing::heap::release(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { activation_trace::testing::heap::release(memory); }
+void operator delete(void* memory) noexcept { activation_trace::test::heap::release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { activation_trace::test::heap::release(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { activation_trace::test::heap::release(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  activation_trace::testing::heap::release(memory);
+  activation_trace::test::heap::release(memory);
 }

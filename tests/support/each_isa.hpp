@@ -8,7 +8,7 @@
 
 #include "activation_trace/ops/isa.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// Runs `f(isa)` for every instruction set; says which ones this processor lacks. Under ThreadSanitizer for the best
 /// alone: races do not depend on it, and all take several times as long.
@@ -30,4 +30,4 @@ void each_isa(F&& f) {
   }
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

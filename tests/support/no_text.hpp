@@ -6,7 +6,7 @@
 
 #include "activation_trace/config.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// A decoder for generate() where only ids or times matter.
 struct NoText {
@@ -14,4 +14,4 @@ struct NoText {
   std::string_view finish() { return {}; }
 };
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

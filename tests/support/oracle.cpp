@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 std::vector<double> decoded(const StoredMatrix<>& w) {
   std::vector<double> all;
@@ -116,4 +116,4 @@ std::vector<double> attention(Heads q, Heads k, Heads v, const AttentionOptions&
   return out;
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -12,7 +12,7 @@
 
 // What the ops compute, in double and in the plainest form: for tests only. Compiled once and optimised (oracle.cpp):
 // its loops are longer than those that they check.
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// w as doubles, [rows * cols].
 std::vector<double> decoded(const StoredMatrix<>& w);
@@ -44,4 +44,4 @@ using Heads = TensorView<const float, 3>;
 /// Attention of q [n, H, D] over k and v [t, G, D], by its definition, [n * H * D].
 std::vector<double> attention(Heads q, Heads k, Heads v, const AttentionOptions& options = {});
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

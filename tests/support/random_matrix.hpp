@@ -10,7 +10,7 @@
 
 #include "activation_trace/tensor/stored_matrix.hpp"
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
@@ -69,4 +69,4 @@ class RandomMatrix {
   StoredMatrix<> view_;
 };
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-namespace activation_trace::testing {
+namespace activation_trace::test {
 
 /// Where SmolLM2-135M-Instruct.Q4_1.gguf is expected: $ACTIVATION_TRACE_MODEL, else where examples/get_model.sh puts
 /// it.
@@ -30,4 +30,4 @@ inline std::filesystem::path real_model_or_skip() {
   return path;
 }
 
-}  // namespace activation_trace::testing
+}  // namespace activation_trace::test

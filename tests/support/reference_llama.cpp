@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace reference {
+namespace activation_trace::test::reference {
 
 Vector row(const activation_trace::StoredMatrix<>& m, Index r) {
   std::vector<float> values(static_cast<std::size_t>(m.cols()));
@@ -34,4 +34,4 @@ Vector normalised(const Vector& x, const std::vector<float>& weight, double eps)
   return y;
 }
 
-}  // namespace reference
+}  // namespace activation_trace::test::reference

@@ -17,7 +17,7 @@
 // A LLaMA in double, and what other families change in it, written line by line from model/README.md 2 with one token
 // at a time and no cache layout, no batching and no code of the library but the weights' values. Slow and plain on
 // purpose: it is the oracle.
-namespace reference {
+namespace activation_trace::test::reference {
 
 using activation_trace::Index;
 using activation_trace::TokenId;
@@ -156,4 +156,4 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
   return result;
 }
 
-}  // namespace reference
+}  // namespace activation_trace::test::reference

@@ -10,7 +10,7 @@
 using namespace activation_trace;
 
 TEST_CASE("SmolLM2's own tokenizer encodes every golden string as tokenizers does") {
-  const Tokenizer tokenizer = load_tokenizer(activation_trace::testing::real_model_or_skip());
+  const Tokenizer tokenizer = load_tokenizer(activation_trace::test::real_model_or_skip());
   CHECK(tokenizer.vocab_size() == 49152);
   CHECK(tokenizer.bos() == 1);
   CHECK(tokenizer.eos() == 2);
