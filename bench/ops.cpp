@@ -70,14 +70,13 @@ void peak_read(benchmark::State& state) {
   const std::vector<float> data(std::size_t{64} << 20, 1.0f);
   std::vector<float> totals(static_cast<std::size_t>(execution.threads()) * 16);
   const std::vector<float> ones(1024, 1.0f);
-  const detail::Kernels& kernels = detail::kernels(execution.isa());
+  const detail::DotKernels& kernels = detail::dot_kernels(execution.isa(), DType::f32);
   for (auto _ : state) {
     // Products of rows of 1024 ones: the fastest reader there is in the library.
     execution.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
       float* sums = execution.scratch(worker, end - begin).data();
-      kernels.rows_of(DType::f32)
-          .dot_rows(reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin, 1024,
-                    ones.data(), 0, 1, sums, 0);
+      kernels.dot_rows(reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin, 1024,
+                       ones.data(), 0, 1, sums, 0);
       totals[static_cast<std::size_t>(worker) * 16] += sums[0];
     });
     benchmark::ClobberMemory();

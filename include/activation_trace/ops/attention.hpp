@@ -182,6 +182,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
                                                             std::span<const AttentionPart<>> parts,
                                                             const AttentionOptions& options) {
   const Kernels& kernels = detail::kernels(execution.isa());
+  const DotKernels& dot_kernels = detail::dot_kernels(execution.isa(), DType::f32);
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   const Index sharing = parts[0].q.extent(1) / groups;
@@ -208,10 +209,9 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
           const Index all = k.extent(0) - n + i + 1;
           const Index hidden = window_begin(options, all);
           const Index visible = all - hidden;
-          kernels.rows_of(DType::f32)
-              .dot_rows(reinterpret_cast<const std::byte*>(k.data() + hidden * k.stride(0) + g * k.stride(1)),
-                        k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
-                        q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
+          dot_kernels.dot_rows(reinterpret_cast<const std::byte*>(k.data() + hidden * k.stride(0) + g * k.stride(1)),
+                               k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
+                               q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
           const float total = weigh_scores(kernels, options, D, weights, 0, visible, padded);
           float* result = out.data() + i * out.stride(0) + h * out.stride(1);
@@ -291,7 +291,8 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::pack_tile(const Kernels& kernels, 
     const Index rows = std::min(width, visible - p * width);
     for (Index r = 0; r < rows; ++r)
       source[r] = reinterpret_cast<const std::byte*>(k.data() + (p * width + r) * k.stride(0) + g * k.stride(1));
-    kernels.rows_of(DType::f32).pack(source, rows, 0, D, scratch.row_buffer, scratch.packed_keys + p * D * width);
+    kernels.pack(kernels.decode_of(DType::f32), source, rows, 0, D, scratch.row_buffer,
+                 scratch.packed_keys + p * D * width);
   }
   for (Index p = 0; p < scratch.value_panels; ++p) {
     float* panel = scratch.packed_values + p * scratch.key_panels * width * width;

@@ -47,7 +47,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void log_normalizers(Execution<Host>& execution
   detail::check_extent("log_normalizers: length of mature", static_cast<Index>(mature.size()), V);
   detail::check_extent("log_normalizers: length of normalizers", static_cast<Index>(normalizers.size()), rows);
   detail::check_contiguous_rows("log_normalizers: layers", layers);
-  const detail::Kernels& kernels = detail::kernels(execution.isa());
+  const detail::DivergenceKernels& kernels = detail::divergence_kernels(execution.isa());
   const Index blocks = (V + detail::divergence_block - 1) / detail::divergence_block;
   memory.partial.resize(static_cast<std::size_t>(2 * blocks * rows));  // [blocks][rows]: maximum, sum
   execution.for_each_range(blocks, 1, [&](Index begin, Index end, int) {
@@ -86,7 +86,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void layer_divergences(Execution<Host>& executi
   detail::check_extent("layer_divergences: length of normalizers", static_cast<Index>(normalizers.size()), count + 1);
   detail::check_extent("layer_divergences: length of divergences", static_cast<Index>(divergences.size()), count);
   detail::check_contiguous_rows("layer_divergences: layers", layers);
-  const detail::Kernels& kernels = detail::kernels(execution.isa());
+  const detail::DivergenceKernels& kernels = detail::divergence_kernels(execution.isa());
   const auto compute =
       kind == LayerDivergence::reference ? kernels.reference_divergences : kernels.jensen_shannon_divergences;
   const Index blocks = (V + detail::divergence_block - 1) / detail::divergence_block;

@@ -66,12 +66,12 @@ inline void pack_rows(const Kernels& kernels, const StoredMatrix<>& w, Index fir
                       float* row_buffer, float* panel) {
   const std::byte* source[max_panel_width];
   for (Index r = 0; r < rows; ++r) source[r] = w.row(first + r);
-  kernels.rows_of(w.dtype()).pack(source, rows, begin, end, row_buffer, panel);
+  kernels.pack(kernels.decode_of(w.dtype()), source, rows, begin, end, row_buffer, panel);
 }
 
 /// Distance between arranged rows: whole cache lines, as a vector that crosses two costs two loads.
-inline Index arranged_stride(const Kernels& kernels, DType dtype, Index cols) {
-  return (kernels.rows_of(dtype).arranged_size(cols) + 15) / 16 * 16;
+inline Index arranged_stride(const DotKernels& kernels, Index cols) {
+  return (kernels.arranged_size(cols) + 15) / 16 * 16;
 }
 
 /// Few rows of x: each is multiplied by the rows of every w as they are stored.
@@ -116,7 +116,6 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::check_matmul(MatrixView<const floa
 ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,
                                                             std::span<const MatmulTarget<>> targets,
                                                             const MatmulTuning& tuning) {
-  const Kernels& kernels = detail::kernels(execution.isa());
   const Index d = x.extent(1);
   if (d == 0) {  // rows without a place: no kernel counts on from nothing
     for (const auto& [w, y] : targets)
@@ -127,7 +126,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& exe
   Index scratch = 0;
   for (const auto& [w, y] : targets) {
     rows += w.rows();
-    scratch = std::max(scratch, arranged_stride(kernels, w.dtype(), d));
+    scratch = std::max(scratch, arranged_stride(dot_kernels(execution.isa(), w.dtype()), d));
   }
   const Index n = x.extent(0);
   execution.for_each_range(rows, tuning.grain, [&](Index begin, Index end, int worker) {
@@ -140,13 +139,13 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& exe
       const Index to = std::min(end - first, w.rows());
       first += w.rows();
       if (from >= to) continue;
-      const RowKernels& of = kernels.rows_of(w.dtype());
-      const Index size = arranged_stride(kernels, w.dtype(), d);
+      const DotKernels& kernels = dot_kernels(execution.isa(), w.dtype());
+      const Index size = arranged_stride(kernels, d);
       if (size > 0 && (last == nullptr || last->dtype() != w.dtype()))
-        for (Index i = 0; i < n; ++i) of.arrange(x.data() + i * x.stride(0), d, arranged + i * size);
+        for (Index i = 0; i < n; ++i) kernels.arrange(x.data() + i * x.stride(0), d, arranged + i * size);
       last = &w;
-      of.dot_rows(w.row(from), w.row_bytes(), to - from, d, size > 0 ? arranged : x.data(),
-                  size > 0 ? size : x.stride(0), n, y.data() + from, y.stride(0));
+      kernels.dot_rows(w.row(from), w.row_bytes(), to - from, d, size > 0 ? arranged : x.data(),
+                       size > 0 ? size : x.stride(0), n, y.data() + from, y.stride(0));
     }
   });
 }

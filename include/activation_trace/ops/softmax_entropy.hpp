@@ -87,7 +87,7 @@ class SoftmaxRows {
   void prepare(Index panel, float* packed, float* state, float* row_buffer) const {
     const std::byte* source[max_panel_width];
     for (Index r = 0; r < columns_of(panel); ++r) source[r] = w_.row(row_of_(panel * width_ + r));
-    kernels_.rows_of(w_.dtype()).pack(source, columns_of(panel), 0, w_.cols(), row_buffer, packed);
+    kernels_.pack(kernels_.decode_of(w_.dtype()), source, columns_of(panel), 0, w_.cols(), row_buffer, packed);
     std::fill(state, state + width_, -std::numeric_limits<float>::infinity());
     std::fill(state + width_, state + 3 * width_, 0.0f);
   }

@@ -201,3 +201,11 @@ inline void decode(const std::byte* units, Index count, float* y) {
     for (; i < count; ++i) y[i] = load_scalar<T>(units + i * static_cast<Index>(sizeof(T)));
   }
 }
+
+/// Decode of kernels.hpp: elements [begin, begin + count) of `row`.
+template <class T>
+inline void decode_row(const std::byte* row, Index begin, Index count, float* y) {
+  constexpr Index elements = elements_per_unit<T>;
+  static_assert(pack_depth % elements == 0, "rows are decoded pack_depth elements at a time: whole blocks");
+  decode<T>(row + begin / elements * static_cast<Index>(sizeof(T)), count, y);
+}

@@ -11,16 +11,14 @@ static_assert(panel_width % transpose_size == 0, "panels are transposed in whole
 
 /// Rows [0, rows) of `source`, elements [begin, end), as panel[k][panel_width]; missing rows are 0.
 /// `row_buffer` holds panel_width * pack_depth floats.
-template <class T>
-inline void pack(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer, float* panel) {
-  constexpr Index elements = elements_per_unit<T>;
-  static_assert(pack_depth % elements == 0, "rows are decoded pack_depth elements at a time: whole blocks");
+inline void pack(Decode decode, const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
+                 float* panel) {
   for (Index k = begin; k < end; k += pack_depth) {
     const Index depth = std::min(pack_depth, end - k);
     for (Index r = 0; r < panel_width; ++r) {
       float* row = row_buffer + r * pack_depth;
       if (r < rows)
-        decode<T>(source[r] + k / elements * static_cast<Index>(sizeof(T)), depth, row);
+        decode(source[r], k, depth, row);
       else
         std::fill(row, row + depth, 0.0f);
     }

@@ -95,16 +95,26 @@ using avx2::dot_rows;
 #pragma GCC pop_options
 #endif
 
-#endif  // x86-64
+#else  // of other processors
+namespace avx2 = portable;
+namespace avx512 = portable;
+#endif
+
+template <class Table>
+constexpr const Table& table_of(Isa isa, const Table& of_portable, const Table& of_avx2, const Table& of_avx512) {
+  return isa == Isa::avx512 ? of_avx512 : isa == Isa::avx2 ? of_avx2 : of_portable;
+}
 
 ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::avx512) return avx512::table;
-  if (isa == Isa::avx2) return avx2::table;
-#else
-  static_cast<void>(isa);
-#endif
-  return portable::table;
+  return table_of(isa, portable::table, avx2::table, avx512::table);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype) {
+  return table_of(isa, portable::dot_table, avx2::dot_table, avx512::dot_table)[static_cast<std::size_t>(dtype)];
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa) {
+  return table_of(isa, portable::divergence_table, avx2::divergence_table, avx512::divergence_table);
 }
 
 }  // namespace detail

@@ -36,20 +36,34 @@ struct DivergenceRow {
   float offset_rest;  ///< what rounding takes from offset
 };
 
-/// The kernels that read rows of one weight type.
-struct RowKernels {
-  void (*pack)(const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer, float* panel);
+/// Elements [begin, begin + count) of a row of one weight type as floats, both whole blocks.
+using Decode = void (*)(const std::byte* row, Index begin, Index count, float* y);
+
+/// The kernels that multiply rows of one weight type as they are stored by few rows of x. They, and those that compare
+/// layers, have tables of their own: a file with the processor alone packs, and does not compile them.
+struct DotKernels {
   Index (*arranged_size)(Index cols);
   void (*arrange)(const float* x, Index cols, float* out);
   void (*dot_rows)(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride, Index n,
                    float* y, Index y_stride);
 };
 
-/// The kernels of one instruction set; the .inl files say what each does.
+/// The kernels that compare layers' distributions.
+struct DivergenceKernels {
+  void (*counted_exponentials)(const float* mature, const float* x, Index n, float* maximum, double* sum_of);
+  void (*reference_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
+                                const DivergenceRow* rows, double* sums);
+  void (*jensen_shannon_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
+                                     const DivergenceRow* rows, double* sums);
+};
+
+/// The other kernels of one instruction set; the .inl files say what each does.
 struct Kernels {
   Index lanes;
-  Index panel_width;                               ///< rows of w that are multiplied at once
-  std::array<RowKernels, WeightTypes::size> rows;  ///< in the order of WeightTypes
+  Index panel_width;                             ///< rows of w that are multiplied at once
+  std::array<Decode, WeightTypes::size> decode;  ///< in the order of WeightTypes
+  void (*pack)(Decode decode, const std::byte* const* source, Index rows, Index begin, Index end, float* row_buffer,
+               float* panel);
   void (*multiply_panel)(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
                          Index out_stride, Into into);
   void (*multiply_narrow_panel)(const float* x, Index x_stride, Index n, const float* panel, Index depth, float* out,
@@ -59,21 +73,22 @@ struct Kernels {
   float (*largest_of)(const float* x, Index n);
   double (*sum_exponentials)(const float* x, Index n, float maximum);
   void (*weighted_sum)(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out);
-  void (*counted_exponentials)(const float* mature, const float* x, Index n, float* maximum, double* sum_of);
-  void (*reference_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
-                                const DivergenceRow* rows, double* sums);
-  void (*jensen_shannon_divergences)(const float* mature, const float* layers, Index stride, Index count, Index n,
-                                     const DivergenceRow* rows, double* sums);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*gelu_tanh_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);
 
-  /// The kernels for rows of `dtype`, which must be one of DType's.
-  [[nodiscard]] const RowKernels& rows_of(DType dtype) const noexcept { return rows[static_cast<std::size_t>(dtype)]; }
+  /// What decodes rows of `dtype`, which must be one of DType's.
+  [[nodiscard]] Decode decode_of(DType dtype) const noexcept { return decode[static_cast<std::size_t>(dtype)]; }
 };
 
 /// The kernels of `isa`, which this processor must support.
 ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa);
+
+/// Those for rows of `dtype`, which must be one of DType's.
+ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype);
+
+/// Those for layers.
+ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa);
 
 }  // namespace detail
 }  // namespace v0
