@@ -57,6 +57,7 @@
 #include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/processors/argmax.hpp"
+#include "activation_trace/processors/base_scores.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/processors/context_strategy.hpp"

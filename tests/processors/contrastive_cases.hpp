@@ -31,7 +31,7 @@ inline std::vector<double> contrastive_scores(const std::vector<float>& expert, 
   const double largest = *std::max_element(e.begin(), e.end());
   std::vector<double> scores;
   for (std::size_t v = 0; v < e.size(); ++v) {
-    if (options.filter.relative_top == 0)
+    if (options.filter.relative_top == 0 && options.unfiltered == Unfiltered::logits)
       scores.push_back(static_cast<double>(expert[v]) - coefficient * static_cast<double>(amateur[v]) / temperature);
     else
       scores.push_back(e[v] < largest + std::log(static_cast<double>(options.filter.relative_top))
@@ -49,6 +49,10 @@ TEST_CASE("contrastive scores are those of the oracle, also of a shuffled list")
        {ContrastiveOptions{}, ContrastiveOptions{.coefficient = 0.5f, .student_temperature = 0.5f},
         ContrastiveOptions{.coefficient = 0},
         ContrastiveOptions{.student_temperature = 2, .filter = {.relative_top = 0}},
+        ContrastiveOptions{.coefficient = 0.7f,
+        .student_temperature = 2,
+        .filter = {.relative_top = 0},
+        .unfiltered = Unfiltered::log_probs},
         ContrastiveOptions{.filter = {.relative_top = 1}}})
     for (const Index V : {1, 2, 77, 2500}) {
       ContrastiveUnderTest processor(options);

@@ -37,7 +37,7 @@ struct DolaOracle {
                            ? sorted[static_cast<std::size_t>(options.filter.min_tokens_to_keep - 1)]
                            : -std::numeric_limits<double>::infinity();
     const double threshold = std::min(kth, sorted[0] + std::log(static_cast<double>(options.filter.relative_top)));
-    const bool raw = options.filter.relative_top == 0 && options.unfiltered == DolaUnfiltered::logits;
+    const bool raw = options.filter.relative_top == 0 && options.unfiltered == Unfiltered::logits;
     for (std::size_t v = 0; v < lp.size(); ++v) {
       const auto raw_base = early.at(chosen, static_cast<Index>(v));
       if (options.base == DolaBase::logits)
@@ -73,7 +73,7 @@ TEST_CASE("DoLa's scores, divergences and choice are those of the oracle, for ev
   std::mt19937 random(41);
   std::vector<DolaOptions> all(1);
   for (const float top : {0.0f, 0.5f, 1.0f}) all.push_back({.filter = {.relative_top = top}});
-  all.push_back({.filter = {.relative_top = 0}, .unfiltered = DolaUnfiltered::log_probs});
+  all.push_back({.filter = {.relative_top = 0}, .unfiltered = Unfiltered::log_probs});
   all.push_back({.filter = {.relative_top = 0.9f, .min_tokens_to_keep = 4}});
   all.push_back({.filter = {.min_tokens_to_keep = 4000}});
   all.push_back({.divergence = LayerDivergence::jensen_shannon});

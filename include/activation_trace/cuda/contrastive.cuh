@@ -108,6 +108,7 @@ inline void ContrastiveProcessor::process(VectorView<float, Cuda> expert) {
   v0::detail::check_extent("logits: as many as the amateur has", expert.size(), amateur_.size());
   v0::detail::check_extent("logits: stride", expert.size() > 1 ? expert.stride(0) : 1, 1);
   check_row(expert.size(), vocab_);
+  const bool raw = options_.filter.relative_top == 0 && options_.unfiltered == Unfiltered::logits;
   Rows amateur(std::exchange(amateur_, {}));
   amateur.mask = expert.data();
   row_statistics(stream_, Rows(VectorView<const float, Cuda>(expert)), 1, options_.filter, statistics_);
@@ -115,7 +116,7 @@ inline void ContrastiveProcessor::process(VectorView<float, Cuda> expert) {
   launch_dependent(stream_, "contrastive_kernel", {blocks(row_blocks(expert.size())), row_threads},
                    contrastive_kernel<row_threads>, amateur, statistics_.statistics.data(),
                    static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature),
-                   options_.filter.relative_top == 0 ? 1 : 0, expert.data(), invalid_.data());
+                   raw ? 1 : 0, expert.data(), invalid_.data());
 }
 
 inline void ContrastiveProcessor::check_step() const {

@@ -270,7 +270,7 @@ inline void DolaProcessor::process(VectorView<float, Cuda> mature) {
                    divergence_kernel<row_threads>, mature.data(), layers, statistics_.statistics.data(),
                    options_.divergence, partials_.data(), entries_.data(), tickets_.data(), divergences_.data());
   const bool raw = options_.base == DolaBase::log_probs && options_.filter.relative_top == 0 &&
-                   options_.unfiltered == DolaUnfiltered::logits;
+                   options_.unfiltered == Unfiltered::logits;
   const DolaStep step{layers,        count(),     statistics_.statistics.data(), divergences_.data(),
                       options_.base, raw ? 1 : 0, options_.masked_value};
   const auto run = [&](DolaPass pass, float* out) {

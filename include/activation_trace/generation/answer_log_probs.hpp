@@ -8,9 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "activation_trace/config.hpp"
@@ -19,10 +17,8 @@
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/processors/contrastive.hpp"
-#include "activation_trace/processors/dola.hpp"
+#include "activation_trace/processors/base_scores.hpp"
 #include "activation_trace/processors/lm_head.hpp"
-#include "activation_trace/processors/mode_processor.hpp"
 #include "activation_trace/processors/relative_top.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -60,8 +56,6 @@ class AnswerLogProbs {
   void evaluate(Index positions);
   /// logits [layers, V], destroyed.
   void evaluate(const Position& position, MatrixView<float> logits);
-  /// The mode's processors.
-  void make(const auto& mode);
   /// What the mode gives the token; logits as above.
   [[nodiscard]] double value(const Position& position, MatrixView<float> logits);
 
@@ -72,8 +66,7 @@ class AnswerLogProbs {
   Amateur* amateur_;
   Index block_;  // positions whose logits exist at once: of 64 rows, one costs half as much as of a dozen
   std::optional<RelativeTopFilter> filter_;
-  std::optional<DolaProcessor> dola_;
-  std::optional<ContrastiveProcessor> contrastive_;
+  BaseScores base_;
   std::vector<Position> waiting_;
   std::vector<float> states_;  // [waiting, layers, d]
   std::vector<float> logits_;  // [block, layers, V]
@@ -90,24 +83,11 @@ ACTIVATION_TRACE_COMPILED_INLINE AnswerLogProbs::AnswerLogProbs(const ScoreOptio
       lm_head_(std::move(lm_head)),
       execution_(&execution),
       amateur_(amateur),
-      block_(std::max<Index>(1, 64 / this->layers())) {
-  std::visit([&](const auto& mode) { make(mode); }, options.mode);
-}
-
-void AnswerLogProbs::make(const auto& mode) {
-  using M = std::remove_cvref_t<decltype(mode)>;
-  if constexpr (std::is_same_v<M, Contrastive>) {
-    contrastive_.emplace(contrastive_options(mode), *execution_);
-  } else if constexpr (std::is_same_v<M, Activation>) {
-    if (options_.filter == ScoreFilter::on) filter_.emplace(mode.filter);
-  } else if constexpr (!std::is_same_v<M, Baseline>) {
-    DolaOptions dola = dola_options(mode);
-    dola.unfiltered = DolaUnfiltered::log_probs;
-    dola.output = options_.post_softmax;
-    dola.masked_value = options_.relative_top_value;
-    if constexpr (requires { mode.base; }) dola.base = mode.base.value_or(DolaBase::log_probs);
-    dola_.emplace(std::vector<Index>(layers_.begin() + 1, layers_.end()), dola, *execution_);
-  }
+      block_(std::max<Index>(1, 64 / this->layers())),
+      base_(base_scores(options.mode, {.early = std::span(layers_).subspan(1),
+                                       .execution = execution,
+                                       .scoring = ScoringForm{options.post_softmax, options.relative_top_value}})) {
+  if (options.filter == ScoreFilter::on) filter_.emplace(*filter_of(options.mode));
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE Index AnswerLogProbs::expect(std::span<const TokenId> prompt,
@@ -164,28 +144,15 @@ ACTIVATION_TRACE_COMPILED_INLINE double AnswerLogProbs::value(const Position& po
   ContinuationScore& answer = *position.answer;
   const auto id = static_cast<std::size_t>(answer.ids[position.token]);
   const std::span<float> mature = logits.row(0).span();
-  if (dola_) {
-    dola_->observe_layers(logits.slice(0, 1, layers()));
-    dola_->process(mature);
-    answer.layers.push_back(dola_->layer());
-    return static_cast<double>(mature[id]);
-  }
-  if (contrastive_) {  // positions come in the order in which the amateur reads them
-    const std::span<const float> amateur = position.token == 0 ? amateur_->begin(0, position.prompt)
-                                                               : amateur_->observe(0, answer.ids[position.token - 1]);
-    const ContrastiveOptions& options = contrastive_->options();
-    double offset = 0;
-    if (options.filter.relative_top == 0) {  // then the processor leaves the difference of logits, as generation does
-      const LogNormalizer expert = log_normalizer(*execution_, mature);
-      const LogNormalizer weak = log_normalizer(*execution_, amateur);
-      offset = static_cast<double>(expert.max) + expert.log_sum -
-               static_cast<double>(options.coefficient) / static_cast<double>(options.student_temperature) *
-                   (static_cast<double>(weak.max) + weak.log_sum);
-    }
-    contrastive_->observe_amateur(amateur);
-    contrastive_->process(mature);
+  if (base_.process) {
+    StepLogits step{.mature = mature, .early = logits.slice(0, 1, layers())};
+    if (amateur_ != nullptr)  // positions come in the order in which it reads them
+      step.amateur = position.token == 0 ? amateur_->begin(0, position.prompt)
+                                         : amateur_->observe(0, answer.ids[position.token - 1]);
+    base_.process(step, mature);
+    if (base_.dola) answer.layers.push_back(base_.dola->layer());
     const bool masked = mature[id] == -std::numeric_limits<float>::infinity();
-    return masked ? static_cast<double>(options_.relative_top_value) : static_cast<double>(mature[id]) - offset;
+    return static_cast<double>(masked ? options_.relative_top_value : mature[id]);
   }
   const LogNormalizer normalizer = log_normalizer(*execution_, mature);
   if (filter_ && mature[id] < filter_->threshold(mature, normalizer.max))

@@ -89,7 +89,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ContrastiveProcessor::process(std::span<fl
   const double weight = static_cast<double>(options_.coefficient) / static_cast<double>(options_.student_temperature);
   const float lowest = filter_.threshold(expert, normalizers[0].max);
   double offset = 0;
-  if (options_.filter.relative_top != 0)
+  if (options_.filter.relative_top != 0 || options_.unfiltered == Unfiltered::log_probs)
     offset = static_cast<double>(normalizers[0].max) + normalizers[0].log_sum -
              weight * (static_cast<double>(normalizers[1].max) + normalizers[1].log_sum);
   for (std::size_t v = 0; v < expert.size(); ++v) {

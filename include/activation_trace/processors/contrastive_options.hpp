@@ -16,7 +16,8 @@ inline namespace v0 {
 struct ContrastiveOptions {
   float coefficient = 1;           ///< of the amateur, >= 0, and over student_temperature at most 1e30
   float student_temperature = 1;   ///< divides the amateur's log-probabilities, which are not normalised again; > 0
-  RelativeTopOptions filter = {};  ///< on the expert; relative_top 0: raw logits are subtracted
+  RelativeTopOptions filter = {};  ///< on the expert
+  Unfiltered unfiltered = Unfiltered::logits;  ///< what relative_top 0 gives
 };
 
 namespace detail {

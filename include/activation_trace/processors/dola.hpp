@@ -241,7 +241,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::subtract(std::span<const To
   if (options_.base == DolaBase::log_probs)
     offset -= static_cast<double>(early_normalizer.max) + early_normalizer.log_sum;
   if (options_.base == DolaBase::log_probs && options_.filter.relative_top == 0 &&
-      options_.unfiltered == DolaUnfiltered::logits)
+      options_.unfiltered == Unfiltered::logits)
     offset = 0;
   const auto difference = [&](std::size_t v) {
     return static_cast<float>((static_cast<double>(mature[v]) - static_cast<double>(early[v])) - offset);

@@ -32,12 +32,6 @@ struct EnumNames<DolaBase> {
                                                                   {DolaBase::log_probs, "log_probs"}};
 };
 
-/// What relative_top 0 leaves, with DolaBase::log_probs.
-enum class DolaUnfiltered {
-  logits,     ///< the difference of raw logits, as in generation (processors/README.md 2.1)
-  log_probs,  ///< the difference of log-probabilities, as in scoring (generation/README.md 1)
-};
-
 /// What becomes of the differences, before the filter masks some of them.
 enum class DolaOutput {
   difference,  ///< nothing
@@ -49,7 +43,7 @@ struct DolaOptions {
   RelativeTopOptions filter = {};                                ///< on the mature layer
   LayerDivergence divergence = LayerDivergence::reference;       ///< by which one of several layers is chosen
   DolaBase base = DolaBase::log_probs;                           ///< what is subtracted of it
-  DolaUnfiltered unfiltered = DolaUnfiltered::logits;            ///< what relative_top 0 gives
+  Unfiltered unfiltered = Unfiltered::logits;                    ///< what relative_top 0 gives, with that base
   DolaOutput output = DolaOutput::difference;                    ///< what becomes of the differences
   float masked_value = -std::numeric_limits<float>::infinity();  ///< of what the filter masks; -1000 in scoring
 };

@@ -12,9 +12,8 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
+#include "activation_trace/processors/base_scores.hpp"
 #include "activation_trace/processors/context_strategy.hpp"
-#include "activation_trace/processors/contrastive.hpp"
-#include "activation_trace/processors/dola.hpp"
 #include "activation_trace/processors/entropy_sharpness.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/processors/mode.hpp"
@@ -22,32 +21,8 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// What the models say at one position. Views of their memory.
-struct StepLogits {
-  std::span<const float> mature;        ///< [V]
-  MatrixView<const float> early = {};   ///< [C, V] of the premature layers, for the DoLa modes
-  std::span<const float> amateur = {};  ///< [V], for contrastive decoding
-};
-
-/// What a mode's DoLa does in generation; of ActivationDola and the modes without a context.
-template <class M>
-[[nodiscard]] DolaOptions dola_options(const M& mode) {
-  DolaOptions options{.filter = mode.filter};
-  if constexpr (requires { mode.divergence; }) options.divergence = mode.divergence;
-  if constexpr (requires { mode.base; }) {
-    options.base = mode.base.value_or(DolaBase::logits);
-    options.unfiltered = DolaUnfiltered::log_probs;
-  }
-  return options;
-}
-
-/// The same of contrastive decoding.
-[[nodiscard]] inline ContrastiveOptions contrastive_options(const Contrastive& mode) {
-  return {.coefficient = mode.coefficient, .student_temperature = mode.student_temperature, .filter = mode.filter};
-}
-
 /// A mode's scores from what the models say, for the texts of one prompt: the first half of a step. Holds the mode's
-/// processors, and knows no model and nothing of generated tokens. Movable, and not safe for concurrent use.
+/// processors, and knows no model and nothing of generated tokens. Moves, does not copy; not safe for concurrent use.
 class ModeProcessor {
  public:
   /// `early` are the premature layers as 0..N. `record`: whether steps can be asked for their survivors in modes that
@@ -55,6 +30,8 @@ class ModeProcessor {
   /// `mode` is one that validate() accepts.
   ModeProcessor(const Mode& mode, const std::optional<RecordOptions>& record, const std::optional<FinalNorm>& norm,
                 std::span<const Index> early, Index vocab, Execution<Host>& execution);
+  ModeProcessor(ModeProcessor&&) noexcept = default;
+  ModeProcessor& operator=(ModeProcessor&&) noexcept = default;
 
   /// Whether observe_context() must be told the info layer's states.
   [[nodiscard]] bool reads_context() const noexcept { return sharpness_.has_value() || strategy_.has_value(); }
@@ -65,7 +42,7 @@ class ModeProcessor {
   void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead<>& lm_head);
 
   /// Whether the scores are the mature logits, which need no process() then.
-  [[nodiscard]] bool plain() const noexcept { return !dola_ && !contrastive_ && !strategy_ && !weighs_; }
+  [[nodiscard]] bool plain() const noexcept { return !base_.process && !strategy_ && !weighs_; }
 
   /// `scores`[V], a copy of logits.mature, become the mode's.
   void process(const StepLogits& logits, std::span<float> scores);
@@ -82,35 +59,26 @@ class ModeProcessor {
 
   /// How often each premature layer was chosen, and the last one; empty and -1 in other modes.
   [[nodiscard]] std::span<const Index> layer_histogram() const {
-    return dola_ ? dola_->histogram() : std::span<const Index>();
+    return base_.dola ? base_.dola->histogram() : std::span<const Index>();
   }
   /// The premature layer that the last step chose; -1 in other modes.
-  [[nodiscard]] Index layer() const { return dola_ ? dola_->layer() : -1; }
+  [[nodiscard]] Index layer() const { return base_.dola ? base_.dola->layer() : -1; }
 
  private:
   using Norm = std::optional<FinalNorm>;
-  using Layers = std::span<const Index>;
 
-  // The processors of a mode.
-  void make(const Baseline&, const Norm&, Layers) {}
+  // What reads the context of a mode: nothing of one that has none.
   template <class M>
-  requires std::is_same_v<M, Dola> || std::is_same_v<M, DolaStatic>
-  void make(const M& mode, const Norm&, Layers early) { make_dola(mode, early); }
-  void make(const Contrastive& mode, const Norm&, Layers) {
-    contrastive_.emplace(contrastive_options(mode), *execution_);
+  void read_context(const M&, const Norm&) {
+    static_assert(
+        !requires(M m) { m.context; }, "this mode has a context: say here what reads it");
   }
-  void make(const Activation& mode, const Norm& norm, Layers);
-  void make(const ActivationDola& mode, const Norm& norm, Layers early);
-
-  template <class M>
-  void make_dola(const M& mode, Layers early) {
-    dola_.emplace(std::vector<Index>(early.begin(), early.end()), dola_options(mode), *execution_);
-  }
+  void read_context(const Activation& mode, const Norm& norm);
+  void read_context(const ActivationDola& mode, const Norm& norm);
   void make_sharpness(EntropySharpnessOptions options);
 
   Execution<Host>* execution_;
-  std::optional<DolaProcessor> dola_;
-  std::optional<ContrastiveProcessor> contrastive_;
+  BaseScores base_;
   std::optional<ContextStrategyProcessor> strategy_;
   std::optional<EntropySharpnessProcessor<>> sharpness_;  // the mode's own, or the records'
   bool weighs_ = false;                                   // sharpness_ is the mode's own
@@ -126,8 +94,8 @@ ACTIVATION_TRACE_COMPILED_INLINE ModeProcessor::ModeProcessor(const Mode& mode,
                                                               const std::optional<FinalNorm>& norm,
                                                               std::span<const Index> early, Index vocab,
                                                               Execution<Host>& execution)
-    : execution_(&execution) {
-  std::visit([&](const auto& m) { make(m, norm, early); }, mode);
+    : execution_(&execution), base_(base_scores(mode, {.early = early, .execution = execution})) {
+  std::visit([&](const auto& m) { read_context(m, norm); }, mode);
   if (record && !sharpness_)
     make_sharpness({.alpha = 0, .filter = record->filter, .context = record->context.span, .final_norm = norm});
   if (sharpness_ && !weighs_) row_.reserve(static_cast<std::size_t>(vocab));
@@ -138,7 +106,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make_sharpness(EntropySharp
   survivors_.reserve(1024);
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make(const Activation& mode, const Norm& norm, Layers) {
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::read_context(const Activation& mode, const Norm& norm) {
   weighs_ = reads_entropy(mode.strategy);
   if (weighs_) {
     make_sharpness(
@@ -157,8 +125,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make(const Activation& mode
                     *execution_);
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::make(const ActivationDola& mode, const Norm& norm, Layers early) {
-  make_dola(mode, early);
+ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::read_context(const ActivationDola& mode, const Norm& norm) {
   weighs_ = true;
   make_sharpness({.alpha = *entropy_weight(mode),
                   .context = mode.context.span,
@@ -179,14 +146,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::begin_context(MatrixView<co
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void ModeProcessor::process(const StepLogits& logits, std::span<float> scores) {
-  if (dola_) {
-    dola_->observe_layers(logits.early);
-    dola_->process(scores);
-  }
-  if (contrastive_) {
-    contrastive_->observe_amateur(logits.amateur);
-    contrastive_->process(scores);
-  }
+  if (base_.process) base_.process(logits, scores);
   if (strategy_) strategy_->process(scores);
   if (weighs_) sharpness_->process(scores);
 }
@@ -200,7 +160,7 @@ ACTIVATION_TRACE_COMPILED_INLINE std::span<const SharpnessCandidate> ModeProcess
   survivors_ = sharpness_->record().kept;
   for (SharpnessCandidate& c : survivors_)
     c.score = on_logits_ ? logits.mature[static_cast<std::size_t>(c.id)] : c.log_prob;
-  if (weighs_ && dola_) {  // that was DoLa's score
+  if (weighs_ && base_.process) {  // that was its score
     const LogNormalizer normalizer = log_normalizer(*execution_, logits.mature);
     for (SharpnessCandidate& c : survivors_)
       c.log_prob = normalizer.log_prob(logits.mature[static_cast<std::size_t>(c.id)]);

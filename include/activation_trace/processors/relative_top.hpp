@@ -15,6 +15,12 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// What is left where relative_top is 0 and one row's log-probabilities are subtracted from another's.
+enum class Unfiltered {
+  logits,     ///< the difference of raw logits, as in generation (processors/README.md 2.1)
+  log_probs,  ///< the difference of log-probabilities, as in scoring (generation/README.md 1)
+};
+
 /// What the plausibility filter keeps.
 struct RelativeTopOptions {
   float relative_top = 0.1f;     ///< in [0, 1]: 0 keeps everything, 1 only the most probable and its equals
