@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Weight types without kernels, which must not compile: KERNEL is one that asks for them.
-#include "activation_trace/ops/kernels/instances.hpp"
+#include "activation_trace/ops/kernels/kernels.hpp"
 
 namespace activation_trace {
 

@@ -10,7 +10,6 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/json.hpp"
-#include "activation_trace/text/json_part.hpp"
 #include "activation_trace/text/visible.hpp"
 
 namespace activation_trace {

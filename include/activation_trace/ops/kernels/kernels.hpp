@@ -9,7 +9,7 @@
 #include "activation_trace/ops/isa.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
-// The inner loops of the ops. instances.hpp compiles them, which is most of what a file takes that uses them: in every
+// The inner loops of the ops. instances.inl compiles them, which is most of what a file takes that uses them: in every
 // such file, or once (ACTIVATION_TRACE_COMPILED_KERNELS, config.hpp). bench/compile_time.py prints the difference.
 
 namespace activation_trace {
@@ -95,5 +95,5 @@ ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa
 }  // namespace activation_trace
 
 #if !defined(ACTIVATION_TRACE_COMPILED_KERNELS)
-#include "activation_trace/ops/kernels/instances.hpp"
+#include "activation_trace/ops/kernels/instances.inl"
 #endif

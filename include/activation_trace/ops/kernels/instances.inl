@@ -10,9 +10,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "activation_trace/config.hpp"
-#include "activation_trace/ops/kernels/kernels.hpp"
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
