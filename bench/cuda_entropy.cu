@@ -376,6 +376,83 @@ class Table : public benchmark::BenchmarkReporter {
   std::map<std::string, double> medians_;  // us
 };
 
+/// What is measured: memory is made when a benchmark first runs, so that a filter saves it. One iteration a repetition.
+class Measurements {
+ public:
+  explicit Measurements(Table& table) : table_(table) {}
+
+  void add_all();
+
+ private:
+  enum class Times { hot, hot_and_cold };
+
+  void add(const Shape& shape, const std::string& name, Times times, std::function<std::unique_ptr<Entry>()> make) {
+    const std::string full = shape.name() + "/" + name;
+    table_.add(shape, name);
+    const auto bench = [&](const char* kind, auto measure) {
+      benchmark::RegisterBenchmark((full + "/" + kind).c_str(),
+                                   [=, this](benchmark::State& state) {
+                                     std::unique_ptr<Entry>& entry = entries_[full];
+                                     if (!entry) entry = make();
+                                     for (auto _ : state) state.SetIterationTime(measure(*entry));
+                                   })
+          ->UseManualTime()
+          ->Iterations(1)
+          ->Unit(benchmark::kMicrosecond);
+    };
+    bench("hot", [](Entry& entry) { return entry.hot(); });
+    if (times == Times::hot_and_cold) bench("cold", [this](Entry& entry) { return entry.cold(cache_filler_); });
+  }
+
+  Kernels& kernels_of(const Shape& shape) {
+    std::unique_ptr<Kernels>& found = kernels_[shape.name()];
+    if (!found) found = std::make_unique<Kernels>(shape);
+    return *found;
+  }
+  Steps& steps_of(const Shape& shape) {
+    std::unique_ptr<Steps>& found = steps_[shape.name()];
+    if (!found) found = std::make_unique<Steps>(shape);
+    return *found;
+  }
+
+  static Buffer<float4, Cuda> make_cache_filler() {
+    Buffer<float4, Cuda> filler(Index{10} << 20);  // 160 MB, three times the L2 of an H100
+    cuda::check(cudaMemset(filler.data(), 0, static_cast<std::size_t>(filler.size()) * sizeof(float4)), "cudaMemset");
+    Execution<Cuda>{}.synchronize();  // the streams of the measurements have no order with the default one
+    return filler;
+  }
+
+  Table& table_;
+  Buffer<float4, Cuda> cache_filler_ = make_cache_filler();
+  std::map<std::string, std::unique_ptr<Kernels>> kernels_;
+  std::map<std::string, std::unique_ptr<Steps>> steps_;
+  std::map<std::string, std::unique_ptr<Entry>> entries_;
+};
+
+void Measurements::add_all() {
+  using cuda::SoftmaxKernel;
+  for (const Shape& shape :
+       {Shape{512, 4096, 32000}, Shape{2048, 4096, 128256}, Shape{4096, 8192, 32000}, Shape{512, 576, 49152},
+        Shape{64, 4096, 32000}, Shape{128, 4096, 128256}, Shape{300, 4096, 32000}, Shape{2048, 576, 49152}}) {
+    constexpr Times both = Times::hot_and_cold;
+    add(shape, "gemm_bf16_out", both, [=, this] { return kernels_of(shape).gemm(CUDA_R_16BF); });
+    add(shape, "gemm_f32_out", both, [=, this] { return kernels_of(shape).gemm(CUDA_R_32F); });
+    add(shape, "softmax_entropy", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::automatic); });
+    add(shape, "softmax_entropy_mma", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::mma); });
+    if (shape.t == 512)
+      for (const Index k : {1, 4, 16, 64, 256, 1024})
+        add(shape, std::to_string(k) + "_candidates", both, [=, this] { return kernels_of(shape).candidates(k); });
+  }
+  for (const Shape& shape : {Shape{512, 4096, 32000}, Shape{512, 576, 49152}, Shape{512, 4096, 128256}}) {
+    add(shape, "copy_1_row", Times::hot, [=, this] { return steps_of(shape).copy(1); });
+    add(shape, "copy_and_step", Times::hot, [=, this] { return steps_of(shape).sharpness(1); });
+    add(shape, "copy_8_rows", Times::hot, [=, this] { return steps_of(shape).copy(Steps::sequences()); });
+    add(shape, "copy_and_step_of_8", Times::hot, [=, this] { return steps_of(shape).sharpness(Steps::sequences()); });
+    add(shape, "lm_head_of_9_states", Times::hot, [=, this] { return steps_of(shape).lm_head(); });
+    add(shape, "copy_and_dola_of_8", Times::hot, [=, this] { return steps_of(shape).dola(); });
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -397,65 +474,8 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
 
-  Buffer<float4, Cuda> cache_filler(Index{10} << 20);  // 160 MB, three times the L2 of an H100
-  cuda::check(cudaMemset(cache_filler.data(), 0, static_cast<std::size_t>(cache_filler.size()) * sizeof(float4)),
-              "cudaMemset");
-  Execution<Cuda>{}.synchronize();  // the streams of the measurements have no order with the default one
   Table table;
-  std::map<std::string, std::unique_ptr<Kernels>> kernels;
-  std::map<std::string, std::unique_ptr<Steps>> steps;
-  std::map<std::string, std::unique_ptr<Entry>> entries;
-
-  // Memory is made when a benchmark first runs, so that a filter saves it. One iteration a repetition.
-  enum class Times { hot, hot_and_cold };
-  const auto add = [&](const Shape& shape, const std::string& name, Times times,
-                       std::function<std::unique_ptr<Entry>()> make) {
-    const std::string full = shape.name() + "/" + name;
-    table.add(shape, name);
-    const auto bench = [&](const char* kind, auto measure) {
-      benchmark::RegisterBenchmark((full + "/" + kind).c_str(),
-                                   [=, &entries](benchmark::State& state) {
-                                     std::unique_ptr<Entry>& entry = entries[full];
-                                     if (!entry) entry = make();
-                                     for (auto _ : state) state.SetIterationTime(measure(*entry));
-                                   })
-          ->UseManualTime()
-          ->Iterations(1)
-          ->Unit(benchmark::kMicrosecond);
-    };
-    bench("hot", [](Entry& entry) { return entry.hot(); });
-    if (times == Times::hot_and_cold) bench("cold", [&cache_filler](Entry& entry) { return entry.cold(cache_filler); });
-  };
-  const auto kernels_of = [&](const Shape& shape) -> Kernels& {
-    std::unique_ptr<Kernels>& found = kernels[shape.name()];
-    if (!found) found = std::make_unique<Kernels>(shape);
-    return *found;
-  };
-  const auto steps_of = [&](const Shape& shape) -> Steps& {
-    std::unique_ptr<Steps>& found = steps[shape.name()];
-    if (!found) found = std::make_unique<Steps>(shape);
-    return *found;
-  };
-  using cuda::SoftmaxKernel;
-  for (const Shape& shape :
-       {Shape{512, 4096, 32000}, Shape{2048, 4096, 128256}, Shape{4096, 8192, 32000}, Shape{512, 576, 49152},
-        Shape{64, 4096, 32000}, Shape{128, 4096, 128256}, Shape{300, 4096, 32000}, Shape{2048, 576, 49152}}) {
-    constexpr Times both = Times::hot_and_cold;
-    add(shape, "gemm_bf16_out", both, [=] { return kernels_of(shape).gemm(CUDA_R_16BF); });
-    add(shape, "gemm_f32_out", both, [=] { return kernels_of(shape).gemm(CUDA_R_32F); });
-    add(shape, "softmax_entropy", both, [=] { return kernels_of(shape).entropy(SoftmaxKernel::automatic); });
-    add(shape, "softmax_entropy_mma", both, [=] { return kernels_of(shape).entropy(SoftmaxKernel::mma); });
-    if (shape.t == 512)
-      for (const Index k : {1, 4, 16, 64, 256, 1024})
-        add(shape, std::to_string(k) + "_candidates", both, [=] { return kernels_of(shape).candidates(k); });
-  }
-  for (const Shape& shape : {Shape{512, 4096, 32000}, Shape{512, 576, 49152}, Shape{512, 4096, 128256}}) {
-    add(shape, "copy_1_row", Times::hot, [=] { return steps_of(shape).copy(1); });
-    add(shape, "copy_and_step", Times::hot, [=] { return steps_of(shape).sharpness(1); });
-    add(shape, "copy_8_rows", Times::hot, [=] { return steps_of(shape).copy(Steps::sequences()); });
-    add(shape, "copy_and_step_of_8", Times::hot, [=] { return steps_of(shape).sharpness(Steps::sequences()); });
-    add(shape, "lm_head_of_9_states", Times::hot, [=] { return steps_of(shape).lm_head(); });
-    add(shape, "copy_and_dola_of_8", Times::hot, [=] { return steps_of(shape).dola(); });
-  }
+  Measurements measurements(table);
+  measurements.add_all();
   benchmark::RunSpecifiedBenchmarks(&table);
 }

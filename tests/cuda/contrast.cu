@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/cuda/contrastive.cuh"
-#include "activation_trace/cuda/dola.cuh"
 #include "activation_trace/cuda/graph.cuh"
-#include "activation_trace/cuda/lm_head_logits.cuh"
+#include "activation_trace/cuda/ops/lm_head_logits.cuh"
+#include "activation_trace/cuda/processors/contrastive.cuh"
+#include "activation_trace/cuda/processors/dola.cuh"
 #include "activation_trace/ops/execution.hpp"
 #include "support.cuh"
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "activation_trace/cuda/entropy_sharpness.cuh"
+#include "activation_trace/cuda/processors/entropy_sharpness.cuh"
 #include "activation_trace/ops/execution.hpp"
 #include "support.cuh"
 

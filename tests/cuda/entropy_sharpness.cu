@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/cuda/entropy_sharpness.cuh"
+#include "activation_trace/cuda/processors/entropy_sharpness.cuh"
 
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/processors/entropy_sharpness_batch.hpp"

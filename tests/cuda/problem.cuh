@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "activation_trace/cuda/softmax_entropy.cuh"
+#include "activation_trace/cuda/ops/softmax_entropy.cuh"
 #include "support.cuh"
 
 namespace activation_trace::test {

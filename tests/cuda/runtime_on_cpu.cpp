@@ -6,11 +6,11 @@
 #include <stdexcept>
 #include <utility>
 
-#include "activation_trace/cuda/contrastive.cuh"
-#include "activation_trace/cuda/dola.cuh"
-#include "activation_trace/cuda/entropy_sharpness.cuh"
 #include "activation_trace/cuda/graph.cuh"
-#include "activation_trace/cuda/lm_head_logits.cuh"
+#include "activation_trace/cuda/ops/lm_head_logits.cuh"
+#include "activation_trace/cuda/processors/contrastive.cuh"
+#include "activation_trace/cuda/processors/dola.cuh"
+#include "activation_trace/cuda/processors/entropy_sharpness.cuh"
 #include "activation_trace/processors/entropy_sharpness.hpp"
 #include "on_cpu/runtime.hpp"
 #include "support.cuh"

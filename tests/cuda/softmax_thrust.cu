@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
-#include "activation_trace/cuda/softmax_thrust.cuh"
+#include "activation_trace/cuda/ops/softmax_thrust.cuh"
 
 #include "problem.cuh"
 

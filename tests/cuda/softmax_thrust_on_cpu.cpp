@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // By the host's compiler and on the host: THRUST_DEVICE_SYSTEM is CPP for this program, so thrust::device is the CPU.
-#include "activation_trace/cuda/softmax_thrust.cuh"
+#include "activation_trace/cuda/ops/softmax_thrust.cuh"
 
 #include <doctest/doctest.h>
 

@@ -8,9 +8,9 @@
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/softmax_mma.cuh"
-#include "activation_trace/cuda/softmax_simt.cuh"
-#include "activation_trace/cuda/softmax_wgmma.cuh"
+#include "activation_trace/cuda/ops/softmax_mma.cuh"
+#include "activation_trace/cuda/ops/softmax_simt.cuh"
+#include "activation_trace/cuda/ops/softmax_wgmma.cuh"
 
 namespace activation_trace {
 inline namespace v0 {

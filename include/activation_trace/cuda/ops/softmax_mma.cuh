@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/cuda/ops/softmax_fold.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -78,52 +78,85 @@ inline __device__ std::uint32_t swizzled(int row, int chunk) {
   return static_cast<std::uint32_t>(row * 128 + ((chunk ^ (row & 7)) << 4));
 }
 
+/// Where a warp's part of a tile lies: 4 warps along the vocabulary, 2 along the positions.
+template <class Tuning>
+struct WarpTile {
+  static constexpr int warps_t = 2;
+  static constexpr int rows = Tuning::tile_v / 4;           ///< of W
+  static constexpr int columns = Tuning::tile_t / warps_t;  ///< positions
+  static_assert(rows == 32 && columns % 16 == 0);
+
+  int lane = static_cast<int>(threadIdx.x) % 32;
+  int warp = static_cast<int>(threadIdx.x) / 32;
+  int v = warp / warps_t * rows;
+  int t = warp % warps_t * columns;
+};
+
+/// Begins to copy 128 bytes of `rows` rows from row `first` on to `target`, where this thread's first chunk goes: each
+/// copies one 16-byte column of every 32nd row. What is not there becomes 0.
+inline __device__ void fetch_rows(const RowBytes& m, Index first, int rows, int k_tile, std::uint32_t target) {
+  const int row = static_cast<int>(threadIdx.x) / 8;
+  const int chunk = static_cast<int>(threadIdx.x) % 8;
+  const std::byte* source = m.data + (first + row) * m.stride_bytes + static_cast<Index>(k_tile) * 128 + chunk * 16;
+  const int left = static_cast<int>(m.row_bytes) - k_tile * 128 - chunk * 16;
+  const int bytes = left < 0 ? 0 : left < 16 ? left : 16;  // the rest of 16 becomes 0
+#pragma unroll
+  for (int i = 0; i < rows; i += 32) {
+    const bool valid = bytes > 0 && first + row + i < m.rows;
+    ptx::copy_async(target + static_cast<unsigned>(i) * 128, valid ? source : m.data, valid ? bytes : 0);
+    source += 32 * m.stride_bytes;
+  }
+}
+
+/// Adds the products of 128 bytes of d, which lie at `stage`, to a warp's part.
+template <class T, class Tuning, int N>
+__device__ void multiply_stage(std::uint32_t stage, const WarpTile<Tuning>& part, float (&acc)[2][N]) {
+  // The splits of f32 take the registers that an unrolled loop would need: 8 bytes of spills on sm_80.
+#pragma unroll(sizeof(T) == 4 ? 1 : 4)
+  for (int k_chunk = 0; k_chunk < 8; k_chunk += 2) {
+    std::uint32_t a[2][4];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      ptx::load_matrices(a[m], stage + swizzled(part.v + m * 16 + part.lane % 16, k_chunk + part.lane / 16));
+#pragma unroll
+    for (int n = 0; n < N / 8; ++n) {
+      std::uint32_t b[4];
+      ptx::load_matrices(b, stage + swizzled(Tuning::tile_v + part.t + n * 16 + part.lane / 16 * 8 + part.lane % 8,
+                                             k_chunk + part.lane / 8 % 2));
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        multiply(T{}, &acc[m][8 * n], a[m], b);
+        multiply(T{}, &acc[m][8 * n + 4], a[m], b + 2);
+      }
+    }
+  }
+}
+
 /// One tile of S^T = W H^T per block, folded in registers. mma.sync m16n8k16 fed by cp.async and ldmatrix.
 template <class T, class Tuning>
 __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of f32 needs the registers
     softmax_mma_kernel(RowBytes hidden, RowBytes w, int t_tiles, SoftmaxOutput out) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  constexpr int warps_t = 2;
-  constexpr int warp_v = Tuning::tile_v / 4;
-  constexpr int warp_t = Tuning::tile_t / warps_t;
-  static_assert(warp_v == 32 && warp_t % 16 == 0);
+  using Part = WarpTile<Tuning>;
   // Static, so that the host can tell this body from the empty one of older architectures by its size.
-  __shared__ SoftmaxState parts[warps_t][Tuning::tile_v];
+  __shared__ SoftmaxState parts[Part::warps_t][Tuning::tile_v];
   static_assert(sizeof(parts) + Tuning::stages * Tuning::stage_bytes <= 99 << 10,
                 "what a block has on sm_86 to sm_120");
   const std::uint32_t base = ptx::shared_address(ptx::dynamic_shared());
-
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int v_in_tile = warp / warps_t * warp_v;
-  const int t_in_tile = warp % warps_t * warp_t;
+  const Part part;
   const int t_tile = static_cast<int>(blockIdx.x) % t_tiles;
   const Index v0 = static_cast<Index>(blockIdx.x) / t_tiles * Tuning::tile_v;
   const Index t0 = static_cast<Index>(t_tile) * Tuning::tile_t;
   const int k_tiles = static_cast<int>((w.row_bytes + 127) / 128);
-
-  // Each thread copies one 16-byte column of every 32nd row.
-  const int row = static_cast<int>(threadIdx.x) / 8;
-  const int chunk = static_cast<int>(threadIdx.x) % 8;
-  const auto fetch_rows = [&](const RowBytes& m, Index first, int rows, int k_tile, std::uint32_t target) {
-    const std::byte* source = m.data + (first + row) * m.stride_bytes + static_cast<Index>(k_tile) * 128 + chunk * 16;
-    const int left = static_cast<int>(m.row_bytes) - k_tile * 128 - chunk * 16;
-    const int bytes = left < 0 ? 0 : left < 16 ? left : 16;  // the rest of 16 becomes 0
-#pragma unroll
-    for (int i = 0; i < rows; i += 32) {
-      const bool valid = bytes > 0 && first + row + i < m.rows;
-      ptx::copy_async(target + static_cast<unsigned>(i) * 128, valid ? source : m.data, valid ? bytes : 0);
-      source += 32 * m.stride_bytes;
-    }
-  };
+  const std::uint32_t place = swizzled(static_cast<int>(threadIdx.x) / 8, static_cast<int>(threadIdx.x) % 8);
   const auto fetch = [&](int k_tile) {
     const std::uint32_t target =
-        base + static_cast<std::uint32_t>(k_tile % Tuning::stages * Tuning::stage_bytes) + swizzled(row, chunk);
+        base + static_cast<std::uint32_t>(k_tile % Tuning::stages * Tuning::stage_bytes) + place;
     fetch_rows(w, v0, Tuning::tile_v, k_tile, target);
     fetch_rows(hidden, t0, Tuning::tile_t, k_tile, target + Tuning::tile_v * 128);
   };
 
-  float acc[2][warp_t / 2] = {};
+  float acc[2][Part::columns / 2] = {};
   for (int s = 0; s < Tuning::stages - 1; ++s) {
     if (s < k_tiles) fetch(s);
     ptx::commit_copies();
@@ -133,42 +166,23 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
     __syncthreads();  // tile k is there, and everyone has left tile k - 1, whose place is filled next
     if (k + Tuning::stages - 1 < k_tiles) fetch(k + Tuning::stages - 1);
     ptx::commit_copies();
-    const std::uint32_t stage = base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes);
-    // The splits of f32 take the registers that an unrolled loop would need: 8 bytes of spills on sm_80.
-#pragma unroll(sizeof(T) == 4 ? 1 : 4)
-    for (int k_chunk = 0; k_chunk < 8; k_chunk += 2) {
-      std::uint32_t a[2][4];
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-        ptx::load_matrices(a[m], stage + swizzled(v_in_tile + m * 16 + lane % 16, k_chunk + lane / 16));
-#pragma unroll
-      for (int n = 0; n < warp_t / 16; ++n) {
-        std::uint32_t b[4];
-        ptx::load_matrices(b, stage + swizzled(Tuning::tile_v + t_in_tile + n * 16 + lane / 16 * 8 + lane % 8,
-                                               k_chunk + lane / 8 % 2));
-#pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          multiply(T{}, &acc[m][8 * n], a[m], b);
-          multiply(T{}, &acc[m][8 * n + 4], a[m], b + 2);
-        }
-      }
-    }
+    multiply_stage<T>(base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes), part, acc);
   }
 
-  const Index columns = hidden.rows - t0 - t_in_tile;
+  const Index columns = hidden.rows - t0 - part.t;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
-    if (columns < warp_t) mask_columns(acc[m], lane, 0, static_cast<int>(columns));
+    if (columns < Part::columns) mask_columns(acc[m], part.lane, 0, static_cast<int>(columns));
     SoftmaxState states[2];
     fold_rows(acc[m], states);
-    if (lane % 4 == 0)
-      for (int r = 0; r < 2; ++r) parts[warp % warps_t][v_in_tile + m * 16 + r * 8 + lane / 4] = states[r];
+    if (part.lane % 4 == 0)
+      for (int r = 0; r < 2; ++r) parts[part.warp % Part::warps_t][part.v + m * 16 + r * 8 + part.lane / 4] = states[r];
   }
   __syncthreads();
   const Index item = v0 + threadIdx.x;
   if (threadIdx.x >= Tuning::tile_v || item >= out.rows) return;
   SoftmaxState state;
-  for (int t = 0; t < warps_t; ++t) state.merge(parts[t][threadIdx.x]);
+  for (int t = 0; t < Part::warps_t; ++t) state.merge(parts[t][threadIdx.x]);
   store(out, t_tile, item, state);
 #endif
 }

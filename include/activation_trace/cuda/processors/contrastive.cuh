@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "activation_trace/cuda/row_statistics.cuh"
+#include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/processors/contrastive_options.hpp"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
-#include "activation_trace/cuda/row_statistics.cuh"
+#include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/processors/dola_options.hpp"
 

@@ -8,7 +8,7 @@
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/cuda/ops/softmax_fold.cuh"
 #include "activation_trace/processors/relative_top.hpp"
 #include "activation_trace/tensor/view.hpp"
 

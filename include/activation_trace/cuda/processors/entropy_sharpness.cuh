@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "activation_trace/cuda/entropy_sharpness_batch.cuh"
+#include "activation_trace/cuda/processors/entropy_sharpness_batch.cuh"
 
 namespace activation_trace {
 inline namespace v0 {

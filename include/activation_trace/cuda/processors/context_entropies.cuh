@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
-#include "activation_trace/cuda/sharpness_kernels.cuh"
-#include "activation_trace/cuda/sharpness_shape.cuh"
+#include "activation_trace/cuda/processors/sharpness_kernels.cuh"
+#include "activation_trace/cuda/processors/sharpness_shape.cuh"
 
 namespace activation_trace {
 inline namespace v0 {

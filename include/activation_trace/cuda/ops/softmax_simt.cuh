@@ -3,7 +3,7 @@
 #pragma once
 
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/softmax_fold.cuh"
+#include "activation_trace/cuda/ops/softmax_fold.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 

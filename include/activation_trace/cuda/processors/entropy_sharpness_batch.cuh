@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "activation_trace/cuda/buffer.cuh"
-#include "activation_trace/cuda/context_entropies.cuh"
-#include "activation_trace/cuda/sharpness_kernels.cuh"
-#include "activation_trace/cuda/sharpness_shape.cuh"
+#include "activation_trace/cuda/processors/context_entropies.cuh"
+#include "activation_trace/cuda/processors/sharpness_kernels.cuh"
+#include "activation_trace/cuda/processors/sharpness_shape.cuh"
 #include "activation_trace/processors/sharpness_options.hpp"
 
 namespace activation_trace {

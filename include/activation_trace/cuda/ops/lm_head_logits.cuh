@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/softmax_candidates.cuh"
+#include "activation_trace/cuda/ops/softmax_candidates.cuh"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "activation_trace/cuda/row_statistics.cuh"
-#include "activation_trace/cuda/softmax_candidates.cuh"
+#include "activation_trace/cuda/ops/row_statistics.cuh"
+#include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "activation_trace/processors/sharpness_options.hpp"
 
 // The kernels of EntropySharpnessBatch<Cuda>. A launch works on all B rows of a batch.

@@ -1,0 +1,244 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "activation_trace/cuda/hopper.cuh"
+#include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/ops/softmax_fold.cuh"
+#include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/cuda/tensor_map.cuh"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda {
+
+/// Tiling of the sm_90a kernel, a type because nvcc 13.0 does not take a class value as a kernel's template
+/// argument. A block has two consumer warpgroups and a producer warpgroup.
+template <int positions, int v_blocks, int stage_count, int cluster_blocks>
+struct WgmmaTuning {
+  static constexpr int tile_t = positions;        ///< positions per tile, the N of one wgmma (hopper.cuh has the sizes)
+  static constexpr int row_blocks = v_blocks;     ///< 64-row blocks of the vocabulary per consumer warpgroup
+  static constexpr int stages = stage_count;      ///< tiles of 64 columns of d in flight
+  static constexpr int cluster = cluster_blocks;  ///< blocks on neighbouring panels of W that share tiles of H
+  static constexpr int tile_v = 128 * row_blocks;                   ///< rows of W in a tile
+  static constexpr int stage_bytes = (tile_v + tile_t) * 128;       ///< of shared memory
+  static constexpr int shared_bytes = stages * stage_bytes + 1024;  ///< the swizzle repeats every 1024 bytes
+};
+
+namespace detail {
+
+struct WgmmaWork {
+  int positions;  // T
+  int t_tiles;
+  int v_groups;  // panels of the vocabulary, in groups of one per block of a cluster
+  int k_tiles;   // tiles of 64 columns of d
+};
+
+/// Where a tile of T begins: the last one is moved back so that it ends with T, and masks what it shares with
+/// the tile before. Boxes that reach beyond the matrix are slow to fill (tiles of 256 at T = 300: 296 us, moved
+/// back 205).
+template <int tile_t>
+__device__ int first_position(const WgmmaWork& work, int t_tile) {
+  return max(0, min(t_tile * tile_t, work.positions - tile_t));
+}
+
+/// What the warpgroups of a block share: stages in shared memory, and which units of the work are the block's.
+template <class Tuning>
+struct WgmmaBlock {
+  hopper::Barrier* full;   // [stages]
+  hopper::Barrier* empty;  // [stages]
+  std::byte* tiles;
+  int rank;  // of the block in its cluster
+  int first;
+  int step;
+  int units;
+
+  /// Panel of the vocabulary of a unit.
+  __device__ int v_row(const WgmmaWork& work, int unit) const {
+    return (unit / work.t_tiles * Tuning::cluster + rank) * Tuning::tile_v;
+  }
+};
+
+/// The stage that comes next, and which of its rounds.
+template <int stages>
+struct StageCursor {
+  int stage = 0;
+  std::uint32_t parity;
+
+  explicit __device__ StageCursor(std::uint32_t first_parity) : parity(first_parity) {}
+  __device__ int previous() const { return stage == 0 ? stages - 1 : stage - 1; }
+  __device__ void advance() {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+/// The producer: one thread that fills the stages.
+template <class Tuning>
+__device__ void fill_stages(const WgmmaBlock<Tuning>& block, const WgmmaWork& work, const CUtensorMap& w_map,
+                            const CUtensorMap& h_map) {
+  using namespace hopper;
+  constexpr int cluster = Tuning::cluster;
+  constexpr int slice = Tuning::tile_t / cluster;  // rows of the T tile that this block fetches for the whole cluster
+  static_assert(slice % 8 == 0, "a slice is made of whole swizzle atoms");
+  StageCursor<Tuning::stages> cursor(1);  // the first round finds every stage empty
+  for (int unit = block.first; unit < block.units; unit += block.step) {
+    const int t_row = first_position<Tuning::tile_t>(work, unit % work.t_tiles) + block.rank * slice;
+    const int v_row = block.v_row(work, unit);
+    for (int k = 0; k < work.k_tiles; ++k) {
+      std::byte* const w_tile = block.tiles + cursor.stage * Tuning::stage_bytes;
+      std::byte* const h_tile = w_tile + Tuning::tile_v * 128 + block.rank * slice * 128;
+      wait(block.empty[cursor.stage], cursor.parity);
+      arrive_expect_bytes(block.full[cursor.stage], Tuning::stage_bytes);
+      load_box(w_tile, &w_map, k * 64, v_row, block.full[cursor.stage]);
+      if constexpr (cluster > 1)
+        load_box_multicast(h_tile, &h_map, k * 64, t_row, block.full[cursor.stage], (1 << cluster) - 1);
+      else
+        load_box(h_tile, &h_map, k * 64, t_row, block.full[cursor.stage]);
+      cursor.advance();
+    }
+  }
+}
+
+/// Folds a consumer's logits of a unit and stores the states.
+template <class Tuning, int N>
+__device__ void fold_unit(const WgmmaBlock<Tuning>& block, const WgmmaWork& work, const SoftmaxOutput& out, int unit,
+                          int consumer, float (&acc)[Tuning::row_blocks][N]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
+  const int t_tile = unit % work.t_tiles;
+  const int begin = t_tile * Tuning::tile_t - first_position<Tuning::tile_t>(work, t_tile);
+  const int end = min(Tuning::tile_t, work.positions);
+  const int v_row = block.v_row(work, unit);
+#pragma unroll
+  for (int m = 0; m < Tuning::row_blocks; ++m) {
+    if (begin > 0 || end < Tuning::tile_t) mask_columns(acc[m], lane, begin, end);
+    SoftmaxState states[2];
+    fold_rows(acc[m], states);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const Index row = v_row + (consumer * Tuning::row_blocks + m) * 64 + warp * 16 + r * 8 + lane / 4;
+      if (lane % 4 == 0 && row < out.rows) store(out, t_tile, row, states[r]);
+    }
+  }
+}
+
+/// A consumer: a warpgroup that multiplies what is in the stages.
+template <class T, class Tuning>
+__device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork& work, const SoftmaxOutput& out,
+                               int consumer) {
+  using namespace hopper;
+  const auto release = [&](int stage) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (lane < Tuning::cluster) arrive_at(block.empty[stage], static_cast<std::uint32_t>(lane));
+  };
+  StageCursor<Tuning::stages> cursor(0);
+  for (int unit = block.first; unit < block.units; unit += block.step) {
+    float acc[Tuning::row_blocks][Tuning::tile_t / 2];
+    for (int k = 0; k < work.k_tiles; ++k) {
+      const std::byte* const w_tile = block.tiles + cursor.stage * Tuning::stage_bytes;
+      const std::byte* const h_tile = w_tile + Tuning::tile_v * 128;
+      wait(block.full[cursor.stage], cursor.parity);
+      wgmma_fence();
+#pragma unroll
+      for (int step_k = 0; step_k < 4; ++step_k)
+#pragma unroll
+        for (int m = 0; m < Tuning::row_blocks; ++m)
+          Wgmma<T, Tuning::tile_t>::multiply(
+              acc[m],
+              descriptor(w_tile + (consumer * Tuning::row_blocks + m) * 64 * 128) + static_cast<unsigned>(2 * step_k),
+              descriptor(h_tile) + static_cast<unsigned>(2 * step_k), k + step_k);
+      wgmma_commit();
+      wgmma_wait<1>();  // the previous stage's products are done: its memory may be refilled
+      if (k > 0) release(cursor.previous());
+      cursor.advance();
+    }
+    wgmma_wait<0>();
+#pragma unroll
+    for (int m = 0; m < Tuning::row_blocks; ++m) read_after_wait(acc[m]);
+    release(cursor.previous());
+    fold_unit(block, work, out, unit, consumer, acc);
+  }
+}
+
+/// Logits S^T = W H^T in tiles of tile_v x tile_t that never leave the registers: the vocabulary lies on the M
+/// side of wgmma, so that a row's positions lie within a quad of lanes and the fold needs no shared memory
+/// (cuda/README.md 1). Persistent; T tiles run fastest, so that a panel of W is read from memory once.
+template <class T, class Tuning>
+__global__ void __launch_bounds__(384, 1)
+    softmax_wgmma_kernel(const __grid_constant__ CUtensorMap w_map, const __grid_constant__ CUtensorMap h_map,
+                         WgmmaWork work, SoftmaxOutput out) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  using namespace hopper;
+  constexpr int stages = Tuning::stages;
+  constexpr int cluster = Tuning::cluster;
+  // Static, so that the host can tell this body from the empty one of other architectures by its size.
+  __shared__ Barrier full[stages];
+  __shared__ Barrier empty[stages];
+  extern __shared__ std::byte dynamic[];
+  const WgmmaBlock<Tuning> block{.full = full,
+                                 .empty = empty,
+                                 .tiles = dynamic + (1024 - shared_address(dynamic) % 1024) % 1024,
+                                 .rank = cluster > 1 ? static_cast<int>(cluster_rank()) : 0,
+                                 .first = static_cast<int>(blockIdx.x) / cluster,
+                                 .step = static_cast<int>(gridDim.x) / cluster,
+                                 .units = work.t_tiles * work.v_groups};
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < stages; ++s) {
+      init(full[s], 1);
+      init(empty[s], 8 * cluster);  // every consumer warp of the cluster
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  if constexpr (cluster > 1) {
+    cluster_arrive();
+    cluster_wait();
+  }
+
+  ptx::launch_dependents();
+  const int consumer = static_cast<int>(threadIdx.x) / 128;  // 2: the producer
+  if (consumer == 2) {
+    release_registers<40>();
+    if (threadIdx.x == 256) fill_stages(block, work, w_map, h_map);
+  } else {
+    claim_registers<232>();
+    multiply_units<T>(block, work, out, consumer);
+  }
+  // A block must not go while the others of its cluster write to its memory or arrive at its barriers.
+  if constexpr (cluster > 1) {
+    __syncwarp();
+    cluster_arrive();
+    cluster_wait();
+  }
+#endif
+}
+
+template <class T, class Tuning>
+void launch_softmax_wgmma(Execution<Cuda> stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
+                          const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
+  const auto tiles = [](Index extent, Index tile) { return static_cast<int>((extent + tile - 1) / tile); };
+  const WgmmaWork work{static_cast<int>(hidden.extent(0)), tiles(hidden.extent(0), Tuning::tile_t),
+                       tiles(w.extent(0), Tuning::tile_v * Tuning::cluster), tiles(hidden.extent(1), 64)};
+  const CUtensorMap w_map = tensor_map(w, Tuning::tile_v);
+  const CUtensorMap h_map = tensor_map(hidden, Tuning::tile_t / Tuning::cluster);
+
+  const int resident = multiprocessors / Tuning::cluster;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(Tuning::cluster), 1, 1};
+  start(stream, "softmax_wgmma_kernel",
+        {blocks(std::min(resident, work.t_tiles * work.v_groups) * Tuning::cluster), 384, Tuning::shared_bytes},
+        attribute, 1, softmax_wgmma_kernel<T, Tuning>, w_map, h_map, work, out);
+}
+
+}  // namespace detail
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace
