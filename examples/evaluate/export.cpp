@@ -134,24 +134,14 @@ void write_files(const FinishedRun& run, const std::filesystem::path& folder, co
   }
 }
 
-void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder, bool overwrite) {
-  const std::string task = run.task();
-  const std::vector<Measure> reported = measures(task, run.records);
-  std::string samples;
-  std::string hashes;
-  for (const auto& [sample, record] : run.records) try {
-      const Json line = sample_line(run, sample, record, reported);
-      for (const char* hash : {"doc_hash", "prompt_hash", "target_hash"}) hashes += line[hash].get<std::string>();
-      samples += json_text(line) + '\n';
-    } catch (const std::exception& e) {
-      throw FormatError(run.path.string(), "sample " + std::to_string(sample) + ": " + e.what());
-    }
+/// When the run ended, in seconds since 1970.
+double end_seconds(const FinishedRun& run) {
+  return std::chrono::duration<double>(end_of(run).time_since_epoch()).count();
+}
 
-  const std::string model = model_name(run);
-  const double seconds = std::chrono::duration<double>(end_of(run).time_since_epoch()).count();
-  const Json shots = prompt_style_of(run) == PromptStyle::zero_shot ? 0 : known_task(task).shots;
-  const bool generates = !run.records.begin()->second.contains("true");
-  Json results{{"alias", task}};
+/// What the harness calls results and higher_is_better of the task.
+std::pair<Json, Json> reported_results(const FinishedRun& run, const std::vector<Measure>& reported) {
+  Json results{{"alias", run.task()}};
   Json higher = Json::object();
   for (const Measure& measure : reported) {
     const std::vector<double> x = values(measure, run.records);
@@ -161,6 +151,16 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
     results[measure.name + "_stderr,none"] = standard_error(x, mean);
     higher[measure.name] = measure.name != "reject";
   }
+  return {std::move(results), std::move(higher)};
+}
+
+/// The harness's file of results; `hashes` are those of all samples.
+Json results_file(const FinishedRun& run, const std::vector<Measure>& reported, const std::string& hashes) {
+  const std::string task = run.task();
+  const std::string model = model_name(run);
+  const Json shots = prompt_style_of(run) == PromptStyle::zero_shot ? 0 : known_task(task).shots;
+  const bool generates = !run.records.begin()->second.contains("true");
+  const auto [results, higher] = reported_results(run, reported);
   Json config{{"task", task},
               {"dataset_path", run.manifest["data"].value("path", Json())},
               {"num_fewshot", shots},
@@ -168,7 +168,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
   if (generates) config["generation_kwargs"] = generation_settings(run);
   config["metadata"] = {{"version", run.manifest.value("version", Json())}, {"options", run.manifest["options"]}};
   const Index count = std::ssize(run.records);
-  const Json whole{
+  return {
       {"results", {{task, results}}},
       {"group_subtasks", {{task, Json::array()}}},
       {"configs", {{task, config}}},
@@ -185,7 +185,7 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
         {"limit", option_of(run, "limit")},
         {"gen_kwargs", run.manifest["options"]}}},
       {"git_hash", nullptr},
-      {"date", seconds},
+      {"date", end_seconds(run)},
       {"task_hashes", {{task, sha256(hashes)}}},
       {"model_source", "activation_trace"},
       {"model_name", model},
@@ -198,17 +198,33 @@ void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder,
       {"start_time", nullptr},
       {"end_time", nullptr},
       {"total_evaluation_time_seconds", nullptr}};
+}
 
+void export_lm_eval(const FinishedRun& run, const std::filesystem::path& folder, bool overwrite) {
+  const std::string task = run.task();
+  const std::vector<Measure> reported = measures(task, run.records);
+  std::string samples;
+  std::string hashes;
+  for (const auto& [sample, record] : run.records) try {
+      const Json line = sample_line(run, sample, record, reported);
+      for (const char* hash : {"doc_hash", "prompt_hash", "target_hash"}) hashes += line[hash].get<std::string>();
+      samples += json_text(line) + '\n';
+    } catch (const std::exception& e) {
+      throw FormatError(run.path.string(), "sample " + std::to_string(sample) + ": " + e.what());
+    }
+
+  const double seconds = end_seconds(run);
   const std::time_t second = std::chrono::system_clock::to_time_t(end_of(run));
   char date[40];
   std::strftime(date, sizeof date, "%Y-%m-%dT%H-%M-%S", std::gmtime(&second));
   char fraction[16];
   std::snprintf(fraction, sizeof fraction, ".%06d", static_cast<int>((seconds - std::floor(seconds)) * 1e6));
-  const std::filesystem::path place = folder / sanitized(model);
-  write_files(run, place,
-              {{"samples_" + task + "_" + date + fraction + ".jsonl", samples},
-               {std::string("results_") + date + fraction + ".json", json_text(whole, 2) + '\n'}},
-              overwrite);
+  const std::filesystem::path place = folder / sanitized(model_name(run));
+  write_files(
+      run, place,
+      {{"samples_" + task + "_" + date + fraction + ".jsonl", samples},
+       {std::string("results_") + date + fraction + ".json", json_text(results_file(run, reported, hashes), 2) + '\n'}},
+      overwrite);
 }
 
 /// Throws ArgumentError for a file of the run's own.

@@ -124,6 +124,13 @@ void finish_run(const std::string& output_path, const Json& manifest, RunLog& lo
   write_summary(output_path, manifest, records);
 }
 
+std::vector<Index> samples_of(const Json& manifest, const Shard& shard) {
+  std::vector<Index> samples;
+  for (Index sample = 0; sample < manifest["data"]["samples"].get<Index>(); ++sample)
+    if (shard.has(sample)) samples.push_back(sample);
+  return samples;
+}
+
 int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks) {
   const fs::path data = data_file(settings);
   if (ranks.rank() == 0)
@@ -138,9 +145,7 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
   Engine engine(settings.model, settings.student);
   const std::unique_ptr<TaskRun> task = make_run(engine);
   const Json manifest = make_manifest(settings, engine, *task);
-  std::vector<Index> samples;
-  for (Index sample = 0; sample < manifest["data"]["samples"].get<Index>(); ++sample)
-    if (run.shard.has(sample)) samples.push_back(sample);
+  const std::vector<Index> samples = samples_of(manifest, run.shard);
   StopOnInterrupt interrupt;
   const Work work = [&](const NextSamples& next, const Emit& take) {
     for (std::vector<Index> some = next(); !some.empty(); some = next()) task->run(some, take, interrupt.token());

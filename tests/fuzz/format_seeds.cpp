@@ -6,6 +6,26 @@
 
 using namespace activation_trace;
 
+namespace {
+
+/// Odd but legal.
+test::GgufBuilder odd_gguf() {
+  test::GgufBuilder odd;
+  odd.alignment = 8;
+  odd.version = 2;
+  odd.value("general.alignment", std::uint32_t{8}).value("general.architecture", "llama");
+  odd.value("tokenizer.ggml.add_bos_token", true)
+      .array("tokenizer.ggml.tokens", std::vector<std::string>{"a", "", "b"});
+  odd.array("tokenizer.ggml.scores", std::vector<float>{0.5f, -1})
+      .array("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 2});
+  odd.value("u8", std::uint8_t{1}).value("i64", std::int64_t{-1}).value("f64", 0.5);
+  odd.tensor({"scalar", 0, {}, std::vector<std::byte>(4)}).tensor({"empty", 12, {0, 5}, {}});
+  odd.tensor({"skipped", 16, {256, 1, 2}, std::vector<std::byte>(132)});
+  return odd;
+}
+
+}  // namespace
+
 // Writes the seeds of the format fuzzers below the given folder: the smallest models, and odd but legal files.
 int main(int argc, char** argv) {
   if (argc != 2) {
@@ -45,18 +65,7 @@ int main(int argc, char** argv) {
   options.norm_dtype = DType::bf16;
   write_all("bf16_linear", options);
 
-  test::GgufBuilder odd;
-  odd.alignment = 8;
-  odd.version = 2;
-  odd.value("general.alignment", std::uint32_t{8}).value("general.architecture", "llama");
-  odd.value("tokenizer.ggml.add_bos_token", true)
-      .array("tokenizer.ggml.tokens", std::vector<std::string>{"a", "", "b"});
-  odd.array("tokenizer.ggml.scores", std::vector<float>{0.5f, -1})
-      .array("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 2});
-  odd.value("u8", std::uint8_t{1}).value("i64", std::int64_t{-1}).value("f64", 0.5);
-  odd.tensor({"scalar", 0, {}, std::vector<std::byte>(4)}).tensor({"empty", 12, {0, 5}, {}});
-  odd.tensor({"skipped", 16, {256, 1, 2}, std::vector<std::byte>(132)});
-  test::write_file(root / "gguf" / "odd.gguf", odd.bytes());
+  test::write_file(root / "gguf" / "odd.gguf", odd_gguf().bytes());
   test::write_file(
       root / "safetensors" / "odd.safetensors",
       test::safetensors_bytes(R"({"__metadata__":{"a":"b"},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"

@@ -50,19 +50,18 @@ struct PlainBeams {
         candidates.push_back(running[i / vocab]);
         candidates.back().push_back(static_cast<TokenId>(i % vocab));
         scores.push_back(accumulated[i]);
-        hits.push_back(std::find(eos.begin(), eos.end(), candidates.back().back()) != eos.end() ||
-                       length + 1 == max_new_tokens);
+        hits.push_back(ends(candidates.back()));
       }
       // The beams of the next step.
       std::vector<double> open = scores;
       for (std::size_t i = 0; i < open.size(); ++i)
         if (hits[i]) open[i] += -1e9;
-      std::vector<std::vector<TokenId>> next;
-      std::vector<double> next_scores;
+      running.clear();
+      running_scores.clear();
       double ignored = 0;
       for (const std::size_t i : top_k(open, beams, ignored)) {
-        next.push_back(candidates[i]);
-        next_scores.push_back(open[i]);
+        running.push_back(candidates[i]);
+        running_scores.push_back(open[i]);
       }
       // The finished ones.
       std::vector<std::vector<TokenId>> merged = sequences;
@@ -81,27 +80,35 @@ struct PlainBeams {
         beam_scores[b] = merged_scores[best[b]];
         is_finished[b] = merged_finished[best[b]];
       }
-      running = next;
-      running_scores = next_scores;
       ++length;
-      const Index hypothetical =
-          options.early_stopping == EarlyStopping::never && penalty > 0 ? max_new_tokens : length;
-      const double possible = running_scores[0] / std::pow(static_cast<double>(hypothetical), penalty);
-      const double worst = *std::min_element(beam_scores.begin(), beam_scores.end());
-      bool improvement = false;
-      bool all_finished = true;
-      for (std::size_t b = 0; b < beams; ++b) {
-        improvement = improvement || possible > (is_finished[b] ? worst : -1e9);
-        all_finished = all_finished && is_finished[b];
-      }
-      if (all_finished) gap = std::min(gap, std::abs(possible - worst));
-      const bool open_beam = !(all_finished && options.early_stopping == EarlyStopping::yes);
       const bool continuations = std::find(hits.begin(), hits.end(), false) != hits.end();
-      if (!(improvement && open_beam && continuations)) return {sequences[0], beam_scores[0], gap};
+      if (!can_improve(length, running_scores[0], beam_scores, is_finished, gap) || !continuations)
+        return {sequences[0], beam_scores[0], gap};
     }
   }
 
  private:
+  [[nodiscard]] bool ends(const std::vector<TokenId>& text) const {
+    return std::find(eos.begin(), eos.end(), text.back()) != eos.end() || std::ssize(text) == max_new_tokens;
+  }
+
+  /// Whether the best running beam may still come among the finished ones.
+  [[nodiscard]] bool can_improve(Index length, double running, const std::vector<double>& beam_scores,
+                                 const std::vector<bool>& is_finished, double& gap) const {
+    const auto penalty = static_cast<double>(options.length_penalty);
+    const Index hypothetical = options.early_stopping == EarlyStopping::never && penalty > 0 ? max_new_tokens : length;
+    const double possible = running / std::pow(static_cast<double>(hypothetical), penalty);
+    const double worst = *std::min_element(beam_scores.begin(), beam_scores.end());
+    bool improvement = false;
+    bool all_finished = true;
+    for (const bool finished : is_finished) {
+      improvement = improvement || possible > (finished ? worst : -1e9);
+      all_finished = all_finished && finished;
+    }
+    if (all_finished) gap = std::min(gap, std::abs(possible - worst));
+    return improvement && !(all_finished && options.early_stopping == EarlyStopping::yes);
+  }
+
   static std::vector<std::size_t> top_k(const std::vector<double>& values, std::size_t k, double& gap) {
     std::vector<std::size_t> order(values.size());
     std::iota(order.begin(), order.end(), std::size_t{0});

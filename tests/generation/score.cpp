@@ -47,6 +47,45 @@ const test::TinyLlama& tiny() {
 const Ids prompt{1, 17, 90, 3, 3, 44, 101, 8, 59};
 const std::vector<Ids> answers{{7, 12, 30, 7, 99}, {7}, {120, 3}, {44, 44, 44, 2, 0, 130, 61}, {12, 90, 8}, {61, 5}};
 
+std::size_t layer_of(Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); }
+
+/// What a DoLa subtracts at a position, by processors/README.md 2.2; the layer that it chose joins `layers`.
+std::vector<double> early_row(const reference::ForwardResult& states, const test::ModeFields& mode,
+                              const std::vector<double>& mature, std::size_t position, std::vector<Index>& layers) {
+  const LlamaWeights<> weights = tiny().weights();
+  std::vector<double> chosen;
+  double largest = -1;
+  for (const Index layer : mode.premature_layers) {
+    const reference::Vector logits = reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]);
+    const std::vector<double> candidate = test::log_softmax(logits);
+    const double d = test::layer_divergence(mature, candidate, mode.divergence);
+    if (d <= largest) continue;
+    if (largest >= 0) layers.pop_back();
+    layers.push_back(static_cast<Index>(layer_of(layer)));
+    largest = d;
+    chosen = mode.dola_base == DolaBase::logits ? logits : candidate;
+  }
+  return chosen;
+}
+
+/// The entropy of a token over the positions that count.
+double context_entropy(const reference::ForwardResult& states, const test::ModeFields& mode, std::size_t positions,
+                       TokenId id) {
+  const LlamaWeights<> weights = tiny().weights();
+  const std::size_t layer = layer_of(mode.context.info_layer.value_or(4));
+  std::vector<double> scores;
+  for (std::size_t i = 0; i < positions; ++i) {
+    if (static_cast<Index>(i) < mode.context.span.begin || static_cast<Index>(i) >= mode.context.span.end) continue;
+    reference::Vector h = states.hidden[layer][i];
+    if (mode.context.final_norm && layer != 5) h = reference::normalised(h, weights.final_norm, 1e-5);
+    const reference::Vector w = reference::row(weights.lm_head, id);
+    double sum = 0;
+    for (std::size_t k = 0; k < h.size(); ++k) sum += h[k] * w[k];
+    scores.push_back(sum);
+  }
+  return test::entropy(scores);
+}
+
 /// generation/README.md 1 written down again, from the hidden states of a model in double: one pass per answer, every
 /// distribution and every entropy in full.
 ContinuationScore expected(const reference::ForwardResult& states, const Ids& ids, std::size_t prompt_length,
@@ -54,31 +93,15 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   const LlamaWeights<> weights = tiny().weights();
   const test::ModeFields mode(o.mode);
   const bool dola = !mode.premature_layers.empty();
-  const auto layer_of = [](Index layer) { return static_cast<std::size_t>(layer < 0 ? layer + 6 : layer); };
-  const auto row = [&](Index layer, std::size_t position) {
-    return test::log_softmax(reference::times(weights.lm_head, states.hidden[layer_of(layer)][position]));
-  };
   ContinuationScore result;
   for (std::size_t t = prompt_length; t < ids.size(); ++t) {
     const auto y = static_cast<std::size_t>(ids[t]);
-    const std::vector<double> mature = row(mode.mature_layer.value_or(-1), t - 1);
+    const std::size_t layer = layer_of(mode.mature_layer.value_or(-1));
+    const std::vector<double> mature =
+        test::log_softmax(reference::times(weights.lm_head, states.hidden[layer][t - 1]));
     std::vector<double> values = mature;
     if (dola) {
-      std::vector<double> early;
-      Index chosen = 0;
-      double largest = -1;
-      for (const Index layer : mode.premature_layers) {
-        const std::vector<double> candidate = row(layer, t - 1);
-        const double d = test::layer_divergence(mature, candidate, mode.divergence);
-        if (d <= largest) continue;
-        largest = d;
-        early = candidate;
-        chosen = layer;
-        if (result.layers.size() > t - prompt_length) result.layers.pop_back();
-        result.layers.push_back(static_cast<Index>(layer_of(layer)));
-      }
-      if (mode.dola_base == DolaBase::logits)
-        early = reference::times(weights.lm_head, states.hidden[layer_of(chosen)][t - 1]);
+      const std::vector<double> early = early_row(states, mode, mature, t - 1, result.layers);
       for (std::size_t v = 0; v < values.size(); ++v) values[v] -= early[v];
       if (o.post_softmax == DolaOutput::log_probs) values = test::log_softmax(values);
     }
@@ -96,19 +119,9 @@ ContinuationScore expected(const reference::ForwardResult& states, const Ids& id
   if (!std::holds_alternative<Activation>(o.mode) && !std::holds_alternative<ActivationDola>(o.mode)) return result;
   const bool alone = mode.strategy == ContextStrategy::single_entropy;
   if (alone) result.score = 0;
-  const std::size_t layer = layer_of(mode.context.info_layer.value_or(4));
   for (const TokenId id : result.ids) {
-    std::vector<double> scores;
-    for (std::size_t i = 0; i < (o.context == ScoreContext::whole ? ids.size() : prompt_length); ++i) {
-      if (static_cast<Index>(i) < mode.context.span.begin || static_cast<Index>(i) >= mode.context.span.end) continue;
-      reference::Vector h = states.hidden[layer][i];
-      if (mode.context.final_norm && layer != 5) h = reference::normalised(h, weights.final_norm, 1e-5);
-      const reference::Vector w = reference::row(weights.lm_head, id);
-      double sum = 0;
-      for (std::size_t k = 0; k < h.size(); ++k) sum += h[k] * w[k];
-      scores.push_back(sum);
-    }
-    const double entropy = activation_trace::test::entropy(scores);
+    const std::size_t positions = o.context == ScoreContext::whole ? ids.size() : prompt_length;
+    const double entropy = context_entropy(states, mode, positions, id);
     result.entropies.push_back(entropy);
     if (alone)
       result.score += o.single_entropy == SingleEntropy::reference ? entropy : -entropy;

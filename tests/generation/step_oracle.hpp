@@ -41,7 +41,6 @@ struct StepOracle {
     std::vector<TokenId> text = prompt;
     text.insert(text.end(), generated.begin(), generated.end());
     const Index blocks = model.config().layers;
-    const auto resolved = [&](Index layer) { return layer < 0 ? layer + blocks + 1 : layer; };
     const auto logits = [&](Index layer) { return widened(model.logits_of(layer, text.back())); };
     const std::size_t vocab = logits(blocks).size();
 
@@ -49,26 +48,11 @@ struct StepOracle {
     const std::vector<double> z = logits(resolved(mode.mature_layer.value_or(blocks)));
     const std::vector<double> lp = test::log_softmax(z);
     result.log_probs = lp;
-    std::vector<double> sorted = lp;
-    std::sort(sorted.rbegin(), sorted.rend());
-    const double lowest = std::min(sorted[static_cast<std::size_t>(mode.filter.min_tokens_to_keep) - 1],
-                                   sorted[0] + std::log(static_cast<double>(mode.filter.relative_top)));
-    const auto kept = [&](std::size_t v) { return mode.filter.relative_top == 0 || lp[v] >= lowest; };
+    const double lowest = threshold(mode.filter, lp);
 
-    // The context.
-    const Index info = resolved(mode.context.info_layer.value_or(4));
-    Matrix hidden{0, 6, {}};
-    const std::size_t positions = mode.context.growth == ContextGrowth::growing ? text.size() : prompt.size();
-    for (std::size_t i = 0; i < positions; ++i) {
-      const auto position = static_cast<Index>(i);
-      if (position < mode.context.span.begin || position >= mode.context.span.end) continue;
-      const std::vector<float> row = model.state(info, position, text[i]);
-      hidden.data.insert(hidden.data.end(), row.begin(), row.end());
-      ++hidden.rows;
-    }
+    const Matrix hidden = context(mode, text);
     result.entropy = reference_entropies(hidden, model.lm_head_matrix());
 
-    // The mode.
     const auto alpha = static_cast<double>(mode.alpha);
     std::vector<double> scores(vocab);
     const bool on_logits = mode.strategy_base == StrategyBase::logits;  // published so: leaves no token out
@@ -95,10 +79,7 @@ struct StepOracle {
         if (with_entropy && mode.strategy == ContextStrategy::entropy) scores[v] -= alpha * result.entropy[v];
       }
     } else {
-      std::vector<TokenId> seen = text;
-      if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
-      const std::vector<double> a =
-          amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
+      const std::vector<double> a = amateur_logits(text);
       const std::vector<double> a_lp = test::log_softmax(a);
       const double weight = static_cast<double>(mode.coefficient) / static_cast<double>(mode.student_temperature);
       for (std::size_t v = 0; v < vocab; ++v)
@@ -106,9 +87,47 @@ struct StepOracle {
     }
     if (!std::holds_alternative<Baseline>(options.mode) && !on_logits)
       for (std::size_t v = 0; v < vocab; ++v)
-        if (!kept(v)) scores[v] = -infinity;
+        if (lp[v] < lowest) scores[v] = -infinity;
 
-    // Bias and penalties.
+    add_penalties(text, generated, scores);
+    result.scores = scores;
+    return result;
+  }
+
+ private:
+  [[nodiscard]] Index resolved(Index layer) const { return layer < 0 ? layer + model.config().layers + 1 : layer; }
+
+  [[nodiscard]] static double threshold(const RelativeTopOptions& filter, std::vector<double> log_probs) {
+    if (filter.relative_top == 0) return -std::numeric_limits<double>::infinity();
+    std::sort(log_probs.rbegin(), log_probs.rend());
+    return std::min(log_probs[static_cast<std::size_t>(filter.min_tokens_to_keep) - 1],
+                    log_probs[0] + std::log(static_cast<double>(filter.relative_top)));
+  }
+
+  /// The states that the mode reads.
+  [[nodiscard]] Matrix context(const ModeFields& mode, const std::vector<TokenId>& text) const {
+    const Index info = resolved(mode.context.info_layer.value_or(4));
+    Matrix hidden{0, 6, {}};
+    const std::size_t positions = mode.context.growth == ContextGrowth::growing ? text.size() : prompt.size();
+    for (std::size_t i = 0; i < positions; ++i) {
+      const auto position = static_cast<Index>(i);
+      if (position < mode.context.span.begin || position >= mode.context.span.end) continue;
+      const std::vector<float> row = model.state(info, position, text[i]);
+      hidden.data.insert(hidden.data.end(), row.begin(), row.end());
+      ++hidden.rows;
+    }
+    return hidden;
+  }
+
+  [[nodiscard]] std::vector<double> amateur_logits(const std::vector<TokenId>& text) const {
+    std::vector<TokenId> seen = text;
+    if (!amateur_sees_prompt) seen.erase(seen.begin(), seen.begin() + static_cast<Index>(prompt.size()) - 1);
+    return amateur != nullptr ? widened(amateur->logits_of(amateur->config().layers, text.back())) : trigram(seen);
+  }
+
+  /// Bias and penalties.
+  void add_penalties(const std::vector<TokenId>& text, const std::vector<TokenId>& generated,
+                     std::vector<double>& scores) const {
     for (const auto& [id, bias] : options.logit_bias) scores[static_cast<std::size_t>(id)] += static_cast<double>(bias);
     const std::set<TokenId> seen(text.begin(), text.end());
     const auto penalty = static_cast<double>(options.repetition_penalty);
@@ -121,11 +140,8 @@ struct StepOracle {
       scores[static_cast<std::size_t>(id)] -= static_cast<double>(options.presence_penalty);
     for (const TokenId id : generated)
       scores[static_cast<std::size_t>(id)] -= static_cast<double>(options.frequency_penalty);
-    result.scores = scores;
-    return result;
   }
 
- private:
   // 1.6
   [[nodiscard]] double strategy(const ModeFields& mode, const Matrix& hidden, std::size_t v, double entropy) const {
     std::vector<double> s;

@@ -36,11 +36,10 @@ inline const std::vector<std::string>& nasty_tokens() {
   return tokens;
 }
 
-/// One of each kind of picture, with these labels and values by closed forms.
-inline Report sample_report() {
+// One of each kind of picture, with these labels and values by closed forms.
+
+inline HeatMap sample_heat_map() {
   const std::vector<std::string>& tokens = nasty_tokens();
-  Report report{
-      .title = "Sample <b>& \"report\"</b>", .facts = {{"prompt", tokens[1]}, {"bytes", tokens[7]}}, .pictures = {}};
   HeatMap map{.title = "Heat " + tokens[1],
               .row_axis = "layer",
               .column_axis = "position",
@@ -61,8 +60,11 @@ inline Report sample_report() {
     }
   raw.panels[1][5] = std::numeric_limits<double>::quiet_NaN();
   map.views = {std::move(raw), std::move(log)};
-  report.pictures.emplace_back(std::move(map));
+  return map;
+}
 
+inline LineChart sample_chart() {
+  const std::vector<std::string>& tokens = nasty_tokens();
   LineChart chart{.title = "Curves " + tokens[2],
                   .x_axis = "layer",
                   .y_axis = "AUROC",
@@ -77,8 +79,10 @@ inline Report sample_report() {
     chart.curves[0].band.push_back({0.45 + 0.03 * x, 0.55 + 0.03 * x});
     chart.curves[1].y.push_back(x == 3 ? std::nan("") : 0.6 - 0.01 * x * x);
   }
-  report.pictures.emplace_back(std::move(chart));
+  return chart;
+}
 
+inline HeatMap sample_grid() {
   HeatMap grid{.title = "mc1 by alpha and layer",
                .row_axis = "alpha",
                .column_axis = "layer",
@@ -90,8 +94,11 @@ inline Report sample_report() {
                           .low = 0.1,
                           .high = 0.9,
                           .panels = {{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}}}}};
-  report.pictures.emplace_back(std::move(grid));
+  return grid;
+}
 
+inline Trace sample_trace() {
+  const std::vector<std::string>& tokens = nasty_tokens();
   Trace trace{.title = "Mode activation", .steps = {}};
   for (std::size_t s = 0; s < tokens.size(); ++s) {
     const double x = static_cast<double>(s);
@@ -103,7 +110,17 @@ inline Report sample_report() {
     step.alert = s == 3;
     trace.steps.push_back(std::move(step));
   }
-  report.pictures.emplace_back(std::move(trace));
+  return trace;
+}
+
+inline Report sample_report() {
+  const std::vector<std::string>& tokens = nasty_tokens();
+  Report report{
+      .title = "Sample <b>& \"report\"</b>", .facts = {{"prompt", tokens[1]}, {"bytes", tokens[7]}}, .pictures = {}};
+  report.pictures.emplace_back(sample_heat_map());
+  report.pictures.emplace_back(sample_chart());
+  report.pictures.emplace_back(sample_grid());
+  report.pictures.emplace_back(sample_trace());
   return report;
 }
 

@@ -93,12 +93,37 @@ inline void rotate(Vector& x, std::size_t position, const activation_trace::Rope
   }
 }
 
-inline ForwardResult forward(const activation_trace::LlamaConfig& config,
-                             const activation_trace::LlamaWeights<>& weights, std::span<const TokenId> ids) {
-  const auto blocks = static_cast<std::size_t>(config.layers);
+/// What block b's heads see at position t: queries q, keys and values of all positions up to it.
+inline Vector attended(const activation_trace::LlamaConfig& config, std::size_t b, std::size_t t, const Vector& q,
+                       const std::vector<Vector>& keys, const std::vector<Vector>& values) {
   const auto heads = static_cast<std::size_t>(config.heads);
   const auto group = heads / static_cast<std::size_t>(config.kv_heads);
   const auto dim = static_cast<std::size_t>(config.head_dim);
+  const std::size_t window = config.windows.empty() ? 0 : static_cast<std::size_t>(config.windows[b]);
+  const std::size_t first = window == 0 || t + 1 < window ? 0 : t + 1 - window;
+  Vector mixed(heads * dim);
+  for (std::size_t h = 0; h < heads; ++h) {
+    const std::size_t kv = h / group * dim;
+    Vector score;
+    double largest = -INFINITY;
+    for (std::size_t s = first; s <= t; ++s) {
+      double sum = 0;
+      for (std::size_t i = 0; i < dim; ++i) sum += q[h * dim + i] * keys[s][kv + i];
+      sum *= config.attention_scale ? double{*config.attention_scale} : 1 / std::sqrt(static_cast<double>(dim));
+      score.push_back(capped(sum, config.attention_soft_cap));
+      largest = std::max(largest, score.back());
+    }
+    double total = 0;
+    for (double& s : score) total += s = std::exp(s - largest);
+    for (std::size_t s = first; s <= t; ++s)
+      for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s - first] / total * values[s][kv + i];
+  }
+  return mixed;
+}
+
+inline ForwardResult forward(const activation_trace::LlamaConfig& config,
+                             const activation_trace::LlamaWeights<>& weights, std::span<const TokenId> ids) {
+  const auto blocks = static_cast<std::size_t>(config.layers);
   const double eps = static_cast<double>(config.rms_norm_eps);
   ForwardResult result;
   result.hidden.resize(blocks + 1);
@@ -118,25 +143,7 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
       keys[b].push_back(heads_normalised(plus(times(w.k, y), w.k_bias), w.k_norm, eps));
       rotate(keys[b].back(), t, rope, config.head_dim);
       values[b].push_back(plus(times(w.v, y), w.v_bias));
-      const std::size_t window = config.windows.empty() ? 0 : static_cast<std::size_t>(config.windows[b]);
-      const std::size_t first = window == 0 || t + 1 < window ? 0 : t + 1 - window;
-      Vector mixed(heads * dim);
-      for (std::size_t h = 0; h < heads; ++h) {
-        const std::size_t kv = h / group * dim;
-        Vector score;
-        double largest = -INFINITY;
-        for (std::size_t s = first; s <= t; ++s) {
-          double sum = 0;
-          for (std::size_t i = 0; i < dim; ++i) sum += q[h * dim + i] * keys[b][s][kv + i];
-          sum *= config.attention_scale ? double{*config.attention_scale} : 1 / std::sqrt(static_cast<double>(dim));
-          score.push_back(capped(sum, config.attention_soft_cap));
-          largest = std::max(largest, score.back());
-        }
-        double total = 0;
-        for (double& s : score) total += s = std::exp(s - largest);
-        for (std::size_t s = first; s <= t; ++s)
-          for (std::size_t i = 0; i < dim; ++i) mixed[h * dim + i] += score[s - first] / total * values[b][s][kv + i];
-      }
+      const Vector mixed = attended(config, b, t, q, keys[b], values[b]);
       Vector projected = plus(times(w.o, mixed), w.o_bias);
       if (!w.attention_out_norm.empty()) projected = normalised(projected, w.attention_out_norm, eps);
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += projected[i];
