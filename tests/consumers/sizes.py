@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""sizes.py ROOT: fails if a header has more than 400 lines, a function more than 60, the includes of a layer's headers a
-circle, or a layer more than 8 floors, the longest chain of its headers that include each other.
+"""sizes.py ROOT: fails if a header has more than 400 lines, a function more than 60, a folder more than 8 floors, which is
+the longest chain of its headers that include each other, or if headers include each other in a circle.
 
 A function is what the formatter makes of one: a line that ends with "{", up to the line that closes it at the same
 indentation. A test case is none.
@@ -13,6 +13,7 @@ import sys
 SOURCES = {".hpp", ".cuh", ".inl", ".cpp", ".cu"}
 NO_FUNCTION = re.compile(r"(namespace|class|struct|enum|union|extern|if|else|for|while|switch|do|try|catch|case|default|"
                          r"TEST_CASE\w*|SUBCASE)\b")
+INCLUDE = re.compile(r'#include "(activation_trace/[^"]+)"')
 TEMPLATE = re.compile(r"(template <|requires )")
 
 
@@ -70,21 +71,19 @@ def main():
                 if count > 60:
                     problems.append(f"{name}:{first}: a function of {count} lines of at most 60")
     library = root / "include/activation_trace"
-    for layer in sorted(path for path in library.iterdir() if path.is_dir()):
-        includes = {}
-        for path in sorted(layer.rglob("*")):
-            if path.suffix in SOURCES:
-                found = re.findall(r'#include "(activation_trace/[^"]+)"', path.read_text())
-                targets = [root / "include" / target for target in found]
-                includes[path] = [target for target in targets if layer in target.parents]
-        try:
-            count = floors(includes)
-        except ValueError as circle:
-            problems.append(f"{layer.name}/: a circle, {circle}")
-            continue
-        if count > 8:
-            problems.append(f"{layer.name}/: {count} floors of at most 8")
-        print(f"{layer.name}/: {count} floors")
+    headers = [path for path in sorted(library.rglob("*")) if path.suffix in SOURCES]
+    includes = {path: [root / "include" / target for target in INCLUDE.findall(path.read_text())] for path in headers}
+    try:
+        floors(includes)
+        for folder in sorted({path.parent for path in headers}):
+            own = {path: [below for below in includes[path] if below.parent == folder]
+                   for path in headers if path.parent == folder}
+            count = floors(own)
+            print(f"{folder.relative_to(library)}/: {count} floors")
+            if count > 8:
+                problems.append(f"{folder.relative_to(library)}/: {count} floors of at most 8")
+    except ValueError as circle:
+        problems.append(f"a circle: {circle}")
     if counted < 1000:
         problems.append(f"only {counted} functions found")
     print(f"{counted} functions")
