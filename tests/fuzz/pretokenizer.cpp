@@ -15,8 +15,9 @@ using namespace activation_trace;
 // once is as it was.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  for (const auto kind : {PreTokenizer::gpt2, PreTokenizer::smollm, PreTokenizer::llama_bpe, PreTokenizer::qwen2,
-                          PreTokenizer::tekken, PreTokenizer::gpt4o}) {
+  for (const auto kind :
+       {PreTokenizer::gpt2, PreTokenizer::smollm, PreTokenizer::llama_bpe, PreTokenizer::qwen2, PreTokenizer::tekken,
+        PreTokenizer::gpt4o, PreTokenizer::deepseek_llm, PreTokenizer::deepseek_coder}) {
     std::size_t end = 0;
     pre_tokenize(kind, text, [&](std::string_view piece) {
       if (piece.empty() || piece.data() != text.data() + end) std::abort();

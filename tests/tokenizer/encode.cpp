@@ -115,6 +115,29 @@ TEST_CASE("gpt-4o encodes every golden string as tokenizers does, from either fi
   CHECK(json.ends_text(json.encode("<|end|>", SpecialTokens::parse).at(0)));
 }
 
+TEST_CASE("deepseek-llm and deepseek-coder encode every golden string as tokenizers does, from either file") {
+  for (const auto& [name, pre] :
+       {std::pair("deepseek_llm", "deepseek-llm"), std::pair("deepseek_coder", "deepseek-coder")}) {
+    check_golden(from_json(name), name, SpecialTokens::as_text);
+    check_golden(test::tokenizer_of(test::gguf_of(vocabulary(name), pre)), name, SpecialTokens::as_text);
+    // A sequence that differs in any step is not theirs.
+    const nlohmann::json steps = vocabulary(name)["pre_tokenizer"]["pretokenizers"];
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      nlohmann::json changed = vocabulary(name);
+      nlohmann::json& step = changed["pre_tokenizer"]["pretokenizers"][i];
+      CAPTURE(step.dump());
+      if (step["type"] == "Digits")
+        step["individual_digits"] = false;
+      else if (step["type"] == "ByteLevel")
+        step["use_regex"] = true;
+      else
+        step["behavior"] = "Removed";
+      const auto read = [&] { (void)read_tokenizer_json(changed.dump(), "x.json"); };
+      CHECK(test::has(test::problem_of(read), "pre_tokenizer"));
+    }
+  }
+}
+
 TEST_CASE("Gemma's tokenizer.json encodes every golden string as tokenizers does, without a space first") {
   nlohmann::json json = vocabulary("llama2_prepend");
   const nlohmann::json space{{"String", " "}};

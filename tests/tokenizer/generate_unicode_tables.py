@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/activation_trace/text/unicode_tables.inl: the ranges of \\p{L}, \\p{N} and \\s,
-and of [\\p{Lu}\\p{Lt}], \\p{Ll} and \\p{M}.
+"""Writes include/activation_trace/text/unicode_tables.inl: the ranges of \\p{L}, \\p{N} and \\s, and
+of [\\p{Lu}\\p{Lt}], \\p{Ll}, \\p{M} and \\p{P}.
 
     pip install unicodedata2==16.0.0 tokenizers==0.23.3
     python tests/tokenizer/generate_unicode_tables.py > include/activation_trace/text/unicode_tables.inl
@@ -74,7 +74,8 @@ def main():
     upper = {c for c in CODE_POINTS if category[c] in ("Lu", "Lt")}
     lower = {c for c in CODE_POINTS if category[c] == "Ll"}
     marks = {c for c in CODE_POINTS if category[c][0] == "M"}
-    cases = ((r"[\p{Lu}\p{Lt}]", upper), (r"\p{Ll}", lower), (r"\p{M}", marks))
+    punctuation = {c for c in CODE_POINTS if category[c][0] == "P"}
+    cases = ((r"[\p{Lu}\p{Lt}]", upper), (r"\p{Ll}", lower), (r"\p{M}", marks), (r"\p{P}", punctuation))
     for pattern, members in ((r"\p{L}", letters), (r"\p{N}", numbers), (r"\s", spaces), *cases):
         difference = members ^ oracle(pattern)
         assert not difference, (pattern, [hex(c) for c in sorted(difference)])
@@ -87,6 +88,7 @@ def main():
     for name, members in (("upper_runs", upper), ("lower_runs", lower)):
         print("\n".join(runs(name, members)))
     print("\n".join(table("mark_ranges", marks)))
+    print("\n".join(table("punctuation_ranges", punctuation)))
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ TEST_CASE("pre-tokenizers cut every golden string as the regular expressions do"
   check_pieces(PreTokenizer::qwen2, strings, "qwen2.pieces");
   check_pieces(PreTokenizer::tekken, strings, "tekken.pieces");
   check_pieces(PreTokenizer::gpt4o, strings, "gpt4o.pieces");
+  check_pieces(PreTokenizer::deepseek_llm, strings, "deepseek_llm.pieces");
+  check_pieces(PreTokenizer::deepseek_coder, strings, "deepseek_coder.pieces");
 }
 
 TEST_CASE("tekken and gpt-4o cut random words of all cases, and of none, as their regular expressions do") {
@@ -121,6 +123,13 @@ TEST_CASE("tekken and gpt-4o cut random words of all cases, and of none, as thei
   REQUIRE(cases.size() == 2000);
   check_pieces(PreTokenizer::tekken, cases, "tekken.cases.pieces");
   check_pieces(PreTokenizer::gpt4o, cases, "gpt4o.cases.pieces");
+}
+
+TEST_CASE("DeepSeek's steps cut random runs of what they tell apart as their regular expressions do in turn") {
+  const auto cases = test::golden_strings("step_cases.bin");
+  REQUIRE(cases.size() == 2000);
+  check_pieces(PreTokenizer::deepseek_llm, cases, "deepseek_llm.step_cases.pieces");
+  check_pieces(PreTokenizer::deepseek_coder, cases, "deepseek_coder.step_cases.pieces");
 }
 
 TEST_CASE("pre-tokenizers on text where they differ") {
@@ -134,6 +143,9 @@ TEST_CASE("pre-tokenizers on text where they differ") {
   CHECK(split(PreTokenizer::tekken, "it's camelCaseHTTP2 +/\n/x") ==
         Strings{"it", "'s", " camel", "Case", "HTTP", "2", " +/\n/", "x"});
   CHECK(split(PreTokenizer::gpt4o, "it'S camelHTTP'LL 1234") == Strings{"it'S", " camel", "HTTP'LL", " ", "123", "4"});
+  // The symbols' range ":-~" cuts out of a word that was a piece already what has no accent.
+  CHECK(split(PreTokenizer::deepseek_llm, "a caf\u00e9 +1") == Strings{"a", " caf", "\u00e9", " +", "1"});
+  CHECK(split(PreTokenizer::deepseek_coder, "a caf\u00e9 +1\u6771") == Strings{"a", " caf\u00e9", " +", "1", "\u6771"});
 }
 
 TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for them besides") {
@@ -153,6 +165,8 @@ TEST_CASE("llama.cpp's other names of the pre-tokenizers, and what it does for t
   check(PreTokenizer::llama_bpe, false, {"smaug-bpe", "dbrx"});
   check(PreTokenizer::tekken, true, {"tekken"});
   check(PreTokenizer::gpt4o, false, {"gpt-4o"});
+  check(PreTokenizer::deepseek_llm, false, {"deepseek-llm"});
+  check(PreTokenizer::deepseek_coder, false, {"deepseek-coder"});
   check(PreTokenizer::qwen2, false, {"qwen2", "deepseek-r1-qwen", "stablelm2"});
   CHECK_FALSE(find_pre_tokenizer("viking").has_value());
   CHECK_FALSE(find_pre_tokenizer("").has_value());

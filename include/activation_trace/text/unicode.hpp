@@ -26,6 +26,9 @@ enum class WordCharacter : std::uint8_t { none, upper, lower, caseless };
 /// Which of these a code point is.
 [[nodiscard]] constexpr WordCharacter word_character(char32_t code_point) noexcept;
 
+/// Whether a code point is in `\p{P}`.
+[[nodiscard]] constexpr bool is_punctuation(char32_t code_point) noexcept;
+
 namespace detail {
 
 /// Every step-th code point of [first, last].
@@ -71,6 +74,8 @@ constexpr WordCharacter word_character(char32_t c) noexcept {
   const bool in_word = character_class(c) == CharacterClass::letter || detail::contains(detail::mark_ranges, c);
   return in_word ? WordCharacter::caseless : WordCharacter::none;
 }
+
+constexpr bool is_punctuation(char32_t c) noexcept { return detail::contains(detail::punctuation_ranges, c); }
 
 }  // namespace v0
 }  // namespace activation_trace

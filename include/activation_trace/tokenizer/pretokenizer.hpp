@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "activation_trace/text/unicode.hpp"
+#include "activation_trace/tokenizer/cut_steps.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -22,7 +24,9 @@ enum class PreTokenizer : std::uint8_t {
   qwen2,      ///< llama_bpe with `\p{N}` alone
   tekken,     ///< ``[^\r\n\p{L}\p{N}]?U*W+|[^\r\n\p{L}\p{N}]?U+W*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|``
            ///< ``\s*[\r\n]+|\s+(?!\S)|\s+``, U = ``[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]``, W = ``[\p{Ll}\p{Lm}\p{Lo}\p{M}]``
-  gpt4o,  ///< tekken with ``(?i:'s|'t|'re|'ve|'m|'ll|'d)?`` behind either kind of word, and `\p{N}{1,3}`
+  gpt4o,           ///< tekken with ``(?i:'s|'t|'re|'ve|'m|'ll|'d)?`` behind either kind of word, and `\p{N}{1,3}`
+  deepseek_llm,    ///< six expressions in turn: `detail::deepseek_llm_steps`
+  deepseek_coder,  ///< five: `detail::deepseek_coder_steps`
 };
 
 /// A pre-tokenizer by its name in GGUF's `tokenizer.ggml.pre`.
@@ -58,13 +62,15 @@ inline constexpr NamedPreTokenizer pre_tokenizers[] = {
     {"stablelm2", PreTokenizer::qwen2},
     {"tekken", PreTokenizer::tekken, true},
     {"gpt-4o", PreTokenizer::gpt4o},
+    {"deepseek-llm", PreTokenizer::deepseek_llm},
+    {"deepseek-coder", PreTokenizer::deepseek_coder},
 };
 
 /// The pre-tokenizer of that name, or nothing if it is none of these, whatever llama.cpp calls them.
 [[nodiscard]] constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view name) noexcept;
 
 /// Calls `take(std::string_view piece)` for the pieces of `text` in order. Together they are the text, none
-/// is empty. What is not valid UTF-8 counts as U+FFFD. One pass: linear in the text whatever it holds.
+/// is empty. What is not valid UTF-8 counts as U+FFFD. Linear in the text whatever it holds.
 template <class Take>
 constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& take);
 
@@ -234,7 +240,16 @@ struct CharacterCursor {
   return cursor.position;
 }
 
-/// Of the pieces of any but smollm.
+/// The steps of a kind that cuts in several, otherwise none.
+[[nodiscard]] constexpr std::span<const CutStep> cut_steps(PreTokenizer kind) noexcept {
+  switch (kind) {
+    case PreTokenizer::deepseek_llm: return deepseek_llm_steps;
+    case PreTokenizer::deepseek_coder: return deepseek_coder_steps;
+    default: return {};
+  }
+}
+
+/// Of the pieces of any kind but smollm and those of several steps.
 [[nodiscard]] constexpr std::size_t end_of_piece(PreTokenizer kind, std::string_view text, std::size_t begin) noexcept {
   switch (kind) {
     case PreTokenizer::llama_bpe: return end_of_llama_piece(text, begin, 3);
@@ -255,6 +270,7 @@ constexpr std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view n
 
 template <class Take>
 constexpr void pre_tokenize(PreTokenizer kind, std::string_view text, Take&& take) {
+  if (const auto steps = detail::cut_steps(kind); !steps.empty()) return detail::cut_by_steps(steps, text, take);
   if (kind == PreTokenizer::smollm) {
     std::size_t begin = 0;
     for (detail::CharacterCursor cursor(text, 0); !cursor.at_end();) {

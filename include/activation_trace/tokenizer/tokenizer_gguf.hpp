@@ -93,7 +93,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Tokenizer read_tokenizer(const GgufFile& gguf) 
       throw FormatError(gguf.name(),
                         "pre-tokenizer " + detail::printable(name) +
                             " (tokenizer.ggml.pre) is not supported, expected gpt-2, smollm, llama-bpe, qwen2, " +
-                            "tekken, gpt-4o or another name of these");
+                            "tekken, gpt-4o, deepseek-llm, deepseek-coder or another name of these");
     pre_tokenizer = *found;
   }
 

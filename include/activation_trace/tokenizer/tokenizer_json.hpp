@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,8 +22,8 @@ namespace activation_trace {
 inline namespace v0 {
 
 /// The tokenizer in a Hugging Face tokenizer.json (tokenizer/README.md 3): byte-level BPE of the GPT-2, SmolLM2,
-/// Llama 3, Qwen2, tekken and GPT-4o families, SentencePiece's BPE of the Llama 2 family in both its forms and of
-/// Gemma's. Everything that would change an id is looked at: what is not one of these is refused by name, never
+/// Llama 3, Qwen2, tekken, GPT-4o and DeepSeek families, SentencePiece's BPE of the Llama 2 family in both its forms
+/// and of Gemma's. Everything that would change an id is looked at: what is not one of these is refused by name, never
 /// ignored. `file` is the name for messages. Throws FormatError.
 [[nodiscard]] Tokenizer read_tokenizer_json(std::string_view text, const std::string& file,
                                             const TokenizerFolderSettings& folder = {});
@@ -157,7 +158,19 @@ ACTIVATION_TRACE_COMPILED_INLINE void TokenizerJsonReader::read_merges() {
   return part.has_type("Split") && part["pattern"]["String"].is(" ");
 }
 
+/// Whether these, up to the last, which is ByteLevel, cut as `expected` does.
+[[nodiscard]] bool are_steps(const std::vector<JsonPart>& steps, std::span<const CutStep> expected);
+
 #if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool are_steps(const std::vector<JsonPart>& steps, std::span<const CutStep> expected) {
+  if (steps.size() != expected.size() + 1 || !steps.back().has_type("ByteLevel")) return false;
+  return std::equal(expected.begin(), expected.end(), steps.begin(), [](const CutStep& wanted, const JsonPart& step) {
+    if (wanted.regex.empty()) return step.has_type("Digits") && step["individual_digits"].flag(false);
+    return step.has_type("Split") && step["pattern"]["Regex"].is(wanted.regex) && step["behavior"].is("Isolated") &&
+           !step["invert"].flag(false);
+  });
+}
 
 /// The pre-tokenizer if the file is of byte level, nothing if it is of the Llama 2 family.
 ACTIVATION_TRACE_COMPILED_INLINE std::optional<PreTokenizer> TokenizerJsonReader::find_byte_level() const {
@@ -174,8 +187,13 @@ ACTIVATION_TRACE_COMPILED_INLINE std::optional<PreTokenizer> TokenizerJsonReader
   if (!part.has_type("Sequence"))
     part.refuse("ByteLevel, Metaspace, Split of spaces, a Sequence with ByteLevel, or null");
   const auto steps = part["pretokenizers"].elements();
+  for (const PreTokenizer kind : {PreTokenizer::deepseek_llm, PreTokenizer::deepseek_coder})
+    if (are_steps(steps, cut_steps(kind))) {
+      check_byte_level(steps.back(), false);
+      return kind;
+    }
   if (steps.size() != 2 || !steps[1].has_type("ByteLevel"))
-    part["pretokenizers"].refuse("Digits or Split, followed by ByteLevel");
+    part["pretokenizers"].refuse("Digits or Split, followed by ByteLevel, or the steps of DeepSeek's LLM or Coder");
   if (steps[0].has_type("Digits")) {
     if (!steps[0]["individual_digits"].flag(false)) steps[0]["individual_digits"].refuse("true");
     check_byte_level(steps[1], true);
