@@ -39,7 +39,7 @@ class Models {
       model_ = {};
       test::TinyLlamaOptions options;
       options.dtype = dtype;
-      options.lm_head = test::LmHead::tied;
+      options.embeddings = Embeddings::tied;
       LlamaConfig& c = options.config;  // SmolLM2-135M
       c.layers = 30;
       c.hidden = 576;

@@ -20,7 +20,7 @@ int main(int argc, char** argv) try {
   at::LayerObserver observer;  // the prompt's states at one layer become the processor's context
   observer.layers = {at::default_info_layer(checkpoint.config.layers)};
   observer.on_states = [&](at::Index, at::Index, at::MatrixView<const float> states) {
-    processor.observe_context(states, checkpoint.weights.lm_head);
+    processor.observe_context(states, model.lm_head());
   };
 
   std::span<const float> logits = model.forward(tokenizer.encode_prompt(argv[2]), observer);

@@ -44,6 +44,7 @@
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/ffn_activation.hpp"
+#include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/first_not_finite.hpp"
 #include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/gather.hpp"

@@ -120,7 +120,7 @@ TEST_CASE("norms of any type become floats") {
 
 TEST_CASE("a tied LM head is the embedding itself") {
   test::TinyLlamaOptions options;
-  options.lm_head = test::LmHead::tied;
+  options.embeddings = Embeddings::tied;
   const test::TinyLlama model(options);
   const test::TemporaryFolder folder;
   model.write_gguf(folder / "model.gguf");

@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
   options.config.max_context = 8;
   write_all("f32", options);
   options.dtype = DType::f16;
-  options.lm_head = test::LmHead::tied;
+  options.embeddings = Embeddings::tied;
   options.config.rope.scaling = RopeScaling::llama3;
   options.config.rope.factor = 8;
   write_all("f16_llama3", options);

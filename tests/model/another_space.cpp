@@ -190,6 +190,8 @@ TEST_CASE("in memory that the host cannot reach the forward pass is the same, bi
   options.config.activation = FfnActivation::gelu_tanh;
   options.config.embedding_scale = 6.5f;
   options.config.attention_soft_cap = 1.5f;
+  options.config.residual_scale = 0.7f;
+  options.config.logit_scale = 0.5f;
   options.config.logit_soft_cap = 3;
   options.config.windows.assign(static_cast<std::size_t>(options.config.layers), 5);
   const TinyLlama other(options);

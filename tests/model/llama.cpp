@@ -82,8 +82,8 @@ TEST_CASE("every weight type, against double precision") {
 TEST_CASE("shapes: grouped queries, odd sizes, one block, one token, tied and separate heads") {
   TinyLlamaOptions options;
   options.config = small_config();
-  for (const LmHead head : {LmHead::tied, LmHead::separate}) {
-    options.lm_head = head;
+  for (const Embeddings embeddings : {Embeddings::tied, Embeddings::separate}) {
+    options.embeddings = embeddings;
     for (const auto& sharing : {std::pair<Index, Index>{6, 2}, {6, 6}, {5, 1}, {1, 1}}) {
       const Index heads = options.config.heads = sharing.first;
       options.config.kv_heads = sharing.second;

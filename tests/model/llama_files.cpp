@@ -21,7 +21,7 @@ TEST_CASE("every weight type and rotation gives the same logits in memory, from 
     for (const RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3}) {
       TinyLlamaOptions options;
       options.dtype = dtype;
-      options.lm_head = dtype == DType::q8_0 ? LmHead::tied : LmHead::separate;
+      options.embeddings = dtype == DType::q8_0 ? Embeddings::tied : Embeddings::separate;
       options.config.rope.scaling = scaling;
       options.config.rope.factor = 4;
       options.config.rope.original_context = 64;

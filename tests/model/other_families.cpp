@@ -79,6 +79,8 @@ const std::vector<std::pair<std::string, Change>>& changes() {
       {"norms of q and k", [](TinyLlamaOptions& o) { o.family.q_k_norms = true; }},
       {"gelu", [](TinyLlamaOptions& o) { o.config.activation = FfnActivation::gelu_tanh; }},
       {"scale of the embedding", [](TinyLlamaOptions& o) { o.config.embedding_scale = 6.5f; }},
+      {"scale of what is added", [](TinyLlamaOptions& o) { o.config.residual_scale = 0.3f; }},
+      {"scale of the logits", [](TinyLlamaOptions& o) { o.config.logit_scale = 0.4f; }},
       {"scale of attention", [](TinyLlamaOptions& o) { o.config.attention_scale = 0.11f; }},
       {"soft cap of attention", [](TinyLlamaOptions& o) { o.config.attention_soft_cap = 1.5f; }},
       {"soft cap of logits", [](TinyLlamaOptions& o) { o.config.logit_soft_cap = 3; }},
@@ -160,6 +162,10 @@ TEST_CASE("facts that no model can have are named") {
   const auto nan = std::numeric_limits<float>::quiet_NaN();
   CHECK(complaint([&](auto& o) { o.config.embedding_scale = nan; }) ==
         "LlamaConfig: embedding_scale must be positive and finite");
+  CHECK(complaint([](auto& o) { o.config.residual_scale = 0; }) ==
+        "LlamaConfig: residual_scale must be positive and finite");
+  CHECK(complaint([](auto& o) { o.config.logit_scale = -1; }) ==
+        "LlamaConfig: logit_scale must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.attention_scale = 0; }) ==
         "LlamaConfig: attention_scale must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.attention_soft_cap = -1; }) ==

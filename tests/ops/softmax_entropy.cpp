@@ -224,7 +224,7 @@ TEST_CASE("however the work is cut, entropies are the same, and the same bits bu
     Execution<Host> execution(2, isa);
     const auto entropies_by = [&](const SoftmaxTuning& tuning) {
       std::vector<float> all(static_cast<std::size_t>(V));
-      softmax_entropy(execution, hidden, w, all, tuning);
+      softmax_entropy(execution, hidden, w, all, {}, tuning);
       return all;
     };
     const std::vector<float> expected = entropies_by({});

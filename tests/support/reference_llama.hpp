@@ -146,18 +146,18 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
       const Vector mixed = attended(config, b, t, q, keys[b], values[b]);
       Vector projected = plus(times(w.o, mixed), w.o_bias);
       if (!w.attention_out_norm.empty()) projected = normalised(projected, w.attention_out_norm, eps);
-      for (std::size_t i = 0; i < x.size(); ++i) x[i] += projected[i];
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += double{config.residual_scale} * projected[i];
       y = normalised(x, w.ffn_norm, eps);
       Vector gated = times(w.gate, y);
       const Vector up = times(w.up, y);
       for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = activated(gated[i], config.activation) * up[i];
       Vector down = times(w.down, gated);
       if (!w.ffn_out_norm.empty()) down = normalised(down, w.ffn_out_norm, eps);
-      for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += double{config.residual_scale} * down[i];
     }
     result.hidden[blocks].push_back(normalised(x, weights.final_norm, eps));
     Vector logits = times(weights.lm_head, result.hidden[blocks].back());
-    for (double& logit : logits) logit = capped(logit, config.logit_soft_cap);
+    for (double& logit : logits) logit = capped(double{config.logit_scale} * logit, config.logit_soft_cap);
     result.logits.push_back(std::move(logits));
   }
   return result;

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "activation_trace/model/weights.hpp"
+#include "activation_trace/processors/dola_options.hpp"
 #include "support/file_builders.hpp"
 #include "support/quantize.hpp"
 
@@ -36,8 +37,6 @@ inline LlamaConfig tiny_llama_config() {
   return config;
 }
 
-enum class LmHead { separate, tied };
-
 /// In which tensors a model differs from a LLaMA, and how its GGUF is read.
 struct TinyFamily {
   std::string architecture = "llama";
@@ -54,7 +53,7 @@ struct TinyLlamaOptions {
   LlamaConfig config = tiny_llama_config();  ///< layout and divisors are set by the format that is written
   DType dtype = DType::f32;                  ///< of every matrix
   DType norm_dtype = DType::f32;             ///< of the norm vectors
-  LmHead lm_head = LmHead::separate;
+  Embeddings embeddings = Embeddings::separate;
   std::uint64_t seed = 1;
   TinyFamily family = {};
 };
@@ -102,7 +101,7 @@ class TinyLlama {
       matrix(gguf + "ffn_down.weight", hf + "mlp.down_proj.weight", c.hidden, c.ffn, 1);
     }
     vector("output_norm.weight", "model.norm.weight", c.hidden);
-    if (options_.lm_head == LmHead::separate) matrix("output.weight", "lm_head.weight", c.vocab, c.hidden, 4);
+    if (options_.embeddings == Embeddings::separate) matrix("output.weight", "lm_head.weight", c.vocab, c.hidden, 4);
   }
 
   /// With half_split rotation, as the rows of weights() demand.
@@ -207,7 +206,7 @@ class TinyLlama {
         {"rms_norm_eps", c.rms_norm_eps},
         {"rope_scaling", nullptr},
         {"rope_theta", c.rope.theta},
-        {"tie_word_embeddings", options_.lm_head == LmHead::tied},
+        {"tie_word_embeddings", options_.embeddings == Embeddings::tied},
         {"torch_dtype", "float32"},
         {"vocab_size", c.vocab}};
     if (c.rope.scaling == RopeScaling::linear)

@@ -31,7 +31,8 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const Sequen
   // N, which is also the number of the last hidden state, and V.
   { seen.config().layers } -> std::convertible_to<Index>;
   { seen.config().vocab } -> std::convertible_to<Index>;
-  // W [V, d], a matrix or rows on request, and the norm in front of it, of use to options that apply it only.
+  // What makes logits of states, a matrix or rows on request, and the norm in front of it, of use to options that apply
+  // it only.
   { seen.lm_head() } -> std::convertible_to<LmHead<>>;
   { seen.final_norm() } -> std::convertible_to<FinalNorm>;
   // The host's threads, for what is computed from logits and states while the model does not run.
@@ -48,7 +49,7 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const Sequen
   {model.copy_sequence(i, i, i)};
 
   // Append the ids of each piece to its sequence and show its observer their hidden states. forward() returns logits
-  // [pieces, V] after each piece, valid until the next call, early_exit() writes W h_k for k of `layers`, 0..N, as
+  // [pieces, V] after each piece, valid until the next call, early_exit() writes those of h_k, k of `layers`, 0..N, as
   // [pieces, layers, V].
   {model.fill(pieces)};
   { model.forward(pieces) } -> std::convertible_to<MatrixView<const float>>;

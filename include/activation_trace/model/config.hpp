@@ -11,6 +11,7 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/ops/attention_options.hpp"
 #include "activation_trace/ops/ffn_activation.hpp"
+#include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
@@ -47,11 +48,13 @@ struct LlamaConfig {
   // What other families have; a plain LLaMA has what stands here. Biases and norms of q and k are LlamaLayerWeights'.
   FfnActivation activation = FfnActivation::silu;  ///< of gate
   float embedding_scale = 1;                       ///< h_0 is the embedding's row times this
+  float residual_scale = 1;                        ///< of what each half of a block adds to the residual stream
   std::optional<float> attention_scale;            ///< of q k^T; 1 / sqrt(D) unless given
   std::optional<float> attention_soft_cap;         ///< as in AttentionOptions
   std::vector<Index> windows;  ///< [N] positions that a block's queries see, 0: all; empty: all, in every block
   std::optional<RopeConfig> window_rope;  ///< the rotation in blocks with a window; `rope` unless given
-  std::optional<float> logit_soft_cap;    ///< logits are cap tanh(W h / cap)
+  float logit_scale = 1;                  ///< as in LogitOptions
+  std::optional<float> logit_soft_cap;    ///< as in LogitOptions
 
   TokenId bos = -1;  ///< -1: the model names none
   /// Ids that the file's settings name as ends. A tokenizer may know more by their names: SmolLM2's GGUF names 2,
@@ -74,6 +77,9 @@ struct LlamaConfig {
             .soft_cap = attention_soft_cap,
             .window = windows.empty() ? 0 : windows[static_cast<std::size_t>(block)]};
   }
+
+  /// What becomes of products with the LM head.
+  [[nodiscard]] LogitOptions logits() const { return {.scale = logit_scale, .soft_cap = logit_soft_cap}; }
 };
 
 namespace detail {
@@ -124,8 +130,10 @@ ACTIVATION_TRACE_COMPILED_INLINE void LlamaConfig::validate() const {
   }
   const auto is_factor = [](const std::optional<float>& x) { return !x || (*x > 0 && *x < 1e6f); };
   require(is_factor(embedding_scale), "embedding_scale must be positive and finite");
+  require(is_factor(residual_scale), "residual_scale must be positive and finite");
   require(is_factor(attention_scale), "attention_scale must be positive and finite");
   require(is_factor(attention_soft_cap), "attention_soft_cap must be positive and finite");
+  require(is_factor(logit_scale), "logit_scale must be positive and finite");
   require(is_factor(logit_soft_cap), "logit_soft_cap must be positive and finite");
   require(windows.empty() || static_cast<Index>(windows.size()) == layers, "windows must be empty or one per layer");
   for (const Index window : windows) require(window >= 0, "windows must not be negative");

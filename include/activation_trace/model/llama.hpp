@@ -22,10 +22,11 @@
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/first_not_finite.hpp"
 #include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/soft_cap.hpp"
 #include "activation_trace/processors/context_span.hpp"
+#include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -55,8 +56,8 @@ class Llama {
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
   /// As given to the constructor.
   [[nodiscard]] const LlamaWeights<Space>& weights() const noexcept { return blocks_.weights(); }
-  /// What makes logits of h_N.
-  [[nodiscard]] const StoredMatrix<Space>& lm_head() const noexcept { return weights().lm_head; }
+  /// What makes logits of h_N, scaled and capped as forward() does.
+  [[nodiscard]] LmHead<Space> lm_head() const { return {weights().lm_head, config().logits()}; }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
   /// Where it runs, for those who work in turns with it.
@@ -87,7 +88,7 @@ class Llama {
   /// As forward, without logits: for all pieces of a prompt but the last, or to observe only.
   void fill(std::span<const TokenId> ids, const LayerObserver<Space>& observer = {}, Index sequence = 0);
 
-  /// As forward, with logits [layers, V]: row i is W h_k at the last position, k = layers[i] as for
+  /// As forward, with logits [layers, V]: row i is that of h_k at the last position, k = layers[i] as for
   /// resolve_layer, the final norm NOT applied for k < N (model/README.md 1). One pass over the LM head.
   /// Throws ShapeError if `logits` has another shape, ArgumentError for more than N + 1 layers.
   void early_exit(std::span<const TokenId> ids, std::span<const Index> layers, MatrixView<float, Space> logits,
@@ -301,7 +302,7 @@ void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits)
   const MatmulTarget<Space> target{weights().lm_head, logits};
   matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
   for (Index row = 0; row < rows; ++row) check_finite(logits.row(row), -1, -1);
-  if (config().logit_soft_cap) soft_cap(execution(), logits, *config().logit_soft_cap);
+  finish_logits(execution(), logits, config().logits());
 }
 
 template <class Space>

@@ -78,7 +78,7 @@ class LlamaBlocks {
   void attend(Index i, Matrix y);
   /// y <- W_down (activation(W_gate y) * W_up y), ready to be added.
   void feed_forward(Index i, Matrix y);
-  /// What half a block adds to the residual stream: normalised, where the block has a norm for that.
+  /// What half a block adds to the residual stream: normalised and scaled, where the model does that.
   void finish_half(Matrix y, ConstVector norm);
 
   /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
@@ -226,6 +226,7 @@ void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
 template <class Space>
 void LlamaBlocks<Space>::finish_half(Matrix y, ConstVector norm) {
   if (!norm.empty()) rms_norm(*execution_, y, norm, config_.rms_norm_eps, y);
+  if (config_.residual_scale != 1) scale(*execution_, y, config_.residual_scale);
 }
 
 static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");

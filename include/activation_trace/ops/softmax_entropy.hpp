@@ -11,6 +11,7 @@
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 #include "activation_trace/tensor/view.hpp"
@@ -27,20 +28,21 @@ struct SoftmaxTuning {
 };
 
 /// Appends T context positions to the softmax over the context of every vocabulary entry: states[v] is merged
-/// with the logits hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V]. The T x V scores exist
-/// only as tiles in cache. Throws ShapeError.
+/// with the logits that `logits` makes of hidden w_v^T (processors/README.md 1.1). hidden [T, d], w [V, d], states [V].
+/// The T x V logits exist only as tiles in cache. Throws ShapeError.
 void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                    std::span<SoftmaxState> states, const SoftmaxTuning& tuning = {});
+                    std::span<SoftmaxState> states, const LogitOptions& logits = {}, const SoftmaxTuning& tuning = {});
 
 /// The same for chosen entries: states[i] belongs to row ids[i] of w; an id may occur more than once.
 /// Throws ArgumentError for an id outside w.
 void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                    std::span<const TokenId> ids, std::span<SoftmaxState> states, const SoftmaxTuning& tuning = {});
+                    std::span<const TokenId> ids, std::span<SoftmaxState> states, const LogitOptions& logits = {},
+                    const SoftmaxTuning& tuning = {});
 
 /// entropy[v] in nats of the softmax over all T positions; NaN without a finite logit. Works in `entropy`
 /// and a tile per worker: nothing else is allocated. Throws ShapeError.
 void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w,
-                     std::span<float> entropy, const SoftmaxTuning& tuning = {});
+                     std::span<float> entropy, const LogitOptions& logits = {}, const SoftmaxTuning& tuning = {});
 
 namespace detail {
 
@@ -55,12 +57,13 @@ template <class RowOf, class Consume>
 class SoftmaxRows {
  public:
   SoftmaxRows(Execution<Host>& execution, MatrixView<const float> hidden, const StoredMatrix<>& w, Index count,
-              const SoftmaxTuning& tuning, RowOf row_of, Consume consume)
+              const LogitOptions& logits, const SoftmaxTuning& tuning, RowOf row_of, Consume consume)
       : execution_(execution),
         kernels_(kernels(execution.isa())),
         hidden_(hidden),
         w_(w),
         count_(count),
+        logits_(logits),
         tuning_(tuning),
         row_of_(row_of),
         consume_(consume),
@@ -94,6 +97,9 @@ class SoftmaxRows {
 
   void score(Index panel, Index begin, Index end, const float* packed, float* scores) const {
     score_panel(kernels_, hidden_, begin, end, columns_of(panel), w_.dtype(), packed, scores);
+    if (logits_ == LogitOptions{}) return;
+    for (Index row = 0; row < end - begin; ++row)
+      finish_logits({scores + row * width_, static_cast<std::size_t>(columns_of(panel))}, logits_);
   }
 
   void finish(Index panel, const float* state) const {
@@ -150,6 +156,7 @@ class SoftmaxRows {
   MatrixView<const float> hidden_;
   const StoredMatrix<>& w_;
   Index count_;
+  LogitOptions logits_;
   SoftmaxTuning tuning_;
   RowOf row_of_;
   Consume consume_;
@@ -179,17 +186,18 @@ ACTIVATION_TRACE_COMPILED_INLINE void score_panel(const Kernels& kernels, Matrix
 
 ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden,
                                                      const StoredMatrix<>& w, std::span<SoftmaxState> states,
-                                                     const SoftmaxTuning& tuning) {
+                                                     const LogitOptions& logits, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()), w.rows());
   detail::SoftmaxRows(
-      execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
+      execution, hidden, w, w.rows(), logits, tuning, [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
       .run();
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution, MatrixView<const float> hidden,
                                                      const StoredMatrix<>& w, std::span<const TokenId> ids,
-                                                     std::span<SoftmaxState> states, const SoftmaxTuning& tuning) {
+                                                     std::span<SoftmaxState> states, const LogitOptions& logits,
+                                                     const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_states: length of states", static_cast<Index>(states.size()),
                        static_cast<Index>(ids.size()));
   for (const TokenId id : ids)
@@ -197,7 +205,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution,
       throw ArgumentError("softmax_states: id " + std::to_string(id) + " lies outside the " + std::to_string(w.rows()) +
                           " rows of w");
   detail::SoftmaxRows(
-      execution, hidden, w, static_cast<Index>(ids.size()), tuning,
+      execution, hidden, w, static_cast<Index>(ids.size()), logits, tuning,
       [&](Index i) { return static_cast<Index>(ids[static_cast<std::size_t>(i)]); },
       [&](Index i, const SoftmaxState& state) { states[static_cast<std::size_t>(i)].merge(state); })
       .run();
@@ -205,10 +213,10 @@ ACTIVATION_TRACE_COMPILED_INLINE void softmax_states(Execution<Host>& execution,
 
 ACTIVATION_TRACE_COMPILED_INLINE void softmax_entropy(Execution<Host>& execution, MatrixView<const float> hidden,
                                                       const StoredMatrix<>& w, std::span<float> entropy,
-                                                      const SoftmaxTuning& tuning) {
+                                                      const LogitOptions& logits, const SoftmaxTuning& tuning) {
   detail::check_extent("softmax_entropy: length of entropy", static_cast<Index>(entropy.size()), w.rows());
   detail::SoftmaxRows(
-      execution, hidden, w, w.rows(), tuning, [](Index i) { return i; },
+      execution, hidden, w, w.rows(), logits, tuning, [](Index i) { return i; },
       [&](Index i, const SoftmaxState& state) { entropy[static_cast<std::size_t>(i)] = state.entropy(); })
       .run();
 }

@@ -13,10 +13,10 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/execution.hpp"
-#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/processors/context_strategy_options.hpp"
 #include "activation_trace/processors/plausible_candidates.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -72,7 +72,7 @@ class ContextStrategyProcessor {
   std::vector<float> values_;  // [V]
   std::vector<Index> seen_;    // [V] positions in the value, 0: none
   std::vector<TokenId> pending_;
-  std::vector<float> rows_;    // [kBlock, d] of the LM head
+  Buffer<float> rows_;         // of the LM head
   std::vector<float> scores_;  // [T, kBlock]
 };
 
@@ -159,15 +159,10 @@ ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::prepare(std::spa
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void ContextStrategyProcessor::compute(std::span<const TokenId> ids) {
-  const LmHead<>& lm_head = context_.lm_head();
-  const MatrixView<const float> hidden = context_.hidden();
   const auto count = static_cast<Index>(ids.size());
-  rows_.resize(static_cast<std::size_t>(kBlock * lm_head.hidden()));
   scores_.resize(static_cast<std::size_t>(kBlock * context_.positions()));
-  const MatrixView<float> rows(rows_.data(), {count, lm_head.hidden()});
-  for (Index i = 0; i < count; ++i) lm_head.row(ids[static_cast<std::size_t>(i)], rows.row(i).span());
   const MatrixView<float> scores(scores_.data(), {context_.positions(), count});
-  matmul(*execution_, hidden, rows, scores);
+  context_.lm_head().logits(*execution_, context_.hidden(), ids, scores, rows_);
   for (Index i = 0; i < count; ++i) {
     const auto id = static_cast<std::size_t>(ids[static_cast<std::size_t>(i)]);
     values_[id] = evaluate(scores, i);

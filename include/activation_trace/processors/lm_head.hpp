@@ -11,7 +11,9 @@
 
 #include "activation_trace/error.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
+#include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/tensor/buffer.hpp"
@@ -20,8 +22,9 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The matrix W[V, d] that turns a hidden state into logits, as an engine can offer it: memory in any stored form, or
-/// rows on request. Does not own: the memory, or what the callback refers to, must outlive its use.
+/// What turns a hidden state into the engine's logits: the matrix W[V, d], as an engine can offer it, in memory in any
+/// stored form or by rows on request, and the scale and soft cap of its products, where the model has them. Does not
+/// own: the memory, or what the callback refers to, must outlive its use.
 ///
 /// What multiplies by it asks it, and need not know which of the two it is. `memory` there is the caller's, for rows
 /// that come on request, a block at a time; it grows once and is not touched otherwise.
@@ -36,12 +39,14 @@ class LmHead {
   /// Memory: a StoredMatrix or a matrix view of float, Half or BFloat16.
   template <class Matrix>
   // NOLINTNEXTLINE(google-explicit-constructor): it is an LM head
-  requires std::convertible_to<const Matrix&, StoredMatrix<Space>> LmHead(const Matrix& matrix)
-      : stored_(matrix), vocab_(stored_.rows()), hidden_(stored_.cols()) {}
+  requires std::convertible_to<const Matrix&, StoredMatrix<Space>> LmHead(const Matrix& matrix,
+                                                                          const LogitOptions& options = {})
+      : stored_(matrix), vocab_(stored_.rows()), hidden_(stored_.cols()), options_(options) {}
 
   /// Rows on request, for engines whose weights have a form of their own. Throws ArgumentError without a callback or
   /// for negative extents.
-  LmHead(Index vocab, Index hidden, Rows rows) : rows_(std::move(rows)), vocab_(vocab), hidden_(hidden) {
+  LmHead(Index vocab, Index hidden, Rows rows, const LogitOptions& options = {})
+      : rows_(std::move(rows)), vocab_(vocab), hidden_(hidden), options_(options) {
     if (!rows_) throw ArgumentError("LmHead: rows is an empty function");
     if (vocab < 0 || hidden < 0)
       throw ArgumentError("LmHead: [" + std::to_string(vocab) + ", " + std::to_string(hidden) + "] is negative");
@@ -51,6 +56,8 @@ class LmHead {
   [[nodiscard]] Index vocab() const noexcept { return vocab_; }
   /// d, the columns.
   [[nodiscard]] Index hidden() const noexcept { return hidden_; }
+  /// What is made of products with W.
+  [[nodiscard]] const LogitOptions& options() const noexcept { return options_; }
 
   /// Row `id` as float into `out`[d], whatever form it has.
   void row(TokenId id, std::span<float> out) const requires(Space::host_accessible) {
@@ -60,9 +67,13 @@ class LmHead {
       stored_.decode_row(id, out);
   }
 
-  /// logits[n, V] = states[n, d] W^T. Throws ShapeError.
+  /// logits[n, V] of states[n, d]. Throws ShapeError.
   void logits(Execution<Space>& execution, MatrixView<const float, Space> states, MatrixView<float, Space> logits,
               Buffer<float, Space>& memory) const;
+
+  /// The same for chosen tokens: logits(i, j) is that of ids[j]. Throws ShapeError.
+  void logits(Execution<Space>& execution, MatrixView<const float, Space> states, std::span<const TokenId> ids,
+              MatrixView<float, Space> logits, Buffer<float, Space>& memory) const;
 
   /// Appends T positions hidden[T, d] to the softmax over the context of every token: softmax_states() of states[V].
   void softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden, std::span<SoftmaxState> states,
@@ -72,9 +83,10 @@ class LmHead {
   void softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden, std::span<const TokenId> ids,
                std::span<SoftmaxState> states, Buffer<float, Space>& memory) const;
 
-  /// Whether both are the same matrix, as far as can be seen: callbacks are compared by shape only.
+  /// Whether both are the same head, as far as can be seen: callbacks are compared by shape only.
   [[nodiscard]] bool same_as(const LmHead& other) const noexcept {
-    return vocab_ == other.vocab_ && hidden_ == other.hidden_ && on_request() == other.on_request() &&
+    return vocab_ == other.vocab_ && hidden_ == other.hidden_ && options_ == other.options_ &&
+           on_request() == other.on_request() &&
            (on_request() || (stored_.data() == other.stored_.data() && stored_.dtype() == other.stored_.dtype() &&
                              stored_.row_bytes() == other.stored_.row_bytes()));
   }
@@ -84,11 +96,14 @@ class LmHead {
 
   /// read(begin, end, rows[end - begin, d]) and then use() of the same, for `count` rows in order, some at a time.
   void for_each_block(Index count, Buffer<float, Space>& memory, auto&& read, auto&& use) const;
+  /// The same for the rows of `ids`.
+  void for_each_block_of(std::span<const TokenId> ids, Buffer<float, Space>& memory, auto&& use) const;
 
   StoredMatrix<Space> stored_;
   Rows rows_;
   Index vocab_ = 0;
   Index hidden_ = 0;
+  LogitOptions options_;
 };
 
 /// Rows on request are the host's where nothing else is said.
@@ -109,23 +124,46 @@ void LmHead<Space>::for_each_block(Index count, Buffer<float, Space>& memory, au
 }
 
 template <class Space>
+void LmHead<Space>::for_each_block_of(std::span<const TokenId> ids, Buffer<float, Space>& memory, auto&& use) const {
+  const auto read = [&](Index begin, Index end, MatrixView<float, Space> rows) {
+    for (Index i = begin; i < end; ++i) row(ids[static_cast<std::size_t>(i)], rows.row(i - begin).span());
+  };
+  for_each_block(static_cast<Index>(ids.size()), memory, read, use);
+}
+
+template <class Space>
 void LmHead<Space>::logits(Execution<Space>& execution, MatrixView<const float, Space> states,
                            MatrixView<float, Space> logits, Buffer<float, Space>& memory) const {
-  if (!on_request()) return matmul(execution, states, stored_, logits);
   detail::check_extent("LmHead: columns of logits", logits.extent(1), vocab_);
-  for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
+  if (on_request())
+    for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
+      matmul(execution, states, rows, logits.slice(1, begin, end));
+    });
+  else
+    matmul(execution, states, stored_, logits);
+  finish_logits(execution, logits, options_);
+}
+
+template <class Space>
+void LmHead<Space>::logits(Execution<Space>& execution, MatrixView<const float, Space> states,
+                           std::span<const TokenId> ids, MatrixView<float, Space> logits,
+                           Buffer<float, Space>& memory) const {
+  detail::check_extent("LmHead: columns of logits", logits.extent(1), static_cast<Index>(ids.size()));
+  for_each_block_of(ids, memory, [&](Index begin, Index end, MatrixView<float, Space> rows) {
     matmul(execution, states, rows, logits.slice(1, begin, end));
   });
+  finish_logits(execution, logits, options_);
 }
 
 template <class Space>
 void LmHead<Space>::softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden,
                             std::span<SoftmaxState> states, Buffer<float, Space>& memory) const {
-  if (!on_request()) return softmax_states(execution, hidden, stored_, states);
+  if (!on_request()) return softmax_states(execution, hidden, stored_, states, options_);
   detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), vocab_);
   for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
     softmax_states(execution, hidden, rows,
-                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
+                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)),
+                   options_);
   });
 }
 
@@ -133,19 +171,13 @@ template <class Space>
 void LmHead<Space>::softmax(Execution<Space>& execution, MatrixView<const float, Space> hidden,
                             std::span<const TokenId> ids, std::span<SoftmaxState> states,
                             Buffer<float, Space>& memory) const {
-  if (!on_request()) return softmax_states(execution, hidden, stored_, ids, states);
+  if (!on_request()) return softmax_states(execution, hidden, stored_, ids, states, options_);
   detail::check_extent("LmHead: length of states", static_cast<Index>(states.size()), static_cast<Index>(ids.size()));
-  const auto gather = [&](Index begin, Index end, MatrixView<float, Space> rows) {
-    for (Index i = begin; i < end; ++i) {
-      const TokenId id = ids[static_cast<std::size_t>(i)];
-      rows_(id, id + 1, rows.slice(0, i - begin, i - begin + 1));
-    }
-  };
-  for_each_block(
-      static_cast<Index>(ids.size()), memory, gather, [&](Index begin, Index end, MatrixView<float, Space> rows) {
-        softmax_states(execution, hidden, rows,
-                       states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)));
-      });
+  for_each_block_of(ids, memory, [&](Index begin, Index end, MatrixView<float, Space> rows) {
+    softmax_states(execution, hidden, rows,
+                   states.subspan(static_cast<std::size_t>(begin)).first(static_cast<std::size_t>(end - begin)),
+                   options_);
+  });
 }
 
 }  // namespace v0

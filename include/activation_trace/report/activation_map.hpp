@@ -16,7 +16,6 @@
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/numerics/softmax_state.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
-#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/report/picture.hpp"
 #include "activation_trace/tensor/buffer.hpp"
@@ -32,7 +31,8 @@ struct ActivationMapOptions {
   Index prefill_piece = 512;                 ///< prompt positions between two reports of progress
 };
 
-/// What T positions of a prompt say of tokens at L layers (report/README.md): L_k[i][a] = W[a] . h_k[i].
+/// What T positions of a prompt say of tokens at L layers (report/README.md): L_k[i][a], the logit that W[a] makes of
+/// h_k[i].
 struct ActivationMaps {
   /// Of one token a; matrices [L, T], row by row.
   struct Token {
@@ -97,12 +97,10 @@ class ActivationMapping {
       throw ArgumentError("none of the prompt's " + std::to_string(length) + " positions lies within the span from " +
                           std::to_string(options.span.begin) + " to " + std::to_string(options.span.end));
     maps_.positions.assign(prompt.begin() + options.span.begin, prompt.begin() + end_);
-    rows_.resize(ids.size() * static_cast<std::size_t>(lm_head_.hidden()));
     for (std::size_t a = 0; a < ids.size(); ++a) {
       if (ids[a] < 0 || ids[a] >= lm_head_.vocab())
         throw ArgumentError("token id " + std::to_string(ids[a]) + " is not in the vocabulary of " +
                             std::to_string(lm_head_.vocab()));
-      lm_head_.row(ids[a], rows().row(static_cast<Index>(a)).span());
       const std::size_t size = maps_.layers.size() * maps_.positions.size();
       maps_.tokens.push_back({ids[a], std::vector<double>(size), std::vector<double>(size), std::vector<double>(size),
                               std::vector<double>(maps_.layers.size())});
@@ -130,10 +128,6 @@ class ActivationMapping {
   }
 
  private:
-  [[nodiscard]] MatrixView<float> rows() {
-    return {rows_.data(), {static_cast<Index>(rows_.size()) / lm_head_.hidden(), lm_head_.hidden()}};
-  }
-
   /// h_layer of positions from `first` on, some at a time.
   void take(Index layer, Index first, MatrixView<const float> states) {
     constexpr Index block = 64;
@@ -149,20 +143,15 @@ class ActivationMapping {
       states = normed;
     }
     const Index count = states.extent(0);
-    const auto tokens = static_cast<Index>(maps_.tokens.size());
-    raw_.resize(static_cast<std::size_t>(count * tokens));
     logits_.resize(static_cast<std::size_t>(count * lm_head_.vocab()));
-    const MatrixView<float> raw(raw_.data(), {count, tokens});
     const MatrixView<float> logits(logits_.data(), {count, lm_head_.vocab()});
-    matmul(model_.execution(), states, MatrixView<const float>(rows()), raw);
     lm_head_.logits(model_.execution(), states, logits, block_);
     const auto k = static_cast<std::size_t>(std::ranges::find(maps_.layers, layer) - maps_.layers.begin());
     for (Index i = 0; i < count; ++i) {
       const LogNormalizer normalizer = log_normalizer(model_.execution(), logits.row(i));
       const std::size_t place = k * maps_.positions.size() + static_cast<std::size_t>(first + i - maps_.first_position);
-      for (Index a = 0; a < tokens; ++a) {
-        ActivationMaps::Token& token = maps_.tokens[static_cast<std::size_t>(a)];
-        const double x = static_cast<double>(raw(i, a));
+      for (ActivationMaps::Token& token : maps_.tokens) {
+        const double x = static_cast<double>(logits(i, token.id));
         token.raw[place] = x;
         token.probability[place] = std::exp(x - static_cast<double>(normalizer.max) - normalizer.log_sum);
         if (!std::isfinite(x) || std::isnan(token.probability[place]))
@@ -190,9 +179,7 @@ class ActivationMapping {
   LmHead<> lm_head_;
   Index end_ = 0;
   ActivationMaps maps_;
-  std::vector<float> rows_;    // [ids, d] of W
   std::vector<float> normed_;  // states of a block
-  std::vector<float> raw_;     // [block, ids]
   std::vector<float> logits_;  // [block, V]
   Buffer<float> block_;        // of an LM head on request
 };
