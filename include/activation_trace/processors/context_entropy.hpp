@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +20,8 @@
 
 namespace activation_trace {
 inline namespace v0 {
+
+class SharedContext;
 
 /// For every vocabulary entry v the entropy, in nats, of the softmax over the context's positions i of
 /// s[i] = W[v] . h[i]: how evenly the context speaks for v (processors/README.md 1.1). Between 0 (one position stands
@@ -40,6 +44,10 @@ class ContextEntropy {
   /// once. Until reset() it must live and observe nothing. Throws StateError after observe(), and if `prefix` has
   /// observed nothing.
   void begin_with(ContextEntropy& prefix);
+
+  /// The same with one that others read at the same time. Throws StateError after observe(), and if nothing was
+  /// observed for it.
+  void begin_with(std::shared_ptr<SharedContext> prefix);
 
   /// Appends hidden[T, d] to the context, as ContextStates::observe. Throws as that.
   void observe(MatrixView<const float> hidden, const LmHead<>& lm_head);
@@ -85,28 +93,79 @@ class ContextEntropy {
   }
   void check(TokenId id) const { prefix_ != nullptr ? prefix_->check(id) : context_.check(id); }
   void begin_states();
+  [[nodiscard]] std::unique_lock<std::mutex> lock_prefix() const;
   [[nodiscard]] SoftmaxState& at(TokenId id) { return states_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] Index& seen(TokenId id) { return seen_[static_cast<std::size_t>(id)]; }
   void complete_pending();
 
   Execution<Host>* execution_;
   ContextEntropy* prefix_ = nullptr;
-  Index shared_ = 0;                  // its positions
-  ContextStates context_;             // behind it
-  Index common_ = 0;                  // positions that every state has seen at least
-  std::vector<SoftmaxState> states_;  // [V]
-  std::vector<Index> seen_;           // [V] positions merged into the state
+  std::shared_ptr<SharedContext> holder_;  // of prefix_, where others read that, too
+  Index shared_ = 0;                       // its positions
+  ContextStates context_;                  // behind it
+  Index common_ = 0;                       // positions that every state has seen at least
+  std::vector<SoftmaxState> states_;       // [V]
+  std::vector<Index> seen_;                // [V] positions merged into the state
   std::vector<TokenId> pending_;
   std::vector<TokenId> batch_;
   std::vector<SoftmaxState> batch_states_;
   Buffer<float> rows_;  // of an LM head that is given on request
 };
 
+/// A context that several processors read at once, each on a thread of its own: a server's slots that answer the same
+/// prompt, a draft and what checks it. What one has asked for the others find computed.
+///
+///     const auto context = std::make_shared<SharedContext>();
+///     context->observe(hidden, lm_head);  // all of the prompt, before the first reader
+///     processor.begin_context(context);   // of each reader
+///
+/// Its entropies are computed on the threads of `execution`, one reader at a time: an Execution that its readers do not
+/// work on, or the thread that asks. An LM head of rows on request is called by all readers.
+class SharedContext {
+ public:
+  /// `execution`, if lent, must outlive this object. Throws as ContextStates.
+  explicit SharedContext(ContextSpan span = {}, std::optional<FinalNorm> norm = {}, ExecutionHandle execution = {})
+      : execution_(std::move(execution)), entropies_(*execution_, span, std::move(norm)) {}
+
+  /// Appends hidden[T, d], as ContextStates::observe. Throws as that, and StateError once it is read.
+  void observe(MatrixView<const float> hidden, const LmHead<>& lm_head) {
+    const std::lock_guard lock(mutex_);
+    if (read_) throw StateError("context: it is read already, and grows no more");
+    entropies_.observe(hidden, lm_head);
+  }
+
+  /// Positions that count, T.
+  [[nodiscard]] Index positions() const {
+    const std::lock_guard lock(mutex_);
+    return entropies_.positions();
+  }
+
+ private:
+  friend class ContextEntropy;
+
+  mutable std::mutex mutex_;
+  ExecutionHandle execution_;
+  ContextEntropy entropies_;
+  bool read_ = false;
+};
+
 #if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::begin_with(std::shared_ptr<SharedContext> prefix) {
+  const std::lock_guard lock(prefix->mutex_);
+  begin_with(prefix->entropies_);
+  prefix->read_ = true;
+  holder_ = std::move(prefix);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE std::unique_lock<std::mutex> ContextEntropy::lock_prefix() const {
+  return holder_ == nullptr ? std::unique_lock<std::mutex>() : std::unique_lock(holder_->mutex_);
+}
 
 ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::begin_with(ContextEntropy& prefix) {
   if (prefix.vocab() == 0) throw StateError("context: the one that it begins with has observed nothing");
   context_.begin_at(prefix.context_.next_position());
+  holder_.reset();
   prefix_ = &prefix;
   shared_ = prefix.positions();
   begin_states();
@@ -146,6 +205,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::prepare(std::span<const To
 ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::prepare() {
   require();
   if (common_ < shared_) {
+    const std::unique_lock lock = lock_prefix();
     prefix_->prepare();
     for (Index v = 0; v < vocab(); ++v) {
       const auto id = static_cast<TokenId>(v);
@@ -187,6 +247,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::complete_pending() {
       return true;
     });
     if (from < shared_) {
+      const std::unique_lock lock = lock_prefix();
       prefix_->prepare(batch_);
       for (std::size_t i = 0; i < batch_.size(); ++i) batch_states_[i] = prefix_->at(batch_[i]);
     }
@@ -234,6 +295,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::truncate(Index position) {
 
 ACTIVATION_TRACE_COMPILED_INLINE void ContextEntropy::reset() {
   prefix_ = nullptr;
+  holder_.reset();
   shared_ = 0;
   context_.reset();
   common_ = 0;

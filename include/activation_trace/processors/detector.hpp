@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,6 +38,9 @@ class Detector {
     if (!(options_.threshold >= 0))
       throw ArgumentError("threshold: expected a number >= 0, got " + std::to_string(options_.threshold));
   }
+
+  /// The context begins with one that others read at the same time, as ContextEntropy::begin_with. Throws as that.
+  void begin_context(std::shared_ptr<SharedContext> prefix) { context_.begin_with(std::move(prefix)); }
 
   /// Appends hidden[T, d] to the context, as EntropySharpnessProcessor::observe_context. Throws as that.
   void observe_context(MatrixView<const float> hidden, const LmHead<>& lm_head) { context_.observe(hidden, lm_head); }

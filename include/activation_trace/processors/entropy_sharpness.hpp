@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,6 +42,9 @@ class EntropySharpnessProcessor {
 
   /// The context begins with that of `prefix`, computed once for many prompts: as ContextEntropy::begin_with.
   void begin_context(ContextEntropy& prefix) { context_.begin_with(prefix); }
+
+  /// The same with one that other processors read at the same time. Throws as that.
+  void begin_context(std::shared_ptr<SharedContext> prefix) { context_.begin_with(std::move(prefix)); }
 
   /// Appends hidden[T, d] to the context: a prompt may come in pieces. The states are copied; `lm_head`[V, d] is kept
   /// as a view until reset(). Throws as ContextEntropy::observe.
