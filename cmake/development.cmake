@@ -28,3 +28,13 @@ target_link_libraries(activation_trace_c PRIVATE $<BUILD_INTERFACE:activation_tr
 
 add_library(activation_trace_development INTERFACE)
 target_link_libraries(activation_trace_development INTERFACE activation_trace_options activation_trace::kernels)
+
+# llama.cpp, for the tests and the example of guests: where examples/get_llama_cpp.sh puts one, or CMAKE_PREFIX_PATH says.
+set(cache_folder $ENV{XDG_CACHE_HOME})
+if(NOT cache_folder)
+  set(cache_folder $ENV{HOME}/.cache)
+endif()
+find_package(llama CONFIG QUIET HINTS ${cache_folder}/activation_trace/llama.cpp)
+if(NOT llama_FOUND)
+  message(STATUS "What needs llama.cpp is not built (examples/get_llama_cpp.sh fetches one)")
+endif()

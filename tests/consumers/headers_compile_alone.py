@@ -77,6 +77,11 @@ def main():
     for header in graph:
         graph[header] = [name for name in includes_of(root, header) if name in graph]
     headers = {header for header in graph if header.endswith(".hpp")}  # .inl files are compiled by those that include them
+    probe = "#if !__has_include(<llama.h>)\n#error\n#endif\n"
+    if subprocess.run([*command, "-E", "-x", "c++", "-"], input=probe, text=True, capture_output=True).returncode:
+        guests = {header for header in headers if header.startswith("activation_trace/embed/llama_cpp")}
+        print(f"left out, llama.h is not here: {', '.join(sorted(guests))}")
+        headers -= guests
     below = {header: (reachable(graph, header) & headers) - {header} for header in headers}
     chains = chains_of(below)
     assert sorted(header for chain in chains for header in chain) == sorted(headers)

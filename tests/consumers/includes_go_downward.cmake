@@ -4,7 +4,7 @@
 # cmake -DINCLUDE_DIR=<include> -P includes_go_downward.cmake
 # Fails if a header includes one of a higher layer, or if processors/ reaches model, formats or tokenizer.
 cmake_policy(VERSION 3.25)
-set(layers tensor text numerics ops processors model formats embed tokenizer generation evaluation report)
+set(layers tensor text numerics ops processors model formats tokenizer generation embed evaluation report)
 
 file(GLOB_RECURSE headers ${INCLUDE_DIR}/activation_trace/*.hpp ${INCLUDE_DIR}/activation_trace/*.inl
                           ${INCLUDE_DIR}/activation_trace/*.cuh)
