@@ -44,7 +44,8 @@ namespace detail {
   return (c >= 0x1c && c <= 0x1f) || character_class(c) == CharacterClass::space;
 }
 
-[[nodiscard]] inline bool is_punctuation(char32_t c) {
+/// What the normalisation of answers takes out: ASCII punctuation and three quotes, not Unicode's `\p{P}`.
+[[nodiscard]] inline bool is_struck_from_answers(char32_t c) {
   constexpr std::u32string_view quotes = U"\u2018\u2019\u00B4";
   return (c >= U'!' && c <= U'/') || (c >= U':' && c <= U'@') || (c >= U'[' && c <= U'`') || (c >= U'{' && c <= U'~') ||
          quotes.find(c) != std::u32string_view::npos;
@@ -110,7 +111,7 @@ inline std::string normalize_answer(std::string_view text) {
       continue;
     }
     finish_word();
-    if (detail::is_punctuation(c.code_point) || detail::is_python_space(c.code_point)) {
+    if (detail::is_struck_from_answers(c.code_point) || detail::is_python_space(c.code_point)) {
       space = true;
     } else {  // neither a word character nor white space: stays, as an accent or a currency sign does
       if (space && !result.empty()) result += ' ';
