@@ -87,7 +87,7 @@ def main():
     if counted < 1000:
         problems.append(f"only {counted} functions found")
     print(f"{counted} functions")
-    sys.exit("\n".join(problems))
+    sys.exit("\n".join(problems) or 0)
 
 
 main()
