@@ -107,7 +107,7 @@ inline constexpr CutStep deepseek_llm_steps[] = {
 inline constexpr CutStep deepseek_coder_steps[] = {
     {line_break, CutStep::Match::each, in_written_class<line_break>},
     {R"(\s?\p{L}+)", CutStep::Match::run_behind_space, in_class<CharacterClass::letter>},
-    {R"(\s?\p{P}+)", CutStep::Match::run_behind_space, is_punctuation},
+    {R"(\s?\p{P}+)", CutStep::Match::run_behind_space, activation_trace::is_punctuation},
     {east_asian_word, CutStep::Match::run, in_written_class<east_asian_word>},
     {"", CutStep::Match::each, in_class<CharacterClass::number>},
 };
