@@ -45,7 +45,7 @@ class WrittenClass {
   }
 
   std::array<CodePointRange, 128> ranges_{};  // ascending
-  std::ptrdiff_t size_ = 0;
+  std::size_t size_ = 0;
 };
 
 template <const std::string_view& regex>
