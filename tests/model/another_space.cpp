@@ -69,7 +69,8 @@ class Execution<test::far::Far> {
 template <>
 class RopeTable<test::far::Far> {
  public:
-  RopeTable(std::span<const float> frequencies, Index positions) : host(frequencies, positions) {}
+  RopeTable(std::span<const float> frequencies, Index positions, Index head_dim, float amplitude)
+      : host(frequencies, positions, head_dim, amplitude) {}
   RopeTable<Host> host;
 };
 

@@ -71,6 +71,10 @@ std::vector<float> last_logits(const TinyLlama& tiny, Index tokens) {
   return {logits.begin(), logits.end()};
 }
 
+Index rotated(const TinyLlamaOptions& o) {
+  return o.config.rope.rotary_dim > 0 ? o.config.rope.rotary_dim : o.config.head_dim;
+}
+
 using Change = std::function<void(TinyLlamaOptions&)>;
 const std::vector<std::pair<std::string, Change>>& changes() {
   static const std::vector<std::pair<std::string, Change>> all{
@@ -89,6 +93,18 @@ const std::vector<std::pair<std::string, Change>>& changes() {
        [](TinyLlamaOptions& o) {
          o.config.windows = {5, 0, 20};
          o.config.window_rope = RopeConfig{.theta = 30};
+       }},
+      {"rotation of a part of each head", [](TinyLlamaOptions& o) { o.config.rope.rotary_dim = 12; }},
+      {"amplitude of the rotation", [](TinyLlamaOptions& o) { o.config.rope.amplitude = 1.19f; }},
+      {"divisors of long contexts",
+       [](TinyLlamaOptions& o) {
+         o.config.rope.long_divisors = std::vector<float>{1, 1.5f, 2, 4, 8, 20, 40, 64};
+         o.config.rope.long_divisors.resize(static_cast<std::size_t>(rotated(o) / 2));
+         o.config.rope.original_context = 20;
+       }},
+      {"blocks without rotation",
+       [](TinyLlamaOptions& o) {
+         o.config.rotated = {true, true, false};
        }},
       {"windows",
        [](TinyLlamaOptions& o) {
@@ -174,6 +190,19 @@ TEST_CASE("facts that no model can have are named") {
         "LlamaConfig: logit_soft_cap must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.windows = {4}; }) == "LlamaConfig: windows must be empty or one per layer");
   CHECK(complaint([](auto& o) { o.config.windows = {4, -1, 0}; }) == "LlamaConfig: windows must not be negative");
+  CHECK(complaint([](auto& o) { o.config.rotated = {true}; }) == "LlamaConfig: rotated must be empty or one per layer");
+  for (const Index part : {Index{-2}, Index{5}, Index{18}})
+    CHECK(complaint([&](auto& o) { o.config.rope.rotary_dim = part; }) ==
+          "LlamaConfig: rope rotary_dim must be even and in 0..head_dim");
+  for (const float amplitude : {0.0f, -1.0f, nan})
+    CHECK(complaint([&](auto& o) { o.config.rope.amplitude = amplitude; }) ==
+          "LlamaConfig: rope amplitude must be positive and finite");
+  CHECK(complaint([](auto& o) {
+          o.config.rope.rotary_dim = 12;
+          o.config.rope.long_divisors.assign(8, 1.0f);
+        }) == "LlamaConfig: rope long_divisors must number 6, half of what is rotated of a head, got 8");
+  CHECK(complaint([](auto& o) { o.config.rope.long_divisors = {1, 1, 1, 1, 1, 1, 1, -2}; }) ==
+        "LlamaConfig: rope long_divisors must be positive and finite");
   CHECK(complaint([](auto& o) { o.config.window_rope = RopeConfig{}; }) ==
         "LlamaConfig: window_rope is given, but no windows");
   CHECK(complaint([](auto& o) {

@@ -70,6 +70,19 @@ TEST_CASE("llama3 keeps fast pairs, divides slow ones and blends between") {
   CHECK(blended > 0);
 }
 
+TEST_CASE("a part of a head has the frequencies of a head of its size, and long contexts have their own divisors") {
+  RopeConfig rope{.theta = 16, .original_context = 100, .rotary_dim = 8};
+  CHECK(rope_frequencies(rope, 12, 1000) == std::vector<float>{1, 0.5f, 0.25f, 0.125f});
+  rope.divisors = {1, 2, 1, 2};
+  rope.long_divisors = {1, 4, 8, 16};
+  CHECK(rope_frequencies(rope, 12) == std::vector<float>{1, 0.25f, 0.25f, 0.0625f});
+  CHECK(rope_frequencies(rope, 12, 100) == std::vector<float>{1, 0.25f, 0.25f, 0.0625f});
+  CHECK(rope_frequencies(rope, 12, 101) == std::vector<float>{1, 0.125f, 0.03125f, 0.0078125f});
+  rope.rotary_dim = 14;
+  CHECK_THROWS_WITH_AS((void)rope_frequencies(rope, 12),
+                       "rope_frequencies: rotary_dim must be even and in 0..head_dim, got 14", ArgumentError);
+}
+
 TEST_CASE("impossible head sizes and divisors are refused") {
   RopeConfig rope;
   CHECK_THROWS_WITH_AS((void)rope_frequencies(rope, 7), "rope_frequencies: head_dim must be positive and even, got 7",

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <numbers>
 #include <numeric>
@@ -308,6 +309,40 @@ TEST_CASE("rope turns pairs by position times frequency, in both layouts") {
   CHECK_THROWS_AS(rope(execution, {x.data(), {1, 24}}, 3, -1, table, RopeLayout::half_split), ArgumentError);
   CHECK_THROWS_AS(RopeTable(std::vector<float>{infinity}, 4), ArgumentError);
   CHECK_THROWS_AS(RopeTable(frequencies, -1), ArgumentError);
+  CHECK_THROWS_AS(RopeTable(frequencies, 4, 8, infinity), ArgumentError);
+  CHECK_THROWS_WITH_AS(RopeTable(frequencies, 4, 6),
+                       "RopeTable: head_dim must be at least twice the frequencies, 8, got 6", ArgumentError);
+}
+
+TEST_CASE("rope turns the first part of a head, leaves the rest, and multiplies what it turns by the amplitude") {
+  std::mt19937 random(31);
+  const std::vector<float> frequencies{0.7f, 0.02f, 0.003f};
+  constexpr float amplitude = 1.19f;
+  const RopeTable table(frequencies, 50, 10, amplitude);
+  Execution<Host> execution;
+  CHECK(table.head_dim() == 10);
+  CHECK(table.rotary_dim() == 6);
+  for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
+    const std::vector<float> before = test::normal_floats(4 * 2 * 10, random);
+    std::vector<float> after = before;
+    rope(execution, {after.data(), {4, 20}}, 2, 40, table, layout);
+    for (std::size_t i = 0; i < 4; ++i) {
+      for (std::size_t head = i * 20; head < i * 20 + 20; head += 10) {
+        for (std::size_t p = 0; p < 3; ++p) {
+          const std::size_t re = head + (layout == RopeLayout::half_split ? p : 2 * p);
+          const std::size_t im = head + (layout == RopeLayout::half_split ? p + 3 : 2 * p + 1);
+          const std::complex<double> expected =
+              std::complex<double>(before[re], before[im]) *
+              std::polar(double{amplitude}, static_cast<double>(40 + i) * double{frequencies[p]});
+          CHECK(std::abs(static_cast<double>(after[re]) - expected.real()) <= 1e-6);
+          CHECK(std::abs(static_cast<double>(after[im]) - expected.imag()) <= 1e-6);
+        }
+        for (std::size_t j = head + 6; j < head + 10; ++j) CHECK(after[j] == before[j]);
+      }
+    }
+  }
+  std::vector<float> x(20);
+  CHECK_THROWS_AS(rope(execution, {x.data(), {1, 20}}, 3, 0, table, RopeLayout::half_split), ShapeError);
 }
 
 TEST_CASE("log_softmax") {

@@ -57,10 +57,11 @@ inline double activated(double g, activation_trace::FfnActivation activation) {
   return g / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g)));
 }
 
-/// Radians per position of pair j, model/README.md 2.
-inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j, Index head_dim) {
+/// Radians per position of pair j, model/README.md 2, in a model of sequences of at most `longest`.
+inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j, Index head_dim, Index longest = 0) {
   using activation_trace::RopeScaling;
-  double f = 1 / std::pow(double{rope.theta}, 2 * static_cast<double>(j) / static_cast<double>(head_dim));
+  const auto turned = static_cast<double>(rope.rotary_dim > 0 ? rope.rotary_dim : head_dim);
+  double f = 1 / std::pow(double{rope.theta}, 2 * static_cast<double>(j) / turned);
   if (rope.scaling == RopeScaling::linear) f = f / double{rope.factor};
   if (rope.scaling == RopeScaling::llama3) {
     const double wavelength = 2 * std::numbers::pi / f;
@@ -74,19 +75,23 @@ inline double frequency(const activation_trace::RopeConfig& rope, std::size_t j,
       f = (1 - s) * f / double{rope.factor} + s * f;
     }
   }
+  if (!rope.long_divisors.empty() && static_cast<double>(longest) > double{rope.original_context})
+    return f / double{rope.long_divisors[j]};
   return rope.divisors.empty() ? f : f / double{rope.divisors[j]};
 }
 
-/// Turns each pair of each head as one complex number.
-inline void rotate(Vector& x, std::size_t position, const activation_trace::RopeConfig& rope, Index head_dim) {
+/// Turns each pair of the part of each head that is rotated, its first, as one complex number.
+inline void rotate(Vector& x, std::size_t position, const activation_trace::RopeConfig& rope, Index head_dim,
+                   Index longest) {
   const auto d = static_cast<std::size_t>(head_dim);
+  const auto part = static_cast<std::size_t>(rope.rotary_dim > 0 ? rope.rotary_dim : head_dim);
   const bool split = rope.layout == activation_trace::RopeLayout::half_split;
   for (std::size_t head = 0; head < x.size(); head += d) {
-    for (std::size_t j = 0; j < d / 2; ++j) {
+    for (std::size_t j = 0; j < part / 2; ++j) {
       double& re = x[head + (split ? j : 2 * j)];
-      double& im = x[head + (split ? j + d / 2 : 2 * j + 1)];
-      const std::complex<double> turned =
-          std::complex<double>(re, im) * std::polar(1.0, static_cast<double>(position) * frequency(rope, j, head_dim));
+      double& im = x[head + (split ? j + part / 2 : 2 * j + 1)];
+      const double angle = static_cast<double>(position) * frequency(rope, j, head_dim, longest);
+      const std::complex<double> turned = std::complex<double>(re, im) * std::polar(double{rope.amplitude}, angle);
       re = turned.real();
       im = turned.imag();
     }
@@ -121,8 +126,10 @@ inline Vector attended(const activation_trace::LlamaConfig& config, std::size_t 
   return mixed;
 }
 
+/// As a model whose sequences have at most as many positions as there are ids.
 inline ForwardResult forward(const activation_trace::LlamaConfig& config,
                              const activation_trace::LlamaWeights<>& weights, std::span<const TokenId> ids) {
+  const auto longest = static_cast<Index>(ids.size());
   const auto blocks = static_cast<std::size_t>(config.layers);
   const double eps = static_cast<double>(config.rms_norm_eps);
   ForwardResult result;
@@ -139,9 +146,10 @@ inline ForwardResult forward(const activation_trace::LlamaConfig& config,
       Vector q = heads_normalised(plus(times(w.q, y), w.q_bias), w.q_norm, eps);
       const bool slides = !config.windows.empty() && config.windows[b] > 0;
       const auto& rope = slides && config.window_rope ? *config.window_rope : config.rope;
-      rotate(q, t, rope, config.head_dim);
+      const bool turns = config.rotated.empty() || config.rotated[b];
+      if (turns) rotate(q, t, rope, config.head_dim, longest);
       keys[b].push_back(heads_normalised(plus(times(w.k, y), w.k_bias), w.k_norm, eps));
-      rotate(keys[b].back(), t, rope, config.head_dim);
+      if (turns) rotate(keys[b].back(), t, rope, config.head_dim, longest);
       values[b].push_back(plus(times(w.v, y), w.v_bias));
       const Vector mixed = attended(config, b, t, q, keys[b], values[b]);
       Vector projected = plus(times(w.o, mixed), w.o_bias);

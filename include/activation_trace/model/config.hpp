@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -28,8 +29,18 @@ struct RopeConfig {
   float factor = 1.0f;                         ///< linear and llama3
   float low_freq_factor = 1.0f;                ///< llama3
   float high_freq_factor = 4.0f;               ///< llama3
-  float original_context = 8192;               ///< llama3, tokens
-  std::vector<float> divisors = {};  ///< [head_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
+  float original_context = 8192;               ///< llama3 and long_divisors, tokens
+  std::vector<float> divisors = {};  ///< [rotary_dim / 2] divisors of the frequencies (GGUF's rope_freqs), or empty
+  std::vector<float> long_divisors = {};  ///< instead, where a sequence may be longer than original_context; or empty
+  Index rotary_dim = 0;                   ///< components of a head that are rotated, its first ones; 0: all
+  float amplitude = 1;                    ///< factor of what is rotated
+
+  /// Divisors of the frequencies of a model whose sequences have at most `positions`.
+  [[nodiscard]] const std::vector<float>& divisors_for(Index positions) const {
+    return !long_divisors.empty() && static_cast<double>(positions) > static_cast<double>(original_context)
+               ? long_divisors
+               : divisors;
+  }
 };
 
 /// The shape of a LLaMA, and in what its blocks differ from a plain one's.
@@ -51,6 +62,7 @@ struct LlamaConfig {
   float residual_scale = 1;                        ///< of what each half of a block adds to the residual stream
   std::optional<float> attention_scale;            ///< of q k^T; 1 / sqrt(D) unless given
   std::optional<float> attention_soft_cap;         ///< as in AttentionOptions
+  std::vector<bool> rotated;                       ///< [N] whether a block rotates q and k; empty: every one does
   std::vector<Index> windows;  ///< [N] positions that a block's queries see, 0: all; empty: all, in every block
   std::optional<RopeConfig> window_rope;  ///< the rotation in blocks with a window; `rope` unless given
   float logit_scale = 1;                  ///< as in LogitOptions
@@ -63,6 +75,8 @@ struct LlamaConfig {
   std::vector<TokenId> eos;
   std::string source;  ///< what this was read from, for messages, or empty
 
+  /// Whether block `block` rotates q and k.
+  [[nodiscard]] bool rotates(Index block) const { return rotated.empty() || rotated[static_cast<std::size_t>(block)]; }
   /// Whether block `block` rotates by `window_rope`.
   [[nodiscard]] bool rotates_by_window(Index block) const {
     return window_rope && !windows.empty() && windows[static_cast<std::size_t>(block)] > 0;
@@ -93,15 +107,25 @@ inline void validate(const RopeConfig& rope, Index head_dim) {
   const auto require = require_config;
   require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
   require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");
-  if (rope.scaling == RopeScaling::llama3) {
+  if (rope.scaling == RopeScaling::llama3)
     require(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor,
             "rope needs 0 < low_freq_factor < high_freq_factor");
+  if (rope.scaling == RopeScaling::llama3 || !rope.long_divisors.empty())
     require(rope.original_context > 0, "rope original_context must be positive");
-  }
-  require(rope.divisors.empty() || static_cast<Index>(rope.divisors.size()) == head_dim / 2,
-          "rope divisors must number head_dim / 2");
-  for (const float divisor : rope.divisors)
-    require(divisor > 0 && divisor < 1e9f, "rope divisors must be positive and finite");
+  require(rope.rotary_dim >= 0 && rope.rotary_dim % 2 == 0 && rope.rotary_dim <= head_dim,
+          "rope rotary_dim must be even and in 0..head_dim");
+  require(rope.amplitude > 0 && rope.amplitude < 1e6f, "rope amplitude must be positive and finite");
+  const Index pairs = (rope.rotary_dim == 0 ? head_dim : rope.rotary_dim) / 2;
+  const auto check = [&](const std::string& name, const std::vector<float>& divisors) {
+    const auto size = static_cast<Index>(divisors.size());
+    if (size != 0 && size != pairs)
+      throw ArgumentError("LlamaConfig: " + name + " must number " + std::to_string(pairs) +
+                          ", half of what is rotated of a head, got " + std::to_string(size));
+    if (!std::ranges::all_of(divisors, [](float divisor) { return divisor > 0 && divisor < 1e9f; }))
+      throw ArgumentError("LlamaConfig: " + name + " must be positive and finite");
+  };
+  check("rope divisors", rope.divisors);
+  check("rope long_divisors", rope.long_divisors);
 }
 
 }  // namespace detail
@@ -137,6 +161,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void LlamaConfig::validate() const {
   require(is_factor(logit_soft_cap), "logit_soft_cap must be positive and finite");
   require(windows.empty() || static_cast<Index>(windows.size()) == layers, "windows must be empty or one per layer");
   for (const Index window : windows) require(window >= 0, "windows must not be negative");
+  require(rotated.empty() || static_cast<Index>(rotated.size()) == layers, "rotated must be empty or one per layer");
   require(bos >= -1 && bos < vocab, "bos id must lie within the vocabulary");
   for (const TokenId id : eos) require(id >= 0 && id < vocab, "eos id must lie within the vocabulary");
 }

@@ -72,7 +72,11 @@ class LlamaBlocks {
   void project(Index i, ConstMatrix y, Queries queries);
   /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
   void finish_heads(Matrix x, ConstVector bias, ConstVector norm);
-  /// Rotates each row of x by its position, as block i does.
+  /// Of what rotates sequences of at most `positions`.
+  static RopeTable<Space> rope_table(const RopeConfig& rope, Index head_dim, Index positions) {
+    return {rope_frequencies(rope, head_dim, positions), positions, head_dim, rope.amplitude};
+  }
+  /// Rotates each row of x by its position, as block i does, if it does.
   void rotate(Index i, Matrix x, Index heads);
   /// y <- W_o attention(q), ready to be added.
   void attend(Index i, Matrix y);
@@ -112,7 +116,7 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_c
     : config_(std::move(config)),
       weights_(std::move(weights)),
       execution_(&execution),
-      rope_(rope_frequencies(config_.rope, config_.head_dim), max_context),
+      rope_(rope_table(config_.rope, config_.head_dim, max_context)),
       x_(max_batch * config_.hidden),
       y_(max_batch * config_.hidden),
       q_(max_batch * config_.heads * config_.head_dim),
@@ -122,7 +126,7 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_c
       up_(max_batch * config_.ffn) {
   for (Index i = 0; i < sequences; ++i)
     caches_.emplace_back(config_.layers, max_context, config_.kv_heads * config_.head_dim);
-  if (config_.window_rope) window_rope_.emplace(rope_frequencies(*config_.window_rope, config_.head_dim), max_context);
+  if (config_.window_rope) window_rope_.emplace(rope_table(*config_.window_rope, config_.head_dim, max_context));
   parts_.reserve(static_cast<std::size_t>(sequences));
 }
 
@@ -190,6 +194,7 @@ void LlamaBlocks<Space>::finish_heads(Matrix x, ConstVector bias, ConstVector no
 
 template <class Space>
 void LlamaBlocks<Space>::rotate(Index i, Matrix x, Index heads) {
+  if (!config_.rotates(i)) return;
   const RopeTable<Space>& table = config_.rotates_by_window(i) ? *window_rope_ : rope_;
   for (const Run& run : batch_->runs())
     rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, table, config_.rope.layout);

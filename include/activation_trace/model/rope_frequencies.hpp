@@ -12,11 +12,11 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// The [head_dim / 2] angles, in radians per position, by which RoPE turns the pairs of a head:
-/// theta^(-2j / D), changed by the scaling and divided by the divisors of `rope` (model/README.md 2).
-/// Computed in double and rounded once. Throws ArgumentError if head_dim is not positive and even or the
-/// divisors do not number head_dim / 2.
-[[nodiscard]] std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim);
+/// The [R / 2] angles, in radians per position, by which RoPE turns the pairs of the R components of a head that are
+/// rotated, all head_dim unless `rope` says fewer: theta^(-2j / R), changed by the scaling and divided by the divisors
+/// that `rope` has for sequences of at most `positions` (model/README.md 2). Computed in double and rounded once.
+/// Throws ArgumentError if head_dim or R is not positive and even or the divisors do not number R / 2.
+[[nodiscard]] std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim, Index positions = 0);
 
 namespace detail {
 
@@ -40,23 +40,28 @@ ACTIVATION_TRACE_COMPILED_INLINE double scale_llama3(double frequency, const Rop
 
 #if ACTIVATION_TRACE_BODIES
 
-ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim) {
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> rope_frequencies(const RopeConfig& rope, Index head_dim,
+                                                                     Index positions) {
   if (head_dim <= 0 || head_dim % 2 != 0)
     throw ArgumentError("rope_frequencies: head_dim must be positive and even, got " + std::to_string(head_dim));
-  const auto pairs = static_cast<std::size_t>(head_dim / 2);
-  if (!rope.divisors.empty() && rope.divisors.size() != pairs)
+  const Index rotated = rope.rotary_dim == 0 ? head_dim : rope.rotary_dim;
+  if (rotated < 0 || rotated % 2 != 0 || rotated > head_dim)
+    throw ArgumentError("rope_frequencies: rotary_dim must be even and in 0..head_dim, got " + std::to_string(rotated));
+  const auto pairs = static_cast<std::size_t>(rotated / 2);
+  const std::vector<float>& divisors = rope.divisors_for(positions);
+  if (!divisors.empty() && divisors.size() != pairs)
     throw ArgumentError("rope_frequencies: expected " + std::to_string(pairs) + " divisors, got " +
-                        std::to_string(rope.divisors.size()));
+                        std::to_string(divisors.size()));
   std::vector<float> frequencies(pairs);
   for (std::size_t j = 0; j < pairs; ++j) {
     double frequency =
-        std::pow(static_cast<double>(rope.theta), -2.0 * static_cast<double>(j) / static_cast<double>(head_dim));
+        std::pow(static_cast<double>(rope.theta), -2.0 * static_cast<double>(j) / static_cast<double>(rotated));
     switch (rope.scaling) {
       case RopeScaling::none: break;
       case RopeScaling::linear: frequency /= rope.factor; break;
       case RopeScaling::llama3: frequency = detail::scale_llama3(frequency, rope); break;
     }
-    if (!rope.divisors.empty()) frequency /= rope.divisors[j];
+    if (!divisors.empty()) frequency /= divisors[j];
     frequencies[j] = static_cast<float>(frequency);
   }
   return frequencies;
