@@ -126,9 +126,10 @@ TEST_CASE("config.json: rope in the words of transformers 4 and 5") {
     CHECK(parse(with(key, {{"rope_theta", 5e4}})).rope.theta == 5e4f);
     CHECK(parse(with(key, {{"type", "linear"}, {"factor", 2}})).rope.scaling == RopeScaling::linear);
     CHECK(parse(with(key, {{"rope_type", "linear"}, {"factor", 2}})).rope.factor == 2);
-    for (const char* type : {"dynamic", "yarn", "longrope", "su"})
-      CHECK(contains(refusal(with(key, {{"rope_type", type}, {"factor", 2}})),
-                     "'" + std::string(type) + "' is not supported"));
+    CHECK(contains(refusal(with(key, {{"rope_type", "yarn"}, {"factor", 2}})), "'yarn' is not supported"));
+    CHECK(parse(with(key, {{"rope_type", "dynamic"}, {"factor", 2}})).rope.scaling == RopeScaling::none);
+    CHECK(contains(refusal(with(key, {{"rope_type", "dynamic"}, {"original_max_position_embeddings", 64}})),
+                   "'dynamic' is not supported"));
     CHECK(contains(refusal(with(key, {{"rope_type", "linear"}})), "factor is missing"));
     for (const char* part : {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
       Json incomplete = llama3;
@@ -253,8 +254,11 @@ TEST_CASE("formats/README.md 4, GGUF metadata: what no LLaMA has is refused by n
                    }
                  }),
                  "head_dim must be even"));
-  CHECK(contains(gguf_refusal_with("llama.rope.dimension_count", std::uint32_t{32}),
-                 "is 32, only the size of a head, 64"));
+  for (const std::uint32_t rotated : {66u, 15u})
+    CHECK(contains(gguf_refusal_with("llama.rope.dimension_count", rotated), "rope rotary_dim must be even and in"));
+  CHECK(contains(gguf_refusal_with("llama.rope.dimension_count", std::uint32_t{0}), "leaves nothing of a head"));
+  for (const float factor : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()})
+    CHECK(contains(gguf_refusal_with("llama.rope.scaling.attn_factor", factor), "rope amplitude must be positive"));
   CHECK(contains(gguf_refusal_with("llama.attention.value_length", std::uint32_t{32}), "only the size of a head"));
   CHECK(contains(gguf_refusal_with("llama.block_count", std::uint32_t{4000000000u}), "layers must be in"));
   CHECK(contains(gguf_refusal_with("llama.block_count", ~std::uint64_t{0}), "is out of range"));

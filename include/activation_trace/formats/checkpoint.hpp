@@ -215,8 +215,14 @@ ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_gguf_llama(GgufFile file, std::
   checkpoint.config.source = gguf.name();
   const std::span<const GgufFile> files(&gguf, 1);
   TensorCollector<std::span<const GgufFile>> tensors(files, gguf.name(), family);
-  if (tensors.contains("rope_freqs.weight"))
-    checkpoint.config.rope.divisors = tensors.floats("rope_freqs.weight", checkpoint.config.head_dim / 2);
+  RopeConfig& rope = checkpoint.config.rope;
+  const Index pairs = (rope.rotary_dim == 0 ? checkpoint.config.head_dim : rope.rotary_dim) / 2;
+  if (tensors.contains("rope_freqs.weight")) {
+    rope.divisors = tensors.floats("rope_freqs.weight", pairs);
+  } else if (tensors.contains("rope_factors_long.weight") || tensors.contains("rope_factors_short.weight")) {
+    rope.divisors = tensors.floats("rope_factors_short.weight", pairs);
+    rope.long_divisors = tensors.floats("rope_factors_long.weight", pairs);
+  }
   validate_config(checkpoint.config, gguf.name());
   const bool has_head = tensors.contains(std::string(family.gguf.lm_head) + ".weight");
   checkpoint.embeddings = has_head ? Embeddings::separate : Embeddings::tied;

@@ -71,6 +71,7 @@ void read_family_facts(const Family& family, const OptionalKeys& keys, const Num
   if (const auto scalar = find(keys.query_scalar, number)) config.attention_scale = 1 / std::sqrt(*scalar);
   const Index every = find(keys.full_attention_every, integer).value_or(family.full_attention_every);
   config.windows = windows_of(every, find(keys.window, integer).value_or(0), config.layers);
+  config.rotated = rotated_of(find(keys.unrotated_every, integer).value_or(family.unrotated_every), config.layers);
   if (family.window_theta == 0 || config.window_rope) return;
   config.window_rope =
       RopeConfig{.theta = find(keys.window_theta, number).value_or(family.window_theta), .layout = config.rope.layout};
@@ -91,6 +92,22 @@ ACTIVATION_TRACE_COMPILED_INLINE void read_layer_types(const JsonPart& fields, L
     const bool slides = type == "sliding_attention" && window > 0;
     if (!slides && type != "full_attention") part.fail(printable(type) + " is not supported here");
     if (window > 0) config.windows[static_cast<std::size_t>(i)] = slides ? window : 0;
+  }
+}
+
+/// config.json's list of the blocks that rotate q and k, where it has one.
+ACTIVATION_TRACE_COMPILED_INLINE void read_rotated_blocks(const JsonPart& fields, const Family& family,
+                                                          LlamaConfig& config) {
+  const std::string key(family.hugging_face_keys.rotated_blocks);
+  if (key.empty() || fields[key].is_null()) return;
+  const JsonPart blocks = fields[key];
+  if (!blocks.is_array() || static_cast<Index>(blocks.size()) < config.layers)
+    blocks.fail("must be a list with 0 or 1 for each block");
+  config.rotated.clear();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(config.layers); ++i) {
+    const Index rotates = required(blocks[i], &JsonPart::find_integer);
+    if (rotates != 0 && rotates != 1) blocks[i].fail("must be 0 or 1");
+    config.rotated.push_back(rotates == 1);
   }
 }
 
@@ -117,8 +134,6 @@ ACTIVATION_TRACE_COMPILED_INLINE void check_supported(const JsonPart& fields, co
     quantized.fail("is not supported: give unquantised safetensors or a .gguf file");
   for (const std::string_view key : family.refused_flags)
     if (!key.empty() && fields[std::string(key)].flag(false)) fields[std::string(key)].fail("true is not supported");
-  if (const JsonPart part = fields["partial_rotary_factor"]; part.find_float().value_or(1) != 1)
-    part.fail("other than 1 is not supported");
   const std::string usual(family.activation_name);
   const JsonPart given = fields[std::string(family.activation_key)];
   const std::string activation = given.find_text().value_or(usual);
@@ -197,6 +212,7 @@ ACTIVATION_TRACE_COMPILED_INLINE HuggingFaceConfig parse_config_json(std::string
       },
       config);
   detail::read_layer_types(fields, config);
+  detail::read_rotated_blocks(fields, family, config);
   detail::validate_config(config, name);
   return result;
 }
@@ -238,10 +254,10 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const GgufFile& gguf, co
                                          " and there is no key_length");
     config.head_dim = config.hidden / config.heads;
   }
-  for (const std::string& other : {key("attention.value_length"), key("rope.dimension_count")})
-    if (const auto length = gguf.find<Index>(other).value_or(config.head_dim); length != config.head_dim)
-      throw FormatError(gguf.name(), other + " is " + std::to_string(length) + ", only the size of a head, " +
-                                         std::to_string(config.head_dim) + ", is supported");
+  const std::string values = key("attention.value_length");
+  if (const auto length = gguf.find<Index>(values).value_or(config.head_dim); length != config.head_dim)
+    throw FormatError(gguf.name(), values + " is " + std::to_string(length) + ", only the size of a head, " +
+                                       std::to_string(config.head_dim) + ", is supported");
   return config;
 }
 
@@ -271,7 +287,7 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_llama_config(const GgufFile& g
   if (gguf.find<Index>(key("expert_count")).value_or(0) != 0)
     throw FormatError(gguf.name(), "mixtures of experts are not supported");
   LlamaConfig config = detail::read_sizes(gguf, key);
-  config.rope = detail::read_rope(gguf, key);
+  config.rope = detail::read_rope(gguf, key, config);
   config.rope.layout = family.gguf_rotation;
   config.vocab = detail::read_vocabulary_size(gguf, family);
   config.bos = gguf.find<TokenId>("tokenizer.ggml.bos_token_id").value_or(-1);
