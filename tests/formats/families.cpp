@@ -97,8 +97,8 @@ TEST_CASE("the table's first row is LLaMA, and no two rows have the same name in
   CHECK(families[0].gguf_rotation == RopeLayout::interleaved);
   for (std::size_t i = 0; i < std::size(families); ++i)
     for (std::size_t j = 0; j < i; ++j) {
-      CHECK((families[i].gguf_architecture.empty() || families[i].gguf_architecture != families[j].gguf_architecture));
-      CHECK(families[i].hugging_face_class != families[j].hugging_face_class);
+      for (const auto name : {&Family::gguf_architecture, &Family::hugging_face_class, &Family::model_type})
+        CHECK(((families[i].*name).empty() || families[i].*name != families[j].*name));
     }
 }
 

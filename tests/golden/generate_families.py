@@ -20,6 +20,7 @@ from gguf_llama import provenance
 
 HERE = pathlib.Path(__file__).parent
 LENGTH = 20
+CONTEXT = 32  # with the tokens chosen
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 40,
@@ -45,6 +46,8 @@ GGUF_NAMES = {  # of a module's name -> of the tensor, where there is a GGUF too
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.qkv_proj": "attn_qkv",
+    "mlp.gate_up_proj": "ffn_up",
 }
 GEMMA3 = {  # seven blocks, of which the sixth sees all
     "hidden_size": 16,
@@ -57,12 +60,31 @@ GEMMA3 = {  # seven blocks, of which the sixth sees all
     "rope_local_base_freq": 100.0,
     "rope_scaling": {"rope_type": "linear", "factor": 8.0},
 }
+LONGROPE = {  # a quarter of each head is not rotated, of the rest three pairs turn
+    "tie_word_embeddings": True,
+    "partial_rotary_factor": 0.75,
+    "max_position_embeddings": 64,
+    "original_max_position_embeddings": 16,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.25, 1.5], "long_factor": [1.0, 3.0, 7.5]},
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
 FAMILIES = {  # name -> what differs from its class' defaults
     "mistral": ("Mistral", {"sliding_window": 6, "rope_theta": 1000.0}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True, "eos_token_id": 2}),
     "qwen3": ("Qwen3", {"head_dim": 16, "rope_theta": 1e6, "bos_token_id": 1, "eos_token_id": [2, 3]}),
     "gemma3": ("Gemma3", GEMMA3),
+    "phi3": ("Phi3", {"sliding_window": 6, "eos_token_id": [2, 3], "pad_token_id": 0}),
+    "phi4_mini": ("Phi3", LONGROPE),
+    "smollm3": (
+        "SmolLM3",
+        {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 5, "rope_theta": 1000.0}
+        | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    ),
+    "ernie4_5": ("Ernie4_5", {"head_dim": 12, "rope_theta": 1000.0}),
 }
+QUANTISED = {"phi3": ("qkv_proj", "gate_up_proj")}  # whose values are those of Q8_0 blocks, as which its GGUF has them
 
 
 def random_value(family, name, shape, random):
@@ -76,42 +98,113 @@ def random_value(family, name, shape, random):
     return scale * random.standard_normal(shape), torch.bfloat16
 
 
-def write_gemma3(path, config, stored):
-    """As llama.cpp's converter does: norms plus 1, the head left out; its scale of q k^T is 1 / sqrt(D)."""
-    writer = gguf.GGUFWriter(path, "gemma3")
+def write_gguf(path, name, config, stored):
+    """As llama.cpp's converter does. What differs between families beside names is in the functions that this calls."""
+    architecture = "phi3" if name == "phi4_mini" else name
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
-    writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-    writer.add_rope_scaling_factor(config.rope_scaling["factor"])
-    writer.add_sliding_window(config.sliding_window)
-    writer.add_float32("gemma3.rope.freq_base_swa", config.rope_local_base_freq)
-    names = {
-        **GGUF_NAMES,
-        "post_attention_layernorm": "post_attention_norm",
-        "pre_feedforward_layernorm": "ffn_norm",
-        "post_feedforward_layernorm": "post_ffw_norm",
-    }
+    names = dict(GGUF_NAMES)
+    if name == "gemma3":
+        add_gemma3(writer, config, names)
+    if architecture == "phi3":
+        add_phi3(writer, config)
+    if name == "smollm3":
+        writer.add_vocab_size(config.vocab_size)
+        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    if name == "ernie4_5":
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
     for key, value in stored.items():
         block = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", key)
-        name = f"blk.{block[1]}.{names[block[2]]}" if block else names[key.removesuffix(".weight")]
+        tensor = f"blk.{block[1]}.{names[block[2]]}" if block else names[key.removesuffix(".weight")]
         data = value.to(torch.float32).numpy()
-        if "norm" in key:
-            data = data + np.float32(1)
-        if "q_norm" in key:  # what GGUF cannot say of this model's scale
-            data = data * np.float32(np.sqrt(config.head_dim / config.query_pre_attn_scalar))
-        writer.add_tensor(name + ".weight", data)
+        if name == "gemma3":
+            data = gemma3_norm(key, data, config)
+        if name == "smollm3" and key.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = config.num_attention_heads if "q_proj" in key else config.num_key_value_heads
+            data = permute(data, heads)
+        kind = gguf.GGMLQuantizationType.F32
+        if any(part in key for part in QUANTISED.get(name, ())):
+            kind = gguf.GGMLQuantizationType.Q8_0
+        elif value.dtype == torch.bfloat16 and name != "gemma3":
+            kind = gguf.GGMLQuantizationType.BF16
+        writer.add_tensor(tensor + ".weight", gguf.quants.quantize(data, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def add_gemma3(writer, config, names):
+    """No query_pre_attn_scalar: the scale of q k^T is 1 / sqrt(D)."""
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    writer.add_rope_scaling_factor(config.rope_scaling["factor"])
+    writer.add_sliding_window(config.sliding_window)
+    writer.add_float32("gemma3.rope.freq_base_swa", config.rope_local_base_freq)
+    names["post_attention_layernorm"] = "post_attention_norm"
+    names["pre_feedforward_layernorm"] = "ffn_norm"
+    names["post_feedforward_layernorm"] = "post_ffw_norm"
+
+
+def gemma3_norm(key, data, config):
+    """Norms plus 1, and in q's what GGUF cannot say of this model's scale."""
+    if "norm" in key:
+        data = data + np.float32(1)
+    if "q_norm" in key:
+        data = data * np.float32(np.sqrt(config.head_dim / config.query_pre_attn_scalar))
+    return data
+
+
+def add_phi3(writer, config):
+    rotated = int(config.hidden_size // config.num_attention_heads * config.partial_rotary_factor)
+    original = config.original_max_position_embeddings
+    writer.add_rope_scaling_orig_ctx_len(original)
+    writer.add_rope_dimension_count(rotated)
+    writer.add_sliding_window(config.sliding_window or 0)
+    if config.rope_scaling is None:
+        return
+    stretch = config.max_position_embeddings / original
+    writer.add_rope_scaling_attn_factors(np.sqrt(1 + np.log(stretch) / np.log(original)))
+    for length in ("long", "short"):
+        factors = np.array(config.rope_scaling[length + "_factor"], dtype=np.float32)
+        writer.add_tensor(f"rope_factors_{length}.weight", factors)
+
+
+def permute(rows, heads):
+    """From two halves to interleaved pairs."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
+def compute(model, ids):
+    """Logits and hidden states."""
+    with torch.no_grad():
+        result = model(torch.tensor([ids]), output_hidden_states=True)
+    return result.logits[0].numpy(), np.stack([h[0].numpy() for h in result.hidden_states])
+
+
+def record(model, name, ids, length, arrays):
+    """What the model makes of `ids`, and of its own choices behind them up to `length`."""
+    logits, hidden = compute(model, ids)
+    arrays[name + ".ids"] = np.array(ids, dtype=np.int32)
+    arrays[name + ".hidden"] = hidden.astype(np.float32)  # [N + 1, T, d]
+    arrays[name + ".logits"] = logits.astype(np.float32)  # [T, V]
+    tokens = list(ids)
+    while len(tokens) < length:
+        last = compute(model, tokens)[0][-1]
+        second, best = np.sort(last)[-2:]
+        assert best - second > 1e-4 * np.abs(last).max(), "no near ties"
+        tokens.append(int(last.argmax()))
+    arrays[name + ".greedy"] = np.array(tokens[len(ids) :], dtype=np.int32)
+    return logits
 
 
 def make(name, output, arrays, facts):
@@ -126,26 +219,26 @@ def make(name, output, arrays, facts):
     for key, parameter in model.named_parameters():  # a tied head is none
         value, dtype = random_value(family, key, tuple(parameter.shape), random)
         stored[key] = torch.from_numpy(value).to(dtype)
+        if any(part in key for part in QUANTISED.get(name, ())):
+            blocks = gguf.quants.quantize(value.astype(np.float32), gguf.GGMLQuantizationType.Q8_0)
+            stored[key] = torch.from_numpy(gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0))
     problems = model.load_state_dict({k: v.to(torch.float64) for k, v in stored.items()}, strict=False)
     assert not problems.unexpected_keys and set(problems.missing_keys) <= {"lm_head.weight"}, problems
     model.tie_weights()
 
     ids = random.integers(4, config.vocab_size, LENGTH).tolist()
-    with torch.no_grad():
-        result = model(torch.tensor([ids]), output_hidden_states=True)
-        logits = result.logits[0].numpy()
-        hidden = np.stack([h[0].numpy() for h in result.hidden_states])
-        single = model.to(torch.float32)(torch.tensor([ids])).logits[0].numpy()
-    arrays[name + ".ids"] = np.array(ids, dtype=np.int32)
-    arrays[name + ".hidden"] = hidden.astype(np.float32)  # [N + 1, T, d]
-    arrays[name + ".logits"] = logits.astype(np.float32)  # [T, V]
+    logits = record(model, name, ids, CONTEXT, arrays)
+    if name == "phi4_mini":  # what is not longer than its original context rotates otherwise
+        short = config.original_max_position_embeddings
+        record(model, name + "_short", ids[: short - 4], short, arrays)
+    single = compute(model.to(torch.float32), ids)[0]
     facts[name + ".float32_error_logits"] = float(np.abs(single - logits).max() / np.abs(logits).max())
     folder = output / ("tiny_" + name)
     model.to(torch.bfloat16)  # for config.json; the weights written are those of `stored`
     model.save_pretrained(folder, state_dict=stored)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    if name == "gemma3":
-        write_gemma3(output / "tiny_gemma3.gguf", config, stored)
+    if name not in ("mistral", "qwen2", "qwen3"):
+        write_gguf(output / f"tiny_{name}.gguf", name, config, stored)
 
 
 def main(output):

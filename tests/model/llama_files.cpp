@@ -70,7 +70,13 @@ TEST_CASE("a family's GGUF and its folder are one model") {
                          .hugging_face_class = "Qwen3ForCausalLM",
                          .gguf_rotation = RopeLayout::half_split,
                          .q_k_norms = true};
-  for (const TinyFamily& family : {mistral, qwen2, qwen3}) {
+  const TinyFamily internlm2{.architecture = "internlm2"};
+  const TinyFamily exaone{.architecture = "exaone", .gguf_rotation = RopeLayout::half_split};
+  const TinyFamily phi3{.architecture = "phi3",
+                        .hugging_face_class = "Phi3ForCausalLM",
+                        .gguf_rotation = RopeLayout::half_split,
+                        .fused = true};
+  for (const TinyFamily& family : {mistral, qwen2, qwen3, internlm2, exaone, phi3}) {
     CAPTURE(family.hugging_face_class);
     TinyLlamaOptions options;
     options.family = family;
@@ -88,7 +94,7 @@ TEST_CASE("a family's GGUF and its folder are one model") {
     write_file(folder / "model.gguf", gguf.bytes());
     const std::vector<float> from_gguf = last_logits(folder / "model.gguf", ids);
     const std::vector<float> from_folder = last_logits(folder.path(), ids);
-    if (has_window)  // GGUF turns a LLaMA's pairs in another order
+    if (family.gguf_rotation == RopeLayout::interleaved)  // GGUF turns a LLaMA's pairs in another order
       CHECK(relative_error(from_gguf, from_folder) <= 2 * rounding_tolerance(tiny.config()));
     else
       CHECK(from_gguf == from_folder);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -33,10 +34,11 @@ void check_close(std::span<const float> got, std::span<const float> expected) {
   CHECK(worst < kFamilyTolerance * largest_of(expected));
 }
 
-void check_family(const GoldenFile& golden, const std::string& name, const std::string& ending = "") {
+/// `name` is what the golden file calls the run of the model in `file`, with a cache of `context`.
+void check_family(const GoldenFile& golden, const std::string& name, const std::string& file, Index context = 32) {
   CAPTURE(name);
-  CAPTURE(ending);
-  const Checkpoint checkpoint = load_llama(golden_path("tiny_" + name + ending));
+  CAPTURE(file);
+  const Checkpoint checkpoint = load_llama(golden_path(file));
   const LlamaConfig& config = checkpoint.config;
   const auto ids = golden.get<std::int32_t>(name + ".ids");
   const auto hidden = golden.get<float>(name + ".hidden");  // [N + 1, T, d]
@@ -44,7 +46,7 @@ void check_family(const GoldenFile& golden, const std::string& name, const std::
   const auto vocab = static_cast<std::size_t>(config.vocab);
   const auto width = static_cast<std::size_t>(config.hidden);
   Execution<Host> execution(1);
-  Llama model(config, checkpoint.weights, {.max_context = 32}, execution);
+  Llama model(config, checkpoint.weights, {.max_context = context}, execution);
 
   LayerObserver<> observer;
   for (Index layer = 0; layer <= config.layers; ++layer) observer.layers.push_back(layer);
@@ -64,18 +66,33 @@ void check_family(const GoldenFile& golden, const std::string& name, const std::
     CAPTURE(t);
     check_close(model.forward(std::span(ids).subspan(t, 1)), part(logits, t * vocab, vocab));
   }
+
+  model.rewind(0);
+  std::span<const float> last = model.forward(ids);
+  for (const std::int32_t token : golden.get<std::int32_t>(name + ".greedy")) {
+    CAPTURE(model.position());
+    CHECK(std::distance(last.begin(), std::ranges::max_element(last)) == token);
+    last = model.forward(std::span(&token, 1));
+  }
 }
 
 }  // namespace
 
 TEST_CASE("Folders of other families written by transformers: states of all layers, and logits at every position") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const char* name : {"mistral", "qwen2", "qwen3", "gemma3"}) check_family(golden, name);
+  for (const std::string name : {"mistral", "qwen2", "qwen3", "gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5"})
+    check_family(golden, name, "tiny_" + name);
 }
 
 TEST_CASE("The same in GGUF, as converters write it") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const char* name : {"gemma3"}) check_family(golden, name, ".gguf");
+  for (const std::string name : {"gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5"})
+    check_family(golden, name, "tiny_" + name + ".gguf");
+}
+
+TEST_CASE("longrope: sequences that cannot be longer than the original context have the short divisors") {
+  const GoldenFile golden("tiny_families.safetensors");
+  for (const char* file : {"tiny_phi4_mini", "tiny_phi4_mini.gguf"}) check_family(golden, "phi4_mini_short", file, 16);
 }
 
 }  // namespace activation_trace::test

@@ -164,9 +164,106 @@ inline constexpr Family gemma3_text_part_family = [] {
   return f;
 }();
 
+/// Phi-3, Phi-3.5 and Phi-4, with Phi-4-mini.
+inline constexpr Family phi3_family = [] {
+  Family f = llama_family;
+  f.name = "Phi-3";
+  f.gguf_architecture = "phi3";
+  f.hugging_face_class = "Phi3ForCausalLM";
+  f.model_type = "phi3";
+  f.gguf_rotation = RopeLayout::half_split;
+  f.fused_qkv = true;
+  f.gguf.fused_gate_up = "ffn_up";
+  f.hugging_face.fused_gate_up = "mlp.gate_up_proj";
+  f.hugging_face_keys = {.window = "sliding_window", .rotated_part = "partial_rotary_factor"};
+  f.defaults = {.max_context = 4096, .eos = 32000, .original_context = 4096};
+  f.refused_flags = {"attention_bias", "mlp_bias", "lm_head_bias"};
+  return f;
+}();
+
+/// SmolLM3.
+inline constexpr Family smollm3_family = [] {
+  Family f = llama_family;
+  f.name = "SmolLM3";
+  f.gguf_architecture = "smollm3";
+  f.hugging_face_class = "SmolLM3ForCausalLM";
+  f.model_type = "smollm3";
+  f.unrotated_every = 4;
+  f.gguf_keys = {};
+  f.hugging_face_keys = {.unrotated_every = "no_rope_layer_interval", .rotated_blocks = "no_rope_layers"};
+  f.defaults = {.max_context = 32768,
+                .bos = 128000,
+                .eos = 128001,
+                .tied_embeddings = true,
+                .vocab = 128256,
+                .heads = 16,
+                .kv_heads = 4,
+                .theta = 2e6f};
+  f.refused_flags = {"attention_bias", "mlp_bias", "use_sliding_window"};
+  return f;
+}();
+
+// LLaMAs under other names.
+
+/// ERNIE 4.5, its dense models.
+inline constexpr Family ernie4_5_family = [] {
+  Family f = llama_family;
+  f.name = "ERNIE 4.5";
+  f.gguf_architecture = "ernie4_5";
+  f.hugging_face_class = "Ernie4_5ForCausalLM";
+  f.model_type = "ernie4_5";
+  f.hugging_face_rotation = RopeLayout::interleaved;  // so that converters permute nothing
+  f.gguf_keys = {};
+  f.defaults = {.max_context = 131072,
+                .tied_embeddings = true,
+                .vocab = 103424,
+                .heads = 16,
+                .kv_heads = 2,
+                .head_dim = 128,
+                .theta = 500000};
+  f.refused_flags = {"use_bias"};
+  return f;
+}();
+
+/// InternLM2, whose folders interleave q, k and v, from GGUF, where they do not.
+inline constexpr Family internlm2_family = [] {
+  Family f = llama_family;
+  f.name = "InternLM2";
+  f.gguf_architecture = "internlm2";
+  f.hugging_face_class = {};
+  f.model_type = {};
+  f.gguf_keys = {};
+  return f;
+}();
+
+/// InternLM3, in GGUF a LLaMA.
+inline constexpr Family internlm3_family = [] {
+  Family f = llama_family;
+  f.name = "InternLM3";
+  f.gguf_architecture = {};
+  f.hugging_face_class = "InternLM3ForCausalLM";
+  f.model_type = "internlm3";
+  f.defaults = {.max_context = 32768};
+  f.refused_flags = {"bias", "qkv_bias"};
+  return f;
+}();
+
+/// EXAONE 3 and 3.5, from GGUF: their folders' settings have other names, too.
+inline constexpr Family exaone_family = [] {
+  Family f = llama_family;
+  f.name = "EXAONE 3";
+  f.gguf_architecture = "exaone";
+  f.hugging_face_class = {};
+  f.model_type = {};
+  f.gguf_rotation = RopeLayout::half_split;
+  f.gguf_keys = {};
+  return f;
+}();
+
 /// The families that can be read; formats/README.md 5 says how one is added.
-inline constexpr Family families[] = {llama_family, mistral_family, qwen2_family,
-                                      qwen3_family, gemma3_family,  gemma3_text_part_family};
+inline constexpr Family families[] = {llama_family,    mistral_family,          qwen2_family,     qwen3_family,
+                                      gemma3_family,   gemma3_text_part_family, phi3_family,      smollm3_family,
+                                      ernie4_5_family, internlm2_family,        internlm3_family, exaone_family};
 
 namespace detail {
 
