@@ -30,8 +30,8 @@ namespace {
 
 /// The model in both engines.
 struct Both {
-  explicit Both(test::LmHead lm_head = test::LmHead::separate)
-      : weights({.config = test::tiny_llama_cpp_config(), .lm_head = lm_head}),
+  explicit Both(Embeddings embeddings = Embeddings::separate)
+      : weights({.config = test::tiny_llama_cpp_config(), .embeddings = embeddings}),
         own(weights.config(), weights.weights(), {.max_context = 256, .max_batch = 64}, execution) {
     weights.write_gguf(path);
     model = test::load_llama_cpp(path);
@@ -136,7 +136,7 @@ TEST_CASE("every layer, the norm, spans, strategies, growing contexts and tied h
                                     .record = RecordOptions{}};
     CHECK(compare(both, options, 8) == 160);
   }
-  Both tied(test::LmHead::tied);
+  Both tied(Embeddings::tied);
   CHECK(compare(tied, {.mode = Activation{.context = kLayer3}}, 8) == 160);
   CHECK(compare(tied, {.mode = Dola{.candidate_layers = {2, 3}}}, 8) == 160);
 }
