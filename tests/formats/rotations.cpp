@@ -260,8 +260,9 @@ TEST_CASE("LLaMAs under other names") {
   CHECK(parse(json).rope.scaling == RopeScaling::none);
   refused(
       json, [](Json& j) { j["qkv_bias"] = true; }, "qkv_bias true is not supported");
+  json["architectures"] = {"InternLM2ForCausalLM"};
   refused(
-      json, [](Json& j) { j["architectures"] = {"InternLM2ForCausalLM"}; }, "found 'architectures");
+      json, [](Json& j) { j["bias"] = true; }, "bias true is not supported");
   options.family.gguf_rotation = RopeLayout::half_split;
   for (const char* name : {"internlm2", "exaone", "ernie4_5"}) {
     options.family.architecture = name;

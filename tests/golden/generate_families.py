@@ -6,12 +6,14 @@ python generate_families.py [OUTPUT FOLDER]. See README.md.
 """
 
 import datetime
+import json
 import pathlib
 import re
 import sys
 
 import gguf
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 from safetensors.numpy import save_file
@@ -83,6 +85,18 @@ FAMILIES = {  # name -> what differs from its class' defaults
         | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
     ),
     "ernie4_5": ("Ernie4_5", {"head_dim": 12, "rope_theta": 1000.0}),
+    # A LLaMA, written as its own class, which is not in transformers, has it.
+    "internlm2": ("Llama", {"rope_theta": 1000.0, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+}
+INTERNLM2_NAMES = {
+    "embed_tokens": "tok_embeddings",
+    "lm_head": "output",
+    "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.o_proj": "attention.wo",
+    "mlp.gate_proj": "feed_forward.w1",
+    "mlp.up_proj": "feed_forward.w3",
+    "mlp.down_proj": "feed_forward.w2",
 }
 QUANTISED = {"phi3": ("qkv_proj", "gate_up_proj")}  # whose values are those of Q8_0 blocks, as which its GGUF has them
 
@@ -127,7 +141,7 @@ def write_gguf(path, name, config, stored):
         data = value.to(torch.float32).numpy()
         if name == "gemma3":
             data = gemma3_norm(key, data, config)
-        if name == "smollm3" and key.endswith(("q_proj.weight", "k_proj.weight")):
+        if name in ("smollm3", "internlm2") and key.endswith(("q_proj.weight", "k_proj.weight")):
             heads = config.num_attention_heads if "q_proj" in key else config.num_key_value_heads
             data = permute(data, heads)
         kind = gguf.GGMLQuantizationType.F32
@@ -184,6 +198,25 @@ def permute(rows, heads):
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
+def rewrite_internlm2(folder, config, stored):
+    """Other names, and one tensor with the rows of q, k and v of each key head in turn."""
+    tensors = {}
+    for key, value in stored.items():
+        block, qkv, _ = key.partition("self_attn.q_proj")
+        if qkv:
+            parts = [stored[block + f"self_attn.{x}_proj.weight"] for x in "qkv"]
+            grouped = [part.reshape(config.num_key_value_heads, -1, config.hidden_size) for part in parts]
+            tensors[block + "attention.wqkv.weight"] = torch.cat(grouped, dim=1).reshape(-1, config.hidden_size)
+        elif "k_proj" not in key and "v_proj" not in key:
+            for name, other in INTERNLM2_NAMES.items():
+                key = key.replace(name, other)
+            tensors[key] = value
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": False}
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
 def compute(model, ids):
     """Logits and hidden states."""
     with torch.no_grad():
@@ -237,6 +270,8 @@ def make(name, output, arrays, facts):
     model.to(torch.bfloat16)  # for config.json; the weights written are those of `stored`
     model.save_pretrained(folder, state_dict=stored)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if name == "internlm2":
+        rewrite_internlm2(folder, config, stored)
     if name not in ("mistral", "qwen2", "qwen3"):
         write_gguf(output / f"tiny_{name}.gguf", name, config, stored)
 

@@ -80,13 +80,14 @@ void check_family(const GoldenFile& golden, const std::string& name, const std::
 
 TEST_CASE("Folders of other families written by transformers: states of all layers, and logits at every position") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const std::string name : {"mistral", "qwen2", "qwen3", "gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5"})
+  for (const std::string name :
+       {"mistral", "qwen2", "qwen3", "gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2"})
     check_family(golden, name, "tiny_" + name);
 }
 
 TEST_CASE("The same in GGUF, as converters write it") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const std::string name : {"gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5"})
+  for (const std::string name : {"gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2"})
     check_family(golden, name, "tiny_" + name + ".gguf");
 }
 

@@ -31,7 +31,8 @@ struct Checkpoint {
   LlamaWeights<> weights;                        ///< matrices view the files below; norms and biases are copies
   Embeddings embeddings = Embeddings::separate;  ///< whether the embedding is the LM head
   std::optional<GgufFile> gguf;  ///< the file of a GGUF model, which holds its tokenizer too (load_tokenizer)
-  std::vector<SafetensorsFile> safetensors;  ///< the files of a Hugging Face model
+  std::vector<SafetensorsFile> safetensors;    ///< the files of a Hugging Face model
+  std::vector<std::vector<std::byte>> copies;  ///< rows of q, k and v that a file has in another order, viewed as well
 };
 
 /// Opens a model of one of the families: a .gguf file, or a Hugging Face folder with config.json and safetensors.
@@ -57,6 +58,18 @@ class TensorCollector {
     const FileTensor& found = require(tensor);
     return matrix_of(found, rows, cols, found.file);
   }
+
+  /// Rows [begin, end) of each of `groups` equal parts of `all`, one part after the other, copied.
+  StoredMatrix<> rows_of_parts(const StoredMatrix<>& all, Index groups, Index begin, Index end) {
+    std::vector<std::byte>& rows = copies_.emplace_back();
+    const Index length = all.rows() / groups;
+    for (Index g = 0; g < groups; ++g)
+      rows.insert(rows.end(), all.row(g * length + begin),
+                  all.row(g * length + begin) + (end - begin) * all.row_bytes());
+    return {all.dtype(), rows.data(), groups * (end - begin), all.cols()};
+  }
+  /// What rows_of_parts views.
+  [[nodiscard]] std::vector<std::vector<std::byte>> take_copies() { return std::move(copies_); }
 
   std::vector<float> floats(const std::string& tensor, Index size) {
     const FileTensor& found = require(tensor);
@@ -115,6 +128,7 @@ class TensorCollector {
   std::string name_;
   const Family& family_;
   std::set<std::string, std::less<>> used_;
+  std::vector<std::vector<std::byte>> copies_;
 };
 
 /// q, k and v of a block, with their biases.
@@ -125,6 +139,15 @@ void collect_attention(TensorCollector<Files>& tensors, const LlamaConfig& confi
   const Index queries = config.heads * config.head_dim;
   const Index keys = config.kv_heads * config.head_dim;
   const auto name = [&](std::string_view part, const char* ending) { return block + std::string(part) + ending; };
+  if (!names.grouped_qkv.empty()) {
+    const StoredMatrix<> all = tensors.matrix(name(names.grouped_qkv, ".weight"), queries + 2 * keys, config.hidden);
+    const Index dim = config.head_dim;
+    const Index of_q = config.heads / config.kv_heads * dim;
+    layer.q = tensors.rows_of_parts(all, config.kv_heads, 0, of_q);
+    layer.k = tensors.rows_of_parts(all, config.kv_heads, of_q, of_q + dim);
+    layer.v = tensors.rows_of_parts(all, config.kv_heads, of_q + dim, of_q + 2 * dim);
+    return;
+  }
   const std::string fused = name(names.fused_qkv, ".weight");
   if (!family.fused_qkv) {
     if (!names.fused_qkv.empty() && tensors.contains(fused))
@@ -227,6 +250,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_gguf_llama(GgufFile file, std::
   const bool has_head = tensors.contains(std::string(family.gguf.lm_head) + ".weight");
   checkpoint.embeddings = has_head ? Embeddings::separate : Embeddings::tied;
   checkpoint.weights = collect_weights(tensors, checkpoint.config, family.gguf, checkpoint.embeddings);
+  checkpoint.copies = tensors.take_copies();
   return checkpoint;
 }
 
@@ -249,6 +273,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_hugging_face_llama(const std::f
   TensorCollector<std::vector<SafetensorsFile>> tensors(checkpoint.safetensors, folder.string(), *parsed.family);
   checkpoint.embeddings = parsed.tied_embeddings ? Embeddings::tied : Embeddings::separate;
   checkpoint.weights = collect_weights(tensors, checkpoint.config, parsed.family->hugging_face, checkpoint.embeddings);
+  checkpoint.copies = tensors.take_copies();
   return checkpoint;
 }
 

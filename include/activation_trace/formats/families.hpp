@@ -225,14 +225,24 @@ inline constexpr Family ernie4_5_family = [] {
   return f;
 }();
 
-/// InternLM2, whose folders interleave q, k and v, from GGUF, where they do not.
+/// InternLM2 and 2.5.
 inline constexpr Family internlm2_family = [] {
   Family f = llama_family;
   f.name = "InternLM2";
   f.gguf_architecture = "internlm2";
-  f.hugging_face_class = {};
-  f.model_type = {};
+  f.hugging_face_class = "InternLM2ForCausalLM";
+  f.model_type = "internlm2";
+  f.hugging_face.embedding = "model.tok_embeddings";
+  f.hugging_face.attention_norm = "attention_norm";
+  f.hugging_face.grouped_qkv = "attention.wqkv";
+  f.hugging_face.o = "attention.wo";
+  f.hugging_face.ffn_norm = "ffn_norm";
+  f.hugging_face.gate = "feed_forward.w1";
+  f.hugging_face.up = "feed_forward.w3";
+  f.hugging_face.down = "feed_forward.w2";
+  f.hugging_face.lm_head = "output";
   f.gguf_keys = {};
+  f.refused_flags = {"bias"};
   return f;
 }();
 

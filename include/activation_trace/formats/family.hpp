@@ -32,6 +32,7 @@ struct TensorNames {
   std::string_view attention_out_norm = {};  ///< [d], of what attention adds
   std::string_view ffn_out_norm = {};        ///< [d], of what gate, up and down add
   std::string_view fused_gate_up = {};       ///< rows of gate, of up, in one: instead of both where it has a name
+  std::string_view grouped_qkv = {};         ///< per key head the rows of its q, k and v: instead of the three
   float norm_offset = 0;                     ///< to be added to norms: 1 where they are stored as w - 1
 };
 
