@@ -16,14 +16,27 @@ TEXTS = [b"", b"\0", b"a" * 65535, b"a" * 65536, b"x" * 2**20, b"\xff\xfe", b"\x
 TOKENS = [*(text for text in TEXTS if len(text) < 2**20), b"<0x-1>", b"<0xZZ>", b"<0x1>", b"<0x+1>", b"<0X41>", b"<0x00>", b"<0x 1>",
           b"a" * 1000, b"a" * 8000 + b"b"]
 MERGES = [b"", b" ", b"a", b"a ", b" a", b"zz qq", b"a b c", b"\xc4\xa0 \xc4\xa0", b"  ", b"\0 \0"]
-SETTINGS = {b"tokenizer.ggml.pre": [b"llama-bpe", b"gpt-2", b"smollm", b"default", b"qwen2", b"llama3"],
-            b"tokenizer.ggml.model": [b"gpt2", b"llama", b"bert", b"no_vocab"], b"general.architecture": [b"llama", b"qwen2"],
-            b"llama.rope.scaling.type": [b"none", b"linear", b"yarn", b"llama3", b"longrope"],
+SETTINGS = {b"tokenizer.ggml.pre": [b"llama-bpe", b"gpt-2", b"smollm", b"default", b"qwen2", b"llama3", b"tekken", b"gpt-4o", b"falcon3",
+                                    b"deepseek-llm", b"deepseek-coder"],
+            b"tokenizer.ggml.model": [b"gpt2", b"llama", b"bert", b"no_vocab"],
+            b"general.architecture": [b"llama", b"qwen2", b"qwen3", b"gemma3", b"phi3"],
+            b".rope.scaling.type": [b"none", b"linear", b"yarn", b"llama3", b"longrope"],
             b"tokenizer.chat_template": [b"{{ bos_token }}[INST] <<SYS>>", b"<|start_header_id|><|eot_id|>",
                                          b"{% for m in messages %}<|im_start|>" * 1000, b"USER: ASSISTANT:"]}
-ADDED = [b"llama.attention.key_length", b"llama.attention.value_length", b"llama.rope.dimension_count", b"llama.expert_count",
-         b"llama.vocab_size", b"llama.context_length", b"tokenizer.ggml.eot_token_id", b"tokenizer.ggml.eom_token_id",
+TEMPLATE_PARTS = [b"{{ '<|im_start|>' }}", b"{{ bos_token }}", b"{%- if x %}", b"{% endif %}", b"\\n", b"\n", b"'", b'"', b"{{", b"%}", b"{#", b"| trim",
+                  b"{% for m in messages %}", b"\xff", b"\0", b"raise_exception('x')", b"[INST]"]
+# Keys that begin with a dot follow the architecture.
+ADDED = [b".attention.key_length", b".attention.value_length", b".rope.dimension_count", b".expert_count", b".vocab_size",
+         b".context_length", b".attention.sliding_window", b".attention.sliding_window_pattern", b"tokenizer.ggml.eot_token_id", b"tokenizer.ggml.eom_token_id",
          b"general.alignment", b"split.count", b"split.no"]
+
+
+def of_model(gguf, key):
+    """The key, behind the architecture that the model's other keys begin with where it begins with a dot."""
+    if not key.startswith(b"."):
+        return key
+    count = next((bytes(e.key) for e in gguf.entries if bytes(e.key).endswith(b".block_count")), b"llama.block_count")
+    return count.removesuffix(b".block_count") + key
 
 
 def shown(name):
@@ -37,7 +50,7 @@ def choose(rng, values):
 
 def integer_entry(gguf, rng):
     entry = choose(rng, (e for e in gguf.entries if e.kind in INTEGERS and isinstance(e.value, int)
-                         and e.key.startswith((b"llama.", b"tokenizer."))))
+                         and not e.key.startswith(b"general.")))
     if entry is None:
         return None
     kind = rng.choice((4, 4, 5, 10, 10, 11, 0, 1, 2, 3))
@@ -47,15 +60,15 @@ def integer_entry(gguf, rng):
 
 
 def real_entry(gguf, rng):
-    key = rng.choice((b"llama.rope.freq_base", b"llama.attention.layer_norm_rms_epsilon", b"llama.rope.scaling.factor",
-                      b"llama.rope.scale_linear"))
+    key = of_model(gguf, rng.choice((b".rope.freq_base", b".attention.layer_norm_rms_epsilon", b".rope.scaling.factor", b".rope.scale_linear",
+                                     b".rope.freq_base_swa", b".final_logit_softcapping", b".attn_logit_softcapping")))
     value = rng.choice(REAL)
     gguf.put(key, rng.choice((6, 6, 12)), value)
     return f"{shown(key)} = {value}"
 
 
 def added_entry(gguf, rng):
-    key, value = rng.choice(ADDED), fit(4, rng.choice([*WHOLE, -1]))
+    key, value = of_model(gguf, rng.choice(ADDED)), fit(4, rng.choice([*WHOLE, -1]))
     gguf.put(key, 4, value)
     return f"{shown(key)} = {value}"
 
@@ -63,10 +76,32 @@ def added_entry(gguf, rng):
 def text_setting(gguf, rng):
     key = rng.choice(list(SETTINGS))
     value = rng.choice(SETTINGS[key] + TEXTS[:6])
+    key = of_model(gguf, key)
     gguf.put(key, STRING, value)
     if key.endswith(b"scaling.type"):
-        gguf.put(b"llama.rope.scaling.factor", 6, rng.choice(REAL))
+        gguf.put(of_model(gguf, b".rope.scaling.factor"), 6, rng.choice(REAL))
     return f"{shown(key)} = {shown(value)}"
+
+
+def chat_template(gguf, rng):
+    """A part of the template goes, comes twice or becomes another."""
+    entry = gguf.find(b"tokenizer.chat_template")
+    if entry is None or isinstance(entry.value, Raw) or not isinstance(entry.value, bytes) or not entry.value:
+        return None
+    text = entry.value
+    begin = rng.randrange(len(text))
+    end = min(len(text), begin + rng.choice((1, 1, 2, 5, 20, 200)))
+    other = rng.choice((b"", b"", text[begin:end] * 2, rng.choice(TEMPLATE_PARTS)))
+    entry.value = text[:begin] + other + text[end:]
+    return f"template[{begin}:{end}] = {ascii(other[:30])}"
+
+
+def split_entry(gguf, rng):
+    key = rng.choice((b"split.no", b"split.count", b"split.tensors.count"))
+    kind = rng.choice((2, 4, 5, 10, 11))
+    value = fit(kind, rng.choice((0, 1, 2, 3, 4, 20, 21, -1, 65535, 99999, 100000, 2**31, 2**63)))
+    gguf.put(key, kind, value)
+    return f"{shown(key)} = {value}"
 
 
 def alignment(gguf, rng):
@@ -78,16 +113,17 @@ def alignment(gguf, rng):
 
 def heads(gguf, rng):
     query = rng.choice((0, 1, 2, 3, 4, 5, 8, 16, 64, 65536, 65537, 2**32 - 1))
-    gguf.put(b"llama.attention.head_count", 4, query)
-    gguf.put(b"llama.attention.head_count_kv", 4, rng.choice((0, 1, 2, 3, 4, 8, query)))
+    gguf.put(of_model(gguf, b".attention.head_count"), 4, query)
+    gguf.put(of_model(gguf, b".attention.head_count_kv"), 4, rng.choice((0, 1, 2, 3, 4, 8, query)))
     if rng.random() < 0.5:
-        gguf.put(b"llama.attention.key_length", 4, rng.choice((0, 1, 2, 15, 16, 17, 32, 65536)))
-        gguf.remove(b"llama.rope.dimension_count")
+        gguf.put(of_model(gguf, b".attention.key_length"), 4, rng.choice((0, 1, 2, 15, 16, 17, 32, 65536)))
+        gguf.remove(of_model(gguf, b".rope.dimension_count"))
     return f"{query} heads"
 
 
 def array_for_number(gguf, rng):
-    key = rng.choice((b"llama.attention.head_count", b"llama.attention.head_count_kv", b"llama.feed_forward_length", b"llama.block_count"))
+    key = of_model(gguf, rng.choice((b".attention.head_count", b".attention.head_count_kv", b".feed_forward_length",
+                                     b".attention.sliding_window_pattern")))
     gguf.put(key, ARRAY, Array(rng.choice((4, 5)), [rng.choice((0, 1, 2, 4, 96)) for _ in range(rng.choice((0, 1, 2, 3)))]))
     return f"an array as {shown(key)}"
 
@@ -321,7 +357,7 @@ def tensor_name(gguf, rng):
     old = bytes(tensor.name)
     tensor.name = rng.choice((b"", b"\0", old + b"\0", old[:-1], b"a" * 63, b"a" * 64, b"a" * 70000, old.replace(b"0", b"1"),
                               old.replace(b"0", b"00"), b"blk.99.attn_q.weight", b"blk.0.attn_q.bias", b"rope_freqs.weight",
-                              b"output.weight", b"blk.0.attn_qkv.weight", b"\xff\xff", Raw(u64(rng.choice(WHOLE)) + old)))
+                              b"output.weight", b"blk.0.attn_qkv.weight", b"blk.0.attn_q_norm.weight", b"\xff\xff", Raw(u64(rng.choice(WHOLE)) + old)))
     return f"{shown(old)} is called {shown(tensor.name)}"
 
 
@@ -375,7 +411,7 @@ def trailing(gguf, rng):
 
 
 # How often each is tried.
-MUTATORS = {integer_entry: 6, real_entry: 2, added_entry: 3, text_setting: 3, alignment: 2, heads: 2, array_for_number: 1, flag: 1,
+MUTATORS = {integer_entry: 6, real_entry: 2, added_entry: 3, text_setting: 3, chat_template: 3, split_entry: 1, alignment: 2, heads: 2, array_for_number: 1, flag: 1,
             special_id: 5, kind_only: 2, other_kind: 2, text_value: 4, key_name: 2, key_twice: 1, key_removed: 2, many_keys: 1,
             array_length: 2, array_kind: 1, nested_array: 1, array_elements: 12, array_cut: 2, token_types: 5, counts: 2, version: 1,
             extents: 3, products: 3, tensor_numbers: 4, other_weights: 6, tensor_list: 3, tensor_name: 1, tensors_added: 3, numbers: 20,
@@ -391,6 +427,29 @@ def damage(data, header_size, rng):
     for _ in range(count):
         changed[rng.randrange(min(len(data), header_size))] = rng.choice((0, 1, 255, 127, 128, rng.randrange(256)))
     return bytes(changed), f"{count} other bytes in the header"
+
+
+def mutate_split(parts, rng):
+    """(the parts' bytes, None for one that is not there; what was changed)"""
+    number, what = rng.randrange(len(parts)), rng.random()
+    files = [part.encode() for part in parts]
+    if what < 0.7:
+        seed = parts[number]
+        if what < 0.2:
+            seed = seed.copy()
+            said = split_entry(seed, rng)
+            files[number] = seed.encode()
+        else:
+            files[number], said = mutate(seed, rng)
+    elif what < 0.8:
+        files[number], said = None, "is not there"
+    elif what < 0.9:
+        other = rng.randrange(len(parts))
+        files[number], files[other], said = files[other], files[number], f"exchanged with {other + 1}"
+    else:
+        other = rng.randrange(len(parts))
+        files[number], said = files[other], f"a copy of {other + 1}"
+    return files, f"part {number + 1}: {said}"
 
 
 def mutate(seed, rng):

@@ -115,7 +115,7 @@ def mutate(data, rng):
         return TEXT_MUTATORS[name](data, rng), name
     try:
         root = json.loads(data)
-    except ValueError:  # an earlier change
+    except (ValueError, RecursionError):  # an earlier change
         return flipped(data or b"{", rng), "other bytes"
     said = [step for _ in range(rng.choice((1, 1, 1, 2, 3))) if (step := change_value(root, rng))]
     return json.dumps(root, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass"), "; ".join(said)

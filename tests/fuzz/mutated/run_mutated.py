@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a program on mutated model files and folders: none may crash it, slow it down or fill the memory.
+"""Runs a program on mutated model files, files in parts, folders and sets of questions: none may crash it, slow it down or fill
+the memory.
 
     python3 run_mutated.py --program build/asan-ubsan/examples/generate --kind gguf --count 5000 --seed 1 --log log.jsonl
 
-Every file is changed in one to three places that a reader looks at (mutate_gguf.py, mutate_folder.py), and is the same for the
-same seed and number: --first N begins with number N. The program's name says what it is asked to do. A run fails by
+Every file is changed in one to three places that a reader looks at (mutate_gguf.py, mutate_folder.py, mutate_data.py), and is the
+same for the same seed and number: --first N begins with number N. The program's name says what it is asked to do. A run fails by
 
 - a signal, an exit code other than 0, 1 and 2, or a sanitizer's report;
 - processor time of more than 2 s per MB of its files, a second, and twice what the seed took;
@@ -33,6 +34,7 @@ import sys
 import tempfile
 import time
 
+import mutate_data
 import mutate_folder
 import mutate_gguf
 import seeds
@@ -160,36 +162,61 @@ def check_numbers(output, wants_entropy):
 
 
 class Models:
-    """Seeds, and what becomes of them."""
+    """Seeds, and what becomes of them: of kind gguf bytes, of the others files by name, None for one that is left out."""
 
     def __init__(self, kind, folder):
-        self.is_folder = kind == "folder"
-        self.seeds = seeds.folder_seeds() if self.is_folder else seeds.gguf_seeds()
-        self.path = folder / ("model" if self.is_folder else "model.gguf")
+        self.kind = kind
+        self.seeds = {"gguf": seeds.gguf_seeds, "split": seeds.split_seeds, "folder": seeds.folder_seeds,
+                      "data": mutate_data.data_seeds}[kind]()
+        self.path = folder / {"gguf": "model.gguf", "split": "split", "folder": "model", "data": "data"}[kind]
+
+    @property
+    def model(self):
+        """What the program's -m is."""
+        if self.kind == "data":
+            return self.path.parent / "fixed.gguf"
+        return next(iter(sorted(self.path.glob("*.gguf"))), self.path) if self.kind == "split" else self.path
+
+    def options(self, program, name, rng):
+        """What the program is asked, but for the model."""
+        if self.kind != "data":
+            return program.options(rng)
+        task = name.split()[0]
+        self.model.write_bytes(mutate_data.model().encode())
+        new = [] if task in ("truthfulqa-mc", "factor", "known-facts") else ["--max-new-tokens", "2"]
+        mode = rng.choice((["baseline"], ["activation"], ["dola", "--early_exit_layers", "0,1"]))
+        return [task, "--data-path", str(self.path / name.split()[1]), "--output-path", str(program.output), "--limit", "2", *new,
+                "--decoding_mode", *mode, "-t", "1", "-q"]
 
     def write(self, content):
         """The number of bytes."""
-        if not self.is_folder:
+        if self.kind == "gguf":
             self.path.write_bytes(content)
             return len(content)
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir()
+        if self.kind == "split":
+            content = {f"model-{i + 1:05}-of-{len(content):05}.gguf": part for i, part in enumerate(content)}
+        content = {name: data for name, data in content.items() if data is not None}
         for name, data in content.items():
             (self.path / name).write_bytes(data)
         return sum(map(len, content.values()))
 
     def write_seed(self, name):
-        return self.write(self.seeds[name] if self.is_folder else self.seeds[name].encode())
+        seed = self.seeds[name]
+        return self.write(seed.encode() if self.kind == "gguf" else [part.encode() for part in seed] if self.kind == "split" else seed)
 
     def mutate(self, name, rng):
-        return (mutate_folder if self.is_folder else mutate_gguf).mutate(self.seeds[name], rng)
+        change = {"gguf": mutate_gguf.mutate, "split": mutate_gguf.mutate_split, "folder": mutate_folder.mutate,
+                  "data": mutate_data.mutate}[self.kind]
+        return change(self.seeds[name], rng)
 
     def keep(self, folder, name):
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / (name + self.path.suffix)
-        for data in self.path.parent.glob("*.[cj]s*"):
+        for data in [*self.path.parent.glob("*.[cj]s*"), *self.path.parent.glob("fixed.gguf")]:
             shutil.copy(data, folder)
-        if self.is_folder:
+        if self.kind != "gguf":
             shutil.copytree(self.path, kept, dirs_exist_ok=True)
         else:
             shutil.copyfile(self.path, kept)
@@ -201,7 +228,7 @@ def baseline(program, models, name, options, known):
     key = (name, *options)
     if key not in known:
         models.write_seed(name)
-        run = program.run(program.command(models.path, options))
+        run = program.run(program.command(models.model, options))
         if run.code != 0:
             raise SystemExit(f"the unchanged {name} fails: {run.message}")
         known[key] = run
@@ -213,11 +240,12 @@ def run_all(arguments, folder, log):
     codes, failures, slowest, largest = {}, 0, 0.0, 0.0
     for number in range(arguments.first, arguments.first + arguments.count):
         rng = random.Random(f"{arguments.seed}/{number}")
-        name, options = rng.choice(list(models.seeds)), program.options(rng)
+        name = rng.choice(list(models.seeds))
+        options = models.options(program, name, rng)
         before = baseline(program, models, name, options, known)
         content, change = models.mutate(name, rng)
         size = models.write(content)
-        run = program.run(program.command(models.path, options))
+        run = program.run(program.command(models.model, options))
         slowest, largest = max(slowest, run.seconds - before.seconds), max(largest, run.resident - before.resident)
         record = {"number": number, "seed": name, "change": change, "options": options, "size": size, "code": run.code,
                   "seconds": round(run.seconds, 3), "resident": run.resident, "message": run.message[:3000]}
@@ -227,7 +255,8 @@ def run_all(arguments, folder, log):
             failures += 1
             keep = pathlib.Path(arguments.keep).resolve()
             kept = models.keep(keep, f"{program.name}_{arguments.kind}_{arguments.seed}_{number}")
-            shown = shlex.join(program.command(kept, options)).replace(str(folder), str(keep))
+            model = models.model if models.kind == "data" else kept / models.model.name if models.kind == "split" else kept
+            shown = shlex.join(program.command(model, options)).replace(str(models.path), str(kept)).replace(str(folder), str(keep))
             record["failed"], record["command"] = str(failure), shown
             print(f"FAILED {number}: {failure}\n  {change}\n  {shown}", flush=True)
         codes[run.code] = codes.get(run.code, 0) + 1
@@ -241,13 +270,15 @@ def run_all(arguments, folder, log):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True, help="generate, score, visualize or evaluate")
-    parser.add_argument("--kind", choices=("gguf", "folder"), required=True)
+    parser.add_argument("--kind", choices=("gguf", "split", "folder", "data"), required=True)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--log", help="JSON lines, one for each run")
     parser.add_argument("--keep", default="mutated_failures", help="a folder for what failed")
     arguments = parser.parse_args()
+    if arguments.kind == "data" and not arguments.program.endswith("evaluate"):
+        parser.error("--kind data is evaluate's")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         log = open(arguments.log, "a", encoding="utf-8") if arguments.log else None

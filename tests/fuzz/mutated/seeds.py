@@ -15,9 +15,27 @@ import sys
 from gguf_file import ARRAY, BLOCKS, BOOL, STRING, Array, Entry, Gguf, Tensor
 from protobuf import fields_of
 
-VOCABULARIES = pathlib.Path(__file__).resolve().parents[2] / "tokenizer/golden/vocabularies"
+TESTS = pathlib.Path(__file__).resolve().parents[2]
+VOCABULARIES = TESTS / "tokenizer/golden/vocabularies"
 CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
           "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+# A vocabulary's name in tokenizer.ggml.pre, the end of its texts, and its models' chat template.
+BYTE_LEVEL = {"gpt2": ("gpt-2", "<|im_end|>", None), "smollm": ("smollm", "<|im_end|>", None),
+              "llama_bpe": ("llama-bpe", "<|im_end|>", "llama-3.1"), "qwen2": ("qwen2", "<|im_end|>", "qwen 2.5"),
+              "tekken": ("tekken", "</s>", "mistral, tekken"), "gpt4o": ("gpt-4o", "<|end|>", "phi-4-mini"),
+              "deepseek_llm": ("deepseek-llm", "<\uff5cend\u2581of\u2581sentence\uff5c>", "deepseek-r1"),
+              "deepseek_coder": ("deepseek-coder", "<\uff5cend\u2581of\u2581sentence\uff5c>", "granite 3.3")}
+# What a family has beside a LLaMA: vectors of a block, by their length, and settings by key: kind and value.
+FAMILIES = {
+    "llama": ({}, {}),
+    "mistral": ({}, {"attention.sliding_window": (4, 8)}),
+    "qwen2": ({"attn_q.bias": "heads", "attn_k.bias": "kv", "attn_v.bias": "kv"}, {}),
+    "qwen3": ({"attn_q_norm.weight": "head", "attn_k_norm.weight": "head"}, {}),
+    "gemma3": ({"attn_q_norm.weight": "head", "attn_k_norm.weight": "head", "post_attention_norm.weight": "hidden",
+                "post_ffw_norm.weight": "hidden"},
+               {"attention.sliding_window": (4, 8), "attention.sliding_window_pattern": (4, 2), "rope.freq_base_swa": (6, 10000.0),
+                "final_logit_softcapping": (6, 30.0)}),
+}
 # Where the blocks of a quantised type have their scales, and values that keep weights small.
 SCALES = {2: {0: 0.015}, 3: {0: 0.02, 2: -0.15}, 6: {0: 0.007}, 7: {0: 0.01, 2: -0.15}, 8: {0: 0.001}, 10: {80: 0.002, 82: 0.004},
           11: {108: 0.0003}, 12: {0: 0.0005, 2: 0.002}, 13: {0: 0.0003, 2: 0.002}, 14: {208: 0.0001}, 20: {0: 0.001}, 23: {0: 0.00005}}
@@ -60,6 +78,11 @@ def read_bpe(name):
     return [tokens[i].encode() for i in order], [types[i] for i in order], [merge.encode() for merge in merges]
 
 
+def template_of(name):
+    file = json.loads((TESTS / "tokenizer/golden/chat_formats.json").read_text(encoding="utf-8"))
+    return next(row["template"] for row in file["templates"] if row["name"] == name)
+
+
 def read_pieces():
     """Tokens, scores and types of a tokenizer.model."""
     tokens, scores, types = [], [], []
@@ -84,28 +107,39 @@ def tokenizer_entries(name):
                 entry(b"ggml.bos_token_id", 4, 1), entry(b"ggml.eos_token_id", 4, 2), entry(b"ggml.unknown_token_id", 4, 0),
                 entry(b"ggml.add_bos_token", BOOL, 1), entry(b"ggml.add_space_prefix", BOOL, 1)]
     tokens, types, merges = read_bpe(name)
-    pre = {"gpt2": b"gpt-2", "smollm": b"smollm", "llama_bpe": b"llama-bpe"}[name]
-    return [entry(b"ggml.model", STRING, b"gpt2"), entry(b"ggml.pre", STRING, pre),
+    pre, end, template = BYTE_LEVEL[name]
+    # Ends of text come as control tokens and as user-defined ones; not every vocabulary has a token to begin with.
+    eos = tokens.index(end.encode())
+    types[eos] = 4 if name in ("qwen2", "gpt4o") else types[eos]
+    bos = next((i for i, token in enumerate(tokens) if b"begin" in token and types[i] == 3), eos)
+    return [entry(b"ggml.model", STRING, b"gpt2"), entry(b"ggml.pre", STRING, pre.encode()),
             entry(b"ggml.tokens", ARRAY, Array(STRING, tokens)), entry(b"ggml.token_type", ARRAY, Array(5, types)),
-            entry(b"ggml.merges", ARRAY, Array(STRING, merges)), entry(b"ggml.bos_token_id", 4, tokens.index(b"<|begin_of_text|>")),
-            entry(b"ggml.eos_token_id", 4, tokens.index(b"<|im_end|>")), entry(b"ggml.add_bos_token", BOOL, 0),
-            entry(b"chat_template", STRING, CHATML.encode())]
+            entry(b"ggml.merges", ARRAY, Array(STRING, merges)), entry(b"ggml.bos_token_id", 4, bos),
+            entry(b"ggml.eos_token_id", 4, eos), entry(b"ggml.add_bos_token", BOOL, 0),
+            entry(b"chat_template", STRING, (template_of(template) if template else CHATML).encode())]
 
 
-def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False):
+def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False, family="llama"):
     """`shape` is hidden, ffn, heads, kv_heads, head_dim, layers; the kinds are of the matrices. Without a tokenizer there are
     six tokens."""
     hidden, ffn, heads, kv_heads, head_dim, layers = shape
     entries = tokenizer_entries(tokenizer) if tokenizer else [Entry(b"tokenizer.ggml.model", STRING, b"no_vocab")]
     vocab = next((len(e.value.items) for e in entries if e.key.endswith(b"tokens")), 6)
-    gguf = Gguf([Entry(b"general.architecture", STRING, b"llama"), Entry(b"general.name", STRING, b"tiny random LLaMA")])
+    more_vectors, more_settings = FAMILIES[family]
+    architecture = b"llama" if family == "mistral" else family.encode()
+    if family == "gemma3" and tokenizer:
+        next(e for e in entries if e.key.endswith(b"add_space_prefix")).value = 0
+        entries.append(Entry(b"tokenizer.chat_template", STRING, template_of("gemma 3").encode()))
+    gguf = Gguf([Entry(b"general.architecture", STRING, architecture), Entry(b"general.name", STRING, b"tiny random LLaMA")])
     for key, value in {"block_count": layers, "context_length": 2048, "embedding_length": hidden, "feed_forward_length": ffn,
                        "attention.head_count": heads, "attention.head_count_kv": kv_heads, "vocab_size": vocab,
                        "rope.dimension_count": head_dim, "attention.key_length": head_dim,
                        "attention.value_length": head_dim}.items():
-        gguf.put(b"llama." + key.encode(), 4, value)
-    gguf.put(b"llama.rope.freq_base", 6, 10000.0)
-    gguf.put(b"llama.attention.layer_norm_rms_epsilon", 6, 1e-5)
+        gguf.put(architecture + b"." + key.encode(), 4, value)
+    gguf.put(architecture + b".rope.freq_base", 6, 10000.0)
+    gguf.put(architecture + b".attention.layer_norm_rms_epsilon", 6, 1e-5)
+    for key, (of_kind, value) in more_settings.items():
+        gguf.put(architecture + b"." + key.encode(), of_kind, value)
     gguf.entries += entries
 
     def matrix(name, columns, rows, kind=kind):
@@ -122,6 +156,10 @@ def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False)
         matrix(block + "attn_k.weight", hidden, kv_heads * head_dim)
         matrix(block + "attn_v.weight", hidden, kv_heads * head_dim)
         matrix(block + "attn_output.weight", heads * head_dim, hidden)
+        lengths = {"heads": heads * head_dim, "kv": kv_heads * head_dim, "head": head_dim, "hidden": hidden}
+        for part, length in more_vectors.items():
+            numbers = norm(rng, lengths[length])
+            vector(block + part, [n - 1 for n in numbers] if part.endswith("bias") else numbers)
         vector(block + "ffn_norm.weight", norm(rng, hidden))
         matrix(block + "ffn_gate.weight", hidden, ffn)
         matrix(block + "ffn_up.weight", hidden, ffn)
@@ -135,12 +173,36 @@ def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False)
 
 
 def gguf_seeds():
-    """By name. Two layers each, so that every option of the programs fits all of them."""
+    """By name. Two layers each or more, so that every option of the programs fits all of them."""
     rng = random.Random("gguf")
     return {"smollm": tiny_gguf(rng, "smollm", 3, 8, (64, 96, 4, 2, 16, 2), tied=True),
             "spm": tiny_gguf(rng, "spm", 1, 30, (32, 48, 2, 1, 16, 2), tied=False),
             "gpt2": tiny_gguf(rng, "gpt2", 2, 0, (32, 64, 2, 2, 16, 2), tied=True),
-            "llama_bpe": tiny_gguf(rng, "llama_bpe", 12, 14, (256, 256, 4, 2, 64, 2), tied=False, divisors=True)}
+            "llama_bpe": tiny_gguf(rng, "llama_bpe", 12, 14, (256, 256, 4, 2, 64, 2), tied=False, divisors=True),
+            "qwen2": tiny_gguf(rng, "qwen2", 6, 8, (64, 96, 4, 2, 16, 2), tied=True, family="qwen2"),
+            "qwen3": tiny_gguf(rng, "qwen2", 20, 7, (64, 96, 2, 1, 32, 2), tied=False, family="qwen3"),
+            "gemma3": tiny_gguf(rng, "spm", 7, 6, (64, 96, 2, 1, 32, 3), tied=True, family="gemma3"),
+            "mistral": tiny_gguf(rng, "tekken", 10, 11, (256, 256, 4, 2, 64, 2), tied=False, family="mistral"),
+            "gpt4o": tiny_gguf(rng, "gpt4o", 23, 13, (256, 256, 4, 2, 64, 2), tied=True),
+            "deepseek_llm": tiny_gguf(rng, "deepseek_llm", 11, 20, (256, 256, 4, 4, 64, 2), tied=True),
+            "deepseek_coder": tiny_gguf(rng, "deepseek_coder", 23, 10, (256, 256, 4, 2, 64, 2), tied=False)}
+
+
+def split_seeds():
+    """By name, each a list of the parts of a split file."""
+    result, whole = {}, gguf_seeds()
+    for name, count in (("smollm", 2), ("qwen2", 3), ("gemma3", 2), ("spm", 3)):
+        tensors = whole[name].tensors
+        parts = []
+        for number in range(count):
+            part = Gguf(whole[name].copy().entries if number == 0 else [])
+            part.put(b"split.no", 2, number)
+            part.put(b"split.count", 2, count)
+            part.put(b"split.tensors.count", 5, len(tensors))
+            part.tensors = whole[name].copy().tensors[number * len(tensors) // count : (number + 1) * len(tensors) // count]
+            parts.append(part)
+        result[name] = parts
+    return result
 
 
 def vocabulary_size(name, data):
@@ -156,7 +218,23 @@ def safetensors(header, data, length=None):
     return struct.pack("<Q", (len(text) if length is None else length) % 2**64) + text + data
 
 
-def tensors_of(rng, vocab, kind, tied):
+# A folder's class, what its config.json has beside a LLaMA's, and vectors of a block by their length.
+CLASSES = {
+    "LlamaForCausalLM": ("llama", {"attention_bias": False, "mlp_bias": False}, {}),
+    "MistralForCausalLM": ("mistral", {"sliding_window": 8}, {}),
+    "Qwen2ForCausalLM": ("qwen2", {"use_sliding_window": False},
+                         {"self_attn.q_proj.bias": 16, "self_attn.k_proj.bias": 8, "self_attn.v_proj.bias": 8}),
+    "Qwen3ForCausalLM": ("qwen3", {"attention_bias": False, "use_sliding_window": False},
+                         {"self_attn.q_norm.weight": 8, "self_attn.k_norm.weight": 8}),
+    "Gemma3ForCausalLM": ("gemma3_text", {"sliding_window": 8, "hidden_activation": "gelu_pytorch_tanh", "rope_local_base_freq": 10000.0,
+                                          "query_pre_attn_scalar": 8, "final_logit_softcapping": None,
+                                          "layer_types": ["sliding_attention", "full_attention"]},
+                          {"self_attn.q_norm.weight": 8, "self_attn.k_norm.weight": 8, "pre_feedforward_layernorm.weight": 16,
+                           "post_feedforward_layernorm.weight": 16}),
+}
+
+
+def tensors_of(rng, vocab, kind, tied, more):
     """Name, shape and bytes of each."""
     hidden, ffn, heads, kv_heads, head_dim, layers = 16, 32, 2, 1, 8, 2
     shapes = {"model.embed_tokens.weight": [vocab, hidden]}
@@ -166,6 +244,7 @@ def tensors_of(rng, vocab, kind, tied):
                  "self_attn.o_proj": [hidden, heads * head_dim], "post_attention_layernorm": [hidden],
                  "mlp.gate_proj": [ffn, hidden], "mlp.up_proj": [ffn, hidden], "mlp.down_proj": [hidden, ffn]}
         shapes |= {f"model.layers.{layer}.{part}.weight": shape for part, shape in parts.items()}
+        shapes |= {f"model.layers.{layer}.{part}": [length] for part, length in more.items()}
     shapes["model.norm.weight"] = [hidden]
     if not tied:
         shapes["lm_head.weight"] = [vocab, hidden]
@@ -189,18 +268,42 @@ def safetensors_files(tensors, kind, shards):
     return files
 
 
-def tiny_folder(rng, vocabulary, kind, scaling, tied, shards):
+def vocabulary_file(name):
+    """Gemma's is Llama 2's with its normalizer and pre-tokenizer."""
+    if name != "gemma.json":
+        return (VOCABULARIES / name).read_bytes()
+    data, space = json.loads((VOCABULARIES / "llama2_prepend.json").read_bytes()), {"String": " "}
+    data["normalizer"] = {"type": "Replace", "pattern": space, "content": "\u2581"}
+    data["pre_tokenizer"] = {"type": "Split", "pattern": space, "behavior": "MergedWithPrevious", "invert": False}
+    data["decoder"]["decoders"].pop()
+    return json.dumps(data).encode()
+
+
+def end_of(vocabulary):
+    """Its tokens to begin and to end with, and its chat template."""
+    _, end, template = BYTE_LEVEL.get(vocabulary.removesuffix(".json"), ("", "</s>", None))
+    if end == "</s>" and vocabulary != "tekken.json":
+        return "<s>", end, CHATML
+    begins = {"<|im_end|>": "<|begin_of_text|>", "</s>": "<|begin_of_text|>", "<|end|>": "<|endoftext|>"}
+    begin = "<|endoftext|>" if vocabulary == "qwen2.json" else begins.get(end, "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
+    return begin, end, template_of(template) if template else CHATML
+
+
+def tiny_folder(rng, vocabulary, kind, scaling, tied, shards, of_class="LlamaForCausalLM"):
     """Files by name."""
-    tokenizer = (VOCABULARIES / vocabulary).read_bytes()
+    tokenizer = vocabulary_file(vocabulary)
+    model_type, settings, more = CLASSES[of_class]
     vocab = vocabulary_size(vocabulary, tokenizer)
     is_model = vocabulary.endswith(".model")
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
+    config = {"architectures": [of_class], "model_type": model_type, "hidden_size": 16, "intermediate_size": 32,
               "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": vocab,
               "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": scaling, "max_position_embeddings": 2048,
-              "hidden_act": "silu", "tie_word_embeddings": tied, "bos_token_id": 1, "eos_token_id": [2], "attention_bias": False,
-              "mlp_bias": False, "torch_dtype": "float32"}
-    begin, end = ("<|begin_of_text|>", "<|im_end|>") if vocab == 811 else ("<s>", "</s>")
-    names = {"bos_token": begin, "eos_token": end, "add_bos_token": False, "chat_template": CHATML}
+              "hidden_act": "silu", "tie_word_embeddings": tied, "bos_token_id": 1, "eos_token_id": [2],
+              "torch_dtype": "float32"} | settings
+    if "hidden_activation" in settings:
+        del config["hidden_act"]
+    begin, end, template = end_of(vocabulary)
+    names = {"bos_token": begin, "eos_token": end, "add_bos_token": False, "chat_template": template}
     files = {"config.json": json.dumps(config).encode(), "tokenizer.model" if is_model else "tokenizer.json": tokenizer,
              "generation_config.json": b'{"bos_token_id": 1, "eos_token_id": [2, 3]}'}
     if is_model:  # a folder of before October 2023, with two tokens more than its tokenizer.model has
@@ -209,7 +312,7 @@ def tiny_folder(rng, vocabulary, kind, scaling, tied, shards):
         files["added_tokens.json"] = json.dumps({"<|im_start|>": vocab, "<|im_end|>": vocab + 1}).encode()
         names["eos_token"] = "<|im_end|>"
     files["tokenizer_config.json"] = json.dumps(names).encode()
-    return files | safetensors_files(tensors_of(rng, config["vocab_size"], kind, tied), kind, shards)
+    return files | safetensors_files(tensors_of(rng, config["vocab_size"], kind, tied, more), kind, shards)
 
 
 def folder_seeds():
@@ -223,7 +326,14 @@ def folder_seeds():
             "llama_bpe": tiny_folder(rng, "llama_bpe.json", "BF16", llama3, tied=False, shards=1),
             "llama2_prepend": tiny_folder(rng, "llama2_prepend.json", "F16", None, tied=False, shards=2),
             "llama2_metaspace": tiny_folder(rng, "llama2_metaspace.json", "F32", None, tied=False, shards=1),
-            "spm": tiny_folder(rng, "spm.model", "F16", None, tied=False, shards=1)}
+            "spm": tiny_folder(rng, "spm.model", "F16", None, tied=False, shards=1),
+            "mistral": tiny_folder(rng, "tekken.json", "BF16", None, tied=False, shards=1, of_class="MistralForCausalLM"),
+            "qwen2": tiny_folder(rng, "qwen2.json", "F32", None, tied=True, shards=1, of_class="Qwen2ForCausalLM"),
+            "qwen3": tiny_folder(rng, "qwen2.json", "F16", None, tied=True, shards=2, of_class="Qwen3ForCausalLM"),
+            "gemma3": tiny_folder(rng, "gemma.json", "BF16", None, tied=True, shards=1, of_class="Gemma3ForCausalLM"),
+            "gpt4o": tiny_folder(rng, "gpt4o.json", "F32", None, tied=True, shards=1),
+            "deepseek_llm": tiny_folder(rng, "deepseek_llm.json", "F32", None, tied=False, shards=1),
+            "deepseek_coder": tiny_folder(rng, "deepseek_coder.json", "F16", None, tied=True, shards=1)}
 
 
 def few_tokens(name):
@@ -232,7 +342,8 @@ def few_tokens(name):
     arrays = {e.key.removeprefix(b"tokenizer.ggml."): e.value for e in entries if e.kind == ARRAY}
     tokens = arrays[b"tokens"].items
     letters = {*map(chr, range(ord("a"), ord("z") + 1)), "\u0120", "\u2581"}
-    wanted = [b"<unk>", b"<s>", b"</s>", b"<|im_end|>", b"<|begin_of_text|>", b"<tool>", b"<0x0A>", b"<0xC3>"]
+    wanted = [b"<unk>", b"<s>", b"</s>", b"<|im_end|>", b"<|begin_of_text|>", b"<tool>", b"<0x0A>", b"<0xC3>",
+              b"<|end|>", *(f"<\uff5c{part}\u2581of\u2581sentence\uff5c>".encode() for part in ("begin", "end"))]
     texts = [token.decode("utf-8", "replace") for token in tokens]
     kept = [i for i, token in enumerate(tokens) if token in wanted or texts[i] in letters]
     kept += [i for i, text in enumerate(texts) if 1 < len(text) < 4 and letters.issuperset(text)][:24]
@@ -243,6 +354,9 @@ def few_tokens(name):
     for entry in entries:
         if entry.key.endswith(b"_token_id"):
             entry.value = next((i for i, number in enumerate(kept) if number == entry.value), 0)
+    for entry in entries:
+        if entry.key.endswith(b"chat_template"):
+            entry.value = CHATML.encode()
     return entries
 
 
@@ -250,7 +364,7 @@ def write_corpus(root):
     rng = random.Random("corpus")
     for folder in ("gguf_tokenizer", "forward"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for name in ("spm", "gpt2", "smollm", "llama_bpe"):
+    for name in ("spm", *BYTE_LEVEL):
         gguf = Gguf(few_tokens(name))
         (root / "gguf_tokenizer" / f"{name}.gguf").write_bytes(gguf.encode())
         # Lists of other lengths take more steps than a fuzzer makes.
@@ -264,6 +378,9 @@ def write_corpus(root):
                               ("q5_0", 6, (32, 32, 1, 1, 32, 1)), ("q5_1", 7, (32, 32, 1, 1, 32, 1)), ("iq4_nl", 20, (32, 32, 1, 1, 32, 1))):
         gguf = tiny_gguf(rng, None, kind, kind, shape, tied=kind in (1, 2, 8), divisors=kind == 30)
         (root / "forward" / f"{name}.gguf").write_bytes(gguf.encode())
+    for family in FAMILIES:
+        gguf = tiny_gguf(rng, None, 0, 0, (4, 4, 2, 1, 2, 2), tied=True, family=family)
+        (root / "forward" / f"{family}.gguf").write_bytes(gguf.encode())
 
 
 if __name__ == "__main__":
