@@ -6,14 +6,15 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/llama.hpp"
+#include "floors.hpp"
 #include "models.hpp"
 #include "support/no_text.hpp"
 #include "support/real_model.hpp"
@@ -23,6 +24,7 @@ namespace {
 using namespace activation_trace;
 
 constexpr Index new_tokens = 32;
+const std::vector<Index> candidate_layers{2, 4, 6, 8, 10, 12, 14, 16};
 
 const bench::Models::Model& weights() {
   static bench::Models models;
@@ -39,16 +41,9 @@ std::vector<TokenId> some_ids(Index count, Index seed) {
 
 int threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
-template <class F>
-double seconds(const F& f) {
-  const auto start = std::chrono::steady_clock::now();
-  f();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Times `measured` and reports it over `baseline`, both in seconds, run in turn.
+/// Times `measured` and reports it over `baseline`, both in seconds, run in turn, and over the floor of its work.
 template <class Measured, class Baseline>
-void compare(benchmark::State& state, const Measured& measured, const Baseline& baseline) {
+void compare(benchmark::State& state, const bench::Work& work, const Measured& measured, const Baseline& baseline) {
   double sum = 0;
   double baseline_sum = 0;
   for (auto _ : state) {
@@ -58,11 +53,25 @@ void compare(benchmark::State& state, const Measured& measured, const Baseline& 
     sum += time;
   }
   state.counters["ratio"] = sum / baseline_sum;
+  bench::report(state, work, threads(), sum / static_cast<double>(state.iterations()));
+}
+
+/// A position of each of `rows` sequences, the last of them at `position`, and `exits` rows of logits for each.
+bench::Work step_of(Index rows, Index position, Index exits) {
+  const bench::Models::Model& m = weights();
+  return bench::shared(bench::blocks_of(m.weights), rows)
+      .plus(bench::shared(bench::work_of(m.weights.lm_head), rows * exits))
+      .plus(bench::attention_of(m.config, 1, position).times(static_cast<double>(rows)));
+}
+
+Index exits_of(const Mode& mode) {
+  const bool contrasts = std::holds_alternative<Dola>(mode) || std::holds_alternative<ActivationDola>(mode);
+  return contrasts ? 1 + static_cast<Index>(candidate_layers.size()) : 1;
 }
 
 std::vector<Mode> measured_modes() {
-  const std::vector<Index> layers{2, 4, 6, 8, 10, 12, 14, 16};
-  return {Baseline{}, Activation{}, Dola{.candidate_layers = layers}, ActivationDola{.candidate_layers = layers}};
+  return {Baseline{}, Activation{}, Dola{.candidate_layers = candidate_layers},
+          ActivationDola{.candidate_layers = candidate_layers}};
 }
 
 /// One token after a prompt of 128, without the prompt, against greedy decoding.
@@ -75,7 +84,8 @@ void per_token(benchmark::State& state, const Mode& mode) {
     return result.decode_seconds / static_cast<double>(result.ids.size() - 1);  // the first costs no forward pass
   };
   compare(
-      state, [&] { return time(mode); }, [&] { return time(Baseline{}); });
+      state, step_of(1, 128 + new_tokens / 2, exits_of(mode)), [&] { return time(mode); },
+      [&] { return time(Baseline{}); });
 }
 
 /// Six answers of 10 tokens to a prompt of 400, against one.
@@ -87,10 +97,15 @@ void six_answers(benchmark::State& state, const Mode& mode) {
   for (Index i = 0; i < 6; ++i) answers.push_back(some_ids(10, 1000 * (i + 1)));
   const ScoreOptions options{.mode = mode};
   const auto time = [&](std::size_t count) {
-    return seconds([&] { benchmark::DoNotOptimize(score(model, prompt, std::span(answers).first(count), options)); });
+    return bench::seconds(
+        [&] { benchmark::DoNotOptimize(score(model, prompt, std::span(answers).first(count), options)); });
   };
+  // The prompt once, then ten rows of each answer, all of which have logits.
+  const bench::Work prompt_work =
+      bench::shared(bench::blocks_of(weights().weights), 400).plus(bench::attention_of(weights().config, 400, 400));
+  const bench::Work answers_work = step_of(60, 405, exits_of(mode));
   compare(
-      state, [&] { return time(6); }, [&] { return time(1); });
+      state, prompt_work.plus({answers_work.flops, 0}), [&] { return time(6); }, [&] { return time(1); });
 }
 
 /// A token for each of several sequences that hold 256, against one for one.
@@ -106,12 +121,12 @@ void batch(benchmark::State& state) {
     pieces.push_back({.sequence = s, .ids = std::span(ids).subspan(static_cast<std::size_t>(s), 1)});
   }
   const auto time = [&](std::size_t n) {
-    const double result = seconds([&] { benchmark::DoNotOptimize(model.forward(std::span(pieces).first(n))); });
+    const double result = bench::seconds([&] { benchmark::DoNotOptimize(model.forward(std::span(pieces).first(n))); });
     for (Index s = 0; s < static_cast<Index>(n); ++s) model.rewind(256, s);
     return result;
   };
   compare(
-      state, [&] { return time(static_cast<std::size_t>(count)); }, [&] { return time(1); });
+      state, step_of(count, 257, 1), [&] { return time(static_cast<std::size_t>(count)); }, [&] { return time(1); });
   state.counters["tokens/s"] =
       benchmark::Counter(static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -128,9 +143,8 @@ int main(int argc, char** argv) {
     add("six_answers/" + std::string(name(mode)), [mode](benchmark::State& state) { six_answers(state, mode); });
   benchmark::RegisterBenchmark("batch", batch)
       ->ArgName("sequences")
-      ->Arg(1)
-      ->Arg(4)
-      ->Arg(8)
+      ->RangeMultiplier(2)
+      ->Range(1, 32)
       ->Unit(benchmark::kMillisecond)
       ->UseManualTime();
   benchmark::Initialize(&argc, argv);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Prefill of 512 tokens and decode after them, for the SmolLM2 file and for random weights of its shape.
+// Beside each, its floor by the multiply-adds and the reading that the machine reaches in the same run.
 // bench/compare_llama_cpp.py runs this beside llama.cpp and prints the ratios.
 #include "activation_trace/model/llama.hpp"
 
@@ -12,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "floors.hpp"
 #include "models.hpp"
 #include "support/real_model.hpp"
 
@@ -22,36 +24,6 @@ using bench::Models;
 
 constexpr Index prompt_length = 512;
 constexpr Index answer_length = 64;
-
-/// What a token costs: the stored bytes and the elements of every matrix that it is multiplied by.
-struct Size {
-  double bytes = 0;
-  double elements = 0;
-
-  void add(const StoredMatrix<>& m) {
-    bytes += static_cast<double>(m.rows()) * static_cast<double>(m.row_bytes());
-    elements += static_cast<double>(m.rows()) * static_cast<double>(m.cols());
-  }
-};
-
-Size blocks_of(const LlamaWeights<>& weights) {
-  Size size;
-  for (const auto& w : weights.layers)
-    for (const StoredMatrix<>* m : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down}) size.add(*m);
-  return size;
-}
-
-Size head_of(const LlamaWeights<>& weights) {
-  Size size;
-  size.add(weights.lm_head);
-  return size;
-}
-
-/// Products of queries with keys and of probabilities with values, for `queries` tokens ending at position `end`.
-double attention_flops(const LlamaConfig& c, Index queries, Index end) {
-  const double pairs = static_cast<double>(queries) * static_cast<double>(2 * end - queries + 1) / 2;
-  return 4 * pairs * static_cast<double>(c.heads * c.head_dim * c.layers);
-}
 
 std::vector<TokenId> prompt_ids(Index vocab) {
   std::vector<TokenId> ids;
@@ -68,14 +40,16 @@ void prefill(benchmark::State& state, const Models::Model& m) {
   Execution<Host> execution(static_cast<int>(state.range(0)));
   Llama model(m.config, m.weights, {.max_context = prompt_length}, execution);
   const std::vector<TokenId> ids = prompt_ids(m.config.vocab);
+  rate(state, "tokens/s", prompt_length);
+  const bench::Reported reported(state,
+                                 bench::shared(bench::blocks_of(m.weights), prompt_length)
+                                     .plus(bench::work_of(m.weights.lm_head))
+                                     .plus(bench::attention_of(m.config, prompt_length, prompt_length)),
+                                 execution.threads());
   for (auto _ : state) {
     model.rewind(0);
     benchmark::DoNotOptimize(model.forward(ids).data());
   }
-  rate(state, "tokens/s", prompt_length);
-  rate(state, "flop/s",
-       2 * (blocks_of(m.weights).elements * prompt_length + head_of(m.weights).elements) +
-           attention_flops(m.config, prompt_length, prompt_length));
 }
 
 void decode(benchmark::State& state, const Models::Model& m) {
@@ -84,18 +58,17 @@ void decode(benchmark::State& state, const Models::Model& m) {
   const std::vector<TokenId> ids = prompt_ids(m.config.vocab);
   model.fill(ids);
   std::size_t next = 0;
+  rate(state, "tokens/s", 1);
+  const bench::Reported reported(state,
+                                 bench::blocks_of(m.weights)
+                                     .plus(bench::work_of(m.weights.lm_head))
+                                     .plus(bench::attention_of(m.config, 1, prompt_length + answer_length / 2)),
+                                 execution.threads());
   for (auto _ : state) {
     if (model.position() == model.max_context()) model.rewind(prompt_length);
     benchmark::DoNotOptimize(model.forward(std::span(ids).subspan(next, 1)).data());
     next = (next + 1) % ids.size();
   }
-  const double cache = 2.0 * sizeof(float) * (prompt_length + answer_length / 2.0) *
-                       static_cast<double>(m.config.layers * m.config.kv_heads * m.config.head_dim);
-  rate(state, "tokens/s", 1);
-  rate(state, "bytes/s", blocks_of(m.weights).bytes + head_of(m.weights).bytes + cache);
-  rate(state, "flop/s",
-       2 * (blocks_of(m.weights).elements + head_of(m.weights).elements) +
-           attention_flops(m.config, 1, prompt_length + answer_length / 2));
 }
 
 }  // namespace

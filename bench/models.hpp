@@ -7,9 +7,33 @@
 #include <string>
 
 #include "activation_trace/formats/checkpoint.hpp"
+#include "floors.hpp"
 #include "support/tiny_llama.hpp"
 
 namespace activation_trace::bench {
+
+/// One row times a matrix that is read for it.
+inline Work work_of(const StoredMatrix<>& m) {
+  const double rows = static_cast<double>(m.rows());
+  return {2 * rows * static_cast<double>(m.cols()), rows * static_cast<double>(m.row_bytes())};
+}
+/// One row times every matrix of the blocks.
+inline Work blocks_of(const LlamaWeights<>& weights) {
+  Work work;
+  for (const auto& w : weights.layers)
+    for (const StoredMatrix<>* m : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down}) work = work.plus(work_of(*m));
+  return work;
+}
+
+/// Attention of `queries` tokens that end at position `end`: queries by keys, probabilities by values, a cache read.
+inline Work attention_of(const LlamaConfig& c, Index queries, Index end) {
+  const double pairs = static_cast<double>(queries) * static_cast<double>(2 * end - queries + 1) / 2;
+  return {4 * pairs * static_cast<double>(c.heads * c.head_dim * c.layers),
+          2 * sizeof(float) * static_cast<double>(end * c.layers * c.kv_heads * c.head_dim)};
+}
+
+/// `rows` of x by what is read once.
+inline Work shared(const Work& work, Index rows) { return {work.flops * static_cast<double>(rows), work.bytes}; }
 
 /// The weights of the benchmark that runs, by name: one set at a time is in memory.
 class Models {

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The ops on SmolLM2's shapes beside the ceilings of the machine, measured by the same program: multiply-adds on
-// registers, reading of memory, and OpenBLAS's product where it is installed. Random normal data throughout.
+// registers, reading of memory, and OpenBLAS's product where it is installed; by the first two, each one's floor.
+// A matrix that stays in a cache from one iteration to the next may be below its floor. Random normal data throughout.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/softmax_entropy.hpp"
+#include "floors.hpp"
 #include "support/random_matrix.hpp"
 
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
@@ -44,60 +47,41 @@ int threads_of(const benchmark::State& state) { return static_cast<int>(state.ra
 
 // --- ceilings ---------------------------------------------------------------------------------------------------
 
-/// A panel and rows that stay in the first-level cache: the micro-kernel's own limit, a few per cent below the
-/// processor's multiply-add peak.
 void peak_multiply_add(benchmark::State& state) {
   Execution<Host> execution(threads_of(state));
-  const detail::Kernels& kernels = detail::kernels(execution.isa());
-  constexpr Index depth = 128;
-  constexpr Index rows = 24;
-  constexpr Index repeats = 1000;
-  for (auto _ : state) {
-    execution.for_each_range(execution.threads(), 1, [&](Index, Index, int worker) {
-      float* memory = execution.scratch(worker, rows * depth + (depth + rows) * kernels.panel_width).data();
-      for (Index i = 0; i < repeats; ++i)
-        kernels.multiply_panel(memory, depth, rows, memory + rows * depth, depth,
-                               memory + rows * depth + depth * kernels.panel_width, kernels.panel_width,
-                               detail::Into::set);
-    });
-  }
-  rate(state, "flop/s", flops_of_product(rows, depth, kernels.panel_width) * repeats * execution.threads());
+  double flops = 0;
+  for (auto _ : state) flops = bench::multiply_add(execution);
+  rate(state, "flop/s", flops);
 }
 
-/// Sum of 256 MiB, eight accumulators: reading from memory.
 void peak_read(benchmark::State& state) {
   Execution<Host> execution(threads_of(state));
   const std::vector<float> data(std::size_t{64} << 20, 1.0f);
-  std::vector<float> totals(static_cast<std::size_t>(execution.threads()) * 16);
-  const std::vector<float> ones(1024, 1.0f);
-  const detail::DotKernels& kernels = detail::dot_kernels(execution.isa(), DType::f32);
-  for (auto _ : state) {
-    // Products of rows of 1024 ones: the fastest reader there is in the library.
-    execution.for_each_range(static_cast<Index>(data.size()) / 1024, 16, [&](Index begin, Index end, int worker) {
-      float* sums = execution.scratch(worker, end - begin).data();
-      kernels.dot_rows(reinterpret_cast<const std::byte*>(data.data() + begin * 1024), 4096, end - begin, 1024,
-                       ones.data(), 0, 1, sums, 0);
-      totals[static_cast<std::size_t>(worker) * 16] += sums[0];
-    });
-    benchmark::ClobberMemory();
-  }
-  rate(state, "bytes/s", static_cast<double>(data.size() * sizeof(float)));
+  double bytes = 0;
+  for (auto _ : state) bytes = bench::read(execution, data);
+  rate(state, "bytes/s", bytes);
 }
 
 // --- products ---------------------------------------------------------------------------------------------------
 
-void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m) {
+enum class Rows { together, by_row };
+
+void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m, Rows rows = Rows::together) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
   const test::RandomMatrix w(dtype, m, d, random);
   const std::vector<float> x = test::normal_floats(n * d, random);
   std::vector<float> y(static_cast<std::size_t>(n * m));
+  const MatmulTarget<> target{w.view(), {y.data(), {n, m}}};
+  const double bytes = static_cast<double>(StoredMatrix<>::row_bytes_of(dtype, d)) * static_cast<double>(m);
+  const bench::Reported reported(state, {flops_of_product(n, d, m), bytes}, execution.threads());
   for (auto _ : state) {
-    matmul(execution, test::matrix(x, n, d), w.view(), {y.data(), {n, m}});
+    if (rows == Rows::together)
+      matmul(execution, test::matrix(x, n, d), std::span(&target, 1));
+    else
+      matmul_by_row(execution, test::matrix(x, n, d), std::span(&target, 1));
     benchmark::ClobberMemory();
   }
-  rate(state, "flop/s", flops_of_product(n, d, m));
-  rate(state, "bytes/s", static_cast<double>(StoredMatrix<>::row_bytes_of(dtype, d)) * static_cast<double>(m));
 }
 
 /// As prefill, cut in another way: a sweep over MatmulTuning.
@@ -107,11 +91,11 @@ void matmul_tuning(benchmark::State& state, const MatmulTuning& tuning) {
   const test::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random);
   const std::vector<float> x = test::normal_floats(context * hidden_size, random);
   std::vector<float> y(static_cast<std::size_t>(context * ffn_size));
+  const bench::Reported reported(state, {flops_of_product(context, hidden_size, ffn_size)}, threads_of(state));
   for (auto _ : state) {
     matmul(execution, test::matrix(x, context, hidden_size), w.view(), {y.data(), {context, ffn_size}}, tuning);
     benchmark::ClobberMemory();
   }
-  rate(state, "flop/s", flops_of_product(context, hidden_size, ffn_size));
 }
 
 #if defined(ACTIVATION_TRACE_BENCH_OPENBLAS)
@@ -123,12 +107,12 @@ void openblas(benchmark::State& state, Index n, Index d, Index m) {
   openblas_set_num_threads(threads_of(state));
   state.SetLabel(openblas_get_corename());
   const auto as_int = [](Index i) { return static_cast<blasint>(i); };
+  const bench::Reported reported(state, {flops_of_product(n, d, m)}, threads_of(state));
   for (auto _ : state) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, as_int(n), as_int(m), as_int(d), 1.0f, x.data(), as_int(d),
                 w.data(), as_int(d), 0.0f, y.data(), as_int(m));
     benchmark::ClobberMemory();
   }
-  rate(state, "flop/s", flops_of_product(n, d, m));
 }
 #endif
 
@@ -140,11 +124,11 @@ void entropy_full(benchmark::State& state, DType dtype, Index d) {
   const test::RandomMatrix w(dtype, vocabulary, d, random);
   const std::vector<float> hidden = test::normal_floats(context * d, random, 0.1f);
   std::vector<float> entropy(static_cast<std::size_t>(vocabulary));
+  const bench::Reported reported(state, {flops_of_product(context, d, vocabulary)}, threads_of(state));
   for (auto _ : state) {
     softmax_entropy(execution, test::matrix(hidden, context, d), w.view(), entropy);
     benchmark::ClobberMemory();
   }
-  rate(state, "flop/s", flops_of_product(context, d, vocabulary));
   rate(state, "exp/s", static_cast<double>(context) * static_cast<double>(vocabulary));
 }
 
@@ -156,11 +140,11 @@ void entropy_candidates(benchmark::State& state, DType dtype, Index count) {
   std::vector<TokenId> ids;
   for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocabulary)));
   std::vector<SoftmaxState> states(ids.size());
+  const bench::Reported reported(state, {flops_of_product(context, hidden_size, count)}, threads_of(state));
   for (auto _ : state) {
     softmax_states(execution, test::matrix(hidden, context, hidden_size), w.view(), ids, states);
     benchmark::ClobberMemory();
   }
-  rate(state, "flop/s", flops_of_product(context, hidden_size, count));
 }
 
 // --- the rest of a decoder --------------------------------------------------------------------------------------
@@ -179,12 +163,12 @@ void attention_benchmark(benchmark::State& state, Index n) {
   const auto cache = [](const std::vector<float>& memory) {  // [G, positions, D] seen as [positions, G, D]
     return Heads(memory.data(), {context, groups, head_dim}, {head_dim, context * head_dim, 1});
   };
+  const double pairs = static_cast<double>(n) * static_cast<double>(2 * context - n + 1) / 2;
+  const bench::Reported reported(state, {4 * pairs * heads * head_dim}, threads_of(state));
   for (auto _ : state) {
     attention(execution, Heads(q.data(), {n, heads, head_dim}), cache(k), cache(v), {out.data(), {n, heads, head_dim}});
     benchmark::ClobberMemory();
   }
-  const double pairs = static_cast<double>(n) * static_cast<double>(2 * context - n + 1) / 2;
-  rate(state, "flop/s", 4 * pairs * heads * head_dim);
 }
 
 void silu_benchmark(benchmark::State& state) {
@@ -217,6 +201,9 @@ int main(int argc, char** argv) {
     add("prefill/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, context, d, ffn_size); });
     add("decode/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, vocabulary); });
     add("decode_ffn/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, ffn_size); });
+    for (const Index rows : {2, 4, 8, 16, 32})
+      add("few/" + type + "/rows:" + std::to_string(rows),
+          [=](benchmark::State& s) { matmul_benchmark(s, dtype, rows, d, ffn_size, Rows::by_row); });
   }
   for (const Index row_block : {48, 96, 192})
     for (const Index depth : {160, 320, 576})
