@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,24 +33,31 @@ void check_product(const StoredMatrix<>& w, Index n, std::mt19937& random) {
   test::each_isa([&](Isa isa) {
     Execution<Host> execution(1, isa);
     const float gap = 12345.0f;
-    std::vector<float> y_memory(static_cast<std::size_t>(n * (m + 3)), gap);
-    const MatrixView<float> y_all(y_memory.data(), {n, m + 3});
-    matmul(execution, x, w, y_all.slice(1, 0, m));
-    double worst = 0;
-    bool gap_kept = true;
-    for (Index i = 0; i < n; ++i) {
-      for (Index r = 0; r < m; ++r) {
-        const test::DotProduct& dot = expected[static_cast<std::size_t>(i * m + r)];
-        const double error = std::abs(static_cast<double>(y_all(i, r)) - dot.value);
-        if (!(error <= tolerance * dot.magnitude)) worst = std::max(worst, error / dot.magnitude);
+    const auto check = [&](const auto& multiply) {
+      std::vector<float> y_memory(static_cast<std::size_t>(n * (m + 3)), gap);
+      const MatrixView<float> y_all(y_memory.data(), {n, m + 3});
+      multiply(execution, y_all.slice(1, 0, m));
+      double worst = 0;
+      bool gap_kept = true;
+      for (Index i = 0; i < n; ++i) {
+        for (Index r = 0; r < m; ++r) {
+          const test::DotProduct& dot = expected[static_cast<std::size_t>(i * m + r)];
+          const double error = std::abs(static_cast<double>(y_all(i, r)) - dot.value);
+          if (!(error <= tolerance * dot.magnitude)) worst = std::max(worst, error / dot.magnitude);
+        }
+        for (Index c = m; c < m + 3; ++c) gap_kept = gap_kept && y_all(i, c) == gap;
       }
-      for (Index c = m; c < m + 3; ++c) gap_kept = gap_kept && y_all(i, c) == gap;
-    }
-    CAPTURE(n);
-    CAPTURE(m);
-    CAPTURE(d);
-    CHECK(worst <= tolerance);
-    CHECK(gap_kept);
+      CAPTURE(n);
+      CAPTURE(m);
+      CAPTURE(d);
+      CHECK(worst <= tolerance);
+      CHECK(gap_kept);
+    };
+    check([&](Execution<Host>& e, MatrixView<float> y) { matmul(e, x, w, y); });
+    check([&](Execution<Host>& e, MatrixView<float> y) {
+      const MatmulTarget<> target{w, y};
+      matmul_by_row(e, x, std::span(&target, 1));
+    });
   });
 }
 
@@ -123,35 +133,75 @@ TEST_CASE("packing decodes every storage type bit for bit: rows of the identity 
   }
 }
 
-TEST_CASE("by row, every row is what it is alone, bit for bit") {
+namespace {
+
+// Rows of a matrix of `dtype` and of another, [m + 6, d], times `x` [n, d]: by matmul, where that is one row.
+struct TwoMatrices {
+  test::RandomMatrix a;
+  test::RandomMatrix b;
+
+  TwoMatrices(DType dtype, Index m, Index d, std::mt19937& random)
+      : a(dtype, m, d, random), b(DType::f32, 6, d, random) {}
+
+  [[nodiscard]] std::vector<float> multiply(Execution<Host>& execution, MatrixView<const float> x) const {
+    const Index n = x.extent(0);
+    const Index m = a.view().rows();
+    std::vector<float> y(static_cast<std::size_t>(n * (m + 6)));
+    const MatrixView<float> all(y.data(), {n, m + 6});
+    const MatmulTarget<> targets[] = {{a.view(), all.slice(1, 0, m)}, {b.view(), all.slice(1, m, m + 6)}};
+    if (n == 1)
+      matmul(execution, x, targets);
+    else
+      matmul_by_row(execution, x, targets);
+    return y;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("by row, every row is what it is alone, bit for bit, long rows too") {
   std::mt19937 random(7);
   for (const DType dtype : all_dtypes) {
     CAPTURE(std::string(name(dtype)));
     const Index d = block_elements(dtype) == 1    ? 301
                     : block_elements(dtype) == 32 ? 608
-                                                  : 512;  // 608: an odd last pair
-    const test::RandomMatrix a(dtype, 43, d, random);
-    const test::RandomMatrix b(DType::f32, 6, d, random);
-    const std::vector<float> x = test::normal_floats(17 * d, random);
-    test::each_isa([&](Isa isa) {
-      Execution<Host> one(1, isa);
-      Execution<Host> three(3, isa);
-      std::vector<float> alone(17 * 49);
-      for (Index i = 0; i < 17; ++i) {
-        const MatrixView<const float> row = test::matrix(x, 17, d).slice(0, i, i + 1);
-        matmul(one, row, a.view(), {alone.data() + i * 49, {1, 43}});
-        matmul(one, row, b.view(), {alone.data() + i * 49 + 43, {1, 6}});
-      }
-      for (Index n = 0; n <= 17; ++n) {
-        std::vector<float> y(static_cast<std::size_t>(n) * 49 + 1, 7.0f);
-        const MatrixView<float> all(y.data(), {n, 49});
-        const MatmulTarget<> targets[] = {{a.view(), all.slice(1, 0, 43)}, {b.view(), all.slice(1, 43, 49)}};
-        matmul_by_row(three, test::matrix(x, 17, d).slice(0, 0, n), targets);
-        CAPTURE(n);
-        CHECK(std::equal(y.begin(), y.end() - 1, alone.begin()));
-        CHECK(y.back() == 7.0f);
-      }
-    });
+                                                  : 512;        // 608: an odd last pair
+    for (const Index length : {d, Index{1792}, Index{5120}}) {  // those that go in smaller groups, and in the smallest
+      const TwoMatrices w(dtype, length == d ? 43 : 9, length, random);
+      const std::vector<float> x = test::normal_floats(17 * length, random);
+      test::each_isa([&](Isa isa) {
+        Execution<Host> one(1, isa);
+        Execution<Host> three(3, isa);
+        const MatrixView<const float> rows = test::matrix(x, 17, length);
+        std::vector<float> alone;
+        for (Index i = 0; i < 17; ++i)
+          std::ranges::copy(w.multiply(one, rows.slice(0, i, i + 1)), std::back_inserter(alone));
+        for (Index n = 0; n <= 17; n += length == d ? 1 : 4) {
+          const std::vector<float> together = w.multiply(three, rows.slice(0, 0, n));
+          CAPTURE(n);
+          CAPTURE(length);
+          CHECK(std::equal(together.begin(), together.end(), alone.begin()));
+        }
+      });
+    }
+  }
+}
+
+TEST_CASE("by row, AVX-512 gives the bits of AVX2: a guest's own kernels and compiled ones agree") {
+  if (!supports(Isa::avx512)) {
+    MESSAGE("skipped, this processor has no AVX-512");
+    return;
+  }
+  std::mt19937 random(15);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const TwoMatrices w(dtype, 9, 512, random);
+    const std::vector<float> x = test::normal_floats(17 * 512, random);
+    Execution<Host> narrow(1, Isa::avx2);
+    Execution<Host> wide(1, Isa::avx512);
+    for (const Index n : {1, 3, 8, 17})
+      CHECK(w.multiply(narrow, test::matrix(x, 17, 512).slice(0, 0, n)) ==
+            w.multiply(wide, test::matrix(x, 17, 512).slice(0, 0, n)));
   }
 }
 
