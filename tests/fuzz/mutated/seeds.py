@@ -19,6 +19,8 @@ TESTS = pathlib.Path(__file__).resolve().parents[2]
 VOCABULARIES = TESTS / "tokenizer/golden/vocabularies"
 CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
           "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+# Whose q, k and v are one tensor, and gate and up another.
+FUSED = ("phi3",)
 # A vocabulary's name in tokenizer.ggml.pre, the end of its texts, and its models' chat template.
 BYTE_LEVEL = {"gpt2": ("gpt-2", "<|im_end|>", None), "smollm": ("smollm", "<|im_end|>", None),
               "llama_bpe": ("llama-bpe", "<|im_end|>", "llama-3.1"), "qwen2": ("qwen2", "<|im_end|>", "qwen 2.5"),
@@ -35,6 +37,8 @@ FAMILIES = {
                 "post_ffw_norm.weight": "hidden"},
                {"attention.sliding_window": (4, 8), "attention.sliding_window_pattern": (4, 2), "rope.freq_base_swa": (6, 10000.0),
                 "final_logit_softcapping": (6, 30.0)}),
+    "phi3": ({}, {"rope.scaling.original_context_length": (4, 512), "rope.scaling.attn_factor": (6, 1.1)}),
+    "smollm3": ({}, {}),
 }
 # Where the blocks of a quantised type have their scales, and values that keep weights small.
 SCALES = {2: {0: 0.015}, 3: {0: 0.02, 2: -0.15}, 6: {0: 0.007}, 7: {0: 0.01, 2: -0.15}, 8: {0: 0.001}, 10: {80: 0.002, 82: 0.004},
@@ -152,21 +156,28 @@ def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False,
     for layer in range(layers):
         block = f"blk.{layer}."
         vector(block + "attn_norm.weight", norm(rng, hidden))
-        matrix(block + "attn_q.weight", hidden, heads * head_dim)
-        matrix(block + "attn_k.weight", hidden, kv_heads * head_dim)
-        matrix(block + "attn_v.weight", hidden, kv_heads * head_dim)
+        if family in FUSED:
+            matrix(block + "attn_qkv.weight", hidden, (heads + 2 * kv_heads) * head_dim)
+        else:
+            matrix(block + "attn_q.weight", hidden, heads * head_dim)
+            matrix(block + "attn_k.weight", hidden, kv_heads * head_dim)
+            matrix(block + "attn_v.weight", hidden, kv_heads * head_dim)
         matrix(block + "attn_output.weight", heads * head_dim, hidden)
         lengths = {"heads": heads * head_dim, "kv": kv_heads * head_dim, "head": head_dim, "hidden": hidden}
         for part, length in more_vectors.items():
             numbers = norm(rng, lengths[length])
             vector(block + part, [n - 1 for n in numbers] if part.endswith("bias") else numbers)
         vector(block + "ffn_norm.weight", norm(rng, hidden))
-        matrix(block + "ffn_gate.weight", hidden, ffn)
-        matrix(block + "ffn_up.weight", hidden, ffn)
+        if family not in FUSED:
+            matrix(block + "ffn_gate.weight", hidden, ffn)
+        matrix(block + "ffn_up.weight", hidden, 2 * ffn if family in FUSED else ffn)
         matrix(block + "ffn_down.weight", ffn, hidden)
     vector("output_norm.weight", norm(rng, hidden))
     if not tied:
         matrix("output.weight", hidden, vocab, embedding_kind)
+    if family == "phi3":
+        for length in ("long", "short"):
+            vector(f"rope_factors_{length}.weight", [1 + i / 10 for i in range(head_dim // 2)])
     if divisors:
         vector("rope_freqs.weight", [1 + i / 10 for i in range(head_dim // 2)])
     return gguf
@@ -184,6 +195,8 @@ def gguf_seeds():
             "gemma3": tiny_gguf(rng, "spm", 7, 6, (64, 96, 2, 1, 32, 3), tied=True, family="gemma3"),
             "mistral": tiny_gguf(rng, "tekken", 10, 11, (256, 256, 4, 2, 64, 2), tied=False, family="mistral"),
             "gpt4o": tiny_gguf(rng, "gpt4o", 23, 13, (256, 256, 4, 2, 64, 2), tied=True),
+            "phi3": tiny_gguf(rng, "gpt4o", 8, 2, (64, 96, 4, 2, 16, 2), tied=True, family="phi3"),
+            "smollm3": tiny_gguf(rng, "llama_bpe", 1, 6, (32, 64, 2, 1, 16, 4), tied=True, family="smollm3"),
             "deepseek_llm": tiny_gguf(rng, "deepseek_llm", 11, 20, (256, 256, 4, 4, 64, 2), tied=True),
             "deepseek_coder": tiny_gguf(rng, "deepseek_coder", 23, 10, (256, 256, 4, 2, 64, 2), tied=False)}
 
@@ -226,6 +239,8 @@ CLASSES = {
                          {"self_attn.q_proj.bias": 16, "self_attn.k_proj.bias": 8, "self_attn.v_proj.bias": 8}),
     "Qwen3ForCausalLM": ("qwen3", {"attention_bias": False, "use_sliding_window": False},
                          {"self_attn.q_norm.weight": 8, "self_attn.k_norm.weight": 8}),
+    "Phi3ForCausalLM": ("phi3", {"partial_rotary_factor": 1.0, "original_max_position_embeddings": 512, "sliding_window": None}, {}),
+    "SmolLM3ForCausalLM": ("smollm3", {"num_hidden_layers": 4, "no_rope_layer_interval": 4, "attention_bias": False}, {}),
     "Gemma3ForCausalLM": ("gemma3_text", {"sliding_window": 8, "hidden_activation": "gelu_pytorch_tanh", "rope_local_base_freq": 10000.0,
                                           "query_pre_attn_scalar": 8, "final_logit_softcapping": None,
                                           "layer_types": ["sliding_attention", "full_attention"]},
@@ -234,15 +249,20 @@ CLASSES = {
 }
 
 
-def tensors_of(rng, vocab, kind, tied, more):
+def tensors_of(rng, config, kind, more):
     """Name, shape and bytes of each."""
-    hidden, ffn, heads, kv_heads, head_dim, layers = 16, 32, 2, 1, 8, 2
+    hidden, ffn, heads, kv_heads, head_dim = 16, 32, 2, 1, 8
+    layers, vocab, tied = (config[key] for key in ("num_hidden_layers", "vocab_size", "tie_word_embeddings"))
     shapes = {"model.embed_tokens.weight": [vocab, hidden]}
     for layer in range(layers):
         parts = {"input_layernorm": [hidden], "self_attn.q_proj": [heads * head_dim, hidden],
                  "self_attn.k_proj": [kv_heads * head_dim, hidden], "self_attn.v_proj": [kv_heads * head_dim, hidden],
                  "self_attn.o_proj": [hidden, heads * head_dim], "post_attention_layernorm": [hidden],
                  "mlp.gate_proj": [ffn, hidden], "mlp.up_proj": [ffn, hidden], "mlp.down_proj": [hidden, ffn]}
+        if config["model_type"] in FUSED:
+            for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"):
+                del parts[part]
+            parts |= {"self_attn.qkv_proj": [(heads + 2 * kv_heads) * head_dim, hidden], "mlp.gate_up_proj": [2 * ffn, hidden]}
         shapes |= {f"model.layers.{layer}.{part}.weight": shape for part, shape in parts.items()}
         shapes |= {f"model.layers.{layer}.{part}": [length] for part, length in more.items()}
     shapes["model.norm.weight"] = [hidden]
@@ -312,7 +332,7 @@ def tiny_folder(rng, vocabulary, kind, scaling, tied, shards, of_class="LlamaFor
         files["added_tokens.json"] = json.dumps({"<|im_start|>": vocab, "<|im_end|>": vocab + 1}).encode()
         names["eos_token"] = "<|im_end|>"
     files["tokenizer_config.json"] = json.dumps(names).encode()
-    return files | safetensors_files(tensors_of(rng, config["vocab_size"], kind, tied, more), kind, shards)
+    return files | safetensors_files(tensors_of(rng, config, kind, more), kind, shards)
 
 
 def folder_seeds():
@@ -321,6 +341,7 @@ def folder_seeds():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 32}
     linear = {"type": "linear", "factor": 2.0}
+    longrope = {"type": "longrope", "long_factor": [1.0, 1.5, 2.0, 4.0], "short_factor": [1.0, 1.0, 1.2, 1.5]}
     return {"gpt2": tiny_folder(rng, "gpt2.json", "F32", None, tied=True, shards=1),
             "smollm": tiny_folder(rng, "smollm.json", "BF16", linear, tied=True, shards=2),
             "llama_bpe": tiny_folder(rng, "llama_bpe.json", "BF16", llama3, tied=False, shards=1),
@@ -332,6 +353,8 @@ def folder_seeds():
             "qwen3": tiny_folder(rng, "qwen2.json", "F16", None, tied=True, shards=2, of_class="Qwen3ForCausalLM"),
             "gemma3": tiny_folder(rng, "gemma.json", "BF16", None, tied=True, shards=1, of_class="Gemma3ForCausalLM"),
             "gpt4o": tiny_folder(rng, "gpt4o.json", "F32", None, tied=True, shards=1),
+            "phi3": tiny_folder(rng, "gpt4o.json", "BF16", longrope, tied=False, shards=2, of_class="Phi3ForCausalLM"),
+            "smollm3": tiny_folder(rng, "llama_bpe.json", "F16", None, tied=True, shards=1, of_class="SmolLM3ForCausalLM"),
             "deepseek_llm": tiny_folder(rng, "deepseek_llm.json", "F32", None, tied=False, shards=1),
             "deepseek_coder": tiny_folder(rng, "deepseek_coder.json", "F16", None, tied=True, shards=1)}
 
