@@ -217,6 +217,23 @@ class ModelRun : public TaskRun {
   GenerationOptions generation_;
 };
 
+/// A run whose samples are those of a data set, one after another.
+template <class Sample>
+class SampleRun : public ModelRun {
+ public:
+  /// As ModelRun.
+  SampleRun(Engine& engine, const TaskSettings& settings, std::vector<Sample> samples, std::vector<TokenId> prefix = {})
+      : ModelRun(engine, settings, std::move(prefix)), samples_(std::move(samples)) {}
+
+  [[nodiscard]] Index size() const override { return static_cast<Index>(samples_.size()); }
+
+ protected:
+  [[nodiscard]] const Sample& at(Index sample) const { return samples_[static_cast<std::size_t>(sample)]; }
+
+ private:
+  std::vector<Sample> samples_;
+};
+
 /// A Run of the data, which is at its constructor's end.
 template <class Run, class Data>
 [[nodiscard]] MakeRun run_on(const TaskSettings& settings, Data data) {

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,17 +19,19 @@ std::string trimmed(const std::string& text) {
   return text.substr(std::min(text.find_first_not_of(" \t\n\r"), text.size()));
 }
 
-class Factor : public ModelRun {
- public:
-  Factor(Engine& engine, const TaskSettings& settings, std::vector<FactorItem> items)
-      : ModelRun(engine, settings), items_(std::move(items)) {
-    for (FactorItem& item : items_) {
-      item.completion = trimmed(item.completion);
-      for (std::string& text : item.contradictions) text = trimmed(text);
-    }
+std::vector<FactorItem> read_trimmed(const std::filesystem::path& file) {
+  std::vector<FactorItem> items = read_factor(file);
+  for (FactorItem& item : items) {
+    item.completion = trimmed(item.completion);
+    for (std::string& text : item.contradictions) text = trimmed(text);
   }
+  return items;
+}
 
-  [[nodiscard]] Index size() const override { return static_cast<Index>(items_.size()); }
+class Factor : public SampleRun<FactorItem> {
+ public:
+  using SampleRun::SampleRun;
+
   [[nodiscard]] Index positions(Index sample) const override {
     const FactorItem& item = at(sample);
     return scored_positions(item.prefix, {item.completion}, item.contradictions);
@@ -53,11 +56,6 @@ class Factor : public ModelRun {
       emit(sample, std::move(record));
     }
   }
-
- private:
-  [[nodiscard]] const FactorItem& at(Index sample) const { return items_[static_cast<std::size_t>(sample)]; }
-
-  std::vector<FactorItem> items_;
 };
 
 }  // namespace
@@ -69,7 +67,7 @@ extern constinit const Task factor{
     .summary = "FACTOR: scores a true and three false completions of a text",
     .data = {.file = "wiki_factor.csv", .where = "https://github.com/AI21Labs/factor (folder data)"},
     .scores = true,
-    .read = read_as<Factor, read_factor>,
+    .read = read_as<Factor, read_trimmed>,
     .fields =
         [] {
           return fields::with({fields::text("prefix"), fields::share("accuracy_mean")}, fields::of_choice());

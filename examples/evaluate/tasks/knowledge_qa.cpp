@@ -16,14 +16,12 @@
 namespace activation_trace::examples {
 namespace {
 
-class KnowledgeQa : public ModelRun {
+class KnowledgeQa : public SampleRun<QaQuestion> {
  public:
   KnowledgeQa(Engine& engine, const TaskSettings& settings, std::vector<QaQuestion> questions)
-      : ModelRun(engine, settings,
-                 common_start(engine, [&](auto q) { return knowledge_qa_prompt(q, settings.prompt_style); })),
-        questions_(std::move(questions)) {}
+      : SampleRun(engine, settings, std::move(questions),
+                  common_start(engine, [&](auto q) { return knowledge_qa_prompt(q, settings.prompt_style); })) {}
 
-  [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override { return generated_positions(prompt(sample)); }
   [[nodiscard]] Json data_of(Index sample) const override {
     const QaQuestion& q = at(sample);
@@ -57,13 +55,9 @@ class KnowledgeQa : public ModelRun {
   }
 
  protected:
-  [[nodiscard]] const QaQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
   [[nodiscard]] std::string prompt(Index sample) const {
     return knowledge_qa_prompt(at(sample).question, settings().prompt_style);
   }
-
- private:
-  std::vector<QaQuestion> questions_;
 };
 
 class KnowledgeQaSweep : public KnowledgeQa {

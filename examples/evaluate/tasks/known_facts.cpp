@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,18 +19,25 @@ namespace {
 
 /// A fact against the attribute of the next fact of its relation that has another one. A fact without one (the
 /// published file has one such) is no sample.
-class KnownFacts : public ModelRun {
- public:
-  KnownFacts(Engine& engine, const TaskSettings& settings, const std::vector<KnownFact>& facts)
-      : ModelRun(engine, settings) {
-    for (std::size_t i = 0; i < facts.size(); ++i)
-      if (std::optional<std::string> other = false_attribute(facts, static_cast<Index>(i)))
-        facts_.push_back({facts[i], *std::move(other)});
-    if (facts_.empty())
-      throw Error(settings.data_path + ": no fact has another of its relation with another attribute");
-  }
+struct FactAndOther {
+  KnownFact fact;
+  std::string other;  ///< the false attribute
+};
 
-  [[nodiscard]] Index size() const override { return static_cast<Index>(facts_.size()); }
+std::vector<FactAndOther> read_facts_and_others(const std::filesystem::path& file) {
+  const std::vector<KnownFact> facts = read_known_facts(file);
+  std::vector<FactAndOther> samples;
+  for (std::size_t i = 0; i < facts.size(); ++i)
+    if (std::optional<std::string> other = false_attribute(facts, static_cast<Index>(i)))
+      samples.push_back({facts[i], *std::move(other)});
+  if (samples.empty()) throw Error(file.string() + ": no fact has another of its relation with another attribute");
+  return samples;
+}
+
+class KnownFacts : public SampleRun<FactAndOther> {
+ public:
+  using SampleRun::SampleRun;
+
   [[nodiscard]] Index positions(Index sample) const override {
     const auto& [fact, other] = at(sample);
     return std::max(generated_positions(fact.prompt), scored_positions(fact.prompt, {fact.attribute}, {other}));
@@ -59,16 +67,6 @@ class KnownFacts : public ModelRun {
       emit(sample, std::move(record));
     }
   }
-
- private:
-  struct Item {
-    KnownFact fact;
-    std::string other;  ///< the false attribute
-  };
-
-  [[nodiscard]] const Item& at(Index sample) const { return facts_[static_cast<std::size_t>(sample)]; }
-
-  std::vector<Item> facts_;
 };
 
 }  // namespace
@@ -82,7 +80,7 @@ extern constinit const Task known_facts{
     .generates = true,
     .scores = true,
     .max_new_tokens = 20,
-    .read = read_as<KnownFacts, read_known_facts>,
+    .read = read_as<KnownFacts, read_facts_and_others>,
     .fields =
         [] {
           using namespace fields;

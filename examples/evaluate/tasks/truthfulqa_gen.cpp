@@ -16,12 +16,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-class TruthfulQaGeneration : public ModelRun {
+class TruthfulQaGeneration : public SampleRun<TruthfulQuestion> {
  public:
   TruthfulQaGeneration(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
-      : ModelRun(engine, settings, common_start(engine, truthfulqa_prompt)), questions_(std::move(questions)) {}
+      : SampleRun(engine, settings, std::move(questions), common_start(engine, truthfulqa_prompt)) {}
 
-  [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
     return generated_positions(truthfulqa_prompt(at(sample).question));
   }
@@ -48,11 +47,6 @@ class TruthfulQaGeneration : public ModelRun {
     generate(
         samples, [&](Index sample) { return truthfulqa_prompt(at(sample).question); }, finish, stop);
   }
-
- private:
-  [[nodiscard]] const TruthfulQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
-
-  std::vector<TruthfulQuestion> questions_;
 };
 
 std::vector<Measure> judged_measures(const Records& records) {

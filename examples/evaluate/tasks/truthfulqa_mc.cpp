@@ -23,12 +23,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-class TruthfulQaChoice : public ModelRun {
+class TruthfulQaChoice : public SampleRun<TruthfulQuestion> {
  public:
   TruthfulQaChoice(Engine& engine, const TaskSettings& settings, std::vector<TruthfulQuestion> questions)
-      : ModelRun(engine, settings, common_start(engine, truthfulqa_prompt)), questions_(std::move(questions)) {}
+      : SampleRun(engine, settings, std::move(questions), common_start(engine, truthfulqa_prompt)) {}
 
-  [[nodiscard]] Index size() const override { return static_cast<Index>(questions_.size()); }
   [[nodiscard]] Index positions(Index sample) const override {
     const TruthfulQuestion& q = at(sample);
     return scored_positions(truthfulqa_prompt(q.question), q.correct, q.incorrect);
@@ -52,12 +51,6 @@ class TruthfulQaChoice : public ModelRun {
       emit(sample, std::move(record));
     }
   }
-
- protected:
-  [[nodiscard]] const TruthfulQuestion& at(Index sample) const { return questions_[static_cast<std::size_t>(sample)]; }
-
- private:
-  std::vector<TruthfulQuestion> questions_;
 };
 
 /// Scores are linear in alpha, so one pass gives them all.
