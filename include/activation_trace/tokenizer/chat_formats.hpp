@@ -31,22 +31,7 @@ enum class ChatFormat : std::uint8_t {
 };
 
 /// A name to show, "llama-2".
-[[nodiscard]] constexpr std::string_view name(ChatFormat format) noexcept {
-  switch (format) {
-    case ChatFormat::plain: return "plain";
-    case ChatFormat::chatml: return "chatml";
-    case ChatFormat::llama2: return "llama-2";
-    case ChatFormat::llama3: return "llama-3";
-    case ChatFormat::vicuna: return "vicuna";
-    case ChatFormat::zephyr: return "zephyr";
-    case ChatFormat::mistral: return "mistral";
-    case ChatFormat::gemma: return "gemma";
-    case ChatFormat::phi3: return "phi-3";
-    case ChatFormat::granite: return "granite";
-    case ChatFormat::deepseek_r1: return "deepseek-r1";
-  }
-  return "unknown";
-}
+[[nodiscard]] constexpr std::string_view name(ChatFormat format) noexcept;
 
 namespace detail {
 
@@ -92,6 +77,7 @@ enum class ChatDate : std::uint8_t {
 /// How a template of a format writes it.
 struct ChatStyle {
   ChatFormat format = ChatFormat::plain;
+  std::string_view name = "plain";  ///< of the format
   ChatMarks marks{};
   SystemPlace place = SystemPlace::turn;
   ChatTrim trim = ChatTrim::none;
@@ -106,12 +92,14 @@ struct ChatStyle {
 };
 
 inline constexpr ChatStyle chatml_style{.format = ChatFormat::chatml,
+                                        .name = "chatml",
                                         .marks = {.system = {"<|im_start|>system\n", "<|im_end|>\n"},
                                                   .user = {"<|im_start|>user\n", "<|im_end|>\n"},
                                                   .assistant = {"<|im_start|>assistant\n", "<|im_end|>\n"},
                                                   .open = "<|im_start|>assistant\n"}};
 
 inline constexpr ChatStyle llama2_style{.format = ChatFormat::llama2,
+                                        .name = "llama-2",
                                         .marks = {.system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
                                                   .user = {"%bos%[INST] ", " [/INST]"},
                                                   .assistant = {" ", " %eos%"}},
@@ -121,6 +109,7 @@ inline constexpr ChatStyle llama2_style{.format = ChatFormat::llama2,
 
 inline constexpr ChatStyle llama3_style{
     .format = ChatFormat::llama3,
+    .name = "llama-3",
     .marks = {.begin = "%bos%",
               .system = {"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
               .user = {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
@@ -130,6 +119,7 @@ inline constexpr ChatStyle llama3_style{
 
 inline constexpr ChatStyle vicuna_style{
     .format = ChatFormat::vicuna,
+    .name = "vicuna",
     .marks = {.system = {"", " "},
               .user = {"USER: ", " "},
               .assistant = {"ASSISTANT: ", "%eos%"},
@@ -139,6 +129,7 @@ inline constexpr ChatStyle vicuna_style{
         "helpful, detailed, and polite answers to the user's questions."};
 
 inline constexpr ChatStyle zephyr_style{.format = ChatFormat::zephyr,
+                                        .name = "zephyr",
                                         .marks = {.system = {"<|system|>\n", "%eos%\n"},
                                                   .user = {"<|user|>\n", "%eos%\n"},
                                                   .assistant = {"<|assistant|>\n", "%eos%\n"},
@@ -147,12 +138,14 @@ inline constexpr ChatStyle zephyr_style{.format = ChatFormat::zephyr,
 /// Version 1 with a system message.
 inline constexpr ChatStyle mistral_style{
     .format = ChatFormat::mistral,
+    .name = "mistral",
     .marks = {.begin = "%bos%", .system = {"", "\n\n"}, .user = {" [INST] ", " [/INST]"}, .assistant = {" ", "%eos%"}},
     .place = SystemPlace::first_turn,
     .alternates = true};
 
 /// Gemma 3's; 1 and 2 refuse a system message.
 inline constexpr ChatStyle gemma_style{.format = ChatFormat::gemma,
+                                       .name = "gemma",
                                        .marks = {.begin = "%bos%",
                                                  .system = {"", "\n\n"},
                                                  .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
@@ -164,6 +157,7 @@ inline constexpr ChatStyle gemma_style{.format = ChatFormat::gemma,
 
 /// Phi-3.5-mini's.
 inline constexpr ChatStyle phi3_style{.format = ChatFormat::phi3,
+                                      .name = "phi-3",
                                       .marks = {.system = {"<|system|>\n", "<|end|>\n"},
                                                 .user = {"<|user|>\n", "<|end|>\n"},
                                                 .assistant = {"<|assistant|>\n", "<|end|>\n"},
@@ -173,12 +167,14 @@ inline constexpr ChatStyle phi3_style{.format = ChatFormat::phi3,
 
 inline constexpr ChatStyle granite_style{
     .format = ChatFormat::granite,
+    .name = "granite",
     .marks = {.system = {"<|start_of_role|>system<|end_of_role|>", "<|end_of_text|>\n"},
               .user = {"<|start_of_role|>user<|end_of_role|>", "<|end_of_text|>\n"},
               .assistant = {"<|start_of_role|>assistant<|end_of_role|>", "<|end_of_text|>\n"},
               .open = "<|start_of_role|>assistant<|end_of_role|>"}};
 
 inline constexpr ChatStyle deepseek_r1_style{.format = ChatFormat::deepseek_r1,
+                                             .name = "deepseek-r1",
                                              .marks = {.begin = "%bos%",
                                                        .user = {"<｜User｜>", ""},
                                                        .assistant = {"<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
@@ -219,5 +215,8 @@ ACTIVATION_TRACE_COMPILED_INLINE std::optional<std::string> date_text(
 #endif  // ACTIVATION_TRACE_BODIES
 
 }  // namespace detail
+
+constexpr std::string_view name(ChatFormat format) noexcept { return detail::style_of(format).name; }
+
 }  // namespace v0
 }  // namespace activation_trace
