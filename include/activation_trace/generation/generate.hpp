@@ -15,6 +15,7 @@
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
+#include "activation_trace/generation/score_chain.hpp"
 #include "activation_trace/generation/text_run.hpp"
 #include "activation_trace/generation/validate.hpp"
 
@@ -110,7 +111,9 @@ class Generation {
     const Index vocab = model_.config().vocab;
     ModeProcessor mode(options_.mode, record_options(options_), context_ ? context_->norm : std::nullopt,
                        forward_.early_layers(), vocab, model_.execution());
-    TokenChooser chooser(options_, std::move(mode), make_score_chain(options_, with_.processors, vocab), vocab, index);
+    ChoiceOptions choice{.sampling = options_.sampling, .alert_entropy = options_.alert_entropy};
+    if (choice.sampling) choice.sampling->stream += index;
+    TokenChooser chooser(choice, std::move(mode), make_score_chain(options_, with_.processors, vocab), vocab);
     auto text = std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, std::move(chooser),
                                       context_ ? &*context_ : nullptr);
     text->reserve(std::min(options_.max_new_tokens, model_.max_context() - static_cast<Index>(prompt.size()) + 1));

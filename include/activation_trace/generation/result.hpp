@@ -3,30 +3,16 @@
 #pragma once
 
 #include <functional>
-#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "activation_trace/config.hpp"
-#include "activation_trace/processors/entropy_sharpness.hpp"
+#include "activation_trace/processors/token_chooser.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// How one token was chosen, and how much the context speaks for it. Scores are what was compared in the end: after
-/// bias, penalties, processors and temperature, and in baseline decoding logits rather than log-probabilities.
-struct StepRecord {
-  std::span<const SharpnessCandidate> kept;  ///< survivors of the plausibility filter, ascending ids
-  SharpnessCandidate chosen = {};            ///< baseline decoding may choose outside `kept`
-  TokenId without_entropy = -1;  ///< best of `kept` without the strategy's term: after bias and penalties only
-  Index layer = -1;              ///< the premature layer 0..N that DoLa chose; -1 in other modes
-  bool alert = false;            ///< whether chosen.entropy is above GenerationOptions::alert_entropy
-
-  /// Whether the entropy changed the choice.
-  [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
-};
 
 /// What on_token() is shown.
 struct GeneratedToken {

@@ -13,7 +13,7 @@
 #include "activation_trace/generation/prefix_cache.hpp"
 #include "activation_trace/generation/result.hpp"
 #include "activation_trace/generation/text_end.hpp"
-#include "activation_trace/generation/token_chooser.hpp"
+#include "activation_trace/processors/token_chooser.hpp"
 
 namespace activation_trace {
 inline namespace v0 {

@@ -41,6 +41,9 @@ class ModeProcessor {
   /// The same for the first positions of a prompt, if others share them: their states, and the entropies over them.
   void begin_context(MatrixView<const float> states, ContextEntropy& entropies, const LmHead<>& lm_head);
 
+  /// Whether the mode adds a term of the context to scores, be it with a weight of 0.
+  [[nodiscard]] bool adds_context() const noexcept { return weighs_ || strategy_.has_value(); }
+
   /// Whether the scores are the mature logits, which need no process() then.
   [[nodiscard]] bool plain() const noexcept { return !base_.process && !strategy_ && !weighs_; }
 

@@ -10,24 +10,41 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
-#include "activation_trace/generation/options.hpp"
-#include "activation_trace/generation/result.hpp"
-#include "activation_trace/generation/score_chain.hpp"
 #include "activation_trace/processors/argmax.hpp"
+#include "activation_trace/processors/entropy_sharpness.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
+#include "activation_trace/processors/processor_chain.hpp"
 #include "activation_trace/processors/sampler.hpp"
+#include "activation_trace/processors/sampling_chain.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
+
+/// How one token was chosen, and how much the context speaks for it. Scores are what was compared in the end: after
+/// bias, penalties, processors and temperature, and in baseline decoding logits rather than log-probabilities.
+struct StepRecord {
+  std::span<const SharpnessCandidate> kept;  ///< survivors of the plausibility filter, ascending ids
+  SharpnessCandidate chosen = {};            ///< baseline decoding may choose outside `kept`
+  TokenId without_entropy = -1;  ///< best of `kept` without the strategy's term: after bias and penalties only
+  Index layer = -1;              ///< the premature layer 0..N that DoLa chose; -1 in other modes
+  bool alert = false;            ///< whether chosen.entropy is above ChoiceOptions::alert_entropy
+
+  /// Whether the entropy changed the choice.
+  [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
+};
+
+/// How a token is chosen by its score.
+struct ChoiceOptions {
+  std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
+  std::optional<float> alert_entropy = {};       ///< nats: StepRecord::alert above it
+};
 
 /// Chooses the tokens of one text from what the models say: the mode's scores, the chain of processors, then the best
 /// or a drawn one. Knows no model and no text.
 class TokenChooser {
  public:
-  /// `chain` is the options' (see make_score_chain), for this text; `stream` is added to that of the sampling options,
-  /// which must outlive this object.
-  TokenChooser(const GenerationOptions& options, ModeProcessor mode, ProcessorChain chain, Index vocab,
-               std::uint64_t stream);
+  /// `chain` is what comes between the mode's scores and the choice, for this text.
+  TokenChooser(const ChoiceOptions& options, ModeProcessor mode, ProcessorChain chain, Index vocab);
 
   /// The mode's processor, which has to be shown the context.
   [[nodiscard]] ModeProcessor& mode() noexcept { return mode_; }
@@ -47,7 +64,7 @@ class TokenChooser {
   void make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen, double uniform);
   [[nodiscard]] TokenId pick_without_entropy(TokenId chosen, double uniform);
 
-  const GenerationOptions* options_;
+  std::optional<float> alert_entropy_;
   ModeProcessor mode_;
   ProcessorChain chain_;
   std::optional<Sampler> sampler_;
@@ -60,10 +77,10 @@ class TokenChooser {
 
 #if ACTIVATION_TRACE_BODIES
 
-ACTIVATION_TRACE_COMPILED_INLINE TokenChooser::TokenChooser(const GenerationOptions& options, ModeProcessor mode,
-                                                            ProcessorChain chain, Index vocab, std::uint64_t stream)
-    : options_(&options), mode_(std::move(mode)), chain_(std::move(chain)) {
-  if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream + stream);
+ACTIVATION_TRACE_COMPILED_INLINE TokenChooser::TokenChooser(const ChoiceOptions& options, ModeProcessor mode,
+                                                            ProcessorChain chain, Index vocab)
+    : alert_entropy_(options.alert_entropy), mode_(std::move(mode)), chain_(std::move(chain)) {
+  if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream);
   if (!mode_.plain() || !chain_.empty()) scores_.reserve(static_cast<std::size_t>(vocab));
   if (!mode_.records()) return;
   kept_.reserve(1024);
@@ -109,12 +126,12 @@ ACTIVATION_TRACE_COMPILED_INLINE void TokenChooser::make_record(const StepLogits
   record_.kept = kept_;
   record_.without_entropy = pick_without_entropy(chosen, uniform);
   record_.layer = mode_.layer();
-  record_.alert = options_->alert_entropy && record_.chosen.entropy > *options_->alert_entropy;
+  record_.alert = alert_entropy_ && record_.chosen.entropy > *alert_entropy_;
 }
 
 // The same step without the strategy's term, on the survivors alone: all others are masked either way.
 ACTIVATION_TRACE_COMPILED_INLINE TokenId TokenChooser::pick_without_entropy(TokenId chosen, double uniform) {
-  if (context_of(options_->mode) == nullptr) return chosen;
+  if (!mode_.adds_context()) return chosen;
   chain_.process(kept_ids_, kept_scores_);
   const bool any = std::any_of(kept_scores_.begin(), kept_scores_.end(),
                                [](float score) { return score > -std::numeric_limits<float>::infinity(); });
