@@ -229,6 +229,32 @@ TEST_CASE("however the work is cut, the results are the same bits, but for the d
   }
 }
 
+TEST_CASE("what an earlier product left in a worker's memory does not enter the next") {
+  std::mt19937 random(9);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const Index block = block_elements(dtype);
+    const Index d = block == 1 ? 33 : block == 32 ? 96 : 256;
+    const test::RandomMatrix wide(dtype, 40, 1024, random);
+    const test::RandomMatrix w(dtype, 19, d, random);
+    for (const Index n : {1, 6, 20}) {
+      const std::vector<float> nothing(static_cast<std::size_t>(n * 1024), std::numeric_limits<float>::quiet_NaN());
+      const std::vector<float> x = test::normal_floats(n * d, random);
+      test::each_isa([&](Isa isa) {
+        std::vector<float> used(static_cast<std::size_t>(n * 40));
+        std::vector<float> fresh(static_cast<std::size_t>(n * 19));
+        std::vector<float> y(fresh.size());
+        Execution<Host> untouched(1, isa);
+        matmul(untouched, test::matrix(x, n, d), w.view(), {fresh.data(), {n, 19}});
+        Execution<Host> execution(1, isa);
+        matmul(execution, test::matrix(nothing, n, 1024), wide.view(), {used.data(), {n, 40}});
+        matmul(execution, test::matrix(x, n, d), w.view(), {y.data(), {n, 19}});
+        CHECK(y == fresh);
+      });
+    }
+  }
+}
+
 TEST_CASE("several targets in one call are the same as one call each") {
   std::mt19937 random(4);
   const Index d = 256;
