@@ -252,7 +252,7 @@ void add_chat_command(CLI::App& app, Command& command) {
       s->modes.check_layers(s->mode);
       s->modes.refuse_useless(std::span(&s->mode.mode, 1),
                               [&](std::string_view key) { return has_use(s->mode.mode, key); });
-      refuse_senseless_student(*sub, s->student, std::holds_alternative<Contrastive>(s->mode.mode));
+      refuse_senseless_student(*sub, s->student, needs_amateur(s->mode.mode));
       check_usage(s->mode.mode);
       return chat(*s);
     };

@@ -57,7 +57,7 @@ void check_mode(RunCommandLine& line, const CLI::App& app) {
            (settings.task->generates && has_use(mode, key)) || is_published(line, key);
   });
   take_early_exit_layers(line);
-  refuse_senseless_student(app, settings.student, std::holds_alternative<Contrastive>(mode));
+  refuse_senseless_student(app, settings.student, needs_amateur(mode));
   if (settings.task->scores)
     check_usage(with_mode(scoring, mode));
   else

@@ -135,7 +135,7 @@ Engine::Running& Engine::running() const {
 
 Companions Engine::with(const Mode& mode, PrefixCache* prefix) const {
   const std::optional<Student>& student = running().student;
-  const bool subtracted = student && std::holds_alternative<Contrastive>(mode);
+  const bool subtracted = student && needs_amateur(mode);
   return {.prefix = prefix, .amateur = subtracted ? &student->amateur() : nullptr};
 }
 

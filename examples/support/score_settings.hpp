@@ -86,7 +86,7 @@ namespace detail {
   if (names.empty()) {
     std::erase_if(all, [&](const ScoreColumn& c) {
       return (describes(c.mode.mode, "premature_layer") && !modes.given("premature_layer")) ||
-             (std::holds_alternative<Contrastive>(c.mode.mode) && student.name.empty());
+             (needs_amateur(c.mode.mode) && student.name.empty());
     });
     return all;
   }
@@ -117,7 +117,7 @@ inline void refuse_senseless(const CLI::App& app, const ModeOptions& options, co
   const bool chooses = any([](const Mode& mode) { return describes(mode, "candidate_layers"); });
   if (options.early_exit_given() && !chooses)
     throw UsageError("--early_exit_layers: " + ModeOptions::reason(modes, "candidate_layers"));
-  refuse_senseless_student(app, s.student, any([](const Mode& m) { return std::holds_alternative<Contrastive>(m); }));
+  refuse_senseless_student(app, s.student, any(needs_amateur));
   for (const Mode& mode : modes) check_usage(with_mode(s.options, mode));
 }
 

@@ -202,7 +202,7 @@ inline void take_mode(const CLI::App& app, ModeOptions& modes, Settings& s) {
                        " has no use for it without --trace, --alert, --color or --compare");
     return true;
   });
-  refuse_senseless_student(app, s.student, std::holds_alternative<Contrastive>(s.mode.mode));
+  refuse_senseless_student(app, s.student, needs_amateur(s.mode.mode));
   s.generation.mode = s.mode.mode;
   GenerationOptions known = s.generation;
   if (recorded) known.record = s.record;

@@ -156,7 +156,7 @@ inline Guest::Guest(const llama_model* model, LmHeadFile head, GuestOptions opti
   const std::string mode = "decoding_mode " + std::string(name(options_.mode));
   require(layers_.front() == tap_.blocks(),
           "mature_layer: a guest has llama.cpp's logits, which are of layer " + std::to_string(tap_.blocks()));
-  require(!std::holds_alternative<Contrastive>(options_.mode), mode + " needs an amateur, which a guest has none of");
+  require(!needs_amateur(options_.mode), mode + " needs an amateur, which a guest has none of");
   read_ = read_context(generation);
   require(read_ || !std::holds_alternative<Baseline>(options_.mode), mode + " without record: nothing to do");
   for (const Index layer : std::span(layers_).subspan(1)) tap_.keep(layer, Keep::last_row);

@@ -156,7 +156,7 @@ ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> exit_layers(std::optional<In
 
 ACTIVATION_TRACE_COMPILED_INLINE void check_amateur(const Amateur* amateur, const Mode& mode, Index vocab) {
   const std::string decoding_mode = "amateur: decoding_mode " + std::string(name(mode));
-  const bool needed = std::holds_alternative<Contrastive>(mode);
+  const bool needed = needs_amateur(mode);
   require(!needed || amateur != nullptr, decoding_mode + " needs one");
   require(needed || amateur == nullptr, decoding_mode + " has no use for one");
   if (amateur != nullptr)

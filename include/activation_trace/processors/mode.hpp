@@ -254,6 +254,9 @@ void describe(AnyMode& mode, Field&& field) {
 /// The layers that the mode compares with the mature one, as given; none in most modes.
 [[nodiscard]] std::vector<Index> premature_layers(const Mode& mode);
 
+/// Whether the mode subtracts what an amateur says, who is an argument of the call.
+[[nodiscard]] inline bool needs_amateur(const Mode& mode) { return std::holds_alternative<Contrastive>(mode); }
+
 /// The context that the mode reads; null if it reads none.
 [[nodiscard]] const ContextOptions* context_of(const Mode& mode);
 
