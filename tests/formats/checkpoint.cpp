@@ -6,9 +6,12 @@
 
 #include <cstring>
 
+#include "support/same_matrix.hpp"
 #include "support/tiny_llama.hpp"
 
 using namespace activation_trace;
+using test::check_same;
+using test::row_of;
 
 namespace checkpoint_tests {  // compiled as one with others
 namespace {
@@ -31,18 +34,6 @@ std::string refusal(const test::GgufBuilder& builder) {
   const test::TemporaryFolder folder;
   test::write_file(folder / "model.gguf", builder.bytes());
   return refusal(folder / "model.gguf");
-}
-
-std::vector<float> row_of(const StoredMatrix<>& matrix, Index row) {
-  std::vector<float> values(static_cast<std::size_t>(matrix.cols()));
-  matrix.decode_row(row, values);
-  return values;
-}
-
-void check_same(const StoredMatrix<>& a, const StoredMatrix<>& b) {
-  REQUIRE(a.rows() == b.rows());
-  REQUIRE(a.cols() == b.cols());
-  for (Index r = 0; r < a.rows(); ++r) REQUIRE(row_of(a, r) == row_of(b, r));
 }
 
 // b's rows are those of a in GGUF's order: within each head the two halves take turns.

@@ -9,11 +9,14 @@
 
 #include "activation_trace/formats/checkpoint.hpp"
 #include "support/complaint.hpp"
+#include "support/same_matrix.hpp"
 #include "support/tiny_llama.hpp"
 
 // A family that is not in the library, with everything that a row can say, read from both formats.
 using namespace activation_trace;
+using test::check_same;
 using test::complaint;
+using test::row_of;
 
 namespace families_tests {  // compiled as one with others
 namespace {
@@ -72,17 +75,6 @@ test::TinyLlama other_model() {
                     .o_bias = true,
                     .q_k_norms = true};
   return test::TinyLlama(options);
-}
-
-std::vector<float> row_of(const StoredMatrix<>& matrix, Index row) {
-  std::vector<float> values(static_cast<std::size_t>(matrix.cols()));
-  matrix.decode_row(row, values);
-  return values;
-}
-
-void check_same(const StoredMatrix<>& a, const StoredMatrix<>& b) {
-  REQUIRE(a.rows() == b.rows());
-  for (Index r = 0; r < a.rows(); ++r) REQUIRE(row_of(a, r) == row_of(b, r));
 }
 
 std::vector<float> plus(std::vector<float> x, float offset) {
