@@ -13,7 +13,7 @@ version=0.3.36
 prefix=${XDG_CACHE_HOME:-$HOME/.cache}/activation_trace/llama.cpp
 
 if [ ! -e "$prefix/lib/cmake/llama/llama-config.cmake" ]; then
-  need_packages g++ cmake ninja-build python3-pip python3-venv
+  need_packages g++ cmake ninja-build python3-pip
   part=$(mktemp -d)
   trap 'rm -rf "$part"' EXIT
   echo "Fetching llama.cpp (77 MB) from PyPI" >&2
