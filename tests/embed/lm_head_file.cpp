@@ -61,8 +61,7 @@ TEST_CASE("the LM head of a GGUF file of any architecture, its own or the embedd
   CHECK(tied.architecture == "gemma2");
   CHECK(tied.blocks == 7);
   CHECK(tied.embeddings == Embeddings::tied);
-  CHECK(tied.soft_cap == 30.0f);
-  CHECK(!tied.logit_scale);
+  CHECK(tied.head.options() == LogitOptions{.soft_cap = 30.0f});
   REQUIRE(tied.norm);
   CHECK(tied.norm->weight == std::vector<float>{3, 4, 5, 6});
   CHECK(tied.norm->eps == 1e-6f);
@@ -74,7 +73,7 @@ TEST_CASE("the LM head of a GGUF file of any architecture, its own or the embedd
       other, model("granite").value("granite.logit_scale", 8.0f).tensor(f32("output.weight", {d, V}, 500)).bytes());
   const LmHeadFile separate = open_lm_head(other);
   CHECK(separate.embeddings == Embeddings::separate);
-  CHECK(separate.logit_scale == 8.0f);
+  CHECK(separate.head.options() == LogitOptions{.scale = 0.125f});
   CHECK(row(separate.head, 4) == std::vector<float>{516, 517, 518, 519});
 }
 
@@ -124,7 +123,7 @@ TEST_CASE("the LM head of a Hugging Face folder") {
   write(R"({"model_type":"gemma2","num_hidden_layers":3,"rms_norm_eps":1e-6,"final_logit_softcapping":30.0})");
   const LmHeadFile gemma = open_lm_head(folder.path());
   CHECK(gemma.blocks == 3);
-  CHECK(gemma.soft_cap == 30.0f);
+  CHECK(gemma.head.options() == LogitOptions{.soft_cap = 30.0f});
   CHECK(gemma.embeddings == Embeddings::tied);
   REQUIRE(gemma.norm);
   CHECK(gemma.norm->weight == std::vector<float>{1, 2, 3, 4});  // stored less one
@@ -132,11 +131,47 @@ TEST_CASE("the LM head of a Hugging Face folder") {
 
   write(R"({"model_type":"granite","num_hidden_layers":2,"rms_norm_eps":1e-5,"logits_scaling":8})");
   const LmHeadFile granite = open_lm_head(folder.path());
-  CHECK(granite.logit_scale == 8.0f);
+  CHECK(granite.head.options() == LogitOptions{.scale = 0.125f});
   CHECK(granite.norm->weight == std::vector<float>{0, 1, 2, 3});
+
+  write(R"({"model_type":"cohere","num_hidden_layers":2,"logit_scale":0.0625})");
+  CHECK(open_lm_head(folder.path()).head.options() == LogitOptions{.scale = 0.0625f});
+  write(R"({"model_type":"minicpm3","num_hidden_layers":2,"dim_model_base":2})");
+  CHECK(open_lm_head(folder.path()).head.options() == LogitOptions{.scale = 0.5f});
+  write(R"({"model_type":"gemma2","num_hidden_layers":2,"final_logit_softcapping":null})");
+  CHECK(open_lm_head(folder.path()).head.options() == LogitOptions{});
 
   write(R"({"model_type":"llama"})");
   CHECK_THROWS_AS((void)open_lm_head(folder.path()), FormatError);
+}
+
+TEST_CASE("what an engine makes of products with the head: by families, by other names, and by defaults") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "model.gguf";
+  const auto options_of = [&](const test::GgufBuilder& gguf) {
+    test::write_file(path, gguf.bytes());
+    return open_lm_head(path).head.options();
+  };
+  CHECK(options_of(model("llama")) == LogitOptions{});
+  for (const char* name : {"granite", "granitemoe", "granitehybrid", "minicpm"})
+    CHECK(options_of(model(name).value(std::string(name) + ".logit_scale", 4.0f)) == LogitOptions{.scale = 0.25f});
+  CHECK(options_of(model("command-r").value("command-r.logit_scale", 0.0625f)) == LogitOptions{.scale = 0.0625f});
+  CHECK(options_of(model("grok").value("grok.logit_scale", 0.5f).value("grok.final_logit_softcapping", 30.0f)) ==
+        LogitOptions{.scale = 0.5f, .soft_cap = 30.0f});
+  for (const char* name : {"minicpm", "minicpm3"})  // 256 / d, if they say nothing
+    CHECK(options_of(model(name)) == LogitOptions{.scale = 64});
+  CHECK(options_of(model("gemma2")) == LogitOptions{.soft_cap = 30.0f});
+  test::write_file(path, model("granite").value("granite.logit_scale", 0.0f).bytes());
+  CHECK_THROWS_AS((void)open_lm_head(path), FormatError);
+  // The head makes them.
+  test::write_file(path, model("granite").value("granite.logit_scale", 8.0f).bytes());
+  const LmHeadFile granite = open_lm_head(path);
+  const std::vector<float> state{1, 0, 0, 0.5f};
+  std::vector<float> logits(static_cast<std::size_t>(V));
+  Execution<Host> execution(1);
+  Buffer<float> memory;
+  granite.head.logits(execution, as_matrix(std::span(state), 1, d), as_matrix(std::span(logits), 1, V), memory);
+  CHECK(logits[1] == (104 + 0.5f * 107) / 8);
 }
 
 TEST_CASE("files without an LM head say what is missing") {

@@ -5,7 +5,11 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cmath>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "activation_trace/formats/checkpoint.hpp"
 #include "support/complaint.hpp"
@@ -397,6 +401,95 @@ TEST_CASE("Gemma 3's GGUF: what is not in it, and the 27B's scale") {
   options.config.layers = 62;
   CHECK(read(8).attention_scale == 1 / std::sqrt(8.0f));
   CHECK(complaint([&] { (void)read(0); }).find("window_rope is given, but no windows") != std::string::npos);
+}
+
+TEST_CASE("Granite's and MiniCPM's scalars: given, left out, and those of GGUFs that are older than the keys") {
+  const auto folder = [](const char* name, const std::vector<std::pair<const char*, double>>& numbers) {
+    test::TinyLlamaOptions options;
+    options.config.layers = 4;
+    options.family.hugging_face_class = std::string(name) + "ForCausalLM";
+    auto config = test::TinyLlama(options).config_json();
+    for (const auto& [key, value] : numbers) config[key] = value;
+    return parse_config_json(config.dump(), "config.json").config;
+  };
+  const auto gguf = [](const char* architecture, const std::vector<std::pair<const char*, float>>& numbers,
+                       std::optional<bool> rotates = std::nullopt) {
+    test::TinyLlamaOptions options;
+    options.config.layers = 4;
+    options.family.architecture = architecture;
+    test::GgufBuilder builder = test::TinyLlama(options).gguf();
+    for (const auto& [key, value] : numbers) builder.value(std::string(architecture) + "." + key, value);
+    if (rotates) builder.value(std::string(architecture) + ".rope.scaling.finetuned", *rotates);
+    const auto bytes = builder.bytes();
+    return read_llama_config(GgufFile::parse(bytes, "model.gguf"));
+  };
+  const auto check = [](const LlamaConfig& c, float embedding, float residual, float logits) {
+    CHECK(c.embedding_scale == doctest::Approx(embedding));
+    CHECK(c.residual_scale == doctest::Approx(residual));
+    CHECK(c.logit_scale == doctest::Approx(logits));
+  };
+  const LlamaConfig granite = folder("Granite", {{"embedding_multiplier", 12},
+                                                 {"attention_multiplier", 0.015625},
+                                                 {"residual_multiplier", 0.22},
+                                                 {"logits_scaling", 8}});
+  check(granite, 12, 0.22f, 0.125f);
+  CHECK(granite.attention_scale == 0.015625f);
+  check(folder("Granite", {}), 1, 1, 1);
+  CHECK(folder("Granite", {}).attention_scale == 1.0f);
+  const LlamaConfig granite_gguf =
+      gguf("granite",
+           {{"embedding_scale", 12}, {"attention.scale", 0.015625f}, {"residual_scale", 0.22f}, {"logit_scale", 8}});
+  check(granite_gguf, 12, 0.22f, 0.125f);
+  CHECK(granite_gguf.attention_scale == 0.015625f);
+  CHECK(granite_gguf.rotated.empty());
+  check(gguf("granite", {}), 1, 1, 1);
+  CHECK_FALSE(gguf("granite", {}).attention_scale.has_value());
+  CHECK(gguf("granite", {}, true).rotated.empty());
+  CHECK(gguf("granite", {}, false).rotated == std::vector<bool>(4, false));
+
+  // The hidden size is 256, N is 4.
+  check(folder("MiniCPM", {{"scale_emb", 12}, {"scale_depth", 1.4}, {"dim_model_base", 64}}), 12, 0.7f, 0.25f);
+  check(folder("MiniCPM", {}), 1, 0.5f, 1 / 256.0f);
+  check(gguf("minicpm", {{"embedding_scale", 10}, {"residual_scale", 0.3f}, {"logit_scale", 4}}), 10, 0.3f, 0.25f);
+  check(gguf("minicpm", {}), 12, 0.7f, 1);
+  CHECK(complaint([&] {
+          (void)folder("Granite", {{"logits_scaling", 0}});
+        }).find("logit_scale must be positive") != std::string::npos);
+  CHECK(complaint([&] {
+          (void)folder("MiniCPM", {{"scale_depth", -1}});
+        }).find("residual_scale must be positive") != std::string::npos);
+}
+
+TEST_CASE("Gemma 2: what its class has where keys are missing or null, windows in every other block, the 27B's scale") {
+  test::TinyLlamaOptions options;
+  options.config.layers = 3;
+  options.family.hugging_face_class = "Gemma2ForCausalLM";
+  auto config = test::TinyLlama(options).config_json();
+  config.erase("hidden_act");
+  const auto read = [&] { return parse_config_json(config.dump(), "config.json").config; };
+  const LlamaConfig usual = read();
+  CHECK(usual.attention_soft_cap == 50.0f);
+  CHECK(usual.logit_soft_cap == 30.0f);
+  CHECK(usual.attention_scale == 0.0625f);  // 1 / sqrt(256)
+  CHECK(usual.windows == std::vector<Index>{4096, 0, 4096});
+  config["attn_logit_softcapping"] = nullptr;
+  config["final_logit_softcapping"] = 20;
+  CHECK_FALSE(read().attention_soft_cap.has_value());
+  CHECK(read().logit_soft_cap == 20.0f);
+
+  options.config.layers = 46;
+  options.config.hidden = 64;
+  options.config.ffn = 8;
+  options.config.heads = 2;
+  options.config.kv_heads = 1;
+  options.config.head_dim = 16;
+  options.family.architecture = "gemma2";
+  const auto bytes = test::TinyLlama(options).gguf().bytes();
+  const LlamaConfig large = read_llama_config(GgufFile::parse(bytes, "model.gguf"));
+  CHECK(large.attention_scale == 1 / std::sqrt(32.0f));  // of hidden size and heads, not head_dim
+  CHECK(large.windows[45] == 0);
+  CHECK(large.windows[44] == 4096);
+  CHECK(large.logit_soft_cap == 30.0f);
 }
 
 }  // namespace families_tests

@@ -12,11 +12,11 @@ import torch
 FLOAT32_EPSILON = 2.0**-23
 
 
-def position_entropy(hidden, head, clamp=FLOAT32_EPSILON, chunk=4096):
-    """E[v] of 1.1 for every row of `head`: hidden [T, d], head [V, d] -> [V], nats."""
+def position_entropy(hidden, head, clamp=FLOAT32_EPSILON, chunk=4096, finish=lambda products: products):
+    """E[v] of 1.1 for every row of `head`: hidden [T, d], head [V, d] -> [V], nats. `finish` makes logits of products."""
     hidden, result = hidden.astype(np.float64), []
     for begin in range(0, len(head), chunk):
-        scores = hidden @ head[begin : begin + chunk].astype(np.float64).T  # [T, chunk]
+        scores = finish(hidden @ head[begin : begin + chunk].astype(np.float64).T)  # [T, chunk]
         p = np.exp(scores - scores.max(axis=0))
         p /= p.sum(axis=0)
         result.append(-(p * np.log(np.clip(p, clamp, 1 - clamp))).sum(axis=0))

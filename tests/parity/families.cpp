@@ -91,6 +91,12 @@ TEST_CASE("The same in GGUF, as converters write it") {
     check_family(golden, name, "tiny_" + name + ".gguf");
 }
 
+TEST_CASE("Scaled and capped models: states of all layers, logits at every position, greedy tokens, in both formats") {
+  const GoldenFile golden("tiny_scaled_families.safetensors");
+  for (const std::string name : {"gemma", "gemma2", "granite", "minicpm"})
+    for (const char* ending : {"", ".gguf"}) check_family(golden, name, "tiny_" + name + ending);
+}
+
 TEST_CASE("longrope: sequences that cannot be longer than the original context have the short divisors") {
   const GoldenFile golden("tiny_families.safetensors");
   for (const char* file : {"tiny_phi4_mini", "tiny_phi4_mini.gguf"}) check_family(golden, "phi4_mini_short", file, 16);

@@ -26,7 +26,9 @@
 
 #include "activation_trace/embed/lm_head_file.hpp"
 #include "activation_trace/error.hpp"
+#include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/argmax.hpp"
+#include "activation_trace/tensor/buffer.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -158,32 +160,26 @@ inline void check_shape(const LmHeadFile& file, const LayerTap& tap, Index vocab
                       ", " + std::to_string(tap.hidden()) + "] of " + std::to_string(tap.blocks()));
 }
 
-/// Throws ArgumentError unless the head times `state`, the last position's behind the norm, is what llama.cpp says:
+/// Throws ArgumentError unless the head makes of `state`, the last position's behind the norm, what llama.cpp says:
 /// `logits`[V]. By some tokens, the most probable among them: an 8-bit engine is one per cent off, another model's head
 /// by far more.
 inline void check_head(const LmHeadFile& file, std::span<const float> state, std::span<const float> logits) {
   const Index vocab = file.head.vocab();
   std::vector<TokenId> ids{static_cast<TokenId>(argmax(logits))};
   for (Index i = 0; i < 32; ++i) ids.push_back(static_cast<TokenId>(i * vocab / 32));
-  const auto wanted = [&](TokenId id) { return static_cast<double>(logits[static_cast<std::size_t>(id)]); };
-  std::vector<float> row(state.size());
-  const auto product = [&](TokenId id) {
-    file.head.row(id, row);
-    double sum = 0;
-    for (std::size_t k = 0; k < row.size(); ++k) sum += static_cast<double>(row[k]) * static_cast<double>(state[k]);
-    const auto cap = static_cast<double>(file.soft_cap.value_or(0));
-    return cap > 0 ? cap * std::tanh(sum / cap) : sum;
-  };
-  // Some models divide by their scale and some multiply: the most probable token says which.
-  const double first = product(ids[0]);
-  const double scale = file.logit_scale && first != 0 ? wanted(ids[0]) / first : 1;
-  double largest = 0;
+  Execution<Host> execution(1);
+  Buffer<float> rows;
+  std::vector<float> found(ids.size());
+  file.head.logits(execution, as_matrix(state, 1, file.head.hidden()), ids,
+                   as_matrix(std::span(found), 1, static_cast<Index>(ids.size())), rows);
+  const auto wanted = [&](TokenId id) { return logits[static_cast<std::size_t>(id)]; };
+  float largest = 0;
   for (const TokenId id : ids) largest = std::max(largest, std::abs(wanted(id)));
-  for (const TokenId id : ids)
-    if (const double found = scale * product(id); !(std::abs(found - wanted(id)) <= 0.1 * largest))
-      throw ArgumentError("head: it is not the model's, which gives token " + std::to_string(id) + " a logit of " +
-                          std::to_string(wanted(id)) + ", and its product with the last state is " +
-                          std::to_string(found));
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (!(std::abs(found[i] - wanted(ids[i])) <= 0.1f * largest))
+      throw ArgumentError("head: it is not the model's, which gives token " + std::to_string(ids[i]) + " a logit of " +
+                          std::to_string(wanted(ids[i])) + ", and the head makes " + std::to_string(found[i]) +
+                          " of the last state");
 }
 
 }  // namespace detail

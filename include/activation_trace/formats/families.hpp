@@ -2,13 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "activation_trace/config.hpp"
 #include "activation_trace/formats/family.hpp"
 
 namespace activation_trace {
@@ -62,8 +55,8 @@ inline constexpr Family mistral_family = [] {
   f.gguf_architecture = {};
   f.hugging_face_class = "MistralForCausalLM";
   f.model_type = "mistral";
-  f.hugging_face_keys = {.window = "sliding_window"};
-  f.defaults = {.max_context = 131072, .window = 4096};
+  f.hugging_face_keys = {.window = {"sliding_window", 4096}};
+  f.defaults = {.max_context = 131072};
   f.refused_flags = {};
   return f;
 }();
@@ -99,54 +92,125 @@ inline constexpr Family qwen3_family = [] {
   return f;
 }();
 
+/// Granite 3 and 4, its dense models.
+inline constexpr Family granite_family = [] {
+  Family f = llama_family;
+  f.name = "Granite";
+  f.gguf_architecture = "granite";
+  f.hugging_face_class = "GraniteForCausalLM";
+  f.model_type = "granite";
+  f.gguf_rotation_flag = "rope.scaling.finetuned";
+  f.gguf_keys = {.attention_scale = "attention.scale",
+                 .embedding_scale = "embedding_scale",
+                 .residual_scale = "residual_scale",
+                 .logit_divisor = "logit_scale"};
+  f.hugging_face_keys = {.attention_scale = {"attention_multiplier", 1},
+                         .embedding_scale = "embedding_multiplier",
+                         .residual_scale = "residual_multiplier",
+                         .logit_divisor = "logits_scaling"};
+  return f;
+}();
+
+/// MiniCPM 1, 2 and 4, their dense models.
+inline constexpr Family minicpm_family = [] {
+  Family f = llama_family;
+  f.name = "MiniCPM";
+  f.gguf_architecture = "minicpm";
+  f.hugging_face_class = "MiniCPMForCausalLM";
+  f.model_type = "minicpm";
+  // Its first GGUFs have none of them, and are of models that have these.
+  f.gguf_keys = {.embedding_scale = {"embedding_scale", 12},
+                 .residual_scale = "residual_scale",
+                 .depth_scale = {"", 1.4f},
+                 .logit_divisor = "logit_scale",
+                 .logit_width = {"", 256}};
+  f.hugging_face_keys = {
+      .embedding_scale = "scale_emb", .depth_scale = {"scale_depth", 1}, .logit_width = {"dim_model_base", 1}};
+  f.defaults = {.tied_embeddings = true};
+  f.refused_flags = {"attention_bias"};
+  return f;
+}();
+
+/// Gemma, the first.
+inline constexpr Family gemma_family = [] {
+  Family f = llama_family;
+  f.name = "Gemma";
+  f.gguf_architecture = "gemma";
+  f.hugging_face_class = "GemmaForCausalLM";
+  f.model_type = "gemma";
+  f.gguf_rotation = RopeLayout::half_split;
+  f.activation = FfnActivation::gelu_tanh;
+  f.activation_name = "gelu_pytorch_tanh";
+  f.hugging_face.norm_offset = 1;  // which converters add
+  f.embedding_times_sqrt = true;
+  f.gguf_keys = {};
+  f.defaults = {.max_context = 8192,
+                .bos = 2,
+                .eos = 1,
+                .tied_embeddings = true,
+                .vocab = 256000,
+                .heads = 16,
+                .kv_heads = 16,
+                .head_dim = 256};
+  f.refused_flags = {"attention_bias", "use_bidirectional_attention"};
+  return f;
+}();
+
+/// Gemma 2.
+inline constexpr Family gemma2_family = [] {
+  Family f = gemma_family;
+  f.name = "Gemma 2";
+  f.gguf_architecture = "gemma2";
+  f.hugging_face_class = "Gemma2ForCausalLM";
+  f.model_type = "gemma2";
+  f.activation_key = "hidden_activation";
+  f.gguf.attention_out_norm = "post_attention_norm";
+  f.gguf.ffn_out_norm = "post_ffw_norm";
+  f.hugging_face.attention_out_norm = "post_attention_layernorm";
+  f.hugging_face.ffn_norm = "pre_feedforward_layernorm";
+  f.hugging_face.ffn_out_norm = "post_feedforward_layernorm";
+  f.full_attention_every = 2;
+  f.width_scaled_layers = 46;  // the 27B, whose query_pre_attn_scalar no GGUF has
+  f.gguf_keys = {.window = {"attention.sliding_window", 4096},
+                 .attention_soft_cap = {"attn_logit_softcapping", 50},
+                 .logit_soft_cap = {"final_logit_softcapping", 30}};
+  f.hugging_face_keys = {.window = {"sliding_window", 4096},
+                         .attention_soft_cap = {"attn_logit_softcapping", 50},
+                         .query_scalar = {"query_pre_attn_scalar", 256},
+                         .logit_soft_cap = {"final_logit_softcapping", 30}};
+  f.defaults.heads = 8;
+  f.defaults.kv_heads = 4;
+  return f;
+}();
+
 /// The text models of Gemma 3.
 inline constexpr Family gemma3_family = [] {
-  Family f = llama_family;
+  Family f = gemma2_family;
   f.name = "Gemma 3";
   f.gguf_architecture = "gemma3";
   f.hugging_face_class = "Gemma3ForCausalLM";
   f.model_type = "gemma3_text";
-  f.gguf_rotation = RopeLayout::half_split;
-  f.activation = FfnActivation::gelu_tanh;
-  f.activation_name = "gelu_pytorch_tanh";
-  f.activation_key = "hidden_activation";
   f.gguf.q_norm = "attn_q_norm";
   f.gguf.k_norm = "attn_k_norm";
-  f.gguf.attention_out_norm = "post_attention_norm";
-  f.gguf.ffn_out_norm = "post_ffw_norm";
   f.hugging_face.q_norm = "self_attn.q_norm";
   f.hugging_face.k_norm = "self_attn.k_norm";
-  f.hugging_face.attention_out_norm = "post_attention_layernorm";
-  f.hugging_face.ffn_norm = "pre_feedforward_layernorm";
-  f.hugging_face.ffn_out_norm = "post_feedforward_layernorm";
-  f.hugging_face.norm_offset = 1;  // which converters add
   f.full_attention_every = 6;
-  f.embedding_times_sqrt = true;
   f.window_theta = 10000;
-  f.width_scaled_layers = 62;  // the 27B, whose query_pre_attn_scalar no GGUF has
+  f.width_scaled_layers = 62;  // the 27B
   f.gguf_keys = {.window = "attention.sliding_window",
                  .attention_soft_cap = "attn_logit_softcapping",
-                 .logit_soft_cap = "final_logit_softcapping",
                  .window_theta = "rope.freq_base_swa",
-                 .full_attention_every = "attention.sliding_window_pattern"};
-  f.hugging_face_keys = {.window = "sliding_window",
+                 .full_attention_every = "attention.sliding_window_pattern",
+                 .logit_soft_cap = "final_logit_softcapping"};
+  f.hugging_face_keys = {.window = {"sliding_window", 4096},
                          .attention_soft_cap = "attn_logit_softcapping",
-                         .logit_soft_cap = "final_logit_softcapping",
-                         .query_scalar = "query_pre_attn_scalar",
+                         .query_scalar = {"query_pre_attn_scalar", 256},
                          .window_theta = "rope_local_base_freq",
-                         .full_attention_every = "sliding_window_pattern"};
-  f.defaults = {.max_context = 131072,
-                .window = 4096,
-                .bos = 2,
-                .eos = 1,
-                .tied_embeddings = true,
-                .vocab = 262208,
-                .heads = 8,
-                .kv_heads = 4,
-                .head_dim = 256,
-                .theta = 1e6f,
-                .query_scalar = 256};
-  f.refused_flags = {"attention_bias", "use_bidirectional_attention"};
+                         .full_attention_every = "sliding_window_pattern",
+                         .logit_soft_cap = "final_logit_softcapping"};
+  f.defaults.max_context = 131072;
+  f.defaults.vocab = 262208;
+  f.defaults.theta = 1e6f;
   return f;
 }();
 
@@ -271,53 +335,10 @@ inline constexpr Family exaone_family = [] {
 }();
 
 /// The families that can be read; formats/README.md 5 says how one is added.
-inline constexpr Family families[] = {llama_family,    mistral_family,          qwen2_family,     qwen3_family,
-                                      gemma3_family,   gemma3_text_part_family, phi3_family,      smollm3_family,
-                                      ernie4_5_family, internlm2_family,        internlm3_family, exaone_family};
+inline constexpr Family families[] = {llama_family,    mistral_family,   qwen2_family,     qwen3_family,
+                                      gemma_family,    gemma2_family,    gemma3_family,    gemma3_text_part_family,
+                                      granite_family,  minicpm_family,   phi3_family,      smollm3_family,
+                                      ernie4_5_family, internlm2_family, internlm3_family, exaone_family};
 
-namespace detail {
-
-#if ACTIVATION_TRACE_BODIES
-
-/// The first family whose `name` is `wanted`, or null; none is called "".
-ACTIVATION_TRACE_COMPILED_INLINE const Family* find_family(std::span<const Family> known,
-                                                           std::string_view Family::*name, std::string_view wanted) {
-  if (wanted.empty()) return nullptr;
-  const auto found = std::ranges::find(known, wanted, name);
-  return found == known.end() ? nullptr : &*found;
-}
-
-/// What all of them are called, for messages: 'a' or 'b', between the quotes given.
-ACTIVATION_TRACE_COMPILED_INLINE std::string names_of(std::span<const Family> known, std::string_view Family::*name,
-                                                      const std::string& open, const std::string& close) {
-  std::string names;
-  for (const Family& family : known) {
-    if ((family.*name).empty()) continue;
-    names += names.empty() ? "" : " or ";
-    names.append(open).append(family.*name).append(close);
-  }
-  return names;
-}
-
-/// A window for each of `layers` blocks, 0 in every `every`-th, which has none; no windows for a `window` of 0 or less.
-ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> windows_of(Index every, Index window, Index layers) {
-  if (window <= 0) return {};
-  std::vector<Index> windows(static_cast<std::size_t>(layers), window);
-  if (every > 0)
-    for (Index i = every - 1; i < layers; i += every) windows[static_cast<std::size_t>(i)] = 0;
-  return windows;
-}
-
-/// For each of `layers` blocks whether it rotates q and k, which each `every`-th does not; empty for an `every` of 0.
-ACTIVATION_TRACE_COMPILED_INLINE std::vector<bool> rotated_of(Index every, Index layers) {
-  if (every <= 0) return {};
-  std::vector<bool> rotated(static_cast<std::size_t>(layers), true);
-  for (Index i = every - 1; i < layers; i += every) rotated[static_cast<std::size_t>(i)] = false;
-  return rotated;
-}
-
-#endif  // ACTIVATION_TRACE_BODIES
-
-}  // namespace detail
 }  // namespace v0
 }  // namespace activation_trace

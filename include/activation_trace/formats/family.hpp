@@ -2,9 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <optional>
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "activation_trace/config.hpp"
 #include "activation_trace/model/config.hpp"
 
 namespace activation_trace {
@@ -36,20 +42,35 @@ struct TensorNames {
   float norm_offset = 0;                     ///< to be added to norms: 1 where they are stored as w - 1
 };
 
-/// Where one format's settings have the numbers that a family may have. GGUF's keys follow the architecture and a dot.
-/// An empty key is that of a number which the family does not have; a file may leave out the others.
+/// Where a format's settings have a number that a family may have, and what it is where a file has no such key.
+struct OptionalKey {
+  std::string_view name = {};       ///< empty: no file has it
+  std::optional<float> usual = {};  ///< none: the family does without it then
+
+  constexpr OptionalKey() = default;
+  /// A key that a file may leave out.
+  constexpr OptionalKey(const char* key, std::optional<float> otherwise = {})  // NOLINT(google-explicit-constructor)
+      : name(key), usual(otherwise) {}
+};
+
+/// The optional numbers of one format. GGUF's keys follow the architecture and a dot.
 struct OptionalKeys {
-  std::string_view window = {};                ///< positions that a query sees, its own among them
-  std::string_view attention_scale = {};       ///< of q k^T; none: 1 / sqrt(D)
-  std::string_view attention_soft_cap = {};    ///< cap of scaled scores, cap tanh(s / cap)
-  std::string_view logit_soft_cap = {};        ///< the same of logits
-  std::string_view embedding_scale = {};       ///< factor of the embedding's rows
-  std::string_view query_scalar = {};          ///< the attention scale is one over its root
-  std::string_view window_theta = {};          ///< base of the rotation in blocks with a window
-  std::string_view full_attention_every = {};  ///< instead of Family::full_attention_every
-  std::string_view rotated_part = {};          ///< how much of a head is rotated, in (0, 1]; only of config.json
-  std::string_view unrotated_every = {};       ///< instead of Family::unrotated_every
-  std::string_view rotated_blocks = {};        ///< a list of 0, not rotated, and 1 for each block; only of config.json
+  OptionalKey window = {};                ///< positions that a query sees, its own among them
+  OptionalKey attention_scale = {};       ///< of q k^T; none: 1 / sqrt(D)
+  OptionalKey attention_soft_cap = {};    ///< cap of scaled scores, cap tanh(s / cap)
+  OptionalKey query_scalar = {};          ///< the attention scale is one over its root
+  OptionalKey window_theta = {};          ///< base of the rotation in blocks with a window
+  OptionalKey full_attention_every = {};  ///< instead of Family::full_attention_every
+  OptionalKey rotated_part = {};          ///< how much of a head is rotated, in (0, 1]; only of config.json
+  OptionalKey unrotated_every = {};       ///< instead of Family::unrotated_every
+  OptionalKey rotated_blocks = {};        ///< a list of 0, not rotated, and 1 for each block; only of config.json
+  OptionalKey embedding_scale = {};       ///< factor of the embedding's rows
+  OptionalKey residual_scale = {};        ///< factor of what each half of a block adds
+  OptionalKey depth_scale = {};           ///< else the same times sqrt(N)
+  OptionalKey logit_scale = {};           ///< factor of the logits
+  OptionalKey logit_divisor = {};         ///< else one over it
+  OptionalKey logit_width = {};           ///< else the same times d
+  OptionalKey logit_soft_cap = {};        ///< cap of scaled logits, as of attention's
 };
 
 /// The projections of attention that have a bias.
@@ -58,7 +79,6 @@ enum class Biases { none, qkv, qkvo };
 /// Where config.json leaves a key out, its class in transformers has these.
 struct HuggingFaceDefaults {
   Index max_context = 2048;      ///< max_position_embeddings
-  Index window = 0;              ///< of OptionalKeys::window, 0: none
   TokenId bos = 1;               ///< -1: none
   TokenId eos = 2;               ///< -1: none
   bool tied_embeddings = false;  ///< the LM head is the embedding
@@ -68,7 +88,6 @@ struct HuggingFaceDefaults {
   Index head_dim = 0;            ///< 0: hidden_size / num_attention_heads
   Index original_context = 0;    ///< original_max_position_embeddings, 0: max_context
   float theta = 10000;           ///< rope_theta
-  float query_scalar = 0;        ///< of OptionalKeys::query_scalar, 0: none
 };
 
 /// A family of models, as far as it differs from others: how its files name things, and what its blocks do. All of it
@@ -97,6 +116,7 @@ struct Family {
   OptionalKeys hugging_face_keys = {};  ///< of config.json
   HuggingFaceDefaults defaults = {};    ///< of config.json
   std::array<std::string_view, 4> refused_flags = {};  ///< of config.json: true is not supported
+  std::string_view gguf_rotation_flag = {};            ///< of a GGUF's metadata: false is a model without rotation
   // Where the text model is a part of a larger one, in folders.
   std::string_view text_config = {};                ///< the part of config.json that describes it
   std::array<std::string_view, 2> text_roots = {};  ///< what its tensors begin with where others have "model."
@@ -104,5 +124,49 @@ struct Family {
       {};  ///< what the other parts' tensors, which nobody reads, begin with
 };
 
+namespace detail {
+
+#if ACTIVATION_TRACE_BODIES
+
+/// The first family whose `name` is `wanted`, or null; none is called "".
+ACTIVATION_TRACE_COMPILED_INLINE const Family* find_family(std::span<const Family> known,
+                                                           std::string_view Family::*name, std::string_view wanted) {
+  if (wanted.empty()) return nullptr;
+  const auto found = std::ranges::find(known, wanted, name);
+  return found == known.end() ? nullptr : &*found;
+}
+
+/// What all of them are called, for messages: 'a' or 'b', between the quotes given.
+ACTIVATION_TRACE_COMPILED_INLINE std::string names_of(std::span<const Family> known, std::string_view Family::*name,
+                                                      const std::string& open, const std::string& close) {
+  std::string names;
+  for (const Family& family : known) {
+    if ((family.*name).empty()) continue;
+    names += names.empty() ? "" : " or ";
+    names.append(open).append(family.*name).append(close);
+  }
+  return names;
+}
+
+/// A window for each of `layers` blocks, 0 in every `every`-th, which has none; no windows for a `window` of 0 or less.
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<Index> windows_of(Index every, Index window, Index layers) {
+  if (window <= 0) return {};
+  std::vector<Index> windows(static_cast<std::size_t>(layers), window);
+  if (every > 0)
+    for (Index i = every - 1; i < layers; i += every) windows[static_cast<std::size_t>(i)] = 0;
+  return windows;
+}
+
+/// For each of `layers` blocks whether it rotates q and k, which each `every`-th does not; empty for an `every` of 0.
+ACTIVATION_TRACE_COMPILED_INLINE std::vector<bool> rotated_of(Index every, Index layers) {
+  if (every <= 0) return {};
+  std::vector<bool> rotated(static_cast<std::size_t>(layers), true);
+  for (Index i = every - 1; i < layers; i += every) rotated[static_cast<std::size_t>(i)] = false;
+  return rotated;
+}
+
+#endif  // ACTIVATION_TRACE_BODIES
+
+}  // namespace detail
 }  // namespace v0
 }  // namespace activation_trace

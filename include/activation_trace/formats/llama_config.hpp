@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -54,27 +55,65 @@ inline void validate_config(const LlamaConfig& config, const std::string& file) 
   }
 }
 
-/// What the family has beside a plain LLaMA's. number(key) and integer(key) look one of its keys up, nothing if the
-/// file has none. The config's sizes have been validated.
-template <class Number, class Integer>
-void read_family_facts(const Family& family, const OptionalKeys& keys, const Number& number, const Integer& integer,
-                       LlamaConfig& config) {
-  const auto find = [](std::string_view key, const auto& look_up) {
-    return key.empty() ? decltype(look_up(std::string())){} : look_up(std::string(key));
-  };
+/// A family's number: find(key, usual) looks it up, of the type of `usual`, which it is if the file has no such key,
+/// and nothing if it is null there.
+template <class T>
+std::optional<T> look_up(const OptionalKey& key, const auto& find) {
+  const auto usual = key.usual ? std::optional(static_cast<T>(*key.usual)) : std::nullopt;
+  return key.name.empty() ? usual : find(std::string(key.name), usual);
+}
+
+/// What the engine makes of products with the LM head; states have `hidden` components.
+LogitOptions read_logit_options(const OptionalKeys& keys, const auto& find, Index hidden) {
+  const auto width = static_cast<float>(hidden);
+  LogitOptions logits{.scale = look_up<float>(keys.logit_width, find).value_or(width) / width,
+                      .soft_cap = look_up<float>(keys.logit_soft_cap, find)};
+  if (const auto divisor = look_up<float>(keys.logit_divisor, find)) logits.scale = 1 / *divisor;
+  if (const auto scale = look_up<float>(keys.logit_scale, find)) logits.scale = *scale;
+  return logits;
+}
+
+/// What the family has beside a plain LLaMA's, by `find` of look_up(). The config's sizes have been validated.
+void read_family_facts(const Family& family, const OptionalKeys& keys, const auto& find, LlamaConfig& config) {
+  const auto number = [&](const OptionalKey& key) { return look_up<float>(key, find); };
+  const auto integer = [&](const OptionalKey& key) { return look_up<Index>(key, find); };
+  const float width_root = std::sqrt(static_cast<float>(config.hidden));
+  const float depth_root = std::sqrt(static_cast<float>(config.layers));
   config.activation = family.activation;
-  config.attention_scale = find(keys.attention_scale, number);
-  config.attention_soft_cap = find(keys.attention_soft_cap, number);
-  config.logit_soft_cap = find(keys.logit_soft_cap, number);
-  const float usual = family.embedding_times_sqrt ? std::sqrt(static_cast<float>(config.hidden)) : 1;
-  config.embedding_scale = find(keys.embedding_scale, number).value_or(usual);
-  if (const auto scalar = find(keys.query_scalar, number)) config.attention_scale = 1 / std::sqrt(*scalar);
-  const Index every = find(keys.full_attention_every, integer).value_or(family.full_attention_every);
-  config.windows = windows_of(every, find(keys.window, integer).value_or(0), config.layers);
-  config.rotated = rotated_of(find(keys.unrotated_every, integer).value_or(family.unrotated_every), config.layers);
+  config.attention_scale = number(keys.attention_scale);
+  if (const auto scalar = number(keys.query_scalar)) config.attention_scale = 1 / std::sqrt(*scalar);
+  config.attention_soft_cap = number(keys.attention_soft_cap);
+  config.embedding_scale = number(keys.embedding_scale).value_or(family.embedding_times_sqrt ? width_root : 1);
+  config.residual_scale =
+      number(keys.residual_scale).value_or(number(keys.depth_scale).value_or(depth_root) / depth_root);
+  const LogitOptions logits = read_logit_options(keys, find, config.hidden);
+  config.logit_scale = logits.scale;
+  config.logit_soft_cap = logits.soft_cap;
+  const Index every = integer(keys.full_attention_every).value_or(family.full_attention_every);
+  config.windows = windows_of(every, integer(keys.window).value_or(0), config.layers);
+  config.rotated = rotated_of(integer(keys.unrotated_every).value_or(family.unrotated_every), config.layers);
   if (family.window_theta == 0 || config.window_rope) return;
   config.window_rope =
-      RopeConfig{.theta = find(keys.window_theta, number).value_or(family.window_theta), .layout = config.rope.layout};
+      RopeConfig{.theta = number(keys.window_theta).value_or(family.window_theta), .layout = config.rope.layout};
+}
+
+/// Looks numbers up for look_up(), in a part of config.json.
+inline auto finder(const JsonPart& fields) {
+  return [&fields]<class T>(const std::string& key, std::optional<T> usual) -> std::optional<T> {
+    if (!fields.has(key)) return usual;
+    if constexpr (std::is_same_v<T, float>)
+      return fields[key].find_float();
+    else
+      return fields[key].find_integer();
+  };
+}
+
+/// The same in the metadata of a GGUF file, where keys begin with `prefix`.
+inline auto finder(const GgufFile& gguf, std::string prefix) {
+  return [&gguf, prefix = std::move(prefix)]<class T>(const std::string& name, std::optional<T> usual) {
+    const std::optional<T> found = gguf.find<T>(prefix + name);
+    return found ? found : usual;
+  };
 }
 
 #if ACTIVATION_TRACE_BODIES
@@ -98,7 +137,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void read_layer_types(const JsonPart& fields, L
 /// config.json's list of the blocks that rotate q and k, where it has one.
 ACTIVATION_TRACE_COMPILED_INLINE void read_rotated_blocks(const JsonPart& fields, const Family& family,
                                                           LlamaConfig& config) {
-  const std::string key(family.hugging_face_keys.rotated_blocks);
+  const std::string key(family.hugging_face_keys.rotated_blocks.name);
   if (key.empty() || fields[key].is_null()) return;
   const JsonPart blocks = fields[key];
   if (!blocks.is_array() || static_cast<Index>(blocks.size()) < config.layers)
@@ -199,18 +238,7 @@ ACTIVATION_TRACE_COMPILED_INLINE HuggingFaceConfig parse_config_json(std::string
   result.tied_embeddings = holder("tie_word_embeddings")["tie_word_embeddings"].flag(family.defaults.tied_embeddings);
   detail::validate_config(config, name);
   detail::read_rope(fields, family, config);
-  const OptionalKeys& keys = family.hugging_face_keys;
-  detail::read_family_facts(
-      family, keys,
-      [&](const std::string& key) {
-        const bool unsaid = key == keys.query_scalar && family.defaults.query_scalar != 0 && !fields.has(key);
-        return unsaid ? std::optional(family.defaults.query_scalar) : fields[key].find_float();
-      },
-      [&](const std::string& key) {
-        const bool unsaid = key == keys.window && !fields.has(key);
-        return unsaid ? std::optional(family.defaults.window) : fields[key].find_integer();
-      },
-      config);
+  detail::read_family_facts(family, family.hugging_face_keys, detail::finder(fields), config);
   detail::read_layer_types(fields, config);
   detail::read_rotated_blocks(fields, family, config);
   detail::validate_config(config, name);
@@ -296,9 +324,9 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_llama_config(const GgufFile& g
         id && std::find(config.eos.begin(), config.eos.end(), *id) == config.eos.end())
       config.eos.push_back(*id);
   detail::validate_config(config, gguf.name());
-  detail::read_family_facts(
-      family, family.gguf_keys, [&](const std::string& name) { return gguf.find<float>(key(name)); },
-      [&](const std::string& name) { return gguf.find<Index>(key(name)); }, config);
+  detail::read_family_facts(family, family.gguf_keys, detail::finder(gguf, key("")), config);
+  if (!family.gguf_rotation_flag.empty() && !gguf.find<bool>(key(family.gguf_rotation_flag)).value_or(true))
+    config.rotated = detail::rotated_of(1, config.layers);
   if (family.width_scaled_layers == config.layers)
     config.attention_scale = 1 / std::sqrt(static_cast<float>(config.hidden) / static_cast<float>(config.heads));
   detail::validate_config(config, gguf.name());

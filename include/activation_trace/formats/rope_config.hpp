@@ -73,7 +73,7 @@ ACTIVATION_TRACE_COMPILED_INLINE RopeConfig RopeReader::read_top() const {
 ACTIVATION_TRACE_COMPILED_INLINE void RopeReader::read_part(const JsonPart& part, RopeConfig& rope) const {
   if (part.is_null()) return;
   const double share = part.number();
-  if (share != 1 && family_.hugging_face_keys.rotated_part.empty()) part.fail("other than 1 is not supported");
+  if (share != 1 && family_.hugging_face_keys.rotated_part.name.empty()) part.fail("other than 1 is not supported");
   if (!(share > 0 && share <= 1)) part.fail("must be in (0, 1]");
   const auto rotated = static_cast<Index>(share * static_cast<double>(config_.head_dim));
   if (rotated < 2) part.fail("leaves nothing of a head to be rotated");
