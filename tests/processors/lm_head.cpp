@@ -196,9 +196,8 @@ TEST_CASE("DoLa from states diverges and contrasts by the engine's logits") {
       divergences.push_back(
           test::layer_divergence(log_probs(mature), log_probs(layer), LayerDivergence::jensen_shannon));
     const auto chosen = std::ranges::max_element(divergences) - divergences.begin();
-    std::vector<double> expected = log_probs(mature);
-    const std::vector<double> base = log_probs(early[static_cast<std::size_t>(chosen)]);
-    for (std::size_t v = 0; v < expected.size(); ++v) expected[v] -= base[v];
+    std::vector<double> expected = mature;  // of raw logits, where nothing is filtered
+    for (std::size_t v = 0; v < expected.size(); ++v) expected[v] -= early[static_cast<std::size_t>(chosen)][v];
 
     DolaProcessor dola({0, 1, 2}, {.filter = {.relative_top = 0}, .divergence = LayerDivergence::jensen_shannon});
     dola.observe_states(states.view(), LmHead<>(w.view(), options));
