@@ -121,12 +121,18 @@ class Guest {
 /// What stands behind a llama_sampler.
 class Guest::Sampler {
  public:
+  /// Of `guest`, on its context.
   Sampler(Guest& guest, llama_context* context) : guest_(&guest), context_(context) {}
 
+  /// The mode's scores for the candidates' logits, without those that it masks. Throws what Guest::check() does.
   void apply(llama_token_data_array& candidates);
+  /// Tells on_token of the chosen one. Throws as apply().
   void accept(llama_token token);
+  /// A new context begins.
   void reset() { guest_->begin_context(); }
+  /// Another sampler of the same guest, which reads the context anew.
   [[nodiscard]] llama_sampler* clone() const { return guest_->make(context_); }
+  /// Whose sampler it is.
   [[nodiscard]] Guest& guest() const noexcept { return *guest_; }
 
  private:
