@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "activation_trace/embed/llama_cpp_model.hpp"
+#include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/model/llama.hpp"
+#include "embed/llama_cpp_engine.hpp"
+#include "support/file_builders.hpp"
+#include "support/no_text.hpp"
+#include "support/tiny_llama.hpp"
+
+using namespace activation_trace;
+using test::NoText;
+
+// Architectures other than LLaMA's in llama.cpp: what it calls logits is the head times its last state, and what our
+// engine reads of them it computes alike.
+
+namespace {
+
+std::vector<TokenId> some_tokens(Index count, Index vocab) {
+  std::vector<TokenId> ids;
+  for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>((i * i * 7 + 3 * i + 4) % vocab));
+  return ids;
+}
+
+/// The largest distance of head times state from llama.cpp's row, over the row's largest logit. `scale` and `cap`: what
+/// the architecture makes of the product.
+double head_error(const std::filesystem::path& path, double scale = 1, double cap = 0) {
+  const llama_model_ptr model = test::load_llama_cpp(path);
+  const LmHeadFile file = llama_cpp::open_lm_head(path);
+  const Index last = file.blocks;
+  llama_cpp::LayerTap tap(model.get());
+  llama_context_params params = test::exact_params();
+  tap.attach(params);
+  const llama_context_ptr context(llama_init_from_model(model.get(), params));
+  tap.read(context.get(), 0);
+  tap.keep(last, llama_cpp::Keep::all_rows);
+  const std::vector<TokenId> ids = some_tokens(33, file.head.vocab());
+  test::decode(context.get(), ids, 0, test::Flag::all);
+  double worst = 0;
+  double largest = 0;
+  std::vector<float> row(static_cast<std::size_t>(file.head.hidden()));
+  for (Index position = 0; position < 33; ++position) {
+    const float* logits = llama_get_logits_ith(context.get(), static_cast<std::int32_t>(position));
+    for (Index v = 0; v < file.head.vocab(); ++v) {
+      file.head.row(static_cast<TokenId>(v), row);
+      double sum = 0;
+      for (Index k = 0; k < file.head.hidden(); ++k)
+        sum +=
+            static_cast<double>(row[static_cast<std::size_t>(k)]) * static_cast<double>(tap.states(last)(position, k));
+      sum *= scale;
+      if (cap > 0) sum = cap * std::tanh(sum / cap);
+      worst = std::max(worst, std::abs(sum - static_cast<double>(logits[v])));
+      largest = std::max(largest, std::abs(static_cast<double>(logits[v])));
+    }
+  }
+  return worst / largest;
+}
+
+/// 24 tokens by our engine and by llama.cpp, of layer N - 1 and of DoLa.
+void compare_engines(const std::filesystem::path& path) {
+  const Checkpoint checkpoint = load_llama(path);
+  Execution<Host> execution;
+  Llama own(checkpoint.config, checkpoint.weights, {.max_context = 128}, execution);
+  const llama_model_ptr engine = test::load_llama_cpp(path);
+  LlamaCppModel model(engine.get(), llama_cpp::open_lm_head(path), test::exact_params(), execution);
+  const Index blocks = checkpoint.config.layers;
+  for (const Mode& mode :
+       {Mode(Activation{.context = {.info_layer = blocks - 1}}), Mode(Dola{.candidate_layers = {0, 1}}),
+        Mode(Activation{.context = {.info_layer = 0, .final_norm = true}})}) {
+    CAPTURE(name(mode));
+    const GenerationOptions options{.mode = mode, .max_new_tokens = 24};
+    const std::vector<TokenId> prompt = some_tokens(21, checkpoint.config.vocab);
+    CHECK(generate(model, NoText{}, prompt, options).ids == generate(own, NoText{}, prompt, options).ids);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("of each architecture and weight type the head times the last state is llama.cpp's row") {
+  const test::TemporaryFolder folder;
+  const test::TinyFamily families[] = {
+      {},
+      {.architecture = "qwen2", .gguf_rotation = RopeLayout::half_split, .qkv_biases = true},
+      {.architecture = "qwen3", .gguf_rotation = RopeLayout::half_split, .q_k_norms = true},
+      {.architecture = "phi3", .gguf_rotation = RopeLayout::half_split, .fused = true}};
+  for (const test::TinyFamily& family : families) {
+    CAPTURE(family.architecture);
+    for (const DType dtype : {DType::f32, DType::q8_0, DType::q4_1, DType::q5_k}) {
+      test::TinyLlamaOptions options;
+      options.family = family;
+      options.dtype = dtype;
+      const std::filesystem::path path = folder.path() / "tiny.gguf";
+      test::GgufBuilder gguf = test::TinyLlama(options).gguf();
+      if (family.architecture == "phi3") gguf.value("phi3.attention.sliding_window", std::uint32_t{512});
+      test::write_file(path, gguf.bytes());
+      // llama.cpp multiplies quantised weights by activations of eight bits.
+      CHECK(head_error(path) < (dtype == DType::f32 ? 1e-5 : 0.02));
+      if (dtype == DType::f32 && family.architecture != "phi3") compare_engines(path);
+    }
+  }
+}
+
+TEST_CASE("Gemma 3, and Granite's logits, which llama.cpp divides by the file's scale") {
+  const std::filesystem::path gemma =
+      std::filesystem::path(ACTIVATION_TRACE_SOURCE_DIR) / "tests/golden/tiny_gemma3.gguf";
+  CHECK(head_error(gemma) < 1e-5);
+  compare_engines(gemma);
+
+  const test::TemporaryFolder folder;
+  test::TinyLlamaOptions options;
+  options.family.architecture = "granite";
+  test::GgufBuilder gguf = test::TinyLlama(options).gguf();
+  gguf.value("granite.logit_scale", 8.0f)
+      .value("granite.attention.scale", 0.125f)
+      .value("granite.embedding_scale", 3.0f);
+  test::write_file(folder.path() / "granite.gguf", gguf.bytes());
+  CHECK(head_error(folder.path() / "granite.gguf", 1.0 / 8) < 1e-5);
+}
