@@ -58,6 +58,7 @@
 #include "activation_trace/ops/softmax_entropy.hpp"
 #include "activation_trace/processors/argmax.hpp"
 #include "activation_trace/processors/base_scores.hpp"
+#include "activation_trace/processors/candidates.hpp"
 #include "activation_trace/processors/context_entropy.hpp"
 #include "activation_trace/processors/context_states.hpp"
 #include "activation_trace/processors/context_strategy.hpp"
