@@ -8,6 +8,7 @@
 #include <limits>
 #include <numbers>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/first_not_finite.hpp"
 #include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/gather.hpp"
 #include "activation_trace/ops/log_softmax.hpp"
@@ -380,4 +382,23 @@ TEST_CASE("log_softmax") {
   CHECK(std::isnan(out[0]));
   CHECK(std::isnan(log_softmax(execution, {}, {})));
   CHECK_THROWS_AS(log_softmax(execution, std::vector<float>(3), out), ShapeError);
+}
+
+TEST_CASE("first_not_finite finds the first of NaN and the infinities, wherever it is") {
+  const Execution<Host> execution(1);
+  for (const Index n : {1, 7, 64, 1001}) {
+    std::vector<float> x(static_cast<std::size_t>(n), std::numeric_limits<float>::max());
+    CHECK_FALSE(first_not_finite(execution, x).has_value());
+    for (const Index at : {Index{0}, n / 2, n - 1})
+      for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
+        std::vector<float> y = x;
+        y.back() = infinity;
+        y[static_cast<std::size_t>(at)] = bad;
+        const std::optional<NotFinite> found = first_not_finite(execution, y);
+        REQUIRE(found.has_value());
+        CHECK(found->at == at);
+        CHECK((std::isnan(bad) ? std::isnan(found->value) : found->value == bad));
+      }
+  }
+  CHECK_FALSE(first_not_finite(execution, std::vector<float>{}).has_value());
 }

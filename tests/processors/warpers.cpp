@@ -186,6 +186,9 @@ TEST_CASE("warpers at their limits") {
       CHECK_THROWS_AS(processor.process(std::vector<TokenId>{1}, scores), ShapeError);
     }
   }
+  std::vector<float> equal{2, 2};
+  TopP(0.5f).process(equal);  // which one of them reaches
+  CHECK(equal == std::vector<float>{2, -kInfinity});
   CHECK_THROWS_WITH_AS(TopK(0), "top_k: expected at least 1, got 0", ArgumentError);
   CHECK_THROWS_AS(TopK(1, 0), ArgumentError);
   for (const float bad : {-0.1f, 1.1f, kNaN}) {
