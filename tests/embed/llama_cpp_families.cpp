@@ -86,12 +86,12 @@ void compare_engines(const std::filesystem::path& path) {
 
 TEST_CASE("of each architecture and weight type the head times the last state is llama.cpp's row") {
   const test::TemporaryFolder folder;
-  const test::TinyFamily families[] = {
+  const test::TinyFamily kinds[] = {
       {},
       {.architecture = "qwen2", .gguf_rotation = RopeLayout::half_split, .qkv_biases = true},
       {.architecture = "qwen3", .gguf_rotation = RopeLayout::half_split, .q_k_norms = true},
       {.architecture = "phi3", .gguf_rotation = RopeLayout::half_split, .fused = true}};
-  for (const test::TinyFamily& family : families) {
+  for (const test::TinyFamily& family : kinds) {
     CAPTURE(family.architecture);
     for (const DType dtype : {DType::f32, DType::q8_0, DType::q4_1, DType::q5_k}) {
       test::TinyLlamaOptions options;
