@@ -23,7 +23,7 @@ namespace {
 std::vector<TokenId> encode(const Settings& settings, const Engine& engine) {
   const Tokenizer& tokenizer = engine.tokenizer();
   if (!settings.chat) return tokenizer.encode_prompt(settings.prompt, SpecialTokens::parse);
-  const ChatTemplate format = engine.chat_template();
+  const ChatTemplate format = engine.chat_template(settings.chat_date);
   if (format.format() == ChatFormat::plain)  // -q or not: a warning is no chatter
     std::fputs("generate: the model names no chat template that is known; --chat adds nothing\n", stderr);
   std::vector<ChatMessage> messages;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -43,6 +44,18 @@ template <class Number>
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return number;
+}
+
+/// A day of the calendar, as YYYY-MM-DD.
+[[nodiscard]] inline std::chrono::year_month_day parse_date(const std::string& option, const std::string& text) {
+  std::string form = text;
+  for (char& c : form) c = c >= '0' && c <= '9' ? 'd' : c;
+  if (form == "dddd-dd-dd") {
+    const auto number = [&](std::size_t begin, std::size_t size) { return std::stoi(text.substr(begin, size)); };
+    const auto date = std::chrono::year{number(0, 4)} / number(5, 2) / number(8, 2);
+    if (date.ok()) return date;
+  }
+  throw CLI::ValidationError(option, "expected a date as YYYY-MM-DD, got " + text);
 }
 
 /// Accepts whole numbers of [low, high].

@@ -93,11 +93,14 @@ Engine::Engine(const ModelSettings& settings, const StudentSettings& student)
 
 Engine::~Engine() = default;
 
-ChatTemplate Engine::chat_template() const {
+ChatTemplate Engine::chat_template(const std::optional<std::chrono::year_month_day>& date) const {
   const auto text_of = [&](TokenId id) { return id < 0 ? std::string() : std::string(tokenizer_.piece(id)); };
-  return ChatTemplate::recognise(
-      tokenizer_.settings().chat_template,
-      {.bos = text_of(tokenizer_.bos()), .eos = text_of(tokenizer_.eos()), .today = today()});
+  ChatWords words{.bos = text_of(tokenizer_.bos()), .eos = text_of(tokenizer_.eos()), .today = today()};
+  if (date) {
+    words.today = date;
+    words.date = activation_trace::detail::date_text(activation_trace::detail::ChatDate::today, date, std::nullopt);
+  }
+  return ChatTemplate::recognise(tokenizer_.settings().chat_template, std::move(words));
 }
 
 std::vector<TokenId> Engine::encode(std::string_view text) const {

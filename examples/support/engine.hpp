@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,8 +46,9 @@ class Engine {
   [[nodiscard]] Embeddings embeddings() const noexcept { return checkpoint_.embeddings; }
   /// Its end tokens are all that the model's configuration or the tokenizer names.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
-  /// Of the model; plain if it names none that is known.
-  [[nodiscard]] ChatTemplate chat_template() const;
+  /// Of the model; plain if it names none that is known. `date` is what it writes as today's date and as its
+  /// date_string, if it has them; without one that is today's, and what the template has itself.
+  [[nodiscard]] ChatTemplate chat_template(const std::optional<std::chrono::year_month_day>& date) const;
   /// The ids of a text that goes on: as Tokenizer::encode_prompt, without an EOS.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -30,7 +31,8 @@ struct Settings {
   std::string prompt_file;  ///< where it came from, or empty
   bool chat = false;
   std::string system_prompt;
-  GenerationOptions generation;  ///< its mode once the model is known, see `mode`
+  std::optional<std::chrono::year_month_day> chat_date;  ///< that templates write; none: today, or their own
+  GenerationOptions generation;                          ///< its mode once the model is known, see `mode`
   ChosenMode mode;
   RecordOptions record;  ///< of steps, if they are recorded
   StudentSettings student;
@@ -67,6 +69,10 @@ inline void add_prompt_options(CLI::App& app, Settings& s, RawSettings& raw) {
   app.add_flag("-e,--escape,!--no-escape", raw.escape, "\\n, \\t and the like in -p and --stop are escapes (default)");
   app.add_flag("--chat", s.chat, "wrap the prompt in the model's chat template");
   app.add_option("--system,--system-prompt", s.system_prompt, "the system message of --chat");
+  app.add_option_function<std::string>(
+         "--chat_date,--chat-date", [&s](const std::string& text) { s.chat_date = parse_date("--chat_date", text); },
+         "the date that templates write, such as Llama 3.1's (default: today, or the template's own)")
+      ->type_name("YYYY-MM-DD");
   app.add_option("-n,--predict,--n-predict,--max-new-tokens,--max_new_tokens", s.generation.max_new_tokens,
                  "tokens to generate; -1: until the context is full")
       ->capture_default_str()
@@ -169,7 +175,7 @@ inline void need(const CLI::App& app, std::initializer_list<const char*> options
 inline void refuse_senseless(const CLI::App& app, const Settings& s) {
   const GenerationOptions& g = s.generation;
   const bool search = g.beams.count > 1;
-  need(app, {"--system"}, s.chat, "needs --chat");
+  need(app, {"--system", "--chat_date"}, s.chat, "needs --chat");
   need(app, {"--top-k", "--top-p", "--min-p", "--typical", "--seed"}, g.sampling.has_value(),
        "needs --temp above 0: without it the best token is taken");
   need(app, {"--length_penalty", "--early_stopping"}, search, "needs --beams above 1");

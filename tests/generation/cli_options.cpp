@@ -340,6 +340,9 @@ TEST_CASE_FIXTURE(OptionsFixture, "What makes no sense is refused by name before
   }
   refuses({"--temp", "1", "--compare"}, {"--compare", "--temp"});
   refuses({"--system", "be kind"}, {"--system", "--chat"});
+  refuses({"--chat_date", "2026-03-07"}, {"--chat_date", "--chat"});
+  for (const char* date : {"2026-02-29", "2026-3-07", "07 Mar 2026", "2026-03-07x", "+026-03-07", "2026-03-+7", ""})
+    refuses({"--chat", "--chat_date", date}, {"--chat_date", "YYYY-MM-DD"});
 }
 
 TEST_CASE_FIXTURE(OptionsFixture, "What only the model can tell fails with its name") {

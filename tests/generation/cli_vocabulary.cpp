@@ -4,6 +4,7 @@
 // Models whose vocabulary is not their tokenizer's, and chat templates that are not known, as users meet them.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -63,4 +64,28 @@ TEST_CASE_FIXTURE(VocabularyFixture, "a chat template that is not known is said,
     CHECK(chat.err.find("no chat template that is known") != std::string::npos);
   }
   CHECK(with_model({"-p", "in it", "-n", "1", "-q"}).err.empty());
+}
+
+TEST_CASE_FIXTURE(VocabularyFixture, "--chat_date is the date that a template writes") {
+  // The first user message of the golden conversations, which Jinja rendered with the template's own date.
+  const auto golden = nlohmann::json::parse(
+      test::read_text(std::string(ACTIVATION_TRACE_SOURCE_DIR) + "/tests/tokenizer/golden/chat_formats.json"));
+  const std::string question = golden["conversations"][0][0]["content"];
+  const auto row = std::ranges::find_if(golden["templates"], [](const auto& t) { return t["name"] == "llama-3.1"; });
+  std::string expected = (*row)["texts"][0];
+  expected.replace(0, std::string("<|begin_of_text|>").size(), "<s>");
+  expected.replace(expected.find("26 Jul 2024"), 11, "07 Mar 2026");
+  test::write_file(
+      model, test::tiny_gguf(tiny).value("tokenizer.chat_template", (*row)["template"].get<std::string>()).bytes());
+  const auto steps_of = [&](std::vector<std::string> arguments) {
+    const std::string trace = (folder / "t.jsonl").string();
+    for (const char* more : {"-n", "3", "-q", "--no-escape", "--trace", trace.c_str()}) arguments.emplace_back(more);
+    CHECK(with_model(arguments).code == 0);
+    return test::read_text(trace);
+  };
+  const std::string own = steps_of({"-p", question, "--chat"});
+  const std::string dated = steps_of({"-p", question, "--chat", "--chat_date", "2026-03-07"});
+  CHECK(own != dated);
+  CHECK(own == steps_of({"-p", question, "--chat", "--chat_date", "2024-07-26"}));
+  CHECK(dated == steps_of({"-p", expected}));
 }
