@@ -129,6 +129,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& exe
     scratch = std::max(scratch, arranged_stride(dot_kernels(execution.isa(), w.dtype()), d));
   }
   const Index n = x.extent(0);
+  if (n == 0) return;  // y has no place to count on from
   execution.for_each_range(rows, tuning.grain, [&](Index begin, Index end, int worker) {
     // Every worker arranges x for itself: that is cheaper than waiting for one that does it for all.
     float* arranged = execution.scratch(worker, n * scratch).data();
