@@ -1,13 +1,19 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "activation_trace/formats/checkpoint.hpp"
+#include "activation_trace/generation/amateur.hpp"
+#include "activation_trace/generation/generate.hpp"
+#include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
-#include "parity/continuation.hpp"
+#include "parity/golden.hpp"
+#include "support/no_text.hpp"
 #include "support/real_model.hpp"
 
 // Real models of any supported family against transformers in float32: every FILE.gguf in the models' folder beside
@@ -16,6 +22,11 @@ namespace activation_trace::test {
 namespace {
 
 constexpr double kBar = 2e-3;
+
+struct Run {
+  const char* name;
+  Mode mode;
+};
 
 std::vector<std::filesystem::path> oracles() {
   const std::filesystem::path folder = real_model_path().parent_path();
@@ -49,9 +60,6 @@ class RealModel {
 
   void compare_all() {
     const Tokenizer tokenizer = load_tokenizer(checkpoint_);
-    Comparison greedy;
-    Comparison raw;
-    Comparison norm;
     int prompts = 0;
     for (const GoldenPrompt& prompt : golden_prompts()) {
       if (!golden_.contains(prompt.name + ".ids")) continue;
@@ -61,17 +69,13 @@ class RealModel {
       const auto ids = golden_.get<std::int32_t>(prompt.name + ".ids");
       CHECK(tokenizer.encode_prompt(std::string(text.begin(), text.end()), SpecialTokens::parse) == ids);
       compare_states(prompt.name, ids);
-      compare_tokens(prompt.name + ".greedy", ids, Baseline{}, greedy);
-      compare_tokens(prompt.name + ".raw", ids, Activation{.alpha = 0.5f}, raw);
-      compare_tokens(prompt.name + ".norm", ids, Activation{.alpha = 0.5f, .context = {.final_norm = true}}, norm);
     }
     CHECK(prompts > 0);
     CHECK(worst_state_ < kBar);
     CHECK(worst_logits_ < kBar);
     std::printf("  %d prompts, states %.1e, logits %.1e of their range\n", prompts, worst_state_, worst_logits_);
-    print("greedy", greedy);
-    print("activation", raw);
-    print("activation, final norm", norm);
+    std::fflush(stdout);
+    for (const Run& run : all_runs()) compare_tokens(run);
   }
 
  private:
@@ -103,22 +107,60 @@ class RealModel {
       worst_logits_ = std::max(worst_logits_, static_cast<double>(std::abs(logits[v] - expected[v]) / (most - least)));
   }
 
-  void compare_tokens(const std::string& key, const std::vector<std::int32_t>& ids, const Mode& mode,
-                      Comparison& result) {
-    CAPTURE(key);
-    compare(llama_, ids, {.mode = mode}, golden_.get<std::int32_t>(key + ".tokens"), golden_.get<float>(key + ".gap"),
-            result, [](const GeneratedToken&) {});
+  // Of real_models.py; its defaults are the library's.
+  [[nodiscard]] std::vector<Run> all_runs() const {
+    const Index layers = checkpoint_.config.layers;
+    const std::vector<Index> early = dola_layers(DolaBucket::low, layers, Embeddings::tied);
+    const ContextOptions norm{.final_norm = true};
+    return {{"greedy", Baseline{}},
+            {"raw", Activation{}},
+            {"norm", Activation{.context = norm}},
+            {"dola_static", DolaStatic{.premature_layer = layers / 2}},
+            {"dola", Dola{.candidate_layers = early}},
+            {"activation_dola", ActivationDola{.context = norm, .candidate_layers = early}},
+            {"contrastive", Contrastive{}}};
   }
 
-  static void print(const char* run, const Comparison& result) {
-    std::printf("  %s: %d tokens equal, %d differ where the two best are closer than 1e-4\n", run, result.tokens,
-                result.close_decisions);
+  // All texts of a run, several at a time.
+  void compare_tokens(const Run& run) {
+    CAPTURE(run.name);
+    std::vector<std::vector<TokenId>> prompts;
+    std::vector<std::vector<TokenId>> tokens;
+    std::vector<std::vector<float>> gaps;
+    for (const GoldenPrompt& prompt : golden_prompts()) {
+      const std::string key = prompt.name + "." + run.name;
+      if (!golden_.contains(key + ".tokens")) continue;  // of the other modes some prompts
+      prompts.push_back(golden_.get<TokenId>(prompt.name + ".ids"));
+      tokens.push_back(golden_.get<TokenId>(key + ".tokens"));
+      gaps.push_back(golden_.get<float>(key + ".gap"));
+    }
+    REQUIRE(!prompts.empty());
+    int equal = 0;
+    int close = 0;
+    const auto on_token = [&](const GeneratedToken& token) {
+      const auto text = static_cast<std::size_t>(token.sequence);
+      const auto step = static_cast<std::size_t>(token.step);
+      CAPTURE(text);
+      CAPTURE(step);
+      CAPTURE(token.id);
+      CAPTURE(tokens[text][step]);
+      if (token.id == tokens[text][step]) return ++equal, Continue::yes;
+      CHECK(gaps[text][step] < 1e-4f);
+      return ++close, Continue::no;
+    };
+    Amateur* amateur = std::holds_alternative<Contrastive>(run.mode) ? &ngram_ : nullptr;
+    const GenerationOptions options{.mode = run.mode, .max_new_tokens = static_cast<Index>(tokens.front().size())};
+    generate_batch(llama_, [] { return NoText{}; }, prompts, options, {.on_token = on_token}, {.amateur = amateur});
+    std::printf("  %s: %d texts, %d tokens equal, %d differ where a choice hangs on less than 1e-4\n", run.name,
+                static_cast<int>(prompts.size()), equal, close);
+    std::fflush(stdout);
   }
 
   GoldenFile golden_;
   Checkpoint checkpoint_;
   Execution<Host> execution_{2};
-  Llama<> llama_{checkpoint_.config, checkpoint_.weights, {.max_context = 512}, execution_};
+  Llama<> llama_{checkpoint_.config, checkpoint_.weights, {.max_context = 704, .sequences = 8}, execution_};
+  NgramAmateur ngram_{checkpoint_.config.vocab, {}, 8};
   double worst_state_ = 0;
   double worst_logits_ = 0;
 };

@@ -10,6 +10,7 @@ widened at a time, so memory is four bytes per parameter. The configuration is m
 transformers' own loading of Gemma 3 from GGUF leaves the 1 in the norms' weights.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -31,7 +32,8 @@ import decoding_modes as dm  # noqa: E402
 from gguf_llama import FIXED, IN_BLOCK, provenance  # noqa: E402
 
 STEPS = 64
-CHARACTERS = 240  # of each prompt of prompts.json
+MODES_PROMPTS, MODES_STEPS = 5, 20  # of the modes beside greedy and activation decoding
+BATCH = 4  # prompts of about the same length that are continued together
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -163,8 +165,7 @@ def encoder(file):
 
 
 def prompts():
-    texts = json.loads((GOLDEN / "prompts.json").read_text(encoding="utf-8"))
-    return [(p["name"], p["text"][:CHARACTERS]) for p in texts]
+    return [(p["name"], p["text"]) for p in json.loads((GOLDEN / "prompts.json").read_text(encoding="utf-8"))]
 
 
 def stacked_caches(contexts, rows):
@@ -174,10 +175,8 @@ def stacked_caches(contexts, rows):
     for layer in range(len(contexts[0].cache.layers)):
         pair = []
         for part in ("keys", "values"):
-            padded = [
-                torch.nn.functional.pad(getattr(c.cache.layers[layer], part), (0, 0, longest - len(c.ids), 0))
-                for c in contexts
-            ]
+            held = [getattr(c.cache.layers[layer], part) for c in contexts]  # a window's: the last
+            padded = [torch.nn.functional.pad(h, (0, 0, longest - h.shape[-2], 0)) for h in held]
             pair.append(torch.cat(padded).repeat_interleave(rows, dim=0))
         layers.append(tuple(pair))
     mask = torch.tensor([[0] * (longest - len(c.ids)) + [1] * len(c.ids) for c in contexts])
@@ -185,7 +184,7 @@ def stacked_caches(contexts, rows):
 
 
 def decode(model, contexts, choosers):
-    """STEPS tokens of each prompt by each of its choosers, all as one batch; no token ends a text.
+    """STEPS tokens of each prompt by each of its choosers, as one batch; no token ends a text.
 
     choosers[p][c](logits [V]) -> record with a token and a gap. Returns the records [p][c][step].
     """
@@ -213,6 +212,27 @@ def decode(model, contexts, choosers):
     return [records[p * rows : (p + 1) * rows] for p in range(len(contexts))]
 
 
+class Entropies:
+    """Of the ids asked for alone: all of a large vocabulary take longer than everything else."""
+
+    def __init__(self, hidden, head):
+        self.hidden, self.head = hidden, head
+
+    def __getitem__(self, ids):
+        return at.position_entropy(self.hidden, self.head[ids])
+
+
+def other_modes(layers, info):
+    """DoLa's candidates are those of transformers for `layers` of a model whose embeddings are tied."""
+    dola = tuple(range(2, layers // 2, 2))
+    return {
+        "dola_static": dm.Run("dola_static", layers=(layers // 2,)),
+        "dola": dm.Run("dola", layers=dola),
+        "activation_dola": dm.Run("activation_dola", layers=dola, info_layer=info, final_norm=True, base="logits"),
+        "contrastive": dm.Run("contrastive", amateur="ngram"),
+    }
+
+
 def main(path, output):
     start = time.time()
     file = File(path)
@@ -221,7 +241,8 @@ def main(path, output):
     layers = model.config.num_hidden_layers
     info = (4 * layers + 2) // 5  # default_info_layer
     head = model.lm_head.weight.detach().numpy()
-    runs = {"raw": dm.Run("activation", info_layer=info), "norm": dm.Run("activation", info_layer=info, final_norm=True)}
+    raw = dm.Run("activation", info_layer=info)
+    runs = {"raw": raw, "norm": dataclasses.replace(raw, final_norm=True)}
     arrays, contexts, choosers = {}, [], []
     for name, text in prompts():
         context = at.Context(model, encode(text))
@@ -234,22 +255,32 @@ def main(path, output):
         arrays[name + ".logits"] = context.logits
         of_prompt = [at.greedy_step]
         for run in runs.values():
-            term = dm.context_term("entropy", dm.context_states(model, context.hidden, run), head)
+            entropies = Entropies(dm.context_states(model, context.hidden, run), head)
             options = at.Options(alpha=run.alpha, info_layer=info)
-            of_prompt.append(lambda logits, e=-term, o=options: at.sharpness_step(logits, e, [], o))
+            of_prompt.append(lambda logits, e=entropies, o=options: at.sharpness_step(logits, e, [], o))
         contexts.append(context)
         choosers.append(of_prompt)
         print(f"{name}: {length} tokens, {time.time() - start:.0f} s", flush=True)
-    records = decode(model, contexts, choosers)
+    records = [None] * len(contexts)
+    by_length = sorted(range(len(contexts)), key=lambda i: len(contexts[i].ids))
+    for batch in (by_length[begin : begin + BATCH] for begin in range(0, len(by_length), BATCH)):
+        for i, of_prompt in zip(batch, decode(model, [contexts[i] for i in batch], [choosers[i] for i in batch])):
+            records[i] = of_prompt
+        print(f"{len(batch)} prompts continued, {time.time() - start:.0f} s", flush=True)
     for (name, _), of_prompt in zip(prompts(), records):
         for run, steps in zip(["greedy", *runs], of_prompt):
             arrays[f"{name}.{run}.tokens"] = np.array([s.token for s in steps], dtype=np.int32)
-            arrays[f"{name}.{run}.gap"] = np.minimum([s.gap for s in steps], 1e30).astype(np.float32)
-            if run != "greedy":
-                arrays[f"{name}.{run}.margin"] = np.array([s.margin for s in steps], dtype=np.float32)
+            least = [s.gap if run == "greedy" else min(s.gap, s.margin) for s in steps]
+            arrays[f"{name}.{run}.gap"] = np.minimum(least, 1e30).astype(np.float32)
     for run in runs:
-        changed = [steps[1 + list(runs).index(run)] for steps in records]
-        print(f"{run}: the entropy of layer {info} changed {sum(s.changed for r in changed for s in r)} choices")
+        changed = sum(s.changed for steps in records for s in steps[1 + list(runs).index(run)])
+        print(f"{run}: the entropy of layer {info} changed {changed} choices", flush=True)
+    modes = other_modes(layers, info)
+    for (name, _), context in list(zip(prompts(), contexts))[:MODES_PROMPTS]:
+        for mode, steps in zip(modes, dm.decode(model, None, context.ids, list(modes.values()), MODES_STEPS)):
+            arrays[f"{name}.{mode}.tokens"] = np.array([s.token for s in steps], dtype=np.int32)
+            arrays[f"{name}.{mode}.gap"] = np.array([min(s.gap, s.margin, s.layer_margin) for s in steps], np.float32)
+    print(f"other modes after {time.time() - start:.0f} s", flush=True)
     save_file(arrays, output, metadata=provenance(path))
     print(f"{output} in {time.time() - start:.0f} s")
 
