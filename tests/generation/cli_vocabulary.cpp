@@ -70,7 +70,7 @@ TEST_CASE_FIXTURE(VocabularyFixture, "--chat_date is the date that a template wr
   // The first user message of the golden conversations, which Jinja rendered with the template's own date.
   const auto golden = nlohmann::json::parse(
       test::read_text(std::string(ACTIVATION_TRACE_SOURCE_DIR) + "/tests/tokenizer/golden/chat_formats.json"));
-  const std::string question = golden["conversations"][0][0]["content"];
+  const std::string first_message = golden["conversations"][0][0]["content"];
   const auto row = std::ranges::find_if(golden["templates"], [](const auto& t) { return t["name"] == "llama-3.1"; });
   std::string expected = (*row)["texts"][0];
   expected.replace(0, std::string("<|begin_of_text|>").size(), "<s>");
@@ -83,9 +83,9 @@ TEST_CASE_FIXTURE(VocabularyFixture, "--chat_date is the date that a template wr
     CHECK(with_model(arguments).code == 0);
     return test::read_text(trace);
   };
-  const std::string own = steps_of({"-p", question, "--chat"});
-  const std::string dated = steps_of({"-p", question, "--chat", "--chat_date", "2026-03-07"});
+  const std::string own = steps_of({"-p", first_message, "--chat"});
+  const std::string dated = steps_of({"-p", first_message, "--chat", "--chat_date", "2026-03-07"});
   CHECK(own != dated);
-  CHECK(own == steps_of({"-p", question, "--chat", "--chat_date", "2024-07-26"}));
+  CHECK(own == steps_of({"-p", first_message, "--chat", "--chat_date", "2024-07-26"}));
   CHECK(dated == steps_of({"-p", expected}));
 }
