@@ -149,6 +149,8 @@ def sentencepiece_encoder(file):
     model = proto.ModelProto()
     rows = zip(*(file.get(f"tokenizer.ggml.{k}") for k in ("tokens", "scores", "token_type")))
     for piece, score, kind in rows:
+        if kind == proto.ModelProto.SentencePiece.USER_DEFINED:
+            piece = piece.replace(" ", "\u2581")  # llama.cpp's converter writes these as the text that they are
         model.pieces.add(piece=piece, score=score, type=kind)
     model.trainer_spec.model_type = proto.TrainerSpec.BPE
     model.trainer_spec.byte_fallback = True
