@@ -98,8 +98,7 @@ void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files
   const Index hidden = head->shape.size() == 2 ? head->shape[1] : 0;  // which lm_head_of() checks
   const LogitOptions logits = read_logit_options(keys, find_number, hidden);
   result.head = lm_head_of(*head, std::move(dequantize), logits);
-  const auto is_factor = [](float x) { return x > 0 && x < 1e6f; };
-  if (!is_factor(logits.scale) || !is_factor(logits.soft_cap.value_or(1)))
+  if (!is_factor(logits.scale) || !is_factor(logits.soft_cap))
     throw FormatError(name, "scale and soft cap of the logits must be positive and finite, found " +
                                 std::to_string(logits.scale) + " and " + std::to_string(logits.soft_cap.value_or(0)));
   const FileTensor* norm = find(names.final_norm, ".weight");

@@ -239,7 +239,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Checkpoint load_gguf_llama(GgufFile file, std::
   const std::span<const GgufFile> files(&gguf, 1);
   TensorCollector<std::span<const GgufFile>> tensors(files, gguf.name(), family);
   RopeConfig& rope = checkpoint.config.rope;
-  const Index pairs = (rope.rotary_dim == 0 ? checkpoint.config.head_dim : rope.rotary_dim) / 2;
+  const Index pairs = rope.rotated(checkpoint.config.head_dim) / 2;
   if (tensors.contains("rope_freqs.weight")) {
     rope.divisors = tensors.floats("rope_freqs.weight", pairs);
   } else if (tensors.contains("rope_factors_long.weight") || tensors.contains("rope_factors_short.weight")) {

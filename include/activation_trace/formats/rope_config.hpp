@@ -125,7 +125,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void RopeReader::read_longrope(const JsonPart& 
 
 ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> RopeReader::factors(const JsonPart& list,
                                                                         const RopeConfig& rope) const {
-  const Index pairs = (rope.rotary_dim == 0 ? config_.head_dim : rope.rotary_dim) / 2;
+  const Index pairs = rope.rotated(config_.head_dim) / 2;
   if (!list.is_array() || static_cast<Index>(list.size()) != pairs)
     list.fail("must be a list of " + std::to_string(pairs) +
               " numbers, one for each pair of components that is rotated");

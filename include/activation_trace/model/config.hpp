@@ -35,6 +35,9 @@ struct RopeConfig {
   Index rotary_dim = 0;                   ///< components of a head that are rotated, its first ones; 0: all
   float amplitude = 1;                    ///< factor of what is rotated
 
+  /// How many components of a head are rotated.
+  [[nodiscard]] Index rotated(Index head_dim) const noexcept { return rotary_dim == 0 ? head_dim : rotary_dim; }
+
   /// Divisors of the frequencies of a model whose sequences have at most `positions`.
   [[nodiscard]] const std::vector<float>& divisors_for(Index positions) const {
     return !long_divisors.empty() && static_cast<double>(positions) > static_cast<double>(original_context)
@@ -103,10 +106,13 @@ inline void require_config(bool ok, const char* problem) {
   if (!ok) throw ArgumentError(std::string("LlamaConfig: ") + problem);
 }
 
+/// Whether `x`, where it is given, can multiply or cap something: it is positive and finite, and not absurd.
+inline bool is_factor(std::optional<float> x) { return !x || (*x > 0 && *x < 1e6f); }
+
 inline void validate(const RopeConfig& rope, Index head_dim) {
   const auto require = require_config;
   require(rope.theta > 1 && rope.theta < 1e12f, "rope theta must be in (1, 1e12)");
-  require(rope.factor > 0 && rope.factor < 1e6f, "rope factor must be positive and finite");
+  require(is_factor(rope.factor), "rope factor must be positive and finite");
   if (rope.scaling == RopeScaling::llama3)
     require(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor,
             "rope needs 0 < low_freq_factor < high_freq_factor");
@@ -114,8 +120,8 @@ inline void validate(const RopeConfig& rope, Index head_dim) {
     require(rope.original_context > 0, "rope original_context must be positive");
   require(rope.rotary_dim >= 0 && rope.rotary_dim % 2 == 0 && rope.rotary_dim <= head_dim,
           "rope rotary_dim must be even and in 0..head_dim");
-  require(rope.amplitude > 0 && rope.amplitude < 1e6f, "rope amplitude must be positive and finite");
-  const Index pairs = (rope.rotary_dim == 0 ? head_dim : rope.rotary_dim) / 2;
+  require(is_factor(rope.amplitude), "rope amplitude must be positive and finite");
+  const Index pairs = rope.rotated(head_dim) / 2;
   const auto check = [&](const std::string& name, const std::vector<float>& divisors) {
     const auto size = static_cast<Index>(divisors.size());
     if (size != 0 && size != pairs)
@@ -152,7 +158,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void LlamaConfig::validate() const {
     require(!windows.empty(), "window_rope is given, but no windows");
     require(window_rope->layout == rope.layout, "window_rope must have the layout of rope");
   }
-  const auto is_factor = [](const std::optional<float>& x) { return !x || (*x > 0 && *x < 1e6f); };
+  const auto is_factor = detail::is_factor;
   require(is_factor(embedding_scale), "embedding_scale must be positive and finite");
   require(is_factor(residual_scale), "residual_scale must be positive and finite");
   require(is_factor(attention_scale), "attention_scale must be positive and finite");

@@ -44,7 +44,7 @@ ACTIVATION_TRACE_COMPILED_INLINE std::vector<float> rope_frequencies(const RopeC
                                                                      Index positions) {
   if (head_dim <= 0 || head_dim % 2 != 0)
     throw ArgumentError("rope_frequencies: head_dim must be positive and even, got " + std::to_string(head_dim));
-  const Index rotated = rope.rotary_dim == 0 ? head_dim : rope.rotary_dim;
+  const Index rotated = rope.rotated(head_dim);
   if (rotated < 0 || rotated % 2 != 0 || rotated > head_dim)
     throw ArgumentError("rope_frequencies: rotary_dim must be even and in 0..head_dim, got " + std::to_string(rotated));
   const auto pairs = static_cast<std::size_t>(rotated / 2);
