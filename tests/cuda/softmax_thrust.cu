@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "activation_trace/cuda/ops/softmax_thrust.cuh"
 
+#include <thrust/device_vector.h>
+
+#include "activation_trace/tensor/thrust.hpp"
 #include "problem.cuh"
 
 using namespace activation_trace;
@@ -16,4 +19,19 @@ TEST_CASE_TEMPLATE("the Thrust version on a device", T, float, Half, BFloat16) {
   std::vector<float> entropies;
   for (const SoftmaxState& state : to_host(states)) entropies.push_back(state.entropy());
   CHECK(worst_error(problem, entropies, 300) <= 1);
+}
+
+TEST_CASE("a thrust::device_vector is a view of the device's memory") {
+  Problem<float> problem = normal_problem<float>(40, 24, 60, 3.0f);
+  const thrust::device_vector<float> hidden(problem.hidden.begin(), problem.hidden.end());
+  const thrust::device_vector<float> w(problem.w.begin(), problem.w.end());
+  thrust::device_vector<SoftmaxState> states(60);
+  thrust::device_vector<SoftmaxState> workspace(
+      static_cast<std::size_t>(activation_trace::cuda::thrust_workspace_size(40, 60)));
+  activation_trace::cuda::softmax_states_thrust(thrust::device, as_matrix(hidden, 40, 24), as_matrix(w, 60, 24),
+                                                as_view(states), as_view(workspace));
+  std::vector<float> entropies;
+  for (const SoftmaxState& state : std::vector<SoftmaxState>(states.begin(), states.end()))
+    entropies.push_back(state.entropy());
+  CHECK(worst_error(problem, entropies, 60) <= 1);
 }

@@ -5,6 +5,8 @@
 #include "activation_trace/cuda/ops/softmax_thrust.cuh"
 
 #include <doctest/doctest.h>
+#include <thrust/device_vector.h>
+#include <thrust/host_vector.h>
 
 #include <array>
 #include <cmath>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "activation_trace/ops/softmax_entropy.hpp"
+#include "activation_trace/tensor/thrust.hpp"
 #include "support/oracle.hpp"
 
 using namespace activation_trace;
@@ -99,4 +102,20 @@ TEST_CASE("shapes that do not fit are refused") {
   CHECK_THROWS_WITH_AS(run(3, 4, 4), doctest::Contains("columns of w: expected 4, got 3"), ShapeError);
   CHECK_THROWS_WITH_AS(run(4, 3, 4), doctest::Contains("size of states: expected 4, got 3"), ShapeError);
   CHECK_THROWS_WITH_AS(run(4, 4, 3), doctest::Contains("size of workspace: expected 4, got 3"), ShapeError);
+}
+
+TEST_CASE("a thrust::device_vector as a view of Cuda; a vector of the host is none") {
+  thrust::device_vector<float> device(6);
+  const VectorView<float, Cuda> all = as_view(device);
+  CHECK(all.data() == thrust::raw_pointer_cast(device.data()));
+  CHECK(all.extent(0) == 6);
+  const thrust::device_vector<float>& constant = device;
+  const MatrixView<const float, Cuda> matrix = as_matrix(constant, 2, 3);
+  CHECK(matrix.data() == all.data());
+  CHECK(matrix.stride(0) == 3);
+  CHECK_THROWS_WITH_AS((void)as_matrix(device, 2, 4), "as_matrix: expected 2 x 4 elements, got 6", ShapeError);
+  thrust::device_vector<Half> nothing;
+  CHECK(as_view(nothing).empty());
+  static_assert(!ThrustVector<thrust::host_vector<float>>);
+  static_assert(!ThrustVector<std::vector<float>>);
 }
