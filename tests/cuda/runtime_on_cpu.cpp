@@ -94,6 +94,40 @@ TEST_CASE("a kernel is launched as a dependent one where its code waits, whateve
   CHECK_THROWS_AS(stream.synchronize(), std::logic_error);
 }
 
+TEST_CASE("the kernel for sm_90a is there on a device that is one, and refused on another") {
+  using cuda::SoftmaxKernel;
+  for (const int device : {0, 1}) {
+    const CurrentDevice current(device);
+    const Buffer<Half, Cuda> hidden = to_device(normal_vector<Half>(70 * 72, 1, 1));
+    const Buffer<Half, Cuda> w = to_device(normal_vector<Half>(9 * 72, 1, 2));
+    Buffer<float, Cuda> entropies(9);
+    Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(70, 9));
+    const auto run = [&] {
+      cuda::softmax_entropy(Execution<Cuda>{}, hidden.matrix(70, 72), w.matrix(9, 72), entropies.view(),
+                            workspace.view(), {.kernel = SoftmaxKernel::wgmma});
+      Execution<Cuda>{}.synchronize();
+    };
+    if (device == 0)
+      CHECK_NOTHROW(run());
+    else
+      CHECK_THROWS_AS(run(), ArgumentError);
+  }
+}
+
+TEST_CASE("an event is reached when the work ahead of it is done, and what comes after it need not be") {
+  const cuda::Stream stream;
+  Buffer<int, Cuda> a = to_device(std::vector<int>{1, 1});
+  const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
+  cuda::Event event(stream);
+  cuda::copy(stream, b.view(), a.view().slice(0, 0, 1));
+  event.record(stream);
+  cuda::copy(stream, b.view(), a.view().slice(0, 1, 2));
+  event.synchronize();
+  CHECK(a.data()[0] == 2);
+  CHECK(a.data()[1] == 1);
+  CHECK(to_host(a)[1] == 2);
+}
+
 TEST_CASE("a context that grows and its steps copy nothing from pageable memory") {
   const Index vocab = 90, d = 16;
   const cuda::Stream stream;

@@ -59,6 +59,11 @@ TEST_CASE_TEMPLATE("entropies agree with double precision for every shape", T, f
   for (const float scale : {0.1f, 10.0f}) check_normal<T>(300, 128, 300, scale);
 }
 
+TEST_CASE_TEMPLATE("pairs of blocks that share their positions agree with double precision", T, Half, BFloat16) {
+  Problem<T> problem = normal_problem<T>(500, 1024, 260, 3.0f);
+  if (const auto entropies = problem.entropy(SoftmaxKernel::wgmma)) CHECK(worst_error(problem, *entropies, 60) <= 1);
+}
+
 TEST_CASE("entropies agree with double precision at the sizes of models" * doctest::test_suite("large")) {
   check_normal<BFloat16>(512, 576, 49152, 3.0f);
   check_normal<BFloat16>(64, 4096, 32000, 3.0f);

@@ -3,33 +3,26 @@
 #pragma once
 
 // The device kernels on a machine without a GPU: what they use of CUDA's language, for an ordinary C++ compiler.
-// Included before everything else of a program (-include), with this folder before include/, so that the header that
-// holds what a CPU cannot do (ptx.cuh), and the sm_90a kernel, are taken from here. CUDA's runtime is in runtime.hpp.
+// Included before everything else of a program (-include), with this folder before include/, so that the headers that
+// hold what a CPU cannot do (ptx.cuh, hopper.cuh) are taken from here. CUDA's runtime is in runtime.hpp, what runs the
+// threads of a kernel in machine.hpp.
 //
-// Blocks run one after the other, the threads of a block as fibers: a warp goes on until all of it waits for the block,
-// then another. This finds wrong arithmetic, wrong indices, divergent barriers and most missing ones; it does not find
-// what only threads that really run side by side do to each other.
+// This finds wrong arithmetic and indices, divergent and missing barriers, reads of what is still on its way. Built for
+// ThreadSanitizer (races.hpp) it finds what two threads do to the same memory with nothing between them that orders it.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
-#include <ucontext.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
-#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
-#include <functional>
-#include <memory>
-#include <stdexcept>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
+#include "machine.hpp"
 #include "runtime.hpp"
 
 #undef __global__
@@ -37,11 +30,14 @@
 #undef __host__
 #undef __shared__
 #undef __launch_bounds__
+#undef __grid_constant__
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static
+#define __shared__ static thread_local
 #define __launch_bounds__(...)
+#define __grid_constant__
+#define __CUDA_ARCH_FEAT_SM90_ALL
 
 using std::max;
 using std::min;
@@ -51,167 +47,6 @@ inline uint3 blockIdx{};
 inline dim3 blockDim{};
 inline dim3 gridDim{};
 
-namespace cuda_on_cpu {
-
-/// The block that runs: one at a time in the process.
-class Block {
- public:
-  static Block& current() {
-    static Block block;
-    return block;
-  }
-
-  /// Runs `body` once per thread of every block. A `dependent` grid is one that may begin before the work ahead of it
-  /// is done: every thread must wait for that (wait_for_previous), which only `can_wait` code can.
-  void run_grid(const dim3& blocks, int threads, int shared_bytes, bool dependent, bool can_wait,
-                const std::function<void()>& body) {
-    dependent_ = dependent;
-    can_wait_ = can_wait;
-    shared_.assign(static_cast<std::size_t>(shared_bytes), std::byte{0xff});
-    gridDim = blocks;
-    blockDim = dim3(static_cast<unsigned>(threads));
-    for (unsigned z = 0; z < blocks.z; ++z)
-      for (unsigned y = 0; y < blocks.y; ++y)
-        for (unsigned x = 0; x < blocks.x; ++x) {
-          blockIdx = {x, y, z};
-          run_block(threads, body);
-        }
-  }
-
-  /// Until every thread of the block that has not returned is here.
-  void wait_for_block() { wait(Waiting::block); }
-
-  void wait_for_previous() { threads_[running_].waited = can_wait_; }
-
-  /// What each lane of this warp gave: 32 values, valid until the next exchange but one.
-  template <class T>
-  const T* exchange(const T& value) {
-    static_assert(sizeof(T) <= slot_bytes && std::is_trivially_copyable_v<T>);
-    const std::size_t self = running_;
-    Slots& slots = slots_[self / 32][threads_[self].exchanges++ % 2];
-    std::memcpy(slots.data + self % 32 * sizeof(T), &value, sizeof(T));
-    wait(Waiting::warp);
-    return reinterpret_cast<const T*>(slots.data);
-  }
-
-  [[nodiscard]] std::byte* shared() { return shared_.data(); }
-
- private:
-  static constexpr std::size_t slot_bytes = 32;
-  static constexpr std::size_t stack_bytes = std::size_t{128} << 10;
-  enum class Waiting { not_at_all, warp, block };
-  struct Slots {
-    alignas(16) std::byte data[32 * slot_bytes];
-  };
-  struct Thread {
-    std::unique_ptr<std::byte[]> stack;
-    std::jmp_buf jump;
-    Waiting waiting = Waiting::not_at_all;
-    bool done = false;
-    bool waited = false;
-    std::size_t exchanges = 0;
-  };
-
-  // Fibers are begun by ucontext and then switched by setjmp, which makes no system calls: a third of the time. One
-  // that is done waits here for its next block.
-  static void enter() {
-    Block& block = current();
-    for (;;) {
-      (*block.body_)();
-      Thread& self = block.threads_[block.running_];
-      self.done = true;
-      change(self.jump, block.scheduler_);
-    }
-  }
-
-  static void change(std::jmp_buf& from, std::jmp_buf& to) {
-    if (_setjmp(from) == 0) _longjmp(to, 1);
-  }
-
-  void begin_fiber(Thread& t) {
-    t.stack = std::make_unique<std::byte[]>(stack_bytes);
-    ucontext_t context{};
-    getcontext(&context);
-    context.uc_stack.ss_sp = t.stack.get();
-    context.uc_stack.ss_size = stack_bytes;
-    context.uc_link = nullptr;
-    makecontext(&context, &enter, 0);
-    if (_setjmp(scheduler_) == 0) setcontext(&context);
-  }
-
-  void run_block(int threads, const std::function<void()>& body) {
-    body_ = &body;
-    count_ = static_cast<std::size_t>(threads);
-    while (threads_.size() < count_) threads_.emplace_back();
-    slots_.resize((count_ + 31) / 32);
-    for (std::size_t i = 0; i < count_; ++i) {
-      threads_[i].waiting = Waiting::not_at_all;
-      threads_[i].done = false;
-      threads_[i].waited = false;
-      threads_[i].exchanges = 0;
-    }
-    // Warp by warp as far as each can go, in an order that changes: what one writes before another has read it shows.
-    do {
-      const std::size_t warps = slots_.size();
-      order_ = order_ * 1664525u + 1013904223u;
-      for (std::size_t i = 0; i < warps; ++i) run_warp((i + (order_ >> 16)) % warps);
-    } while (release(0, count_, Waiting::block));
-    for (std::size_t i = 0; i < count_; ++i) {
-      if (!threads_[i].done) throw std::logic_error("a barrier that not every thread reaches");
-      if (dependent_ && !threads_[i].waited)
-        throw std::logic_error("a dependent launch of code that does not wait for the work ahead of it");
-    }
-  }
-
-  /// Until all threads of the warp are done or wait for the block.
-  void run_warp(std::size_t warp) {
-    const std::size_t begin = 32 * warp;
-    const std::size_t end = std::min(begin + 32, count_);
-    do {
-      for (std::size_t i = begin; i < end; ++i) {
-        Thread& t = threads_[i];
-        if (t.done || t.waiting != Waiting::not_at_all) continue;
-        running_ = i;
-        threadIdx = {static_cast<unsigned>(i), 0, 0};
-        if (t.stack)
-          change(scheduler_, t.jump);
-        else
-          begin_fiber(t);
-      }
-    } while (release(begin, end, Waiting::warp));
-  }
-
-  bool release(std::size_t begin, std::size_t end, Waiting kind) {
-    bool any = false;
-    for (std::size_t i = begin; i < end; ++i) {
-      if (threads_[i].done) continue;
-      if (threads_[i].waiting != kind) return false;
-      any = true;
-    }
-    for (std::size_t i = begin; i < end; ++i) threads_[i].waiting = Waiting::not_at_all;
-    return any;
-  }
-
-  void wait(Waiting kind) {
-    const std::size_t self = running_;
-    threads_[self].waiting = kind;
-    change(threads_[self].jump, scheduler_);
-  }
-
-  const std::function<void()>* body_ = nullptr;
-  bool dependent_ = false;
-  bool can_wait_ = false;
-  std::size_t count_ = 0;
-  std::size_t running_ = 0;
-  unsigned order_ = 1;
-  std::jmp_buf scheduler_;
-  std::deque<Thread> threads_;
-  std::vector<std::array<Slots, 2>> slots_;  // [warp]: of this and of the previous exchange
-  std::vector<std::byte> shared_;
-};
-
-}  // namespace cuda_on_cpu
-
 // What nvcc's own header has as templates.
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
@@ -219,29 +54,39 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const std::tuple<std::remove_cv_t<Parameters>...> copies(arguments...);  // as a launch does
   return cuda_on_cpu::start(*config, [kernel, copies] { std::apply(kernel, copies); });
 }
-template <class Kernel>
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
-  return cuda_on_cpu::describe(*attributes);
+template <class... Parameters>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*)(Parameters...)) {
+  constexpr bool hopper = (std::is_same_v<std::remove_cv_t<Parameters>, CUtensorMap> || ...);
+  return cuda_on_cpu::describe(*attributes, hopper);
 }
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
 
-inline void __syncthreads() { cuda_on_cpu::Block::current().wait_for_block(); }
-inline void __syncwarp() { cuda_on_cpu::Block::current().exchange(0); }
-inline void __threadfence() {}
+inline void __syncthreads() { cuda_on_cpu::sync_block(); }
+inline void __syncwarp() { cuda_on_cpu::sync_warp(); }
+inline void __threadfence() { cuda_on_cpu::fence(); }
+
+namespace cuda_on_cpu {
+/// What each lane of this warp gave: 32 values.
+template <class T>
+const T* exchange(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return static_cast<const T*>(exchange(&value, sizeof(T)));
+}
+}  // namespace cuda_on_cpu
 
 template <class T>
 T __shfl_sync(unsigned, T value, int lane) {
-  return cuda_on_cpu::Block::current().exchange(value)[lane % 32];
+  return cuda_on_cpu::exchange(value)[lane % 32];
 }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
-  return cuda_on_cpu::Block::current().exchange(value)[static_cast<int>(threadIdx.x % 32) ^ mask];
+  return cuda_on_cpu::exchange(value)[static_cast<int>(threadIdx.x % 32) ^ mask];
 }
 inline unsigned __ballot_sync(unsigned, bool predicate) {
-  const int* const lanes = cuda_on_cpu::Block::current().exchange(predicate ? 1 : 0);
+  const int* const lanes = cuda_on_cpu::exchange(predicate ? 1 : 0);
   unsigned bits = 0;
   for (unsigned i = 0; i < 32; ++i) bits |= static_cast<unsigned>(lanes[i]) << i;
   return bits;
@@ -253,13 +98,29 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+
+namespace cuda_on_cpu {
+/// Becomes change(old) and gives the old one: relaxed, it orders nothing without a fence.
+template <class T, class Change>
+T atomic(T* address, const Change& change) {
+  before_atomic(address);
+  T old, next;
+  __atomic_load(address, &old, __ATOMIC_RELAXED);
+  do next = change(old);
+  while (!__atomic_compare_exchange(address, &old, &next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  after_atomic(address);
+  return old;
+}
+}  // namespace cuda_on_cpu
+
 template <class T>
 T atomicAdd(T* address, T value) {
-  const T old = *address;
-  *address = old + value;
-  return old;
+  return cuda_on_cpu::atomic(address, [=](T old) { return old + value; });
 }
 template <class T>
 T atomicExch(T* address, T value) {
-  return std::exchange(*address, value);
+  return cuda_on_cpu::atomic(address, [=](T) { return value; });
+}
+inline unsigned atomicInc(unsigned* address, unsigned last) {
+  return cuda_on_cpu::atomic(address, [=](unsigned old) { return old >= last ? 0 : old + 1; });
 }

@@ -13,9 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include "races.hpp"
+
 // The part of CUDA's runtime that the library calls. Device memory is memory.
 
-using Work = std::function<void()>;
+using Work = std::function<void(CUstream_st&)>;
 
 struct CUgraph_st {
   int device;
@@ -29,11 +31,16 @@ struct CUgraphExec_st {
 struct CUstream_st {
   int device;
   std::deque<Work> queue = {};
+  std::size_t begun = 0;  // pieces of work that have left the queue
   std::unique_ptr<CUgraph_st> recording = {};
+  char queued = 0, done = 0;  // addresses to order by: of what the host has done, and of its work
+  cuda_on_cpu::Identity copy_engine = {};
+  [[nodiscard]] std::size_t end() const { return begun + queue.size(); }
 };
 struct CUevent_st {
   int device;
   CUstream_st* stream = nullptr;
+  std::size_t end = 0;  // the work of the stream that is ahead of it
 };
 
 namespace {
@@ -46,6 +53,7 @@ struct Memory {
 int current_device = 0;
 std::array<CUstream_st, cuda_on_cpu::devices.size()> default_streams{{{.device = 0}, {.device = 1}}};
 std::set<CUstream_st*> made_streams;
+std::set<CUstream_st*> destroyed_streams;  // whose work is done all the same, when the device is waited for
 std::map<std::byte*, Memory> memory_of_devices;
 
 bool is_device(int device) { return device >= 0 && device < static_cast<int>(cuda_on_cpu::devices.size()); }
@@ -64,24 +72,45 @@ CUstream_st* find_here(cudaStream_t stream) {
 }
 
 void add(CUstream_st& stream, Work work) {
-  if (stream.recording)
+  if (stream.recording) {
     stream.recording->work.push_back(std::move(work));
-  else
-    stream.queue.push_back(std::move(work));
+    return;
+  }
+  stream.queue.push_back(std::move(work));
+  cuda_on_cpu::release(&stream.queued);
 }
 
-void finish(CUstream_st& stream) {
-  while (!stream.queue.empty()) {
-    const Work work = std::move(stream.queue.front());
-    stream.queue.pop_front();
-    work();
-  }
+/// Adds what a copy engine does.
+void add_copy(CUstream_st& stream, std::function<void()> copy) {
+  add(stream, [copy = std::move(copy)](CUstream_st& here) {
+    cuda_on_cpu::Identity host = cuda_on_cpu::Identity::current();
+    here.copy_engine.become();
+    cuda_on_cpu::acquire(&here.queued);
+    cuda_on_cpu::acquire(&here.done);
+    copy();
+    cuda_on_cpu::release(&here.done);
+    host.become();
+  });
 }
+
+/// Does the work of a stream up to `end`.
+void finish(CUstream_st& stream, std::size_t end) {
+  std::vector<Work> done;  // kept until the host may touch them again
+  while (stream.begun < end) {
+    done.push_back(std::move(stream.queue.front()));
+    stream.queue.pop_front();
+    ++stream.begun;
+    done.back()(stream);
+  }
+  cuda_on_cpu::acquire(&stream.done);
+}
+void finish(CUstream_st& stream) { finish(stream, stream.end()); }
 
 void finish_device(int device) {
   finish(default_streams[static_cast<std::size_t>(device)]);
-  for (CUstream_st* const stream : made_streams)
-    if (stream->device == device) finish(*stream);
+  for (const auto* const streams : {&made_streams, &destroyed_streams})
+    for (CUstream_st* const stream : *streams)
+      if (stream->device == device) finish(*stream);
 }
 
 /// What may wait for the device spoils all that is being recorded.
@@ -116,6 +145,27 @@ void copy_rows(const Rows& to, const Rows& from, std::size_t bytes, std::size_t 
   for (std::size_t i = 0; i < rows; ++i) std::memmove(to.data + i * to.pitch, from.data + i * from.pitch, bytes);
 }
 
+/// Refuses what the driver's documentation does, and boxes that the machine does not know.
+CUresult encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* data,
+                      const cuuint64_t* extents, const cuuint64_t* row_bytes, const cuuint32_t* box,
+                      const cuuint32_t* steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                      CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+  const bool known = rank == 2 &&
+                     (type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 || type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16) &&
+                     interleave == CU_TENSOR_MAP_INTERLEAVE_NONE && swizzle == CU_TENSOR_MAP_SWIZZLE_128B &&
+                     fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE && steps[0] == 1 && steps[1] == 1;
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  if (!known || address % 16 != 0 || reinterpret_cast<std::uintptr_t>(map) % 64 != 0 || row_bytes[0] % 16 != 0 ||
+      row_bytes[0] >= std::uint64_t{1} << 40 || 2 * box[0] > 128 || 2 * box[0] % 16 != 0 || box[1] < 1 ||
+      box[1] > 256 || extents[0] < 1 || extents[1] < 1 || extents[0] > std::uint64_t{1} << 32 ||
+      extents[1] > std::uint64_t{1} << 32)
+    return CUDA_ERROR_INVALID_VALUE;
+  const cuda_on_cpu::TensorMap tensor{
+      static_cast<const std::byte*>(data), extents[0], extents[1], row_bytes[0], box[0], box[1]};
+  std::memcpy(map, &tensor, sizeof(tensor));
+  return CUDA_SUCCESS;
+}
+
 }  // namespace
 
 namespace cuda_on_cpu {
@@ -124,26 +174,32 @@ cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread
   const dim3 blocks = config.gridDim;
   const auto threads = static_cast<int>(config.blockDim.x);
   if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0 || blocks.x > 0x7fffffffu || blocks.y > 0xffffu ||
-      blocks.z > 0xffffu || threads <= 0 || threads > 1024)
+      blocks.z > 0xffffu || threads <= 0 || threads > 1024 || config.dynamicSmemBytes > (227u << 10))
     return cudaErrorInvalidConfiguration;
   CUstream_st* const found = find_here(config.stream);
   if (found == nullptr) return cudaErrorInvalidResourceHandle;
   Device& device = properties(found->device);
   bool dependent = false;
+  unsigned cluster = 1;
   for (unsigned i = 0; i < config.numAttrs; ++i)
     if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
       dependent = config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+    else if (config.attrs[i].id == cudaLaunchAttributeClusterDimension)
+      cluster = config.attrs[i].val.clusterDim.x;
+  if (cluster < 1 || cluster > 8 || blocks.x % cluster != 0) return cudaErrorInvalidClusterSize;
   if (dependent) ++device.dependent_launches;
   const bool can_wait = device.ptx_version >= 90;
-  add(*found, [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes), body = std::move(thread)] {
-    Block::current().run_grid(blocks, threads, shared_bytes, dependent, can_wait, body);
+  add(*found, [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes),
+               body = std::move(thread)](CUstream_st& here) {
+    run_grid({blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait, &here.queued, &here.done},
+             body);
   });
   return cudaSuccess;
 }
 
-cudaError_t describe(cudaFuncAttributes& attributes) {
+cudaError_t describe(cudaFuncAttributes& attributes, bool hopper) {
   attributes = {};
-  attributes.sharedSizeBytes = 1;
+  attributes.sharedSizeBytes = hopper && properties(current_device).major != 9 ? 0 : 1;
   attributes.ptxVersion = properties(current_device).ptx_version;
   attributes.binaryVersion = 10 * properties(current_device).major;
   return cudaSuccess;
@@ -215,7 +271,7 @@ cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const vo
   const Rows rows{const_cast<std::byte*>(static_cast<const std::byte*>(from)), from_pitch};
   const Rows place{static_cast<std::byte*>(to), to_pitch};
   if (source == Place::device && target == Place::device) {
-    add(*found, [=] { copy_rows(place, rows, width, height); });
+    add_copy(*found, [=] { copy_rows(place, rows, width, height); });
     return cudaSuccess;
   }
   // A device takes these while it records, and finds at launch what lies in the host's memory then, or does not.
@@ -227,9 +283,9 @@ cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const vo
     ++properties(found->device).pageable_copies;
     const auto staged = std::make_shared<std::vector<std::byte>>(width * height);
     copy_rows({staged->data(), width}, rows, width, height);
-    add(*found, [=] { copy_rows(place, {staged->data(), width}, width, height); });
+    add_copy(*found, [=] { copy_rows(place, {staged->data(), width}, width, height); });
   } else {
-    add(*found, [=] { copy_rows(place, rows, width, height); });
+    add_copy(*found, [=] { copy_rows(place, rows, width, height); });
     finish(*found);
   }
   return cudaSuccess;
@@ -243,7 +299,7 @@ cudaError_t CUDARTAPI cudaMemsetAsync(void* memory, int value, std::size_t bytes
   if (found == nullptr) return cudaErrorInvalidResourceHandle;
   if (bytes == 0) return cudaSuccess;
   if (place_of(memory, bytes, bytes, 1) != Place::device) return cudaErrorInvalidValue;
-  add(*found, [=] { std::memset(memory, value, bytes); });
+  add_copy(*found, [=] { std::memset(memory, value, bytes); });
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaMemset(void* memory, int value, std::size_t bytes) {
@@ -258,10 +314,7 @@ cudaError_t CUDARTAPI cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned f
 }
 cudaError_t CUDARTAPI cudaStreamDestroy(cudaStream_t stream) {
   if (made_streams.erase(stream) == 0) return cudaErrorInvalidResourceHandle;
-  // Its work is done all the same, but not now.
-  std::deque<Work>& later = default_streams[static_cast<std::size_t>(stream->device)].queue;
-  for (Work& work : stream->queue) later.push_back(std::move(work));
-  delete stream;
+  destroyed_streams.insert(stream);
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t stream) {
@@ -333,11 +386,20 @@ cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   CUstream_st* const found = find_here(stream);
   if (found == nullptr || found->device != event->device) return cudaErrorInvalidResourceHandle;
   event->stream = found;
+  event->end = found->end();
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) {
   if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
-  if (event->stream != nullptr) finish(*event->stream);
+  if (event->stream != nullptr) finish(*event->stream, event->end);
+  return cudaSuccess;
+}
+
+cudaError_t CUDARTAPI cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
+                                                       unsigned long long, cudaDriverEntryPointQueryResult* result) {
+  const bool known = std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  *function = known ? reinterpret_cast<void*>(&encode_tiled) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
 

@@ -13,6 +13,7 @@
 //  - the work of a stream is done when somebody waits for that stream, and not before: a synchronisation, a copy to
 //    pageable memory, cudaFree. Streams have no order among each other: all but the default stream do not block.
 //  - recorded work is done when its graph is launched and that stream is waited for. What may wait cannot be recorded.
+//  - an event is reached when the work ahead of it on its stream is done, and no more need be.
 //  - a kernel, an event, a graph or a memset on a stream whose device is not the current one is an error.
 namespace cuda_on_cpu {
 
@@ -29,6 +30,7 @@ struct Device {
 inline std::array<Device, 2> devices{{{.major = 9, .ptx_version = 90}, {.major = 12, .ptx_version = 80}}};
 
 cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread);
-cudaError_t describe(cudaFuncAttributes& attributes);
+/// Of a kernel; one for Hopper, which takes tensor maps, is there where the code is sm_90a's.
+cudaError_t describe(cudaFuncAttributes& attributes, bool hopper);
 
 }  // namespace cuda_on_cpu

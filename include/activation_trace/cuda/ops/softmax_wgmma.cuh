@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(384, 1)
   // Static, so that the host can tell this body from the empty one of other architectures by its size.
   __shared__ Barrier full[stages];
   __shared__ Barrier empty[stages];
-  extern __shared__ std::byte dynamic[];
+  std::byte* const dynamic = ptx::dynamic_shared();
   const WgmmaBlock<Tuning> block{.full = full,
                                  .empty = empty,
                                  .tiles = dynamic + (1024 - shared_address(dynamic) % 1024) % 1024,

@@ -24,8 +24,7 @@ struct Fragments {
 /// `a(fragments, row, k)` and `b(fragments, k, column)` find an element of the operands in the warp's registers.
 template <int depth, class A, class B>
 void multiply(float* c, const std::uint32_t* a, const std::uint32_t* b, const A& a_at, const B& b_at) {
-  const Fragments* const lanes =
-      cuda_on_cpu::Block::current().exchange(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+  const Fragments* const lanes = cuda_on_cpu::exchange(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
   const int lane = static_cast<int>(threadIdx.x) % 32;
   for (int i = 0; i < 4; ++i) {
     const int row = lane / 4 + i / 2 * 8;
@@ -58,28 +57,37 @@ inline void multiply_tf32(float* c, const std::uint32_t* a, const std::uint32_t*
       [&](const Fragments* lanes, int k, int column) { return number(lanes[column * 4 + k % 4].b[k / 4]); });
 }
 
-inline std::byte* dynamic_shared() { return cuda_on_cpu::Block::current().shared(); }
+inline std::byte* dynamic_shared() { return cuda_on_cpu::dynamic_shared(); }
 /// Of dynamic shared memory only.
 inline std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(static_cast<const std::byte*>(pointer) - dynamic_shared());
+  return cuda_on_cpu::dynamic_begin +
+         static_cast<std::uint32_t>(static_cast<const std::byte*>(pointer) - dynamic_shared());
 }
 
 inline void load_matrices(std::uint32_t (&r)[4], std::uint32_t address) {
-  const std::uint32_t* const rows = cuda_on_cpu::Block::current().exchange(address);
+  const std::uint32_t* const rows = cuda_on_cpu::exchange(address);
   const unsigned lane = threadIdx.x % 32;
-  for (unsigned i = 0; i < 4; ++i) std::memcpy(&r[i], dynamic_shared() + rows[8 * i + lane / 4] + lane % 4 * 4, 4);
+  for (unsigned i = 0; i < 4; ++i)
+    std::memcpy(&r[i], cuda_on_cpu::shared_at(rows[8 * i + lane / 4], 16) + lane % 4 * 4, 4);
 }
 
+/// From now on the bytes may be there; they are when the group is waited for.
 inline void copy_async(std::uint32_t target, const void* source, int bytes) {
-  std::memset(dynamic_shared() + target, 0, 16);
-  std::memcpy(dynamic_shared() + target, source, static_cast<std::size_t>(bytes));
+  std::byte* const place = cuda_on_cpu::shared_at(target, 16);
+  std::memset(place, 0xff, 16);
+  cuda_on_cpu::self().copies.add([=] {
+    std::memset(place, 0, 16);
+    std::memcpy(place, source, static_cast<std::size_t>(bytes));
+  });
 }
-inline void commit_copies() {}
+inline void commit_copies() { cuda_on_cpu::self().copies.commit(); }
 template <int pending>
-void wait_copies() {}
+void wait_copies() {
+  cuda_on_cpu::self().copies.wait(pending);
+}
 constexpr int first_that_waits = 90;
 inline void launch_dependents() {}
-inline void wait_for_previous() { cuda_on_cpu::Block::current().wait_for_previous(); }
+inline void wait_for_previous() { cuda_on_cpu::wait_for_previous(); }
 
 }  // namespace cuda::ptx
 }  // namespace v0
