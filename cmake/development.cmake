@@ -8,6 +8,7 @@ if(CMAKE_VERSION VERSION_LESS 3.25)
                       "and ACTIVATION_TRACE_BUILD_EXAMPLES off.")
 endif()
 find_package(nlohmann_json 3.11 REQUIRED)
+enable_language(C)  # of what is shown to users of the C interface
 option(ACTIVATION_TRACE_WERROR "Warnings are errors in our own targets" OFF)
 set(ACTIVATION_TRACE_SANITIZE "" CACHE STRING "Sanitizers for our own targets, such as address,undefined or thread")
 

@@ -32,6 +32,9 @@ END
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_INSTALL_PREFIX="$prefix.part.$$" >"$part/log" 2>&1 &&
     cmake --build "$part/build" >>"$part/log" 2>&1 && cmake --install "$part/build" >>"$part/log" 2>&1 ||
     { tail -n 20 "$part/log" >&2; exit 1; }
+  # The example that the guide begins with.
+  install -D -m 644 "$part/llama_cpp_python-$version/vendor/llama.cpp/examples/simple/simple.cpp" \
+    "$prefix.part.$$/share/llama.cpp/simple.cpp"
   rm -rf "$prefix"
   mv "$prefix.part.$$" "$prefix"
 fi
