@@ -160,10 +160,11 @@ TEST_CASE("sequences of llama.cpp are rewound and copied, and a call that fails 
       model.fill(std::span(&piece, 1));
     });
   };
-  CHECK(fill(3, next) == "sequence 3 does not exist, there are 3");
-  CHECK(fill(0, {}) == "ids must not be empty");
-  CHECK(fill(0, std::vector<TokenId>{320}) == "token id 320 is not in the vocabulary of 320");
-  CHECK(fill(1, std::vector<TokenId>(257)) == "257 tokens at position 0 do not fit into a context of 256");
+  CHECK(fill(3, next) == "LlamaCppModel: sequence 3 does not exist, there are 3");
+  CHECK(fill(0, {}) == "LlamaCppModel: ids must not be empty");
+  CHECK(fill(0, std::vector<TokenId>{320}) == "LlamaCppModel: ids[0] is 320, outside the vocabulary of 320");
+  CHECK(fill(1, std::vector<TokenId>(257)) ==
+        "LlamaCppModel: 257 tokens at position 0 of sequence 1 do not fit into a context of 256");
   CHECK(complaint([&] { model.rewind(-1); }) == "position: expected 0..42, got -1");
   CHECK(complaint([&] { model.copy_sequence(0, 1, 1); }) == "begin: 1 is beyond one of the two sequences");
   test::TinyLlama(test::TinyLlamaOptions{.config = test::tiny_llama_config()})

@@ -107,14 +107,12 @@ class Guest {
   std::optional<FinalNorm> norm_;
   std::vector<Index> layers_;  // mature first
   std::optional<ContextEntropy> entropies_;
-  Index prompt_ = 0;           // positions that the context begins with
-  Index end_ = 0;              // of the context
-  bool open_ = true;           // all that is decoded joins what it begins with
-  int number_ = 0;             // of the context: samplers begin anew when it has changed
-  bool head_is_known_;         // to be the model's
-  std::vector<float> states_;  // [C, d]
-  std::vector<float> early_;   // [C, V]
-  Buffer<float> rows_;         // of a head that is given on request
+  Index prompt_ = 0;    // positions that the context begins with
+  Index end_ = 0;       // of the context
+  bool open_ = true;    // all that is decoded joins what it begins with
+  int number_ = 0;      // of the context: samplers begin anew when it has changed
+  bool head_is_known_;  // to be the model's
+  detail::LayerLogits early_;
   std::exception_ptr problem_;
 };
 
@@ -268,19 +266,11 @@ inline void Guest::check_last_state(std::span<const float> logits) {
 }
 
 inline MatrixView<const float> Guest::early_logits() {
-  const Index count = std::ssize(layers_) - 1;
-  if (count == 0) return {};
-  const Index d = tap_.hidden();
-  const Index vocab = head_.head.vocab();
-  states_.resize(static_cast<std::size_t>(count * d));
-  early_.resize(static_cast<std::size_t>(count * vocab));
-  for (Index i = 0; i < count; ++i) {
-    const Index layer = layers_[static_cast<std::size_t>(i + 1)];
-    std::ranges::copy(states(layer, tap_.positions() - 1, "early layers").row(0).span(), states_.begin() + i * d);
-  }
-  const MatrixView<float> logits(early_.data(), {count, vocab});
-  head_.head.logits(*execution_, as_matrix(std::span<const float>(states_), count, d), logits, rows_);
-  return logits;
+  const auto layers = std::span(layers_).subspan(1);
+  if (layers.empty()) return {};
+  return early_.compute(*execution_, head_.head, layers, [this](Index layer) {
+    return states(layer, tap_.positions() - 1, "early layers").row(0).span();
+  });
 }
 
 inline void Guest::Sampler::apply(llama_token_data_array& candidates) {

@@ -84,8 +84,9 @@ class LlamaCppModel {
   void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits);
 
  private:
-  [[nodiscard]] std::size_t checked(Index sequence) const;
-  void check(std::span<const SequencePiece<>> pieces) const;
+  [[nodiscard]] std::size_t checked(Index sequence) const {
+    return detail::check_sequence("LlamaCppModel", sequence, sequences());
+  }
   void run(std::span<const SequencePiece<>> pieces, std::span<const Index> exits, TensorView<float, 3> logits);
   void run_together(std::span<const SequencePiece<>> pieces, TensorView<float, 3> logits);
   void run_alone(const SequencePiece<>& piece, std::span<const Index> exits, MatrixView<float> logits);
@@ -106,9 +107,7 @@ class LlamaCppModel {
   Index max_batch_ = 0;
   std::vector<std::vector<TokenId>> ids_;  // by sequence
   Buffer<float> logits_;                   // [pieces, 1, V]
-  Buffer<float> states_;                   // [layers, d]
-  Buffer<float> exits_;                    // [layers, V]
-  Buffer<float> rows_;                     // of an LM head that is given on request
+  llama_cpp::detail::LayerLogits exits_;
   // One llama_decode().
   std::vector<llama_token> tokens_;
   std::vector<llama_pos> positions_;
@@ -134,13 +133,6 @@ inline FinalNorm LlamaCppModel::final_norm() const {
   return *head_.norm;
 }
 
-inline std::size_t LlamaCppModel::checked(Index sequence) const {
-  if (sequence < 0 || sequence >= sequences())
-    throw ArgumentError("sequence " + std::to_string(sequence) + " does not exist, there are " +
-                        std::to_string(sequences()));
-  return static_cast<std::size_t>(sequence);
-}
-
 inline void LlamaCppModel::rewind(Index position, Index sequence) {
   std::vector<TokenId>& ids = ids_[checked(sequence)];
   if (position < 0 || position > std::ssize(ids))
@@ -163,26 +155,6 @@ inline void LlamaCppModel::copy_sequence(Index from, Index to, Index begin) {
   ids_[checked(to)] = ids_[checked(from)];
 }
 
-inline void LlamaCppModel::check(std::span<const SequencePiece<>> pieces) const {
-  if (pieces.empty()) throw ArgumentError("pieces must not be empty");
-  std::set<Index> seen;
-  for (const auto& [sequence, ids, observer] : pieces) {
-    if (!seen.insert(sequence).second) throw ArgumentError("sequence " + std::to_string(sequence) + " occurs twice");
-    if (ids.empty()) throw ArgumentError("ids must not be empty");
-    if (std::ssize(ids) > max_context_ - position(sequence))
-      throw StateError(std::to_string(ids.size()) + " tokens at position " + std::to_string(position(sequence)) +
-                       " do not fit into a context of " + std::to_string(max_context_));
-    for (const TokenId id : ids)
-      if (id < 0 || id >= config_.vocab)
-        throw ArgumentError("token id " + std::to_string(id) + " is not in the vocabulary of " +
-                            std::to_string(config_.vocab));
-    if (observer == nullptr) continue;
-    if (!observer->layers.empty() && !observer->on_states)
-      throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
-    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config_.layers));
-  }
-}
-
 inline MatrixView<const float> LlamaCppModel::forward(std::span<const SequencePiece<>> pieces) {
   const Index count = std::ssize(pieces);
   if (logits_.size() < count * config_.vocab) logits_ = Buffer<float>(count * config_.vocab);
@@ -203,7 +175,8 @@ inline void LlamaCppModel::early_exit(std::span<const SequencePiece<>> pieces, s
 
 inline void LlamaCppModel::run(std::span<const SequencePiece<>> pieces, std::span<const Index> exits,
                                TensorView<float, 3> logits) {
-  check(pieces);
+  detail::check_pieces(pieces, {"LlamaCppModel", sequences(), max_context_, config_.vocab, config_.layers},
+                       [this](Index sequence) { return position(sequence); });
   Index tokens = 0;
   bool states = std::ranges::any_of(exits, [&](Index layer) { return layer != config_.layers; });
   for (const SequencePiece<>& piece : pieces) {
@@ -280,25 +253,23 @@ inline MatrixView<const float> LlamaCppModel::states_of(Index layer, Index begin
 
 inline void LlamaCppModel::exit_at(std::span<const Index> exits, std::int32_t token, MatrixView<float> logits) {
   const Index position = tap_->positions() - 1;
-  std::vector<Index> early;  // rows of `logits`
-  for (Index i = 0; i < std::ssize(exits); ++i)
-    if (exits[static_cast<std::size_t>(i)] == config_.layers)
+  std::vector<Index> early;
+  std::vector<Index> places;  // their rows of `logits`
+  for (Index i = 0; i < std::ssize(exits); ++i) {
+    const Index layer = exits[static_cast<std::size_t>(i)];
+    if (layer == config_.layers) {
       read_row(token, logits.row(i).span());
-    else
-      early.push_back(i);
-  if (early.empty()) return;
-  const Index count = std::ssize(early);
-  if (states_.size() < count * config_.hidden) states_ = Buffer<float>(count * config_.hidden);
-  if (exits_.size() < count * config_.vocab) exits_ = Buffer<float>(count * config_.vocab);
-  const MatrixView<float> states(states_.data(), {count, config_.hidden});
-  const MatrixView<float> rows(exits_.data(), {count, config_.vocab});
-  for (Index i = 0; i < count; ++i) {
-    const Index layer = exits[static_cast<std::size_t>(early[static_cast<std::size_t>(i)])];
-    std::ranges::copy(states_of(layer, position, position + 1).row(0).span(), states.row(i).data());
+      continue;
+    }
+    early.push_back(layer);
+    places.push_back(i);
   }
-  head_.head.logits(*execution_, states, rows, rows_);
-  for (Index i = 0; i < count; ++i)
-    std::ranges::copy(rows.row(i).span(), logits.row(early[static_cast<std::size_t>(i)]).data());
+  if (early.empty()) return;
+  const MatrixView<const float> rows = exits_.compute(*execution_, head_.head, early, [&](Index layer) {
+    return states_of(layer, position, position + 1).row(0).span();
+  });
+  for (std::size_t i = 0; i < early.size(); ++i)
+    std::ranges::copy(rows.row(static_cast<Index>(i)).span(), logits.row(places[i]).data());
 }
 
 inline void LlamaCppModel::add(TokenId id, Index position, Index sequence, bool output) {

@@ -182,6 +182,29 @@ inline void check_head(const LmHeadFile& file, std::span<const float> state, std
                           " of the last state");
 }
 
+/// What the LM head makes of hidden states of one position.
+class LayerLogits {
+ public:
+  /// logits[layers, V] of state_of(layer), each a span of d floats; valid until the next call.
+  MatrixView<const float> compute(Execution<Host>& execution, const LmHead<>& head, std::span<const Index> layers,
+                                  auto&& state_of) {
+    const Index count = std::ssize(layers);
+    if (states_.size() < count * head.hidden()) states_ = Buffer<float>(count * head.hidden());
+    if (logits_.size() < count * head.vocab()) logits_ = Buffer<float>(count * head.vocab());
+    const MatrixView<float> states(states_.data(), {count, head.hidden()});
+    const MatrixView<float> logits(logits_.data(), {count, head.vocab()});
+    for (Index i = 0; i < count; ++i)
+      std::ranges::copy(state_of(layers[static_cast<std::size_t>(i)]), states.row(i).data());
+    head.logits_by_row(execution, states, logits, rows_);
+    return logits;
+  }
+
+ private:
+  Buffer<float> states_;  // [layers, d]
+  Buffer<float> logits_;  // [layers, V]
+  Buffer<float> rows_;    // of a head that is given on request
+};
+
 }  // namespace detail
 
 inline LmHeadFile open_lm_head(const std::filesystem::path& path) {

@@ -127,7 +127,9 @@ class Llama {
     return std::min(options.max_batch, options.max_context * options.sequences);
   }
   [[nodiscard]] KvCache<Space>& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
-  [[nodiscard]] std::size_t checked(Index sequence) const { return detail::check_sequence(sequence, sequences()); }
+  [[nodiscard]] std::size_t checked(Index sequence) const {
+    return detail::check_sequence("Llama", sequence, sequences());
+  }
   void check_idle() const {
     if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
   }
@@ -283,7 +285,8 @@ void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std:
 
 template <class Space>
 void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
-  detail::check_pieces<Space>(pieces, config(), blocks_.caches());
+  detail::check_pieces(pieces, {"Llama", sequences(), max_context(), config().vocab, config().layers},
+                       [this](Index sequence) { return position(sequence); });
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const SequencePiece<Space>& piece = pieces[p];

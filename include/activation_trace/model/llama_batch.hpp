@@ -3,16 +3,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
-#include "activation_trace/error.hpp"
-#include "activation_trace/model/config.hpp"
-#include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/ops/matmul.hpp"
@@ -21,45 +16,6 @@ namespace activation_trace {
 inline namespace v0 {
 
 namespace detail {
-
-/// `sequence` as an index. Throws ArgumentError unless there are more than that many.
-inline std::size_t check_sequence(Index sequence, Index sequences) {
-  if (sequence < 0 || sequence >= sequences)
-    throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " does not exist, there are " +
-                        std::to_string(sequences));
-  return static_cast<std::size_t>(sequence);
-}
-
-/// Throws ArgumentError for no pieces, none of a piece's ids, a sequence that does not exist or occurs twice, a token
-/// outside the vocabulary and an observer of what does not exist, and StateError where a cache has no room.
-template <class Space>
-void check_pieces(std::span<const SequencePiece<Space>> pieces, const LlamaConfig& config,
-                  std::span<const KvCache<Space>> caches) {
-  if (pieces.empty()) throw ArgumentError("Llama: pieces must not be empty");
-  for (std::size_t p = 0; p < pieces.size(); ++p) {
-    const auto& [sequence, ids, observer] = pieces[p];
-    const auto name = [&] { return pieces.size() == 1 ? "ids" : "pieces[" + std::to_string(p) + "].ids"; };
-    const KvCache<Space>& cache = caches[check_sequence(sequence, static_cast<Index>(caches.size()))];
-    for (std::size_t other = 0; other < p; ++other)
-      if (pieces[other].sequence == sequence)
-        throw ArgumentError("Llama: sequence " + std::to_string(sequence) + " occurs in pieces[" +
-                            std::to_string(other) + "] and pieces[" + std::to_string(p) + "]");
-    if (ids.empty()) throw ArgumentError("Llama: " + name() + " must not be empty");
-    const auto count = static_cast<Index>(ids.size());
-    if (count > cache.capacity() - cache.size())
-      throw StateError("Llama: " + std::to_string(count) + " tokens at position " + std::to_string(cache.size()) +
-                       (caches.size() == 1 ? "" : " of sequence " + std::to_string(sequence)) +
-                       " do not fit into a context of " + std::to_string(cache.capacity()));
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] < 0 || ids[i] >= config.vocab)
-        throw ArgumentError("Llama: " + name() + "[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
-                            ", outside the vocabulary of " + std::to_string(config.vocab));
-    if (observer == nullptr) continue;
-    if (!observer->layers.empty() && !observer->on_states)
-      throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
-    for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, config.layers));
-  }
-}
 
 /// Consecutive positions of one piece, among the rows that a model computes at once.
 template <class Space>

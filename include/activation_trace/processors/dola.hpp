@@ -148,7 +148,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void DolaProcessor::observe_states(MatrixView<c
   detail::check_extent("layers: columns of states", states.extent(1), lm_head.hidden());
   if (state_logits_.size() < count * lm_head.vocab()) state_logits_ = Buffer<float>(count * lm_head.vocab());
   const MatrixView<float> logits(state_logits_.data(), {count, lm_head.vocab()});
-  lm_head.logits(*execution_, states, logits, rows_);
+  lm_head.logits_by_row(*execution_, states, logits, rows_);
   early_ = logits;
   by_id_ = true;
 }

@@ -71,6 +71,10 @@ class LmHead {
   void logits(Execution<Space>& execution, MatrixView<const float, Space> states, MatrixView<float, Space> logits,
               Buffer<float, Space>& memory) const;
 
+  /// The same, each row as it would be alone, to the bit: by matmul_by_row, the faster one for the layers of a step.
+  void logits_by_row(Execution<Space>& execution, MatrixView<const float, Space> states,
+                     MatrixView<float, Space> logits, Buffer<float, Space>& memory) const;
+
   /// The same for chosen tokens: logits(i, j) is that of ids[j]. Throws ShapeError.
   void logits(Execution<Space>& execution, MatrixView<const float, Space> states, std::span<const TokenId> ids,
               MatrixView<float, Space> logits, Buffer<float, Space>& memory) const;
@@ -94,6 +98,9 @@ class LmHead {
  private:
   [[nodiscard]] bool on_request() const noexcept { return static_cast<bool>(rows_); }
 
+  /// What logits() does, by product(w, columns) for W or each block of its rows.
+  void multiply(Execution<Space>& execution, MatrixView<float, Space> logits, Buffer<float, Space>& memory,
+                auto&& product) const;
   /// read(begin, end, rows[end - begin, d]) and then use() of the same, for `count` rows in order, some at a time.
   void for_each_block(Index count, Buffer<float, Space>& memory, auto&& read, auto&& use) const;
   /// The same for the rows of `ids`.
@@ -132,16 +139,33 @@ void LmHead<Space>::for_each_block_of(std::span<const TokenId> ids, Buffer<float
 }
 
 template <class Space>
-void LmHead<Space>::logits(Execution<Space>& execution, MatrixView<const float, Space> states,
-                           MatrixView<float, Space> logits, Buffer<float, Space>& memory) const {
+void LmHead<Space>::multiply(Execution<Space>& execution, MatrixView<float, Space> logits, Buffer<float, Space>& memory,
+                             auto&& product) const {
   detail::check_extent("LmHead: columns of logits", logits.extent(1), vocab_);
   if (on_request())
     for_each_block(vocab_, memory, rows_, [&](Index begin, Index end, MatrixView<float, Space> rows) {
-      matmul(execution, states, rows, logits.slice(1, begin, end));
+      product(StoredMatrix<Space>(rows), logits.slice(1, begin, end));
     });
   else
-    matmul(execution, states, stored_, logits);
+    product(stored_, logits);
   finish_logits(execution, logits, options_);
+}
+
+template <class Space>
+void LmHead<Space>::logits(Execution<Space>& execution, MatrixView<const float, Space> states,
+                           MatrixView<float, Space> logits, Buffer<float, Space>& memory) const {
+  multiply(execution, logits, memory, [&](const StoredMatrix<Space>& w, MatrixView<float, Space> columns) {
+    matmul(execution, states, w, columns);
+  });
+}
+
+template <class Space>
+void LmHead<Space>::logits_by_row(Execution<Space>& execution, MatrixView<const float, Space> states,
+                                  MatrixView<float, Space> logits, Buffer<float, Space>& memory) const {
+  multiply(execution, logits, memory, [&](const StoredMatrix<Space>& w, MatrixView<float, Space> columns) {
+    const MatmulTarget<Space> target{w, columns};
+    matmul_by_row(execution, states, std::span(&target, 1));
+  });
 }
 
 template <class Space>
