@@ -6,10 +6,13 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "activation_trace/embed/llama_cpp.hpp"
 #include "activation_trace/embed/llama_cpp_model.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/generate.hpp"
@@ -46,6 +49,7 @@ double head_error(const std::filesystem::path& path) {
   tap.keep(last, llama_cpp::Keep::all_rows);
   const std::vector<TokenId> ids = some_tokens(33, file.head.vocab());
   test::decode(context.get(), ids, 0, test::Flag::all);
+  const LogitOptions& made = file.head.options();
   double worst = 0;
   double largest = 0;
   std::vector<float> row(static_cast<std::size_t>(file.head.hidden()));
@@ -57,6 +61,9 @@ double head_error(const std::filesystem::path& path) {
       for (Index k = 0; k < file.head.hidden(); ++k)
         sum +=
             static_cast<double>(row[static_cast<std::size_t>(k)]) * static_cast<double>(tap.states(last)(position, k));
+      sum *= static_cast<double>(made.scale);
+      if (made.soft_cap)
+        sum = static_cast<double>(*made.soft_cap) * std::tanh(sum / static_cast<double>(*made.soft_cap));
       worst = std::max(worst, std::abs(sum - static_cast<double>(logits[v])));
       largest = std::max(largest, std::abs(static_cast<double>(logits[v])));
     }
@@ -64,46 +71,94 @@ double head_error(const std::filesystem::path& path) {
   return worst / largest;
 }
 
-/// 24 tokens by our engine and by llama.cpp, of layer N - 1 and of DoLa.
+/// 24 tokens in every mode by our engine, by llama.cpp as an engine of ours, and by a guest in it.
 void compare_engines(const std::filesystem::path& path) {
   const Checkpoint checkpoint = load_llama(path);
   Execution<Host> execution;
   Llama own(checkpoint.config, checkpoint.weights, {.max_context = 128}, execution);
   const llama_model_ptr engine = test::load_llama_cpp(path);
   LlamaCppModel model(engine.get(), llama_cpp::open_lm_head(path), test::exact_params(), execution);
-  const Index blocks = checkpoint.config.layers;
+  const std::vector<TokenId> prompt = some_tokens(21, checkpoint.config.vocab);
+  const Index before_last = checkpoint.config.layers - 1;
+  const std::vector<Index> early{0, 1};
   for (const Mode& mode :
-       {Mode(Activation{.context = {.info_layer = blocks - 1}}), Mode(Dola{.candidate_layers = {0, 1}}),
-        Mode(Activation{.context = {.info_layer = 0, .final_norm = true}})}) {
+       {Mode(Baseline{}), Mode(Activation{.context = {.info_layer = before_last}}),
+        Mode(Activation{.context = {.info_layer = 0, .final_norm = true, .growth = ContextGrowth::growing}}),
+        Mode(DolaStatic{.premature_layer = 1}), Mode(Dola{.candidate_layers = early}),
+        Mode(ActivationDola{.context = {.info_layer = before_last}, .candidate_layers = early})}) {
     CAPTURE(name(mode));
-    const GenerationOptions options{.mode = mode, .max_new_tokens = 24};
-    const std::vector<TokenId> prompt = some_tokens(21, checkpoint.config.vocab);
-    CHECK(generate(model, NoText{}, prompt, options).ids == generate(own, NoText{}, prompt, options).ids);
+    const std::vector<TokenId> expected = generate(own, NoText{}, prompt, {.mode = mode, .max_new_tokens = 24}).ids;
+    CHECK(generate(model, NoText{}, prompt, {.mode = mode, .max_new_tokens = 24}).ids == expected);
+    if (std::holds_alternative<Baseline>(mode)) continue;  // no guest's
+    llama_cpp::Guest guest(engine.get(), llama_cpp::open_lm_head(path), {.mode = mode});
+    llama_context_params params = test::exact_params();
+    guest.attach(params);
+    const llama_context_ptr context(llama_init_from_model(engine.get(), params));
+    const llama_sampler_ptr chain = test::greedy_chain(guest.sampler(context.get()));
+    test::decode(context.get(), prompt, 0);
+    CHECK(test::sample(context.get(), chain.get(), 24, std::ssize(prompt)) == expected);
+    guest.check();
   }
+}
+
+struct Kind {
+  test::TinyFamily family;
+  Embeddings embeddings = Embeddings::separate;
+  std::function<void(test::GgufBuilder&)> add = [](test::GgufBuilder&) {};  // what the family's files say besides
+};
+
+const auto kHalves = RopeLayout::half_split;
+
+/// Those that are told apart by what their GGUFs hold; those of Gemma have windows shorter than the prompts.
+std::vector<Kind> kinds() {
+  return {{},
+          {{.architecture = "qwen2", .gguf_rotation = kHalves, .qkv_biases = true}},
+          {{.architecture = "qwen3", .gguf_rotation = kHalves, .q_k_norms = true}},
+          {{.architecture = "phi3", .gguf_rotation = kHalves, .fused = true},
+           Embeddings::separate,
+           [](auto& gguf) { gguf.value("phi3.attention.sliding_window", std::uint32_t{512}); }},
+          {{.architecture = "gemma", .gguf_rotation = kHalves}, Embeddings::tied},
+          {{.architecture = "gemma2", .gguf_rotation = kHalves, .out_norms = true},
+           Embeddings::tied,
+           [](auto& gguf) {
+             gguf.value("gemma2.attention.sliding_window", std::uint32_t{9})
+                 .value("gemma2.attn_logit_softcapping", 20.0f)
+                 .value("gemma2.final_logit_softcapping", 15.0f);
+           }},
+          {{.architecture = "gemma3", .gguf_rotation = kHalves, .q_k_norms = true, .out_norms = true},
+           Embeddings::tied,
+           [](auto& gguf) {
+             gguf.value("gemma3.attention.sliding_window", std::uint32_t{9})
+                 .value("gemma3.attention.sliding_window_pattern", std::uint32_t{2})
+                 .value("gemma3.rope.freq_base_swa", 500.0f);
+           }},
+          {{.architecture = "granite"}, Embeddings::tied, [](auto& gguf) {
+             gguf.value("granite.attention.scale", 0.2f)
+                 .value("granite.embedding_scale", 3.0f)
+                 .value("granite.residual_scale", 0.5f)
+                 .value("granite.logit_scale", 2.5f);
+           }}};
 }
 
 }  // namespace
 
 TEST_CASE("of each architecture and weight type the head times the last state is llama.cpp's row") {
   const test::TemporaryFolder folder;
-  const test::TinyFamily kinds[] = {
-      {},
-      {.architecture = "qwen2", .gguf_rotation = RopeLayout::half_split, .qkv_biases = true},
-      {.architecture = "qwen3", .gguf_rotation = RopeLayout::half_split, .q_k_norms = true},
-      {.architecture = "phi3", .gguf_rotation = RopeLayout::half_split, .fused = true}};
-  for (const test::TinyFamily& family : kinds) {
-    CAPTURE(family.architecture);
+  for (const Kind& kind : kinds()) {
+    CAPTURE(kind.family.architecture);
     for (const DType dtype : {DType::f32, DType::q8_0, DType::q4_1, DType::q5_k}) {
       test::TinyLlamaOptions options;
-      options.family = family;
+      options.config.layers = 3;
+      options.family = kind.family;
+      options.embeddings = kind.embeddings;
       options.dtype = dtype;
       const std::filesystem::path path = folder.path() / "tiny.gguf";
       test::GgufBuilder gguf = test::TinyLlama(options).gguf();
-      if (family.architecture == "phi3") gguf.value("phi3.attention.sliding_window", std::uint32_t{512});
+      kind.add(gguf);
       test::write_file(path, gguf.bytes());
       // llama.cpp multiplies quantised weights by activations of eight bits.
       CHECK(head_error(path) < (dtype == DType::f32 ? 1e-5 : 0.02));
-      if (dtype == DType::f32 && family.architecture != "phi3") compare_engines(path);
+      if (dtype == DType::f32) compare_engines(path);
     }
   }
 }
