@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "support/complaint.hpp"
 #include "support/tiny_llama.hpp"
 
 using namespace activation_trace;
@@ -279,9 +280,36 @@ TEST_CASE("formats/README.md 4, GGUF metadata: what no LLaMA has is refused by n
   CHECK(contains(gguf_refusal_with("llama.expert_count", std::uint32_t{8}), "mixtures of experts"));
   CHECK(contains(gguf_refusal_with("tokenizer.ggml.eos_token_id", std::uint32_t{320}), "eos id must lie within"));
   CHECK(contains(gguf_refusal_with("tokenizer.ggml.bos_token_id", ~std::uint32_t{0}), "is out of range"));
-  CHECK(contains(
-      gguf_refusal([](test::GgufBuilder& b) { b.array("tokenizer.ggml.tokens", std::vector<std::string>{"a"}); }),
-      "llama.vocab_size is 320, but there are 1 tokens"));
+}
+
+TEST_CASE("GGUF: the embedding's rows may be more than the tokens, and not fewer") {
+  const auto with_tokens = [](std::size_t count, auto&& change) {
+    test::GgufBuilder builder = test::TinyLlama().gguf();
+    builder.array("tokenizer.ggml.tokens", std::vector<std::string>(count, "a"));
+    change(builder);
+    const auto bytes = builder.bytes();
+    return read_llama_config(GgufFile::parse(bytes, "file")).vocab;
+  };
+  const auto no_size = [](test::GgufBuilder& b) { drop(b, "llama.vocab_size"); };
+  const auto no_rows = [](test::GgufBuilder& b) { b.tensors.clear(); };
+  const auto neither = [&](test::GgufBuilder& b) {
+    no_size(b);
+    no_rows(b);
+  };
+  for (const std::size_t count : {3u, 320u}) {
+    CHECK(with_tokens(count, [](auto&) {}) == 320);
+    CHECK(with_tokens(count, no_size) == 320);
+    CHECK(with_tokens(count, no_rows) == 320);
+    CHECK(with_tokens(count, neither) == static_cast<Index>(count));
+  }
+  const auto refusal = [&](auto&& change) { return test::complaint([&] { (void)with_tokens(321, change); }); };
+  CHECK(contains(refusal(no_size), "there are 321 tokens, but tensor 'token_embd.weight' has 320 rows"));
+  CHECK(contains(refusal(no_rows), "there are 321 tokens, but llama.vocab_size is 320"));
+  CHECK(contains(gguf_refusal([](test::GgufBuilder& b) {
+                   drop(b, "llama.vocab_size");
+                   b.value("llama.vocab_size", std::uint32_t{319});
+                 }),
+                 "llama.vocab_size is 319, but tensor 'token_embd.weight' has 320 rows"));
 }
 
 }  // namespace llama_config_tests

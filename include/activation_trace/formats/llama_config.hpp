@@ -289,18 +289,22 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const GgufFile& gguf, co
   return config;
 }
 
-/// What the settings say, else the number of tokens, else the embedding's rows; 0 if the file has none of them.
+/// The embedding's rows, which may be more than the tokens: models pad them, and not every converter pads the tokens
+/// as well. Of a file without an embedding what the settings say, else the number of tokens, else 0.
 ACTIVATION_TRACE_COMPILED_INLINE Index read_vocabulary_size(const GgufFile& gguf, const Family& family) {
   const std::string key = FamilyKeys(family)("vocab_size");
   const auto tokens = gguf.find<std::vector<std::string_view>>("tokenizer.ggml.tokens");
   const auto vocab = gguf.find<Index>(key);
-  if (tokens && vocab && !std::cmp_equal(tokens->size(), *vocab))
-    throw FormatError(gguf.name(), key + " is " + std::to_string(*vocab) + ", but there are " +
-                                       std::to_string(tokens->size()) + " tokens");
-  if (vocab) return *vocab;
-  if (tokens) return static_cast<Index>(tokens->size());
   const FileTensor* embedding = gguf.find_tensor(std::string(family.gguf.embedding) + ".weight");
-  return embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[0] : 0;
+  const bool has_rows = embedding != nullptr && embedding->shape.size() == 2;
+  const Index size = has_rows ? embedding->shape[0] : vocab.value_or(tokens ? static_cast<Index>(tokens->size()) : 0);
+  const std::string rows = has_rows ? "tensor " + printable(embedding->name) + " has " + std::to_string(size) + " rows"
+                                    : key + " is " + std::to_string(size);
+  if (vocab.value_or(size) != size)
+    throw FormatError(gguf.name(), key + " is " + std::to_string(*vocab) + ", but " + rows);
+  if (tokens && std::cmp_greater(tokens->size(), size))
+    throw FormatError(gguf.name(), "there are " + std::to_string(tokens->size()) + " tokens, but " + rows);
+  return size;
 }
 
 #endif  // ACTIVATION_TRACE_BODIES
