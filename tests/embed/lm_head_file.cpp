@@ -145,6 +145,45 @@ TEST_CASE("the LM head of a Hugging Face folder") {
   CHECK_THROWS_AS((void)open_lm_head(folder.path()), FormatError);
 }
 
+TEST_CASE(
+    "the LM head of folders that call things otherwise: where the flag is left out, and a part of a larger model") {
+  const test::TemporaryFolder folder;
+  const auto open = [&](const std::string& config, const std::string& embedding, const std::string& norm,
+                        const std::string& head) {
+    const auto entry = [](const std::string& name, const char* shape, int begin, int end) {
+      return '"' + name + R"(":{"dtype":"F32","shape":)" + shape + R"(,"data_offsets":[)" + std::to_string(begin) +
+             ',' + std::to_string(end) + "]}";
+    };
+    std::vector<std::byte> data = floats(V * d, 10);
+    for (const auto& part : {floats(d, 0), floats(V * d, 50)}) data.insert(data.end(), part.begin(), part.end());
+    test::write_file(folder / "config.json", config);
+    test::write_file(folder / "model.safetensors",
+                     test::safetensors_bytes('{' + entry(embedding, "[5,4]", 0, 80) + ',' + entry(norm, "[4]", 80, 96) +
+                                                 ',' + entry(head, "[5,4]", 96, 176) + '}',
+                                             data));
+    return open_lm_head(folder.path());
+  };
+  // A file may have both: SmolLM3's class ties them unless it is told not to.
+  const auto smollm3 = [&](const char* more) {
+    return open(R"({"model_type":"smollm3","num_hidden_layers":4)" + std::string(more) + "}",
+                "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight");
+  };
+  CHECK(row(smollm3("").head, 0)[0] == 10);
+  CHECK(row(smollm3(R"(,"tie_word_embeddings":false)").head, 0)[0] == 50);
+  const LmHeadFile internlm2 = open(R"({"model_type":"internlm2","num_hidden_layers":2,"rms_norm_eps":1e-5})",
+                                    "model.tok_embeddings.weight", "model.norm.weight", "output.weight");
+  CHECK(row(internlm2.head, 0)[0] == 50);
+  CHECK(internlm2.norm.value().eps == 1e-5f);
+  const LmHeadFile gemma3 = open(
+      R"({"model_type":"gemma3","text_config":{"num_hidden_layers":6,"rms_norm_eps":1e-6,"final_logit_softcapping":9}})",
+      "language_model.model.embed_tokens.weight", "language_model.model.norm.weight", "vision_tower.weight");
+  CHECK(gemma3.blocks == 6);
+  CHECK(gemma3.head.options() == LogitOptions{.soft_cap = 9.0f});
+  CHECK(row(gemma3.head, 4)[3] == 29);
+  CHECK(gemma3.norm.value().weight == std::vector<float>{1, 2, 3, 4});
+  CHECK_THROWS_AS((void)open(R"({"model_type":"gemma3","num_hidden_layers":6})", "a", "b", "c"), FormatError);
+}
+
 TEST_CASE("what an engine makes of products with the head: by families, by other names, and by defaults") {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "model.gguf";

@@ -263,6 +263,19 @@ TEST_CASE("LLaMAs under other names") {
   json["architectures"] = {"InternLM2ForCausalLM"};
   refused(
       json, [](Json& j) { j["bias"] = true; }, "bias true is not supported");
+  json["architectures"] = {"ExaoneForCausalLM"};
+  json["num_layers"] = json["num_hidden_layers"];
+  json["layer_norm_epsilon"] = 1e-3;
+  json.erase("num_hidden_layers");
+  json.erase("rms_norm_eps");
+  CHECK(parse(json).layers == 2);
+  CHECK(parse(json).rms_norm_eps == 1e-3f);
+  json.erase("layer_norm_epsilon");
+  CHECK(parse(json).rms_norm_eps == 1e-5f);
+  refused(
+      json, [](Json& j) { j["activation_function"] = "gelu"; }, "activation_function 'gelu' is not supported");
+  refused(
+      json, [](Json& j) { j.erase("num_layers"); }, "num_layers is missing");
   options.family.gguf_rotation = RopeLayout::half_split;
   for (const char* name : {"internlm2", "exaone", "ernie4_5"}) {
     options.family.architecture = name;

@@ -79,6 +79,17 @@ GRANITE = {
     "logits_scaling": 3.0,
 }
 MINICPM = {"scale_emb": 2, "scale_depth": 3.5, "dim_model_base": 5}
+MINICPM4 = {  # whose own code looks for the original context where the factors are, a LLaMA's beside them
+    **MINICPM,
+    "max_position_embeddings": 64,
+    "original_max_position_embeddings": 16,
+    "rope_scaling": {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.25, 1.5, 2.0],
+        "long_factor": [1.0, 2.0, 4.0, 7.5],
+        "original_max_position_embeddings": 16,
+    },
+}
 LONGROPE = {  # a quarter of each head is not rotated, of the rest three pairs turn
     "tie_word_embeddings": True,
     "partial_rotary_factor": 0.75,
@@ -98,6 +109,7 @@ FAMILIES = {  # name -> what differs from its class' defaults
     "gemma3": ("Gemma3", GEMMA3),
     "granite": ("Granite", GRANITE),
     "minicpm": ("MiniCPM", MINICPM),
+    "minicpm4": ("MiniCPM", MINICPM4),
     "phi3": ("Phi3", {"sliding_window": 6, "eos_token_id": [2, 3], "pad_token_id": 0}),
     "phi4_mini": ("Phi3", LONGROPE),
     "smollm3": (
@@ -106,8 +118,9 @@ FAMILIES = {  # name -> what differs from its class' defaults
         | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
     ),
     "ernie4_5": ("Ernie4_5", {"head_dim": 12, "rope_theta": 1000.0}),
-    # A LLaMA, written as its own class, which is not in transformers, has it.
+    # LLaMAs, written as their own classes, which are not in transformers, have them.
     "internlm2": ("Llama", {"rope_theta": 1000.0, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+    "exaone": ("Llama", {"rope_theta": 1000.0, "rms_norm_eps": 1e-3, "tie_word_embeddings": True}),
 }
 INTERNLM2_NAMES = {
     "embed_tokens": "tok_embeddings",
@@ -119,8 +132,21 @@ INTERNLM2_NAMES = {
     "mlp.up_proj": "feed_forward.w3",
     "mlp.down_proj": "feed_forward.w2",
 }
+EXAONE_NAMES = {
+    "model.embed_tokens": "transformer.wte",
+    "model.layers": "transformer.h",
+    "model.norm": "transformer.ln_f",
+    "input_layernorm": "ln_1",
+    "post_attention_layernorm": "ln_2",
+    "self_attn.o_proj": "attn.attention.out_proj",
+    "self_attn": "attn.attention",
+    "gate_proj": "c_fc_0",
+    "up_proj": "c_fc_1",
+    "down_proj": "c_proj",
+}
+EXAONE_KEYS = {"num_hidden_layers": "num_layers", "rms_norm_eps": "layer_norm_epsilon", "hidden_act": "activation_function"}
 SCALED = ("gemma2", "granite", "minicpm")  # whose logits are not W h: entropies and decoded tokens too
-FILES = {"tiny_scaled_families": ("gemma", *SCALED)}
+FILES = {"tiny_scaled_families": ("gemma", *SCALED, "minicpm4")}
 FILES["tiny_families"] = tuple(name for name in FAMILIES if name not in FILES["tiny_scaled_families"])
 STEPS = 16
 QUANTISED = {"phi3": ("qkv_proj", "gate_up_proj")}  # whose values are those of Q8_0 blocks, as which its GGUF has them
@@ -296,6 +322,20 @@ def rewrite_internlm2(folder, config, stored):
     (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
+def rewrite_exaone(folder, stored):
+    """Other names of tensors, and of three settings."""
+    tensors = {}
+    for key, value in stored.items():
+        for name, other in EXAONE_NAMES.items():
+            key = key.replace(name, other)
+        tensors[key] = value
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text())
+    settings = {EXAONE_KEYS.get(key, key): value for key, value in settings.items() if "bias" not in key}
+    settings |= {"architectures": ["ExaoneForCausalLM"], "model_type": "exaone"}
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
 def write_minicpm(folder, model, stored):
     """As its authors' own code saves it."""
     kept = ("hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads vocab_size "
@@ -403,7 +443,9 @@ def make(name, output, arrays, facts):
         (folder / "generation_config.json").unlink(missing_ok=True)
     if name == "internlm2":
         rewrite_internlm2(folder, config, stored)
-    if name not in ("mistral", "qwen2", "qwen3"):
+    if name == "exaone":
+        rewrite_exaone(folder, stored)
+    if name not in ("mistral", "qwen2", "qwen3", "minicpm4"):
         write_gguf(output / f"tiny_{name}.gguf", name, config, stored)
 
 

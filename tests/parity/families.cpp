@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <iterator>
 #include <string>
 #include <vector>
 
+#include "activation_trace/embed/lm_head_file.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "parity/golden.hpp"
@@ -34,11 +36,32 @@ void check_close(std::span<const float> got, std::span<const float> expected) {
   CHECK(worst < kFamilyTolerance * largest_of(expected));
 }
 
+/// A guest that opens the file for its LM head alone gets the model's.
+void check_head(const Checkpoint& checkpoint, const std::filesystem::path& path) {
+  const LmHeadFile file = open_lm_head(path);
+  const LlamaConfig& config = checkpoint.config;
+  CHECK(file.blocks == config.layers);
+  CHECK(file.embeddings == checkpoint.embeddings);
+  CHECK(file.head.options() == LogitOptions{.scale = config.logit_scale, .soft_cap = config.logit_soft_cap});
+  REQUIRE(file.norm);
+  CHECK(file.norm->weight == checkpoint.weights.final_norm);
+  CHECK(file.norm->eps == config.rms_norm_eps);
+  REQUIRE(file.head.vocab() == config.vocab);
+  std::vector<float> row(static_cast<std::size_t>(config.hidden));
+  std::vector<float> expected(row.size());
+  for (Index v = 0; v < config.vocab; ++v) {
+    file.head.row(static_cast<TokenId>(v), row);
+    checkpoint.weights.lm_head.decode_row(v, expected);
+    REQUIRE(row == expected);
+  }
+}
+
 /// `name` is what the golden file calls the run of the model in `file`, with a cache of `context`.
 void check_family(const GoldenFile& golden, const std::string& name, const std::string& file, Index context = 32) {
   CAPTURE(name);
   CAPTURE(file);
   const Checkpoint checkpoint = load_llama(golden_path(file));
+  check_head(checkpoint, golden_path(file));
   const LlamaConfig& config = checkpoint.config;
   const auto ids = golden.get<std::int32_t>(name + ".ids");
   const auto hidden = golden.get<float>(name + ".hidden");  // [N + 1, T, d]
@@ -81,13 +104,13 @@ void check_family(const GoldenFile& golden, const std::string& name, const std::
 TEST_CASE("Folders of other families written by transformers: states of all layers, and logits at every position") {
   const GoldenFile golden("tiny_families.safetensors");
   for (const std::string name :
-       {"mistral", "qwen2", "qwen3", "gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2"})
+       {"mistral", "qwen2", "qwen3", "gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2", "exaone"})
     check_family(golden, name, "tiny_" + name);
 }
 
 TEST_CASE("The same in GGUF, as converters write it") {
   const GoldenFile golden("tiny_families.safetensors");
-  for (const std::string name : {"gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2"})
+  for (const std::string name : {"gemma3", "phi3", "phi4_mini", "smollm3", "ernie4_5", "internlm2", "exaone"})
     check_family(golden, name, "tiny_" + name + ".gguf");
 }
 
@@ -95,6 +118,7 @@ TEST_CASE("Scaled and capped models: states of all layers, logits at every posit
   const GoldenFile golden("tiny_scaled_families.safetensors");
   for (const std::string name : {"gemma", "gemma2", "granite", "minicpm"})
     for (const char* ending : {"", ".gguf"}) check_family(golden, name, "tiny_" + name + ending);
+  check_family(golden, "minicpm4", "tiny_minicpm4");
 }
 
 TEST_CASE("longrope: sequences that cannot be longer than the original context have the short divisors") {

@@ -77,12 +77,13 @@ inline constexpr std::array<Family, 3> other_heads = [] {
 /// The matrix as an LM head, by `dequantize` where its type is not ours.
 LmHead<> lm_head_of(const FileTensor& tensor, Dequantizer dequantize, const LogitOptions& options);
 
-/// Finds head and norm by the names of a format, without their endings, and what is made of products by `keys` and
-/// `find` of look_up(). eps: of the RMSNorm, none if it is another.
-void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files, const TensorNames& names,
-                  const OptionalKeys& keys, const auto& find_number, std::optional<float> eps, Dequantizer dequantize) {
+/// Finds head and norm by the names of a format, without their endings, or by these below one of `roots`, and what is
+/// made of products by `keys` and `find_number` of look_up(). eps: of the RMSNorm, none if it is another.
+void read_lm_head(LmHeadFile& result, const std::string& name, const auto& files,
+                  std::span<const std::string_view> roots, const TensorNames& names, const OptionalKeys& keys,
+                  const auto& find_number, std::optional<float> eps, Dequantizer dequantize) {
   const auto find = [&](std::string_view tensor, const char* ending) {
-    return find_tensor(files, std::string(tensor) + ending);
+    return find_tensor(files, std::string(tensor) + ending, roots);
   };
   const FileTensor* head = result.embeddings == Embeddings::tied ? nullptr : find(names.lm_head, ".weight");
   if (head == nullptr) {
@@ -119,7 +120,7 @@ ACTIVATION_TRACE_COMPILED_INLINE LmHeadFile open_gguf_lm_head(GgufFile file, Deq
   const Family* family = find_family(families, &Family::gguf_architecture, result.architecture);
   if (family == nullptr) family = find_family(other_heads, &Family::gguf_architecture, result.architecture);
   if (family == nullptr) family = &any_head;
-  read_lm_head(result, gguf.name(), std::span(&gguf, 1), family->gguf, family->gguf_keys, finder(gguf, prefix),
+  read_lm_head(result, gguf.name(), std::span(&gguf, 1), {}, family->gguf, family->gguf_keys, finder(gguf, prefix),
                gguf.find<float>(prefix + "attention.layer_norm_rms_epsilon"), std::move(dequantize));
   return result;
 }
@@ -128,18 +129,23 @@ ACTIVATION_TRACE_COMPILED_INLINE LmHeadFile open_hugging_face_lm_head(const std:
                                                                       FileAccess access) {
   const MappedFile config = MappedFile::open(folder / "config.json", FileAccess::read);
   const JsonDocument json(text_of(config.bytes()), config.name());
-  const JsonPart fields = json.object();
+  const JsonPart whole = json.object();
   LmHeadFile result;
   result.safetensors = open_safetensors_folder(folder, access);
-  result.architecture = fields["model_type"].find_text().value_or("");
-  result.blocks = fields["num_hidden_layers"].find_integer().value_or(0);
-  if (result.blocks < 1) fields["num_hidden_layers"].fail("is missing or below 1");
-  // Files that leave the flag out differ in what it means: what they hold decides.
-  result.embeddings = fields["tie_word_embeddings"].flag(false) ? Embeddings::tied : Embeddings::separate;
-  const Family* family = find_family(families, &Family::model_type, result.architecture);
-  if (family == nullptr) family = &any_head;
-  read_lm_head(result, folder.string(), result.safetensors, family->hugging_face, family->hugging_face_keys,
-               finder(fields), fields["rms_norm_eps"].find_float(), {});
+  result.architecture = whole["model_type"].find_text().value_or("");
+  const Family* found = find_family(families, &Family::model_type, result.architecture);
+  const Family& family = found != nullptr ? *found : any_head;
+  const JsonPart fields = family.text_config.empty() ? whole : whole[std::string(family.text_config)];
+  if (!fields.is_object()) fields.fail("must be an object");
+  const JsonPart layers = fields[std::string(family.layers_key)];
+  result.blocks = layers.find_integer().value_or(0);
+  if (result.blocks < 1) layers.fail("is missing or below 1");
+  // Of other architectures what files hold decides, for those that leave the flag out differ in what it means.
+  const JsonPart flag = (whole.has("tie_word_embeddings") ? whole : fields)["tie_word_embeddings"];
+  const bool tied = flag.flag(family.defaults.tied_embeddings);
+  result.embeddings = tied ? Embeddings::tied : Embeddings::separate;
+  read_lm_head(result, folder.string(), result.safetensors, family.text_roots, family.hugging_face,
+               family.hugging_face_keys, finder(fields), fields[std::string(family.norm_eps_key)].find_float(), {});
   return result;
 }
 

@@ -98,17 +98,8 @@ class TensorCollector {
   }
 
  private:
-  /// Under its name, or the name that it has as a part of a larger model.
   [[nodiscard]] const FileTensor* find(std::string_view tensor) const {
-    if (const FileTensor* found = find_tensor(files_, tensor)) return found;
-    constexpr std::string_view root = "model.";
-    if (!tensor.starts_with(root)) return nullptr;
-    for (const std::string_view other : family_.text_roots) {
-      if (other.empty()) continue;
-      const std::string name = std::string(other) + std::string(tensor.substr(root.size()));
-      if (const FileTensor* found = find_tensor(files_, name)) return found;
-    }
-    return nullptr;
+    return find_tensor(files_, tensor, family_.text_roots);
   }
 
   /// Whether it belongs to a part of a larger model that is not read.

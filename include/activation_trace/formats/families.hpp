@@ -322,15 +322,33 @@ inline constexpr Family internlm3_family = [] {
   return f;
 }();
 
-/// EXAONE 3 and 3.5, from GGUF: their folders' settings have other names, too.
+/// EXAONE 3 and 3.5.
 inline constexpr Family exaone_family = [] {
   Family f = llama_family;
   f.name = "EXAONE 3";
   f.gguf_architecture = "exaone";
-  f.hugging_face_class = {};
-  f.model_type = {};
+  f.hugging_face_class = "ExaoneForCausalLM";
+  f.model_type = "exaone";
   f.gguf_rotation = RopeLayout::half_split;
   f.gguf_keys = {};
+  f.activation_key = "activation_function";
+  f.layers_key = "num_layers";
+  f.norm_eps_key = "layer_norm_epsilon";
+  f.hugging_face = {.embedding = "transformer.wte",
+                    .block = "transformer.h.",
+                    .attention_norm = "ln_1",
+                    .q = "attn.attention.q_proj",
+                    .k = "attn.attention.k_proj",
+                    .v = "attn.attention.v_proj",
+                    .o = "attn.attention.out_proj",
+                    .fused_qkv = {},
+                    .ffn_norm = "ln_2",
+                    .gate = "mlp.c_fc_0",
+                    .up = "mlp.c_fc_1",
+                    .down = "mlp.c_proj",
+                    .final_norm = "transformer.ln_f",
+                    .lm_head = "lm_head"};
+  f.defaults = {.bos = 0, .vocab = 102400, .heads = 32, .norm_eps = 1e-5f};
   return f;
 }();
 

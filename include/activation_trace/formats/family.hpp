@@ -87,6 +87,7 @@ struct HuggingFaceDefaults {
   Index kv_heads = 0;            ///< num_key_value_heads, 0: as many as heads
   Index head_dim = 0;            ///< 0: hidden_size / num_attention_heads
   Index original_context = 0;    ///< original_max_position_embeddings, 0: max_context
+  float norm_eps = 1e-6f;        ///< Family::norm_eps_key
   float theta = 10000;           ///< rope_theta
 };
 
@@ -102,7 +103,9 @@ struct Family {
   RopeLayout gguf_rotation;             ///< as converters leave the rows of q and k
   FfnActivation activation;             ///< config.json must agree, if it names one
   std::string_view activation_name;     ///< what it is called there
-  std::string_view activation_key = "hidden_act";  ///< and by which key
+  std::string_view activation_key = "hidden_act";     ///< and by which key
+  std::string_view layers_key = "num_hidden_layers";  ///< config.json's key of the number of blocks
+  std::string_view norm_eps_key = "rms_norm_eps";     ///< and of the RMSNorms' epsilon
 
   RopeLayout hugging_face_rotation = RopeLayout::half_split;  ///< as its class in transformers does
   Biases biases = Biases::none;                               ///< which there must be; others are refused

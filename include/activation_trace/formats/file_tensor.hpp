@@ -87,6 +87,21 @@ namespace detail {
   return nullptr;
 }
 
+/// The same, or the tensor that it is as a part of a larger model, whose name begins with one of `roots` in place of
+/// "model."; empty ones count for nothing.
+[[nodiscard]] inline const FileTensor* find_tensor(const auto& files, std::string_view name,
+                                                   std::span<const std::string_view> roots) {
+  if (const FileTensor* found = find_tensor(files, name)) return found;
+  constexpr std::string_view usual = "model.";
+  if (!name.starts_with(usual)) return nullptr;
+  for (const std::string_view root : roots) {
+    if (root.empty()) continue;
+    const std::string other = std::string(root) + std::string(name.substr(usual.size()));
+    if (const FileTensor* found = find_tensor(files, other)) return found;
+  }
+  return nullptr;
+}
+
 [[nodiscard]] DType readable_dtype(const FileTensor& tensor, const std::string& file);
 
 /// The tensor as a [rows, cols] matrix that views the file. Throws FormatError for another shape or type.

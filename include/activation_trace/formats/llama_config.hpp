@@ -183,10 +183,10 @@ ACTIVATION_TRACE_COMPILED_INLINE void check_supported(const JsonPart& fields, co
 ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const JsonPart& fields, const Family& family) {
   LlamaConfig config;
   const HuggingFaceDefaults& defaults = family.defaults;
-  const auto size = [&](const char* key, Index usual = 0) {
+  const auto size = [&](const std::string& key, Index usual = 0) {
     return usual != 0 && !fields.has(key) ? usual : required(fields[key], &JsonPart::find_integer);
   };
-  config.layers = size("num_hidden_layers");
+  config.layers = size(std::string(family.layers_key));
   config.hidden = size("hidden_size");
   config.ffn = size("intermediate_size");
   config.heads = size("num_attention_heads", defaults.heads);
@@ -194,7 +194,7 @@ ACTIVATION_TRACE_COMPILED_INLINE LlamaConfig read_sizes(const JsonPart& fields, 
       fields["num_key_value_heads"].find_integer().value_or(defaults.kv_heads != 0 ? defaults.kv_heads : config.heads);
   config.vocab = size("vocab_size", defaults.vocab);
   config.max_context = fields["max_position_embeddings"].find_integer().value_or(defaults.max_context);
-  config.rms_norm_eps = fields["rms_norm_eps"].find_float().value_or(1e-6f);  // as the classes in transformers
+  config.rms_norm_eps = fields[std::string(family.norm_eps_key)].find_float().value_or(defaults.norm_eps);
   if (const auto head_dim = fields["head_dim"].find_integer()) {
     config.head_dim = *head_dim;
   } else if (defaults.head_dim != 0) {
