@@ -47,13 +47,14 @@ PUBLISHED = {
 def contents(path):
     fields = gguf.GGUFReader(path).fields
     return {name.removeprefix("tokenizer.ggml."): field.contents() for name, field in fields.items()
-            if name.startswith("tokenizer.ggml.")}
+            if name.startswith("tokenizer.ggml.") or name == "general.name"}
 
 
 def add_tokens(tokenizer, file):
-    """Control tokens, which are text here, and user-defined ones, which are cut out."""
+    """Control tokens, which are text here, and user-defined ones, which are cut out, Phi-3's with what is behind them."""
+    strips = any(name in file.get("general.name", "").lower() for name in ("phi3", "phi-3"))
     for kind, add in ((3, tokenizer.add_special_tokens), (4, tokenizer.add_tokens)):
-        add([AddedToken(text, normalized=False, special=kind == 3)
+        add([AddedToken(text, normalized=False, special=kind == 3, rstrip=strips and text not in ("<unk>", "<s>", "<|endoftext|>"))
              for text, of_kind in zip(file["tokens"], file["token_type"]) if of_kind == kind])
     tokenizer.encode_special_tokens = True
     return lambda texts: [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]

@@ -282,6 +282,28 @@ TEST_CASE("special tokens: cut out first, the longest, control tokens only when 
   CHECK_FALSE(tokenizer.ends_text(-1));
 }
 
+TEST_CASE("white space behind Phi-3's special tokens belongs to them, and behind those of others does not") {
+  const auto load = [](const char* name) {
+    test::GgufBuilder builder;
+    builder.value("general.name", name).value("tokenizer.ggml.model", "llama");
+    builder.value("tokenizer.ggml.add_bos_token", false).value("tokenizer.ggml.add_space_prefix", false);
+    builder.array("tokenizer.ggml.tokens",
+                  std::vector<std::string>{"<unk>", "<s>", "</s>", "<|end|>", "<|user|>", "a", "\u2581", "\n"});
+    builder.array("tokenizer.ggml.scores", std::vector<float>(8, 0));
+    builder.array("tokenizer.ggml.token_type", std::vector<int>{2, 3, 4, 3, 4, 1, 1, 1});
+    return test::tokenizer_of(builder);
+  };
+  for (const char* name : {"Phi3", "microsoft_Phi-3-mini-4k-instruct", "PHI-3.5"}) {
+    CAPTURE(name);
+    const Tokenizer tokenizer = load(name);
+    CHECK(tokenizer.encode("a </s> \na", SpecialTokens::as_text) == Ids{5, 6, 2, 5});
+    CHECK(tokenizer.encode("<|user|>\na <|end|>\n\n", SpecialTokens::parse) == Ids{4, 5, 6, 3});
+    CHECK(tokenizer.encode("<s> a<unk> ", SpecialTokens::parse) == Ids{1, 6, 5, 0, 6});
+  }
+  for (const char* name : {"Phi 3 Mini", "phi-4", "Llama"})  // as llama.cpp looks for the name
+    CHECK(load(name).encode("a </s> \na", SpecialTokens::as_text) == Ids{5, 6, 2, 6, 7, 5});
+}
+
 TEST_CASE("BOS comes once") {
   const Tokenizer tokenizer = from_json("llama_bpe");
   const Ids with = tokenizer.encode_prompt("a");

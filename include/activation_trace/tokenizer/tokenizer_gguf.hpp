@@ -40,6 +40,10 @@ namespace detail {
 
 [[nodiscard]] Vocabulary read_vocabulary(const GgufFile& gguf);
 
+/// Gives the white space behind Phi-3's special tokens to them, as its tokenizer.json does and no GGUF can say:
+/// llama.cpp knows its files by their name.
+void strip_behind_special_tokens(const GgufFile& gguf, std::vector<SpecialToken>& special);
+
 #if ACTIVATION_TRACE_BODIES
 
 ACTIVATION_TRACE_COMPILED_INLINE void read_merges(const GgufFile& gguf, Vocabulary& vocabulary) {
@@ -71,6 +75,17 @@ ACTIVATION_TRACE_COMPILED_INLINE Vocabulary read_vocabulary(const GgufFile& gguf
     vocabulary.types.assign(vocabulary.tokens.size(), TokenType::normal);
   }
   return vocabulary;
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void strip_behind_special_tokens(const GgufFile& gguf,
+                                                                  std::vector<SpecialToken>& special) {
+  std::string name(gguf.find<std::string_view>("general.name").value_or(""));
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
+  for (SpecialToken& token : special)
+    if (token.text != "<unk>" && token.text != "<s>" && token.text != "<|endoftext|>")
+      token.strip = SpecialToken::Strip::right;
 }
 
 #endif  // ACTIVATION_TRACE_BODIES
@@ -109,6 +124,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Tokenizer read_tokenizer(const GgufFile& gguf) 
   for (const char* name : {"eot", "eom"})
     if (const TokenId id = detail::find_token_id(gguf, name); id != -1) settings.end_tokens.push_back(id);
   auto special = detail::find_special_tokens(vocabulary, UserDefinedTokens::cut_before, settings);
+  detail::strip_behind_special_tokens(gguf, special);
 
   if (is_bpe) {
     detail::read_merges(gguf, vocabulary);
