@@ -95,7 +95,7 @@ TEST_CASE("templates that no Jinja reads are not recognised") {
 
 TEST_CASE("every format is rendered to the byte as Jinja2 renders its models' templates, errors included") {
   const auto golden = nlohmann::json::parse(test::read_golden("chat_formats.json"));
-  CHECK(golden["templates"].size() == 27);
+  CHECK(golden["templates"].size() == 28);
   std::size_t errors = 0;
   for (const auto& row : golden["templates"]) {
     const std::string name = row["name"];
@@ -105,7 +105,7 @@ TEST_CASE("every format is rendered to the byte as Jinja2 renders its models' te
     if (row["known"] == "no date") words.today.reset();
     const auto chat = ChatTemplate::recognise(row["template"].get<std::string>(), words);
     REQUIRE(chat.format() != ChatFormat::plain);
-    CHECK(name.substr(0, 3) == (name == "qwen 2.5" ? "qwe" : activation_trace::name(chat.format()).substr(0, 3)));
+    CHECK(name.substr(0, 3) == (name.starts_with("qwen") ? "qwe" : activation_trace::name(chat.format()).substr(0, 3)));
     REQUIRE(row["texts"].size() % 2 == 0);
     for (std::size_t i = 0; i < row["texts"].size(); ++i) {
       const auto& conversation = golden["conversations"][i / 2];

@@ -139,6 +139,7 @@ def formats(folder):
         return ast.literal_eval(re.search(r'name= \*/ "' + re.escape(name) + r'.*?template_str= \*/ (".*?[^\\]"),\n', tested, re.S)[1])
 
     s, phi = ("<s>", "</s>"), ("<s>", "<|endoftext|>")
+    qwen = read("Qwen-Qwen2.5-7B-Instruct")
     old = of_test("mistralai/Mistral-7B-Instruct-v0.2 (NOTE")
     zephyr = "".join("{% " + ("el" if role != "user" else "") + "if message['role'] == '" + role + "' %}\n{{ '<|" + role + "|>\n' + message['content'] + eos_token }}\n" for role in ("user", "system", "assistant"))
     return {
@@ -160,9 +161,11 @@ def formats(folder):
         "granite 3.0": (of_test("ibm-granite/granite-3.0-8b-instruct"), ("<|end_of_text|>", "<|end_of_text|>")),
         "granite 3.3": (read("ibm-granite-granite-3.3-2B-Instruct"), ("<|end_of_text|>", "<|end_of_text|>")),
         "deepseek-r1": (read("deepseek-ai-DeepSeek-R1-Distill-Llama-8B"), ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>")),
-        "qwen 2.5": (read("Qwen-Qwen2.5-7B-Instruct"), ("", "<|im_end|>")),
+        "qwen 2.5": (qwen, ("", "<|im_end|>")),
         "llama-3.1": (read("meta-llama-Llama-3.1-8B-Instruct"), ("<|begin_of_text|>", "<|eot_id|>")),
         "llama-3.2": (read("meta-llama-Llama-3.2-3B-Instruct"), ("<|begin_of_text|>", "<|eot_id|>")),
+        # As Qwen2.5-Coder-1.5B-Instruct's GGUF has it.
+        "qwen 2.5, coder": (qwen.replace('{\\"name', '{{\\"name').replace("<args-json-object>}", "<args-json-object>}}"), ("", "<|im_end|>")),
     }
 
 

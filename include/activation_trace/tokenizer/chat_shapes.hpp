@@ -133,6 +133,10 @@ inline constexpr ChatStyle phi4_mini_style = with(phi3_style, [](ChatStyle& s) {
   s.skips_empty_system = false;
 });
 
+inline constexpr ChatStyle qwen25_style = with(chatml_style, [](ChatStyle& s) {
+  s.default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
+});
+
 inline constexpr ChatFingerprint chat_fingerprints[] = {
     // Llama 3.1 and 3.3; 3.2. Both write functions to be called, of which there are none.
     {llama31_style, 0xfbfa5fece23b2d40u},
@@ -199,12 +203,9 @@ inline constexpr ChatFingerprint chat_fingerprints[] = {
      0x08130b445b345e4au},
     // the distilled models
     {deepseek_r1_style, 0xac6135f651c77a09u},
-    // Qwen2.5
-    {with(chatml_style,
-          [](ChatStyle& s) {
-            s.default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
-          }),
-     0x8a7b438a6d4f559fu},
+    // Qwen2.5; Qwen2.5-Coder's first files, whose example of a function has its braces twice
+    {qwen25_style, 0x8a7b438a6d4f559fu},
+    {qwen25_style, 0x132dae27cf16cebdu},
 };
 
 /// FNV-1a of the parts.
