@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <string_view>
@@ -94,4 +96,17 @@ TEST_CASE("README names every chat format that a template is recognised as") {
   };
   for (const auto& shape : detail::chat_shapes) check(shape.style);
   for (const auto& known : detail::chat_fingerprints) check(known.style);
+}
+
+TEST_CASE("no family's name stands in what is below the files") {
+  for (const char* folder : {"model", "ops"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             std::filesystem::path(ACTIVATION_TRACE_SOURCE_DIR) / "include/activation_trace" / folder)) {
+      if (!entry.is_regular_file()) continue;
+      CAPTURE(entry.path());
+      std::ifstream in(entry.path());
+      const std::string text = folded(std::string(std::istreambuf_iterator<char>(in), {}));
+      for (const Family& family : families)
+        if (family.model_type != llama_family.model_type) CHECK_FALSE(has(text, folded(family.name)));
+    }
 }
