@@ -17,9 +17,11 @@ TOKENS = [*(text for text in TEXTS if len(text) < 2**20), b"<0x-1>", b"<0xZZ>", 
           b"a" * 1000, b"a" * 8000 + b"b"]
 MERGES = [b"", b" ", b"a", b"a ", b" a", b"zz qq", b"a b c", b"\xc4\xa0 \xc4\xa0", b"  ", b"\0 \0"]
 SETTINGS = {b"tokenizer.ggml.pre": [b"llama-bpe", b"gpt-2", b"smollm", b"default", b"qwen2", b"llama3", b"tekken", b"gpt-4o", b"falcon3",
-                                    b"deepseek-llm", b"deepseek-coder"],
+                                    b"deepseek-llm", b"deepseek-coder", b"smaug-bpe", b"exaone", b"stablelm2"],
             b"tokenizer.ggml.model": [b"gpt2", b"llama", b"bert", b"no_vocab"],
-            b"general.architecture": [b"llama", b"qwen2", b"qwen3", b"gemma3", b"phi3"],
+            b"general.architecture": [b"llama", b"qwen2", b"qwen3", b"gemma", b"gemma2", b"gemma3", b"phi3", b"granite", b"minicpm",
+                                      b"smollm3", b"ernie4_5", b"internlm2", b"exaone"],
+            b"general.name": [b"Phi-3-mini", b"x"],
             b".rope.scaling.type": [b"none", b"linear", b"yarn", b"llama3", b"longrope"],
             b"tokenizer.chat_template": [b"{{ bos_token }}[INST] <<SYS>>", b"<|start_header_id|><|eot_id|>",
                                          b"{% for m in messages %}<|im_start|>" * 1000, b"USER: ASSISTANT:"]}
@@ -27,7 +29,8 @@ TEMPLATE_PARTS = [b"{{ '<|im_start|>' }}", b"{{ bos_token }}", b"{%- if x %}", b
                   b"{% for m in messages %}", b"\xff", b"\0", b"raise_exception('x')", b"[INST]"]
 # Keys that begin with a dot follow the architecture.
 ADDED = [b".attention.key_length", b".attention.value_length", b".rope.dimension_count", b".expert_count", b".vocab_size",
-         b".context_length", b".attention.sliding_window", b".attention.sliding_window_pattern", b"tokenizer.ggml.eot_token_id", b"tokenizer.ggml.eom_token_id",
+         b".context_length", b".attention.sliding_window", b".attention.sliding_window_pattern", b".rope.scaling.original_context_length",
+         b"tokenizer.ggml.eot_token_id", b"tokenizer.ggml.eom_token_id",
          b"general.alignment", b"split.count", b"split.no"]
 
 
@@ -61,7 +64,8 @@ def integer_entry(gguf, rng):
 
 def real_entry(gguf, rng):
     key = of_model(gguf, rng.choice((b".rope.freq_base", b".attention.layer_norm_rms_epsilon", b".rope.scaling.factor", b".rope.scale_linear",
-                                     b".rope.freq_base_swa", b".final_logit_softcapping", b".attn_logit_softcapping")))
+                                     b".rope.freq_base_swa", b".final_logit_softcapping", b".attn_logit_softcapping", b".attention.scale",
+                                     b".embedding_scale", b".residual_scale", b".logit_scale", b".rope.scaling.attn_factor")))
     value = rng.choice(REAL)
     gguf.put(key, rng.choice((6, 6, 12)), value)
     return f"{shown(key)} = {value}"
@@ -129,7 +133,8 @@ def array_for_number(gguf, rng):
 
 
 def flag(gguf, rng):
-    key = b"tokenizer.ggml." + rng.choice((b"add_bos_token", b"add_eos_token", b"add_space_prefix", b"remove_extra_whitespaces"))
+    flags = (b"add_bos_token", b"add_eos_token", b"add_space_prefix", b"remove_extra_whitespaces")
+    key = rng.choice((of_model(gguf, b".rope.scaling.finetuned"), *(b"tokenizer.ggml." + name for name in flags)))
     gguf.put(key, BOOL, rng.choice((0, 1, 1, 2, 255)))
     return f"flag {shown(key)}"
 
@@ -356,7 +361,7 @@ def tensor_name(gguf, rng):
         return None
     old = bytes(tensor.name)
     tensor.name = rng.choice((b"", b"\0", old + b"\0", old[:-1], b"a" * 63, b"a" * 64, b"a" * 70000, old.replace(b"0", b"1"),
-                              old.replace(b"0", b"00"), b"blk.99.attn_q.weight", b"blk.0.attn_q.bias", b"rope_freqs.weight",
+                              old.replace(b"0", b"00"), b"blk.99.attn_q.weight", b"blk.0.attn_q.bias", b"rope_freqs.weight", b"rope_factors_long.weight",
                               b"output.weight", b"blk.0.attn_qkv.weight", b"blk.0.attn_q_norm.weight", b"\xff\xff", Raw(u64(rng.choice(WHOLE)) + old)))
     return f"{shown(old)} is called {shown(tensor.name)}"
 
@@ -398,11 +403,11 @@ def numbers(gguf, rng):
 
 
 def divisors(gguf, rng):
-    count = rng.choice((0, 1, 7, 8, 16, 32))
+    count, name = rng.choice((0, 1, 7, 8, 16, 32)), rng.choice((b"rope_freqs", b"rope_factors_short", b"rope_factors_long")) + b".weight"
     data = struct.pack(f"<{count}f", *(rng.choice(REAL) for _ in range(count)))
-    gguf.tensors = [tensor for tensor in gguf.tensors if tensor.name != b"rope_freqs.weight"]
-    gguf.tensors.append(Tensor(b"rope_freqs.weight", [count], 0, data))
-    return f"{count} divisors of frequencies"
+    gguf.tensors = [tensor for tensor in gguf.tensors if tensor.name != name]
+    gguf.tensors.append(Tensor(name, [count], 0, data))
+    return f"{count} divisors of frequencies, {shown(name)}"
 
 
 def trailing(gguf, rng):

@@ -13,7 +13,7 @@ import struct
 import sys
 
 from gguf_file import ARRAY, BLOCKS, BOOL, STRING, Array, Entry, Gguf, Tensor
-from protobuf import fields_of
+from protobuf import BYTES, FIXED32, VARINT, encode, fields_of
 
 TESTS = pathlib.Path(__file__).resolve().parents[2]
 VOCABULARIES = TESTS / "tokenizer/golden/vocabularies"
@@ -39,7 +39,17 @@ FAMILIES = {
                 "final_logit_softcapping": (6, 30.0)}),
     "phi3": ({}, {"rope.scaling.original_context_length": (4, 512), "rope.scaling.attn_factor": (6, 1.1)}),
     "smollm3": ({}, {}),
+    "gemma": ({}, {}),
+    "gemma2": ({"post_attention_norm.weight": "hidden", "post_ffw_norm.weight": "hidden"},
+               {"attention.sliding_window": (4, 8), "attn_logit_softcapping": (6, 50.0), "final_logit_softcapping": (6, 30.0)}),
+    "granite": ({}, {"embedding_scale": (6, 12.0), "attention.scale": (6, 0.5), "residual_scale": (6, 0.2), "logit_scale": (6, 4.0)}),
+    "minicpm": ({}, {"embedding_scale": (6, 12.0), "residual_scale": (6, 0.5), "logit_scale": (6, 2.0)}),
+    "ernie4_5": ({}, {}),
+    "internlm2": ({}, {}),
+    "exaone": ({}, {}),
 }
+# Chat templates of those whose vocabulary is SentencePiece's; Gemma's has no space in front.
+TEMPLATES = {"gemma": "gemma 1", "gemma2": "gemma 2", "gemma3": "gemma 3", "llama": "mistral, v1", "exaone": "zephyr"}
 # Where the blocks of a quantised type have their scales, and values that keep weights small.
 SCALES = {2: {0: 0.015}, 3: {0: 0.02, 2: -0.15}, 6: {0: 0.007}, 7: {0: 0.01, 2: -0.15}, 8: {0: 0.001}, 10: {80: 0.002, 82: 0.004},
           11: {108: 0.0003}, 12: {0: 0.0005, 2: 0.002}, 13: {0: 0.0003, 2: 0.002}, 14: {208: 0.0001}, 20: {0: 0.001}, 23: {0: 0.00005}}
@@ -123,17 +133,17 @@ def tokenizer_entries(name):
             entry(b"chat_template", STRING, (template_of(template) if template else CHATML).encode())]
 
 
-def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False, family="llama"):
+def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False, family="llama", padding=0):
     """`shape` is hidden, ffn, heads, kv_heads, head_dim, layers; the kinds are of the matrices. Without a tokenizer there are
-    six tokens."""
+    six tokens; `padding` rows have none."""
     hidden, ffn, heads, kv_heads, head_dim, layers = shape
     entries = tokenizer_entries(tokenizer) if tokenizer else [Entry(b"tokenizer.ggml.model", STRING, b"no_vocab")]
-    vocab = next((len(e.value.items) for e in entries if e.key.endswith(b"tokens")), 6)
+    vocab = next((len(e.value.items) for e in entries if e.key.endswith(b"tokens")), 6) + padding
     more_vectors, more_settings = FAMILIES[family]
     architecture = b"llama" if family == "mistral" else family.encode()
-    if family == "gemma3" and tokenizer:
-        next(e for e in entries if e.key.endswith(b"add_space_prefix")).value = 0
-        entries.append(Entry(b"tokenizer.chat_template", STRING, template_of("gemma 3").encode()))
+    if tokenizer == "spm" and family in TEMPLATES:
+        next(e for e in entries if e.key.endswith(b"add_space_prefix")).value = int(not family.startswith("gemma"))
+        entries.append(Entry(b"tokenizer.chat_template", STRING, template_of(TEMPLATES[family]).encode()))
     gguf = Gguf([Entry(b"general.architecture", STRING, architecture), Entry(b"general.name", STRING, b"tiny random LLaMA")])
     for key, value in {"block_count": layers, "context_length": 2048, "embedding_length": hidden, "feed_forward_length": ffn,
                        "attention.head_count": heads, "attention.head_count_kv": kv_heads, "vocab_size": vocab,
@@ -175,7 +185,7 @@ def tiny_gguf(rng, tokenizer, kind, embedding_kind, shape, tied, divisors=False,
     vector("output_norm.weight", norm(rng, hidden))
     if not tied:
         matrix("output.weight", hidden, vocab, embedding_kind)
-    if family == "phi3":
+    if family in ("phi3", "minicpm"):
         for length in ("long", "short"):
             vector(f"rope_factors_{length}.weight", [1 + i / 10 for i in range(head_dim // 2)])
     if divisors:
@@ -198,13 +208,21 @@ def gguf_seeds():
             "phi3": tiny_gguf(rng, "gpt4o", 8, 2, (64, 96, 4, 2, 16, 2), tied=True, family="phi3"),
             "smollm3": tiny_gguf(rng, "llama_bpe", 1, 6, (32, 64, 2, 1, 16, 4), tied=True, family="smollm3"),
             "deepseek_llm": tiny_gguf(rng, "deepseek_llm", 11, 20, (256, 256, 4, 4, 64, 2), tied=True),
-            "deepseek_coder": tiny_gguf(rng, "deepseek_coder", 23, 10, (256, 256, 4, 2, 64, 2), tied=False)}
+            "deepseek_coder": tiny_gguf(rng, "deepseek_coder", 23, 10, (256, 256, 4, 2, 64, 2), tied=False),
+            "gemma": tiny_gguf(rng, "spm", 0, 3, (64, 96, 2, 1, 32, 2), tied=True, family="gemma"),
+            "gemma2": tiny_gguf(rng, "spm", 6, 12, (256, 256, 4, 2, 64, 2), tied=True, family="gemma2"),
+            "granite": tiny_gguf(rng, "deepseek_coder", 10, 14, (256, 256, 4, 2, 64, 2), tied=True, family="granite"),
+            "minicpm": tiny_gguf(rng, "spm", 11, 12, (256, 256, 4, 2, 64, 2), tied=True, family="minicpm"),
+            "ernie4_5": tiny_gguf(rng, "spm", 30, 7, (64, 96, 4, 2, 16, 2), tied=True, family="ernie4_5"),
+            "internlm2": tiny_gguf(rng, "spm", 13, 8, (256, 256, 4, 2, 64, 2), tied=False, family="internlm2"),
+            "exaone": tiny_gguf(rng, "smollm", 20, 6, (64, 96, 2, 1, 32, 2), tied=True, family="exaone", padding=7),
+            "phi3_spm": tiny_gguf(rng, "spm", 2, 20, (64, 96, 4, 2, 16, 2), tied=False, family="phi3")}
 
 
 def split_seeds():
     """By name, each a list of the parts of a split file."""
     result, whole = {}, gguf_seeds()
-    for name, count in (("smollm", 2), ("qwen2", 3), ("gemma3", 2), ("spm", 3)):
+    for name, count in (("smollm", 2), ("qwen2", 3), ("gemma3", 2), ("spm", 3), ("granite", 2), ("phi3", 3)):
         tensors = whole[name].tensors
         parts = []
         for number in range(count):
@@ -246,7 +264,30 @@ CLASSES = {
                                           "layer_types": ["sliding_attention", "full_attention"]},
                           {"self_attn.q_norm.weight": 8, "self_attn.k_norm.weight": 8, "pre_feedforward_layernorm.weight": 16,
                            "post_feedforward_layernorm.weight": 16}),
+    "GemmaForCausalLM": ("gemma", {"hidden_act": "gelu_pytorch_tanh"}, {}),
+    "Gemma2ForCausalLM": ("gemma2", {"sliding_window": 8, "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 8,
+                                     "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+                          {"pre_feedforward_layernorm.weight": 16, "post_feedforward_layernorm.weight": 16}),
+    "GraniteForCausalLM": ("granite", {"attention_bias": False, "embedding_multiplier": 12.0, "attention_multiplier": 0.5,
+                                       "residual_multiplier": 0.2, "logits_scaling": 4.0}, {}),
+    "MiniCPMForCausalLM": ("minicpm", {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 8}, {}),
+    "Ernie4_5ForCausalLM": ("ernie4_5", {"use_bias": False}, {}),
+    "InternLM2ForCausalLM": ("internlm2", {"bias": False}, {}),
+    "InternLM3ForCausalLM": ("internlm3", {"bias": False, "qkv_bias": False}, {}),
+    "ExaoneForCausalLM": ("exaone", {}, {}),
 }
+# What their tensors are called where a LLaMA's are called otherwise.
+OTHER_NAMES = {
+    "InternLM2ForCausalLM": {"embed_tokens": "tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm",
+                             "post_attention_layernorm": "ffn_norm", "self_attn.qkv_proj": "attention.wqkv",
+                             "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
+                             "mlp.down_proj": "feed_forward.w2"},
+    "ExaoneForCausalLM": {"model.embed_tokens": "transformer.wte", "model.layers": "transformer.h", "model.norm": "transformer.ln_f",
+                          "input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "self_attn": "attn.attention",
+                          "o_proj": "out_proj", "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1", "mlp.down_proj": "mlp.c_proj"},
+}
+# And keys of their config.json.
+OTHER_KEYS = {"ExaoneForCausalLM": {"num_hidden_layers": "num_layers", "rms_norm_eps": "layer_norm_epsilon", "hidden_act": "activation_function"}}
 
 
 def tensors_of(rng, config, kind, more):
@@ -259,16 +300,21 @@ def tensors_of(rng, config, kind, more):
                  "self_attn.k_proj": [kv_heads * head_dim, hidden], "self_attn.v_proj": [kv_heads * head_dim, hidden],
                  "self_attn.o_proj": [hidden, heads * head_dim], "post_attention_layernorm": [hidden],
                  "mlp.gate_proj": [ffn, hidden], "mlp.up_proj": [ffn, hidden], "mlp.down_proj": [hidden, ffn]}
-        if config["model_type"] in FUSED:
-            for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"):
+        if config["model_type"] in (*FUSED, "internlm2"):
+            for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
                 del parts[part]
-            parts |= {"self_attn.qkv_proj": [(heads + 2 * kv_heads) * head_dim, hidden], "mlp.gate_up_proj": [2 * ffn, hidden]}
+            parts["self_attn.qkv_proj"] = [(heads + 2 * kv_heads) * head_dim, hidden]
+        if config["model_type"] in FUSED:
+            del parts["mlp.gate_proj"], parts["mlp.up_proj"]
+            parts["mlp.gate_up_proj"] = [2 * ffn, hidden]
         shapes |= {f"model.layers.{layer}.{part}.weight": shape for part, shape in parts.items()}
         shapes |= {f"model.layers.{layer}.{part}": [length] for part, length in more.items()}
     shapes["model.norm.weight"] = [hidden]
     if not tied:
         shapes["lm_head.weight"] = [vocab, hidden]
     number = {"F32": 0, "F16": 1, "BF16": 30}[kind]
+    for old, new in OTHER_NAMES.get(config["architectures"][0], {}).items():
+        shapes = {name.replace(old, new): shape for name, shape in shapes.items()}
     return [(name, shape, floats(number, norm(rng, shape[0])) if len(shape) == 1 else weights(rng, number, shape[0] * shape[1]))
             for name, shape in shapes.items()]
 
@@ -289,7 +335,12 @@ def safetensors_files(tensors, kind, shards):
 
 
 def vocabulary_file(name):
-    """Gemma's is Llama 2's with its normalizer and pre-tokenizer."""
+    """Gemma's is Llama 2's with its normalizer and pre-tokenizer, or without a space in front and with a token of users."""
+    if name == "gemma.model":
+        fields = fields_of((VOCABULARIES / "spm.model").read_bytes())
+        settings = next(field for field in fields if field[0] == 3)
+        settings[2] = encode([*(part for part in fields_of(settings[2]) if part[0] != 3), [3, VARINT, 0]])
+        return encode([*fields, [1, BYTES, encode([[1, BYTES, b"\n\n"], [2, FIXED32, struct.pack("<f", 0)], [3, VARINT, 4]])]])
     if name != "gemma.json":
         return (VOCABULARIES / name).read_bytes()
     data, space = json.loads((VOCABULARIES / "llama2_prepend.json").read_bytes()), {"String": " "}
@@ -309,7 +360,15 @@ def end_of(vocabulary):
     return begin, end, template_of(template) if template else CHATML
 
 
-def tiny_folder(rng, vocabulary, kind, scaling, tied, shards, of_class="LlamaForCausalLM"):
+def with_vision(config, tensors, size):
+    """As the text part of a model that sees, of which one tensor stands for the rest."""
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+              "text_config": {key: value for key, value in config.items() if key != "architectures"}, "vision_config": {}}
+    tensors = [("language_model." + name, shape, data) for name, shape, data in tensors]
+    return config, [*tensors, ("vision_tower.patch.weight", [1, 1], tensors[0][2][:size])]
+
+
+def tiny_folder(rng, vocabulary, kind, scaling, tied, shards, of_class="LlamaForCausalLM", vision=False):
     """Files by name."""
     tokenizer = vocabulary_file(vocabulary)
     model_type, settings, more = CLASSES[of_class]
@@ -324,15 +383,19 @@ def tiny_folder(rng, vocabulary, kind, scaling, tied, shards, of_class="LlamaFor
         del config["hidden_act"]
     begin, end, template = end_of(vocabulary)
     names = {"bos_token": begin, "eos_token": end, "add_bos_token": False, "chat_template": template}
-    files = {"config.json": json.dumps(config).encode(), "tokenizer.model" if is_model else "tokenizer.json": tokenizer,
+    files = {"config.json": b"", "tokenizer.model" if is_model else "tokenizer.json": tokenizer,
              "generation_config.json": b'{"bos_token_id": 1, "eos_token_id": [2, 3]}'}
     if is_model:  # a folder of before October 2023, with two tokens more than its tokenizer.model has
         config["vocab_size"] = vocab + 2
-        files["config.json"] = json.dumps(config).encode()
         files["added_tokens.json"] = json.dumps({"<|im_start|>": vocab, "<|im_end|>": vocab + 1}).encode()
         names["eos_token"] = "<|im_end|>"
     files["tokenizer_config.json"] = json.dumps(names).encode()
-    return files | safetensors_files(tensors_of(rng, config, kind, more), kind, shards)
+    tensors = tensors_of(rng, config, kind, more)
+    if vision:
+        config, tensors = with_vision(config, tensors, 4 if kind == "F32" else 2)
+    config = {OTHER_KEYS.get(of_class, {}).get(key, key): value for key, value in config.items()}
+    files["config.json"] = json.dumps(config).encode()
+    return files | safetensors_files(tensors, kind, shards)
 
 
 def folder_seeds():
@@ -341,6 +404,7 @@ def folder_seeds():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 32}
     linear = {"type": "linear", "factor": 2.0}
+    dynamic = {"type": "dynamic", "factor": 2.0}
     longrope = {"type": "longrope", "long_factor": [1.0, 1.5, 2.0, 4.0], "short_factor": [1.0, 1.0, 1.2, 1.5]}
     return {"gpt2": tiny_folder(rng, "gpt2.json", "F32", None, tied=True, shards=1),
             "smollm": tiny_folder(rng, "smollm.json", "BF16", linear, tied=True, shards=2),
@@ -356,7 +420,16 @@ def folder_seeds():
             "phi3": tiny_folder(rng, "gpt4o.json", "BF16", longrope, tied=False, shards=2, of_class="Phi3ForCausalLM"),
             "smollm3": tiny_folder(rng, "llama_bpe.json", "F16", None, tied=True, shards=1, of_class="SmolLM3ForCausalLM"),
             "deepseek_llm": tiny_folder(rng, "deepseek_llm.json", "F32", None, tied=False, shards=1),
-            "deepseek_coder": tiny_folder(rng, "deepseek_coder.json", "F16", None, tied=True, shards=1)}
+            "deepseek_coder": tiny_folder(rng, "deepseek_coder.json", "F16", None, tied=True, shards=1),
+            "gemma": tiny_folder(rng, "gemma.model", "BF16", None, tied=True, shards=1, of_class="GemmaForCausalLM"),
+            "gemma2": tiny_folder(rng, "gemma.json", "F32", None, tied=True, shards=2, of_class="Gemma2ForCausalLM"),
+            "gemma3_vision": tiny_folder(rng, "gemma.json", "BF16", None, tied=True, shards=1, of_class="Gemma3ForCausalLM", vision=True),
+            "granite": tiny_folder(rng, "deepseek_coder.json", "BF16", None, tied=True, shards=1, of_class="GraniteForCausalLM"),
+            "minicpm": tiny_folder(rng, "spm.model", "F16", longrope, tied=True, shards=1, of_class="MiniCPMForCausalLM"),
+            "ernie4_5": tiny_folder(rng, "llama2_prepend.json", "BF16", None, tied=True, shards=1, of_class="Ernie4_5ForCausalLM"),
+            "internlm2": tiny_folder(rng, "spm.model", "BF16", dynamic, tied=False, shards=2, of_class="InternLM2ForCausalLM"),
+            "internlm3": tiny_folder(rng, "llama2_prepend.json", "F32", None, tied=False, shards=1, of_class="InternLM3ForCausalLM"),
+            "exaone": tiny_folder(rng, "smollm.json", "F16", llama3, tied=True, shards=1, of_class="ExaoneForCausalLM")}
 
 
 def few_tokens(name):
