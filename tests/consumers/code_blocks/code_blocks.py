@@ -171,7 +171,8 @@ class Place:
         if "llama" in keys:
             self.link(".cache/activation_trace/llama.cpp", keys["llama"])
         run_tools.write_data(self.folder, 1)
-        self.environment = {**os.environ, "HOME": str(self.folder), "CXX": keys["cxx"], "LD_LIBRARY_PATH": keys["libraries"],
+        self.environment = {**os.environ, "HOME": str(self.folder), "CXX": keys["cxx"], "CMAKE_GENERATOR": "Ninja",
+                            "LD_LIBRARY_PATH": keys["libraries"],
                             "CCACHE_DIR": os.environ.get("CCACHE_DIR", os.path.expanduser("~/.cache/ccache")),
                             "PATH": f"{pathlib.Path(keys['cmake']).parent}:{os.environ['PATH']}"}
 
