@@ -145,10 +145,7 @@ inline void read_prompt(const CLI::App& app, std::string& prompt, const std::str
 }
 
 /// major.minor.patch
-[[nodiscard]] inline std::string version_text() {
-  return std::to_string(ACTIVATION_TRACE_VERSION_MAJOR) + '.' + std::to_string(ACTIVATION_TRACE_VERSION_MINOR) + '.' +
-         std::to_string(ACTIVATION_TRACE_VERSION_PATCH);
-}
+[[nodiscard]] inline std::string version_text() { return ACTIVATION_TRACE_VERSION_STRING; }
 
 /// --version, and how --help looks: of the program, not of its subcommands.
 inline void add_version(CLI::App& app) {

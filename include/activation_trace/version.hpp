@@ -2,7 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The single source of the version: CMake reads these three lines.
+// The single source of the version: CMake and the recipes in cmake/ read these three lines.
 #define ACTIVATION_TRACE_VERSION_MAJOR 0
 #define ACTIVATION_TRACE_VERSION_MINOR 2
 #define ACTIVATION_TRACE_VERSION_PATCH 0
+
+/// One number that grows with the version: 0.2.0 is 200, 1.4.12 is 10412. `#if ACTIVATION_TRACE_VERSION >= 300`.
+#define ACTIVATION_TRACE_VERSION \
+  (ACTIVATION_TRACE_VERSION_MAJOR * 10000 + ACTIVATION_TRACE_VERSION_MINOR * 100 + ACTIVATION_TRACE_VERSION_PATCH)
+
+#define ACTIVATION_TRACE_TEXT_OF(number) #number
+#define ACTIVATION_TRACE_TEXT(number) ACTIVATION_TRACE_TEXT_OF(number)
+/// "0.2.0".
+#define ACTIVATION_TRACE_VERSION_STRING                 \
+  ACTIVATION_TRACE_TEXT(ACTIVATION_TRACE_VERSION_MAJOR) \
+  "." ACTIVATION_TRACE_TEXT(ACTIVATION_TRACE_VERSION_MINOR) "." ACTIVATION_TRACE_TEXT(ACTIVATION_TRACE_VERSION_PATCH)
