@@ -3,7 +3,11 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/activation_trace)
+# Where find_package() looks; packagers with a place of their own set it (cmake/vcpkg).
+set(ACTIVATION_TRACE_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/activation_trace CACHE STRING
+    "Where CMake's package files are installed, relative to the prefix")
+mark_as_advanced(ACTIVATION_TRACE_CMAKE_DIR)
+set(package_dir ${ACTIVATION_TRACE_CMAKE_DIR})
 
 install(TARGETS activation_trace_processors activation_trace activation_trace_experiments activation_trace_eigen
         EXPORT activation_trace_targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -38,3 +42,23 @@ configure_package_config_file(cmake/activation_traceConfig.cmake.in activation_t
 write_basic_package_version_file(activation_traceConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/activation_traceConfigVersion.cmake DESTINATION ${package_dir})
+
+# pkg-config's names are those of the components: activation_trace, and with a hyphen the others.
+string(REGEX REPLACE "[^/]+" ".." pc_prefix ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+function(activation_trace_pc name description requires libs)
+  configure_file(cmake/activation_trace.pc.in ${name}.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
+activation_trace_pc(activation_trace-processors "${PROJECT_DESCRIPTION}: the processors" "" "-pthread")
+activation_trace_pc(activation_trace "${PROJECT_DESCRIPTION}" "activation_trace-processors, nlohmann_json >= 3.11" "")
+if(TARGET activation_trace_kernels)
+  set(pc_cflags -DACTIVATION_TRACE_COMPILED_KERNELS)
+  activation_trace_pc(activation_trace-kernels "${PROJECT_DESCRIPTION}: its kernels and other bodies, compiled"
+                      "activation_trace" "-L\${libdir} -lactivation_trace_kernels")
+  unset(pc_cflags)
+  activation_trace_pc(activation_trace-c "${PROJECT_DESCRIPTION}: the C interface" ""
+                      "-L\${libdir} -lactivation_trace_c")
+endif()
+if(PROJECT_IS_TOP_LEVEL)
+  include(cmake/package.cmake)
+endif()

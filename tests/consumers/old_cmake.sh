@@ -33,4 +33,4 @@ try() {  # PROJECT NAME OPTION...
 }
 # Not the project find_package, whose files take eight times as long to compile and read the same package.
 try kernels kernels -DCMAKE_PREFIX_PATH="$prefix" "$@"
-try processor_only processor_only -DACTIVATION_TRACE_SOURCE_DIR="$source" "$@"
+try add_subdirectory add_subdirectory -DACTIVATION_TRACE_SOURCE_DIR="$source" "$@"
