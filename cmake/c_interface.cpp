@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -142,6 +143,23 @@ void make(Handle** out, Args&&... args) {
 
 void make_head(at_head** out, at::LmHeadFile file) { make(out, at_head{std::move(file)}); }
 
+/// The C callback as the library's.
+at::Dequantizer dequantizer(at_dequantize dequantize, void* user) {
+  if (dequantize == nullptr) throw at::ArgumentError("dequantize is null");
+  return [=](std::string_view type, std::span<const std::byte> row, std::span<float> out) {
+    const int status = dequantize(user, std::string(type).c_str(), row.data(), row.size(), out.data(),
+                                  static_cast<std::int64_t>(out.size()));
+    if (status != 0)
+      throw at::Error("dequantize: the callback returns " + std::to_string(status) + " for a row of " +
+                      std::to_string(row.size()) + " bytes" + (type.empty() ? "" : " of type ") + std::string(type));
+  };
+}
+
+void check_weights(std::int64_t vocab, std::int64_t hidden) {
+  if (vocab < 1 || hidden < 1)
+    throw at::ShapeError("weights: [" + std::to_string(vocab) + ", " + std::to_string(hidden) + "] is empty");
+}
+
 /// One step on a full row or a list; what the processor's process() returns.
 const auto& process(auto& processor, at::Index vocab, const int32_t* ids, float* logits, int64_t count) {
   const std::span<float> scores = elements(logits, count, "logits");
@@ -165,14 +183,37 @@ at_status at_head_view(uint32_t type, const void* weights, uint64_t bytes, int64
     const at::detail::GgufTensorType* found = at::detail::find_gguf_tensor_type(type);
     if (found == nullptr || !found->dtype())
       throw at::ArgumentError("type: GGUF's number " + std::to_string(type) + " is not one that is read");
-    if (vocab < 1 || hidden < 1)
-      throw at::ShapeError("weights: [" + std::to_string(vocab) + ", " + std::to_string(hidden) + "] is empty");
+    check_weights(vocab, hidden);
     const at::StoredMatrix<> stored(*found->dtype(), static_cast<const std::byte*>(weights), vocab, hidden);
     const auto expected = static_cast<std::uint64_t>(vocab * stored.row_bytes());
     if (bytes != expected)
       throw at::ShapeError("weights: expected " + std::to_string(expected) + " bytes, got " + std::to_string(bytes));
     at::LmHeadFile file;
     file.head = stored;
+    make_head(out, std::move(file));
+  });
+}
+
+at_status at_head_open_by(const char* path, at_dequantize dequantize, void* user, at_head** out) {
+  return guarded([&] { make_head(out, at::open_lm_head(&needed(path, "path"), dequantizer(dequantize, user))); });
+}
+
+at_status at_head_view_by(const void* weights, uint64_t bytes, int64_t vocab, int64_t hidden, at_dequantize dequantize,
+                          void* user, at_head** out) {
+  return guarded([&] {
+    check_weights(vocab, hidden);
+    const auto* first = &needed(static_cast<const std::byte*>(weights), "weights");
+    const std::uint64_t row_bytes = bytes / static_cast<std::uint64_t>(vocab);
+    if (row_bytes == 0 || row_bytes * static_cast<std::uint64_t>(vocab) != bytes)
+      throw at::ShapeError("weights: " + std::to_string(bytes) + " bytes are not " + std::to_string(vocab) +
+                           " rows of one size");
+    at::LmHeadFile file;
+    const auto rows = [widen = dequantizer(dequantize, user), first, row_bytes](at::Index begin, at::Index end,
+                                                                                at::MatrixView<float> to) {
+      for (at::Index v = begin; v < end; ++v)
+        widen("", {first + static_cast<std::uint64_t>(v) * row_bytes, row_bytes}, to.row(v - begin).span());
+    };
+    file.head = at::LmHead<>(vocab, hidden, rows);
     make_head(out, std::move(file));
   });
 }

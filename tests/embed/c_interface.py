@@ -3,7 +3,9 @@
 """The C interface from Python by ctypes, against NumPy in double: c_interface.py LIBRARY"""
 
 import ctypes as C
+import struct
 import sys
+import tempfile
 
 try:
     import numpy as np
@@ -118,4 +120,60 @@ assert np.abs(scores[kept] - (lp - base)[kept]).max() < 1e-4
 refused(lib.at_dola_process(dola, data(state), i64(2), i64(d), i64(0), None, data(scores), i64(V), None, None), 1, "layers")
 lib.at_dola_free(dola)
 lib.at_head_free(head)
+
+# A head in a type that is not read here: of a GGUF file, and in memory. The callback's bytes are eighths.
+Dequantize = C.CFUNCTYPE(i32, C.c_void_p, C.c_char_p, C.POINTER(C.c_int8), C.c_uint64, C.POINTER(f), i64)
+types = set()
+
+
+@Dequantize
+def widen(user, type_name, row, size, out, width):
+    assert user == 77 and width == 256
+    types.add((type_name, size))
+    for k in range(256):
+        out[k] = row[k % size] / 8
+    return 0
+
+
+def gguf_file(path, tensor):
+    """A version 3 file of one tensor, which is of type 16, IQ2_XXS: 256 elements in 66 bytes."""
+
+    def text(s):
+        return struct.pack("<Q", len(s)) + s
+
+    block_count = text(b"x.block_count") + struct.pack("<II", 4, 5)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 2)
+    header += text(b"general.architecture") + struct.pack("<I", 8) + text(b"x") + block_count
+    header += text(b"output.weight") + struct.pack("<IQQIQ", 2, 256, len(tensor), 16, 0)
+    with open(path, "wb") as file:
+        file.write(header + b"\0" * (-len(header) % 32) + tensor.tobytes())
+
+
+stored = random.integers(-60, 60, (50, 66)).astype(np.int8)
+wide = stored[:, np.arange(256) % 66].astype(np.float64) / 8
+hidden = f32(9, 256, 0.1)
+products = wide @ hidden.astype(np.float64).T
+p = np.exp(products - products.max(1, keepdims=True))
+p /= p.sum(1, keepdims=True)
+entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(1)
+with tempfile.TemporaryDirectory() as folder:
+    path = f"{folder}/head.gguf".encode()
+    gguf_file(path, stored)
+    from_file, in_memory = C.c_void_p(), C.c_void_p()
+    refused(lib.at_head_open(path, C.byref(from_file)), 4, "IQ2_XXS")
+    refused(lib.at_head_open_by(path, None, None, C.byref(from_file)), 2, "dequantize is null")
+    ok(lib.at_head_open_by(path, widen, C.c_void_p(77), C.byref(from_file)))
+    ok(lib.at_head_view_by(data(stored), C.c_uint64(stored.nbytes), i64(50), i64(256), widen, C.c_void_p(77), C.byref(in_memory)))
+    vocab, width, blocks = i64(), i64(), i64()
+    ok(lib.at_head_shape(from_file, C.byref(vocab), C.byref(width), C.byref(blocks)))
+    assert (vocab.value, width.value, blocks.value) == (50, 256, 5)
+    for head in from_file, in_memory:
+        ok(lib.at_detector_new(head, f(1), 0, 1, C.byref(detector)))
+        ok(lib.at_detector_observe(detector, data(hidden), i64(9), i64(256), i64(0)))
+        for v in range(50):
+            ok(lib.at_detector_entropy(detector, i32(v), C.byref(e), None))
+            assert abs(e.value - entropy[v]) < 1e-5
+        lib.at_detector_free(detector)
+        lib.at_head_free(head)
+assert types == {(b"IQ2_XXS", 66), (b"", 66)}
 print(f"{len(kept)} candidates as in NumPy")

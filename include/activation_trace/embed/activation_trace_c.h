@@ -46,6 +46,15 @@ at_status at_head_open(const char* path, at_head** out);
    `bytes` is their size, which is checked. */
 at_status at_head_view(uint32_t type, const void* weights, uint64_t bytes, int64_t vocab, int64_t hidden,
                        at_head** out);
+/* Widens one row of weights whose type is not known here, such as by ggml's to_float: row[bytes] to out[hidden]. `type`
+   is the file's name of it ("IQ2_XXS"), "" of weights in memory. Returns 0; anything else fails what wanted the row,
+   with AT_OTHER. Called on the thread that called in; no exception may leave it. */
+typedef int (*at_dequantize)(void* user, const char* type, const void* row, uint64_t bytes, float* out, int64_t hidden);
+/* As at_head_open, for a GGUF head of any type: the callback reads what is not read here. */
+at_status at_head_open_by(const char* path, at_dequantize dequantize, void* user, at_head** out);
+/* As at_head_view, for rows of any one size that the callback reads: `bytes` must be a multiple of vocab. */
+at_status at_head_view_by(const void* weights, uint64_t bytes, int64_t vocab, int64_t hidden, at_dequantize dequantize,
+                          void* user, at_head** out);
 /* V, d and the number of blocks (0 of weights in memory); any of the three may be null. */
 at_status at_head_shape(const at_head* head, int64_t* vocab, int64_t* hidden, int64_t* blocks);
 /* A head must outlive the processors and detectors that were made with it. */
