@@ -10,65 +10,24 @@
 #include <string>
 #include <vector>
 
-#include "activation_trace/generation/generate.hpp"
-#include "activation_trace/model/llama.hpp"
+#include "embed/both_engines.hpp"
 #include "embed/llama_cpp_engine.hpp"
 #include "support/complaint.hpp"
 #include "support/file_builders.hpp"
 #include "support/mode_fields.hpp"
-#include "support/no_text.hpp"
 #include "support/tiny_llama.hpp"
 
 using namespace activation_trace;
+using test::Both;
 using test::complaint;
 using test::decode;
 using test::Flag;
+using test::own_text;
+using test::Step;
 
 // The guest in llama.cpp beside our own engine, on random weights in f32 with an f32 cache: the same tokens.
 
 namespace {
-
-/// The model in both engines.
-struct Both {
-  explicit Both(Embeddings embeddings = Embeddings::separate)
-      : weights({.config = test::tiny_llama_cpp_config(), .embeddings = embeddings}),
-        own(weights.config(), weights.weights(), {.max_context = 256, .max_batch = 64}, execution) {
-    weights.write_gguf(path);
-    model = test::load_llama_cpp(path);
-  }
-  [[nodiscard]] LmHeadFile head() const { return llama_cpp::open_lm_head(path); }
-  [[nodiscard]] llama_context_ptr context(llama_cpp::Guest& guest,
-                                          llama_context_params params = test::exact_params()) const {
-    guest.attach(params);
-    return llama_context_ptr(llama_init_from_model(model.get(), params));
-  }
-
-  test::TemporaryFolder folder;
-  std::filesystem::path path = folder.path() / "tiny.gguf";
-  test::TinyLlama weights;
-  Execution<Host> execution;
-  Llama<> own;
-  llama_model_ptr model;
-};
-
-struct Step {
-  TokenId id;
-  float log_prob, entropy;
-};
-
-/// A text by our engine, and its records.
-std::vector<Step> own_text(Both& both, const llama_cpp::GuestOptions& options, std::span<const TokenId> prompt,
-                           Index count) {
-  std::vector<Step> steps;
-  GenerationCallbacks callbacks{.on_token = [&](const GeneratedToken& token) {
-    const SharpnessCandidate c = token.record == nullptr ? SharpnessCandidate{} : token.record->chosen;
-    steps.push_back({token.id, c.log_prob, c.entropy});
-    return Continue::yes;
-  }};
-  generate(both.own, test::NoText{}, prompt, {.mode = options.mode, .max_new_tokens = count, .record = options.record},
-           callbacks);
-  return steps;
-}
 
 Flag flag_of(const llama_cpp::GuestOptions& options) {
   const std::optional<ContextOptions> context = read_context({.mode = options.mode, .record = options.record});
@@ -336,13 +295,20 @@ TEST_CASE("what goes wrong within llama.cpp is logged, thrown by check(), and le
   CHECK(
       problem(biased.get()) ==
       "the guest's sampler must be the first of its chain: 1 candidates are not llama.cpp's logits of the last token, "
-      "or not in their place");
+      "index -1, or not in their place");
+  CHECK(problem(chain.get()) == "accepted");
+  // Another position than the last.
+  llama_memory_clear(memory, true);
+  decode(context.get(), prompt, 0, Flag::all);
+  llama_sampler_sample(chain.get(), context.get(), 4);
+  CHECK(complaint([&] { guest.check(); }).find("are not llama.cpp's logits of the last token, index -1") !=
+        std::string::npos);
   CHECK(problem(chain.get()) == "accepted");
   // Another sequence beside it.
   decode(context.get(), std::span(prompt).first(3), 0, Flag::last, 1);
   CHECK(problem(chain.get()) ==
-        "sequence 1 of the context is in use: a guest reads one, 0, and cannot tell whose the "
-        "rows of a batch are");
+        "sequence 1 of the context is in use: a guest reads one, 0, and several need Guests, which are told whose rows "
+        "are whose");
   llama_memory_clear(memory, true);
   // Answers that were not kept are no part of a later context.
   decode(context.get(), prompt, 0);

@@ -7,6 +7,7 @@
 #include <llama.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -85,6 +86,7 @@ class Guest {
 
  private:
   class Sampler;
+  friend class Guests;
 
   [[nodiscard]] static llama_sampler_i* table();
   [[nodiscard]] llama_sampler* make(llama_context* context);
@@ -107,11 +109,13 @@ class Guest {
   std::optional<FinalNorm> norm_;
   std::vector<Index> layers_;  // mature first
   std::optional<ContextEntropy> entropies_;
-  Index prompt_ = 0;    // positions that the context begins with
-  Index end_ = 0;       // of the context
-  bool open_ = true;    // all that is decoded joins what it begins with
-  int number_ = 0;      // of the context: samplers begin anew when it has changed
-  bool head_is_known_;  // to be the model's
+  Index prompt_ = 0;          // positions that the context begins with
+  Index end_ = 0;             // of the context
+  bool open_ = true;          // all that is decoded joins what it begins with
+  bool alone_ = true;         // in llama.cpp's context
+  std::int32_t output_ = -1;  // the token of the last decode whose logits are read
+  int number_ = 0;            // of the context: samplers begin anew when it has changed
+  bool head_is_known_;        // to be the model's
   detail::LayerLogits early_;
   std::exception_ptr problem_;
 };
@@ -256,7 +260,8 @@ inline void Guest::check_sequences(llama_context* context) const {
   for (llama_seq_id s = 0; s < static_cast<llama_seq_id>(llama_n_seq_max(context)); ++s)
     if (s != options_.sequence && llama_memory_seq_pos_max(llama_get_memory(context), s) >= 0)
       throw StateError("sequence " + std::to_string(s) + " of the context is in use: a guest reads one, " +
-                       std::to_string(options_.sequence) + ", and cannot tell whose the rows of a batch are");
+                       std::to_string(options_.sequence) +
+                       ", and several need Guests, which are told whose rows are whose");
 }
 
 inline void Guest::check_last_state(std::span<const float> logits) {
@@ -275,7 +280,7 @@ inline MatrixView<const float> Guest::early_logits() {
 
 inline void Guest::Sampler::apply(llama_token_data_array& candidates) {
   asked_ = false;
-  guest_->check_sequences(context_);
+  if (guest_->alone_) guest_->check_sequences(context_);
   const std::span<const float> row = row_of(candidates);
   if (!guest_->head_is_known_) guest_->check_last_state(row);
   read_context();
@@ -302,7 +307,8 @@ inline std::span<const float> Guest::Sampler::row_of(const llama_token_data_arra
   if (candidates.size != vocab)
     throw StateError(first + "it was given " + std::to_string(candidates.size) + " candidates of " +
                      std::to_string(vocab));
-  const float* row = llama_get_logits_ith(context_, -1);
+  const std::int32_t output = guest_->output_;
+  const float* row = output < -1 ? nullptr : llama_get_logits_ith(context_, output);
   if (row == nullptr) throw StateError("the context has no logits of a last token");
   std::size_t same = 0;
   for (std::size_t v = 0; v < vocab; ++v)
@@ -310,7 +316,8 @@ inline std::span<const float> Guest::Sampler::row_of(const llama_token_data_arra
                                      !(candidates.data[v].logit != row[v] && row[v] == row[v]));
   if (same != vocab)
     throw StateError(first + std::to_string(vocab - same) +
-                     " candidates are not llama.cpp's logits of the last token, or not in their place");
+                     " candidates are not llama.cpp's logits of the last token, index " + std::to_string(output) +
+                     ", or not in their place");
   return {row, vocab};
 }
 

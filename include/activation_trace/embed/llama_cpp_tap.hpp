@@ -68,6 +68,14 @@ enum class Keep {
 /// copied nor moved, and it must outlive the context.
 class LayerTap {
  public:
+  /// Consecutive positions of the sequence among the rows of a node, [tokens, d].
+  struct Rows {
+    const ggml_tensor* node;
+    Index first;  ///< row
+    Index count;
+    Index end;  ///< position behind the last one
+  };
+
   /// Of a model with a decoder. Throws ArgumentError for one with an encoder.
   explicit LayerTap(const llama_model* model);
   LayerTap(const LayerTap&) = delete;
@@ -95,6 +103,12 @@ class LayerTap {
   /// Positions that the sequence has in llama.cpp's memory; 0 before read().
   [[nodiscard]] Index positions() const;
 
+  /// What attach() leads llama.cpp to, for who has the callback and knows whose rows are whose: `rows` are `layer`, a
+  /// number 0..N. Returns what the callback does.
+  bool see(Index layer, bool ask, const Rows& rows) noexcept;
+  /// Instead of attach().
+  void attached_by_other() noexcept { attached_ = true; }
+
   /// Is told the position at which every micro-batch begins, before it is computed.
   std::function<void(Index first_position)> on_begin;
 
@@ -117,7 +131,7 @@ class LayerTap {
   };
 
   static bool callback(ggml_tensor* node, bool ask, void* user) noexcept;
-  void take(Layer& layer, const ggml_tensor* node);
+  void take(Layer& layer, const Rows& rows);
   [[nodiscard]] const Layer& at(Index layer) const;
   [[nodiscard]] Index rows(const Layer& layer) const { return std::ssize(layer.states) / hidden_; }
 
@@ -294,27 +308,31 @@ inline void LayerTap::forget() {
 inline bool LayerTap::callback(ggml_tensor* node, bool ask, void* user) noexcept {
   auto& self = *static_cast<LayerTap*>(user);
   const Index number = layer_of_node(node->name, self.blocks_);
-  if (number < 0 || self.context_ == nullptr) return !ask;
+  if (number < 0) return !ask;
+  // The sequence has the positions of this micro-batch already.
+  return self.see(number, ask, {node, 0, static_cast<Index>(node->ne[1]), self.positions()});
+}
+
+inline bool LayerTap::see(Index number, bool ask, const Rows& rows) noexcept {
+  if (context_ == nullptr) return !ask;
   try {
-    if (ask && number == 0 && self.on_begin) self.on_begin(self.positions() - node->ne[1]);
-    Layer& layer = self.layers_[static_cast<std::size_t>(number)];
+    if (ask && number == 0 && on_begin) on_begin(rows.end - rows.count);
+    Layer& layer = layers_[static_cast<std::size_t>(number)];
     if (layer.keep == Keep::nothing) return !ask;
-    if (!ask) self.take(layer, node);
+    if (!ask) take(layer, rows);
   } catch (...) {
-    if (!self.problem_) self.problem_ = std::current_exception();
+    if (!problem_) problem_ = std::current_exception();
   }
   return true;
 }
 
-inline void LayerTap::take(Layer& layer, const ggml_tensor* node) {
-  const auto count = static_cast<Index>(node->ne[1]);
+inline void LayerTap::take(Layer& layer, const Rows& from) {
+  const auto& [node, first, count, end] = from;
   if (count == 0) return;  // a micro-batch without a token that is flagged for output, in the last block
   if (node->type != GGML_TYPE_F32 || node->ne[0] != hidden_ || node->ne[2] != 1 || !ggml_is_contiguous(node))
     throw Error("llama.cpp: node " + std::string(node->name) + " is " + ggml_type_name(node->type) + " [" +
                 std::to_string(node->ne[1]) + ", " + std::to_string(node->ne[0]) + "], expected tight f32 rows of " +
                 std::to_string(hidden_));
-  // The sequence has the positions of this micro-batch already.
-  const Index end = positions();
   const Index skipped = layer.keep == Keep::last_row ? count - 1 : 0;
   const Index begin = end - (count - skipped);
   const Index known = begin - layer.first;  // rows that stay
@@ -327,7 +345,7 @@ inline void LayerTap::take(Layer& layer, const ggml_tensor* node) {
   const std::size_t old = layer.states.size();
   const auto added = static_cast<std::size_t>((count - skipped) * hidden_);
   layer.states.resize(old + added);
-  ggml_backend_tensor_get(node, layer.states.data() + old, static_cast<std::size_t>(skipped) * node->nb[1],
+  ggml_backend_tensor_get(node, layer.states.data() + old, static_cast<std::size_t>(first + skipped) * node->nb[1],
                           added * sizeof(float));
 }
 

@@ -1,0 +1,212 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/embed/llama_cpp_guests.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "embed/both_engines.hpp"
+#include "embed/llama_cpp_engine.hpp"
+#include "support/complaint.hpp"
+
+using namespace activation_trace;
+using test::complaint;
+
+// Several sequences in the batches of one llama.cpp context, each with its mode: each token is what our own engine
+// writes for that prompt alone.
+
+namespace {
+
+/// A batch of any sequences' tokens.
+class Batch {
+ public:
+  Batch() : batch_(llama_batch_init(256, 0, 4)) { batch_.n_tokens = 0; }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  ~Batch() { llama_batch_free(batch_); }
+
+  /// Returns its index in the batch.
+  std::int32_t add(TokenId id, Index position, const std::vector<llama_seq_id>& sequences, bool output) {
+    const std::int32_t i = batch_.n_tokens++;
+    batch_.token[i] = id;
+    batch_.pos[i] = static_cast<llama_pos>(position);
+    batch_.n_seq_id[i] = static_cast<std::int32_t>(sequences.size());
+    for (std::size_t k = 0; k < sequences.size(); ++k) batch_.seq_id[i][k] = sequences[k];
+    batch_.logits[i] = output ? 1 : 0;
+    return i;
+  }
+  void clear() { batch_.n_tokens = 0; }
+  [[nodiscard]] const llama_batch& get() const { return batch_; }
+
+ private:
+  llama_batch batch_;
+};
+
+/// A server: what each of its sequences is at.
+class Server {
+ public:
+  Server(test::Both& both, const std::vector<llama_cpp::GuestOptions>& options)
+      : guests_(both.model.get(), both.path, options) {
+    llama_context_params params = test::exact_params();
+    params.n_ctx = 768;
+    params.n_seq_max = static_cast<std::uint32_t>(options.size());
+    params.kv_unified = true;
+    guests_.attach(params);
+    context_.reset(llama_init_from_model(both.model.get(), params));
+    for (llama_seq_id s = 0; s < static_cast<llama_seq_id>(options.size()); ++s)
+      chains_.push_back(test::greedy_chain(guests_.sampler(context_.get(), s)));
+  }
+
+  /// A new prompt in a sequence, for the next step.
+  void begin(llama_seq_id sequence, std::vector<TokenId> prompt) {
+    llama_memory_seq_rm(llama_get_memory(context_.get()), sequence, -1, -1);
+    slots_[sequence] = {std::move(prompt), 0, {}};
+  }
+
+  /// One batch: of every sequence what it has not read, a token of each in turn. Then each writes one.
+  void step() {
+    batch_.clear();
+    std::map<llama_seq_id, std::int32_t> outputs;
+    for (bool more = true; std::exchange(more, false);)
+      for (auto& [sequence, slot] : slots_) {
+        if (slot.read == slot.all.size()) continue;
+        more = true;
+        const std::size_t at = slot.read++;
+        outputs[sequence] = batch_.add(slot.all[at], static_cast<Index>(at), {sequence}, slot.read == slot.all.size());
+      }
+    REQUIRE(guests_.decode(context_.get(), batch_.get()) == 0);
+    for (const auto& [sequence, output] : outputs) {
+      Slot& slot = slots_[sequence];
+      slot.all.push_back(
+          llama_sampler_sample(chains_[static_cast<std::size_t>(sequence)].get(), context_.get(), output));
+      slot.written.push_back(slot.all.back());
+    }
+    guests_.check();
+  }
+
+  [[nodiscard]] const std::vector<TokenId>& written(llama_seq_id sequence) { return slots_[sequence].written; }
+  [[nodiscard]] llama_cpp::Guests& guests() { return guests_; }
+  [[nodiscard]] llama_context* context() { return context_.get(); }
+  [[nodiscard]] llama_sampler* chain(std::size_t sequence) { return chains_[sequence].get(); }
+
+ private:
+  struct Slot {
+    std::vector<TokenId> all;
+    std::size_t read = 0;
+    std::vector<TokenId> written;
+  };
+
+  llama_cpp::Guests guests_;
+  llama_context_ptr context_;
+  std::vector<llama_sampler_ptr> chains_;
+  std::map<llama_seq_id, Slot> slots_;
+  Batch batch_;
+};
+
+std::vector<TokenId> alone(test::Both& both, const llama_cpp::GuestOptions& options, std::span<const TokenId> prompt,
+                           std::size_t count) {
+  std::vector<TokenId> ids;
+  for (const test::Step& step : own_text(both, options, prompt, static_cast<Index>(count))) ids.push_back(step.id);
+  return ids;
+}
+
+std::vector<llama_cpp::GuestOptions> some_options() {
+  const ContextOptions at3{.info_layer = 3};
+  return {{.mode = Activation{.context = at3}},
+          {.mode = Dola{.candidate_layers = {0, 1, 2, 3}}},
+          {.mode = ActivationDola{.context = at3, .candidate_layers = {1, 2}}},
+          {.mode = Activation{.context = {.info_layer = 0, .growth = ContextGrowth::growing}}}};
+}
+
+}  // namespace
+
+TEST_CASE("four sequences in one batch, each in its mode: each token is our own engine's, alone") {
+  test::Both both;
+  const std::vector<llama_cpp::GuestOptions> options = some_options();
+  const std::vector<std::vector<TokenId>> prompts = test::tiny_prompts(20);
+  Server server(both, options);
+  // The third comes later, the first is followed by another prompt while the others go on.
+  for (const llama_seq_id s : {0, 1, 3}) server.begin(s, prompts[static_cast<std::size_t>(s) + 2]);
+  for (int i = 0; i < 6; ++i) server.step();
+  server.begin(2, prompts[9]);
+  for (int i = 0; i < 6; ++i) server.step();
+  CHECK(server.written(0) == alone(both, options[0], prompts[2], 12));
+  server.begin(0, prompts[11]);
+  for (int i = 0; i < 20; ++i) server.step();
+  CHECK(server.written(0) == alone(both, options[0], prompts[11], 20));
+  CHECK(server.written(1) == alone(both, options[1], prompts[3], 32));
+  CHECK(server.written(2) == alone(both, options[2], prompts[9], 26));
+  CHECK(server.written(3) == alone(both, options[3], prompts[5], 32));
+  CHECK(server.guests().guest(0).context_size() == std::ssize(prompts[11]));
+}
+
+TEST_CASE("a prompt that several sequences share is read by all of their guests") {
+  test::Both both;
+  const std::vector<llama_cpp::GuestOptions> options = some_options();
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[6];
+  Server server(both, {options[0], options[2]});
+  Batch batch;
+  for (std::size_t i = 0; i < prompt.size(); ++i)
+    batch.add(prompt[i], static_cast<Index>(i), {0, 1}, i + 1 == prompt.size());
+  REQUIRE(server.guests().decode(server.context(), batch.get()) == 0);
+  std::vector<TokenId> texts[2];
+  std::int32_t outputs[2] = {batch.get().n_tokens - 1, batch.get().n_tokens - 1};
+  for (Index step = 0; step < 12; ++step) {
+    batch.clear();
+    for (std::size_t s = 0; s < 2; ++s) {
+      texts[s].push_back(llama_sampler_sample(server.chain(s), server.context(), outputs[s]));
+      outputs[s] = batch.add(texts[s].back(), std::ssize(prompt) + step, {static_cast<llama_seq_id>(s)}, true);
+    }
+    server.guests().check();
+    REQUIRE(server.guests().decode(server.context(), batch.get()) == 0);
+  }
+  CHECK(texts[0] == alone(both, options[0], prompt, 12));
+  CHECK(texts[1] == alone(both, options[2], prompt, 12));
+}
+
+TEST_CASE("guests refuse by name what nobody has told them") {
+  test::Both both;
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[1];
+  llama_cpp::Guests guests(both.model.get(), both.path, {{}, {}});
+  llama_context_params params = test::exact_params();
+  CHECK(complaint([&] { guests.attach(params); }) == "Guests: n_seq_max is 1, and there are guests of 2 sequences");
+  params.n_seq_max = 3;
+  params.kv_unified = false;
+  CHECK(complaint([&] {
+          guests.attach(params);
+        }).starts_with("Guests: kv_unified must be true: llama.cpp takes batches of sequences apart"));
+  params.kv_unified = true;
+  guests.attach(params);
+  CHECK(complaint([&] { guests.attach(params); }).starts_with("Guests: cb_eval of these context parameters is taken"));
+  const llama_context_ptr context(llama_init_from_model(both.model.get(), params));
+  CHECK(complaint([&] { (void)guests.sampler(context.get(), 2); }) ==
+        "Guests: sequence 2 has no guest, those of 0..1 have");
+  const llama_sampler_ptr chain = test::greedy_chain(guests.sampler(context.get(), 0));
+  const llama_sampler_ptr other = test::greedy_chain(guests.sampler(context.get(), 1));
+  Batch batch;
+  batch.add(5, 0, {2}, true);
+  CHECK(complaint([&] { guests.decode(context.get(), batch.get()); }) ==
+        "Guests: sequence 2 has no guest, those of 0..1 have");
+  std::vector<TokenId> ids = prompt;
+  CHECK(complaint([&] { guests.decode(context.get(), llama_batch_get_one(ids.data(), 3)); }) ==
+        "Guests: the batch must say pos and seq_id of its tokens");
+  // llama_decode() by itself.
+  test::decode(context.get(), prompt, 0);
+  CHECK(complaint([&] { guests.check(); }) ==
+        "Guests: llama_decode() was called past decode(), and nobody knows whose rows it computes");
+  llama_memory_clear(llama_get_memory(context.get()), true);
+  // A sequence that was not in the last batch.
+  batch.clear();
+  batch.add(5, 0, {0}, true);
+  REQUIRE(guests.decode(context.get(), batch.get()) == 0);
+  llama_sampler_sample(other.get(), context.get(), 0);
+  CHECK(complaint([&] { guests.check(); }) == "the context has no logits of a last token");
+  llama_sampler_sample(chain.get(), context.get(), 0);
+  CHECK(complaint([&] { guests.check(); }) == "accepted");
+}
