@@ -164,8 +164,8 @@ class Place:
         for program in pathlib.Path(keys["examples"]).iterdir():
             if program.is_file() and os.access(program, os.X_OK):
                 self.link(program.name, program)
-        for name in ("MODEL", "SMALLER.gguf", "JUDGE.gguf"):
-            self.link(name, keys["deep" if name == "MODEL" else "tiny"])
+        for name in ("MODEL", "MODEL.gguf", "SMALLER.gguf", "JUDGE.gguf"):
+            self.link(name, keys["deep" if name.startswith("MODEL") else "tiny"])
         self.link("build/quickstart/examples", self.folder)
         self.link("activation_trace", keys["prefix"])
         if "llama" in keys:
