@@ -70,10 +70,10 @@ class LayerTap {
  public:
   /// Consecutive positions of the sequence among the rows of a node, [tokens, d].
   struct Rows {
-    const ggml_tensor* node;
-    Index first;  ///< row
-    Index count;
-    Index end;  ///< position behind the last one
+    const ggml_tensor* node;  ///< where they are
+    Index first;              ///< row
+    Index count;              ///< of rows
+    Index end;                ///< position behind the last one
   };
 
   /// Of a model with a decoder. Throws ArgumentError for one with an encoder.
