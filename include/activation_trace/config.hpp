@@ -4,6 +4,16 @@
 
 #include <cstddef>
 
+// MSVC says what it compiles in _MSVC_LANG, and __cplusplus is old there without /Zc:__cplusplus.
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 202002L : __cplusplus < 202002L
+#error "activation_trace is C++20: compile with -std=c++20 or later. From C++17 and C, use embed/activation_trace_c.h"
+#endif
+#if !defined(__cpp_exceptions)
+#error \
+    "activation_trace reports errors by exceptions, which -fno-exceptions takes away: compile without it, or use \
+embed/activation_trace_c.h, the C interface, which returns codes"
+#endif
+
 // -Ofast is one of them, too. clang and g++ define __FINITE_MATH_ONLY__ as 0 otherwise.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #error \

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <ggml.h>
 
 #include "activation_trace/embed/ggml.hpp"
