@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -24,7 +25,7 @@
 namespace activation_trace::test {
 
 inline std::string read_golden(const std::string& name) {
-  const std::string path = std::string(ACTIVATION_TRACE_TEST_DATA) + "/golden/" + name;
+  const std::string path = std::string(ACTIVATION_TRACE_SOURCE_DIR) + "/tests/tokenizer/golden/" + name;
   std::ifstream in(path, std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (bytes.empty()) throw std::runtime_error("cannot read " + path);
@@ -110,7 +111,7 @@ inline GgufBuilder gguf_of(const nlohmann::json& json, std::string_view pre) {
                                        : merge[0].get<std::string>() + ' ' + merge[1].get<std::string>());
   GgufBuilder builder;
   builder.value("tokenizer.ggml.model", "gpt2").value("tokenizer.ggml.pre", pre);
-  builder.value("tokenizer.ggml.bos_token_id", bos);
+  builder.value("tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(bos));  // -1: none, as writers have it
   builder.array("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
   builder.array("tokenizer.ggml.merges", merges);
   return builder;

@@ -27,6 +27,12 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// How LlamaCppModel decodes several sequences where no hidden states are asked for.
+enum class Together {
+  yes,  ///< in one batch: faster, and a sequence's last bits depend on what else is in it
+  no,   ///< one after another: a sequence's numbers depend on nothing but itself
+};
+
 /// A model that llama.cpp runs, as a LanguageModel: generate(), score(), beams, batches and prefix caches on whatever
 /// architecture, weight type and device llama.cpp knows. Its arithmetic is llama.cpp's: with quantised weights or an
 /// f16 cache it differs from ours by more than rounding.
@@ -35,7 +41,7 @@ inline namespace v0 {
 ///
 /// A context of its own is made from `params`: what is there of threads, devices, types of the cache counts, as do
 /// n_ctx, for all sequences together, and n_seq_max. Sequences are decoded one after another where hidden states are
-/// asked for, and in one batch where they are not. Not safe for concurrent use; movable.
+/// asked for, and elsewhere as Together says. Not safe for concurrent use; movable.
 class LlamaCppModel {
  public:
   /// What generation asks of a model's configuration.
@@ -47,7 +53,8 @@ class LlamaCppModel {
 
   /// `model` and `execution`, on which is computed what llama.cpp does not compute, must outlive this object. Throws
   /// ArgumentError for a head of another shape, as LayerTap does, and Error if llama.cpp makes no context.
-  LlamaCppModel(llama_model* model, LmHeadFile head, llama_context_params params, Execution<Host>& execution);
+  LlamaCppModel(llama_model* model, LmHeadFile head, llama_context_params params, Execution<Host>& execution,
+                Together together = Together::yes);
 
   /// Of the model.
   [[nodiscard]] const Config& config() const noexcept { return config_; }
@@ -101,6 +108,7 @@ class LlamaCppModel {
   LmHeadFile head_;
   Config config_;
   Execution<Host>* execution_;
+  Together together_;
   std::unique_ptr<llama_cpp::LayerTap> tap_;  // stays where it is when this moves
   llama_context_ptr context_;
   Index max_context_ = 0;
@@ -116,8 +124,11 @@ class LlamaCppModel {
 };
 
 inline LlamaCppModel::LlamaCppModel(llama_model* model, LmHeadFile head, llama_context_params params,
-                                    Execution<Host>& execution)
-    : head_(std::move(head)), execution_(&execution), tap_(std::make_unique<llama_cpp::LayerTap>(model)) {
+                                    Execution<Host>& execution, Together together)
+    : head_(std::move(head)),
+      execution_(&execution),
+      together_(together),
+      tap_(std::make_unique<llama_cpp::LayerTap>(model)) {
   config_ = {tap_->blocks(), tap_->hidden(), llama_vocab_n_tokens(llama_model_get_vocab(model))};
   llama_cpp::detail::check_shape(head_, *tap_, config_.vocab);
   tap_->attach(params);
@@ -184,7 +195,7 @@ inline void LlamaCppModel::run(std::span<const SequencePiece<>> pieces, std::spa
     states = states || (piece.observer != nullptr && !piece.observer->layers.empty());
   }
   try {
-    if (!states && tokens <= max_batch_)
+    if (!states && tokens <= max_batch_ && (together_ == Together::yes || pieces.size() == 1))
       run_together(pieces, exits.empty() ? TensorView<float, 3>() : logits);
     else
       for (std::size_t p = 0; p < pieces.size(); ++p)

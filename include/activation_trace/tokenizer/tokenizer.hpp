@@ -17,6 +17,7 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/text/unicode.hpp"
 #include "activation_trace/tokenizer/bpe.hpp"
+#include "activation_trace/tokenizer/engine_tokenizer.hpp"
 #include "activation_trace/tokenizer/sentencepiece.hpp"
 #include "activation_trace/tokenizer/special_tokens.hpp"
 #include "activation_trace/tokenizer/vocabulary.hpp"
@@ -37,14 +38,16 @@ struct TokenizerSettings {
   std::string chat_template;        ///< the file's Jinja text, or empty: see ChatTemplate
 };
 
-/// Text to ids and back, for either kind of tokenizer. A value: cheap to copy, immutable, safe to share
+/// Text to ids and back, for any kind of tokenizer. A value: cheap to copy, immutable, safe to share
 /// between threads. Made by load_tokenizer.
 class Tokenizer {
  public:
+  /// What texts without special tokens are encoded by.
+  using Kind = std::variant<BpeTokenizer, SentencePieceTokenizer, EngineTokenizer>;
+
   /// `vocabulary` is what `kind` was made from; `special` may be empty. Throws FormatError if an id of the settings or
   /// of a special token is out of range, or if the vocabulary's lists or `kind` have other lengths than its tokens.
-  Tokenizer(const Vocabulary& vocabulary, std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
-            std::vector<SpecialToken> special, TokenizerSettings settings);
+  Tokenizer(const Vocabulary& vocabulary, Kind kind, std::vector<SpecialToken> special, TokenizerSettings settings);
 
   /// The same tokenizer for a model of `model_vocab` tokens, whose settings name `eos` as further ends of a text. If
   /// there are fewer than vocab_size(), encoding throws ArgumentError for a token that the model lacks, and no text
@@ -95,7 +98,7 @@ class Tokenizer {
 
  private:
   struct Content {
-    std::variant<BpeTokenizer, SentencePieceTokenizer> kind;
+    Kind kind;
     detail::SpecialTokenCutter cutter;
     TokenizerSettings settings;
     std::vector<bool> control;
@@ -120,8 +123,7 @@ class Tokenizer {
 
 #if ACTIVATION_TRACE_BODIES
 
-ACTIVATION_TRACE_COMPILED_INLINE Tokenizer::Tokenizer(const Vocabulary& vocabulary,
-                                                      std::variant<BpeTokenizer, SentencePieceTokenizer> kind,
+ACTIVATION_TRACE_COMPILED_INLINE Tokenizer::Tokenizer(const Vocabulary& vocabulary, Kind kind,
                                                       std::vector<SpecialToken> special, TokenizerSettings settings) {
   const std::size_t size = vocabulary.tokens.size();
   const auto check_id = [&](TokenId id, const std::string& what) {
@@ -150,7 +152,7 @@ ACTIVATION_TRACE_COMPILED_INLINE Tokenizer::Tokenizer(const Vocabulary& vocabula
   std::vector<bool> control(size);
   for (std::size_t i = 0; i < size; ++i)
     control[i] = vocabulary.types[i] == TokenType::control ||
-                 (vocabulary.types[i] == TokenType::unknown && std::holds_alternative<BpeTokenizer>(kind));
+                 (vocabulary.types[i] == TokenType::unknown && !std::holds_alternative<SentencePieceTokenizer>(kind));
   content_ = std::make_shared<const Content>(Content{std::move(kind), detail::SpecialTokenCutter(std::move(special)),
                                                      std::move(settings), std::move(control)});
 }
@@ -189,6 +191,8 @@ std::vector<TokenId> Tokenizer::encode_cut(Cut&& cut) const {
       [&](std::string_view part) {
         if (const auto* bpe = std::get_if<BpeTokenizer>(&content_->kind))
           bpe->encode(part, ids);
+        else if (const auto* engine = std::get_if<EngineTokenizer>(&content_->kind))
+          engine->encode(part, SpecialTokens::as_text, ids);
         else
           std::get<SentencePieceTokenizer>(content_->kind).encode(part, place, ids);
         place = TextPlace::after_token;
@@ -207,6 +211,12 @@ ACTIVATION_TRACE_COMPILED_INLINE std::vector<TokenId> Tokenizer::encode(std::str
                                                                         SpecialTokens special) const {
   std::string replaced;
   if (!is_valid_utf8(text)) text = replaced = replace_ill_formed(text);
+  if (const auto* engine = std::get_if<EngineTokenizer>(&content_->kind)) {  // it finds them itself
+    std::vector<TokenId> ids;
+    if (!text.empty()) engine->encode(text, special, ids);
+    check_for_model(ids);
+    return ids;
+  }
   return encode_cut([&](auto&& on_text, auto&& on_token) { content_->cutter.cut(text, special, on_text, on_token); });
 }
 
@@ -270,6 +280,7 @@ ACTIVATION_TRACE_COMPILED_INLINE bool Tokenizer::ends_text(TokenId id) const noe
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE bool Tokenizer::adds_space() const noexcept {
+  if (const auto* engine = std::get_if<EngineTokenizer>(&content_->kind)) return engine->adds_space();
   const auto* pieces = std::get_if<SentencePieceTokenizer>(&content_->kind);
   return pieces != nullptr && pieces->space_prefix() != SpacePrefix::none;
 }
