@@ -27,7 +27,7 @@ END
   echo "Building llama.cpp (once)" >&2
   # The library alone: no tools, and not the common code that they share.
   cmake -S "$part/llama_cpp_python-$version/vendor/llama.cpp" -B "$part/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-    -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DCMAKE_INSTALL_RPATH='$ORIGIN' -DCMAKE_INSTALL_LIBDIR=lib \
+    -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DGGML_RPC=ON -DCMAKE_INSTALL_RPATH='$ORIGIN' -DCMAKE_INSTALL_LIBDIR=lib \
     -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_INSTALL_PREFIX="$prefix.part.$$" >"$part/log" 2>&1 &&
     cmake --build "$part/build" >>"$part/log" 2>&1 && cmake --install "$part/build" >>"$part/log" 2>&1 ||

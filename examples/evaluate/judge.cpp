@@ -62,7 +62,7 @@ struct Question {
 /// The judgements of some questions.
 using Rate = std::function<std::vector<Judgement>(std::span<const Question>)>;
 
-/// A fine-tuned judge through this library's forward pass.
+/// A fine-tuned judge that is run here.
 class LocalJudge {
  public:
   LocalJudge(const ModelSettings& settings, std::span<const Question> questions, Index parallel) : engine_(settings) {
@@ -277,6 +277,7 @@ void add_judge_command(CLI::App& app, Command& command) {
       ->capture_default_str()
       ->check(number(0));
   add_threads_option(*sub, s->model, "threads of a local judge");
+  add_engine_options(*sub, s->model);
   sub->add_option("-j,--parallel", s->parallel, "answers that a local judge reads at once")
       ->capture_default_str()
       ->check(whole_number<Index>(1, 1024));
@@ -286,6 +287,8 @@ void add_judge_command(CLI::App& app, Command& command) {
       throw UsageError("judge: name a judge: --truth-model and --info-model, or --judgements");
     for (const char* option : {"--api", "--api-key-env", "--send-key-unencrypted", "--timeout", "--tries", "--wait"})
       if (s->http.url.empty() && sub->count(option) != 0) throw UsageError(std::string(option) + ": needs --url");
+    if (sub->count("--engine") != 0 && (!s->http.url.empty() || !s->judgements.empty()))
+      throw UsageError("--engine: runs local judges, and there are none");
     command = [s] { return judge(*s); };
   });
 }

@@ -8,6 +8,7 @@
 
 #include "evaluate/task.hpp"
 #include "support/command_line.hpp"
+#include "support/engine_options.hpp"
 
 // The command lines of the published scripts run as they are, the program's name apart (evaluation/README.md 1): what
 // of them has no effect here is taken, and said.
@@ -29,9 +30,7 @@ inline constexpr PublishedFlag kPublishedFlags[] = {
     {"--dataset_name,--dataset-name", PublishedFlag::Takes::value, kEverywhere, "the subcommand says it"},
     {"--do-rating,--do_rating", PublishedFlag::Takes::nothing, kEverywhere, "every run is rated"},
     {"--gpt3-config,--gpt3_config", PublishedFlag::Takes::value, kEverywhere, "`evaluate judge` asks judges"},
-    {"--device", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
-    {"--num-gpus,--num_gpus", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
-    {"--max_gpu_memory,--max-gpu-memory", PublishedFlag::Takes::value, kEverywhere, "this program runs on the host"},
+    {"--device", PublishedFlag::Takes::value, kEverywhere, "--engine and -ngl say it"},
     {"--top_p,--top-p", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
     {"--top_k,--top-k", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
     {"--temperature", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
@@ -64,8 +63,12 @@ inline void add_published_flags(CLI::App& app, bool generates) {
 
 /// "--flag (why it changes nothing)" of each that was given. Throws UsageError for a --dataset_name that contradicts
 /// the task.
-[[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const Task& task) {
+[[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const Task& task,
+                                                                    EngineName engine) {
   std::vector<std::string> given;
+  for (const char* option : kPublishedGpuOptions)
+    if (engine == EngineName::own && app.count(option) != 0)
+      given.push_back(std::string(option) + " (our own engine runs on the host)");
   for (const PublishedFlag& flag : detail::kPublishedFlags) {
     const std::string name = detail::first_name(flag);
     if ((!task.generates || flag.where_generated) && app.count(name) != 0)

@@ -79,7 +79,7 @@ void reserve(Engine& engine, const TaskRun& task, std::span<const Index> samples
 Json make_manifest(const TaskSettings& settings, const Engine& engine, const TaskRun& task) {
   const fs::path data = data_file(settings);
   const Index samples = settings.limit == 0 ? task.size() : std::min(settings.limit, task.size());
-  const LlamaConfig& config = engine.config();
+  const ModelShape& config = engine.config();
   Json model = identity_of_model(settings.model.path);
   model.update({{"blocks", config.layers}, {"vocab", config.vocab}});
   Json manifest{{"task", std::string(settings.grid ? kSweep : "") + std::string(settings.task->name)},

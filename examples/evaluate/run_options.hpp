@@ -45,7 +45,7 @@ struct RunCommandLine {
 /// yet, but a TASK.
 inline void add_run_options(CLI::App& app, RunCommandLine& line, const Ranks& ranks, const std::string& data,
                             const std::string& beside) {
-  add_model_options(app, line.settings.model);
+  add_model_options(app, line.settings.model, PublishedGpuOptions::told);
   line.settings.model.threads = ranks.threads();
   CLI::Option* data_path = app.add_option("--data-path,--data_path", line.settings.data_path, data);
   const Task* task = line.settings.task;
@@ -126,7 +126,7 @@ inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) 
     line.run.shard = *shard;
   }
   line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
-  const std::vector<std::string> unused = published_flags_given(app, *line.settings.task);
+  const std::vector<std::string> unused = published_flags_given(app, *line.settings.task, line.settings.model.engine);
   line.published.insert(line.published.end(), unused.begin(), unused.end());
   if (!line.published.empty() && ranks.rank() == 0)
     std::fprintf(stderr, "evaluate: of the published scripts' flags, here: %s\n",

@@ -153,10 +153,21 @@ inline void add_version(CLI::App& app) {
   app.set_version_flag("--version", version_text());
 }
 
+/// llama.cpp's options of one dash and several letters, each of which CLI11 would take for an option.
+inline constexpr std::pair<std::string_view, const char*> kSeveralLetters[] = {{"-ngl", "--n-gpu-layers"},
+                                                                               {"-ts", "--tensor-split"},
+                                                                               {"-ctk", "--cache-type-k"},
+                                                                               {"-ctv", "--cache-type-v"},
+                                                                               {"-fa", "--flash-attn"}};
+
 /// Parses; an exit code if there is nothing more to do (--help, --version). Throws UsageError.
 [[nodiscard]] inline std::optional<int> parse(CLI::App& app, int argc, char** argv) {
+  std::vector<const char*> words(argv, argv + argc);
+  for (const char*& word : words)
+    for (const auto& [letters, option] : kSeveralLetters)
+      if (word == letters) word = option;
   try {
-    app.parse(argc, argv);
+    app.parse(argc, words.data());
   } catch (const CLI::Success& done) {
     return app.exit(done);
   } catch (const CLI::ParseError& e) {

@@ -2,66 +2,95 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/engine.hpp"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
-#include <variant>
 
+#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "support/loaded_model.hpp"
 #include "support/memory_limit.hpp"
 
 namespace activation_trace::examples {
 namespace {
 
-/// Throws Error for options that take more memory than the machine has, or the program's control group may use: before
-/// it is asked for, because a system that promises more than it has ends the program when the memory is used.
-void check_memory(const LlamaConfig& config, const LlamaOptions& options) {
-  const double needed = llama_memory(config, options);
-  const double machine = machine_memory();
-  const double limit = control_group_limit();
-  const double there = std::min(machine, limit);
-  if (needed <= there || options.max_context > config.max_context) return;  // the model itself refuses the latter
-  char sizes[128];
-  std::snprintf(sizes, sizeof sizes, " takes %.3g GiB of memory, and this %s %.3g; give a smaller -c", needed / 0x1p30,
-                limit < machine ? "program's control group (cgroup) may use" : "machine has", there / 0x1p30);
-  const std::string positions = "a context of " + std::to_string(options.max_context) + " positions";
-  throw Error(config.source + ": " +
-              (options.sequences == 1 ? positions + sizes
-                                      : positions + " for each of " + std::to_string(options.sequences) +
-                                            " texts at once" + sizes + ", or fewer texts at once"));
+/// Our own engine.
+class OwnModel final : public LoadedModel {
+ public:
+  explicit OwnModel(const ModelSettings& settings)
+      : batch_(settings.batch), checkpoint_(load_llama(settings.path, settings.access)) {}
+
+  [[nodiscard]] ModelShape shape() const override {
+    return {checkpoint_.config.layers, checkpoint_.config.vocab, checkpoint_.config.max_context};
+  }
+  [[nodiscard]] Embeddings embeddings() const override { return checkpoint_.embeddings; }
+  [[nodiscard]] Tokenizer tokenizer() const override { return load_tokenizer(checkpoint_); }
+  [[nodiscard]] nlohmann::ordered_json identity() const override { return nlohmann::ordered_json::object(); }
+  [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
+    const LlamaOptions memory{.max_context = context, .max_batch = batch_, .sequences = sequences};
+    if (context <= shape().max_context)  // what is longer the model itself refuses
+      check_memory(checkpoint_.config.source, llama_memory(checkpoint_.config, memory), context, sequences);
+    return std::make_unique<ModelOf<Llama<>>>(shape(), context, checkpoint_.config, checkpoint_.weights, memory,
+                                              execution);
+  }
+
+ private:
+  Index batch_;
+  Checkpoint checkpoint_;
+};
+
+/// The file of llama.cpp as an engine: beside the program, so that what needs no llama.cpp runs without its libraries.
+std::filesystem::path llama_cpp_engine() {
+  return std::filesystem::canonical("/proc/self/exe").parent_path() / ACTIVATION_TRACE_LLAMA_CPP_ENGINE;
+}
+
+std::unique_ptr<LoadedModel> load(const ModelSettings& settings) {
+  if (settings.engine == EngineName::own) return std::make_unique<OwnModel>(settings);
+  check_engine_is_there(settings.engine);
+  void* file = dlopen(llama_cpp_engine().c_str(), RTLD_NOW);  // for good: what it makes may live as long as the program
+  if (file == nullptr) throw Error("--engine llama.cpp: " + std::string(dlerror()));
+  auto* make = reinterpret_cast<LoadModel*>(dlsym(file, kLoadModel));
+  if (make == nullptr) throw Error("--engine llama.cpp: " + std::string(dlerror()));
+  return std::unique_ptr<LoadedModel>(make(settings));
 }
 
 /// A student that is loaded.
 class Student {
  public:
-  /// `memory` is that of the model with this vocabulary, and on its `execution`, which must outlive this object. Throws
-  /// what load_llama() throws, Error for more memory than there is.
-  Student(const StudentSettings& settings, FileAccess access, Index vocab, const LlamaOptions& memory,
+  /// `model` says how it is run, with the memory of the model with this vocabulary, and on its `execution`, which must
+  /// outlive this object. Throws what load() throws, Error for more memory than there is.
+  Student(const StudentSettings& settings, ModelSettings model, Index vocab, Index context, Index sequences,
           Execution<Host>& execution) {
     if (!settings.is_model()) {
-      amateur_ = std::make_unique<NgramAmateur>(vocab, NgramOptions{}, memory.sequences);
+      amateur_ = std::make_unique<NgramAmateur>(vocab, NgramOptions{}, sequences);
       return;
     }
-    checkpoint_ = load_llama(settings.name, access);
-    check_memory(checkpoint_.config, memory);
-    model_.emplace(checkpoint_.config, checkpoint_.weights, memory, execution);
-    amateur_ = std::make_unique<ModelAmateur<Llama<>>>(
+    model.path = settings.name;
+    if (settings.engine) model.engine = *settings.engine;
+    loaded_ = load(model);
+    model_ = loaded_->run(context, sequences, execution);
+    amateur_ = std::make_unique<ModelAmateur<AnyModel>>(
         *model_, settings.ignore_prefix ? AmateurPrompt::last_token : AmateurPrompt::whole);
   }
 
   [[nodiscard]] Amateur& amateur() const { return *amateur_; }
 
  private:
-  Checkpoint checkpoint_;
-  std::optional<Llama<>> model_;
+  std::unique_ptr<LoadedModel> loaded_;
+  std::unique_ptr<AnyModel> model_;
   std::unique_ptr<Amateur> amateur_;
 };
 
@@ -75,21 +104,29 @@ std::chrono::year_month_day today() {
 
 }  // namespace
 
-/// What computes: the one place for another model, device or library beside this one.
+void check_engine_is_there(EngineName engine) {
+  if (engine == EngineName::llama_cpp && !std::filesystem::exists(llama_cpp_engine()))
+    throw UsageError(
+        "--engine llama.cpp: this program was built without llama.cpp; examples/get_llama_cpp.sh builds it, and a new "
+        "build of this project finds it");
+}
+
+/// What computes.
 struct Engine::Running {
   Execution<Host> execution;
-  Llama<> model;
+  std::unique_ptr<AnyModel> model;
   std::optional<Student> student;
 
-  Running(const Checkpoint& checkpoint, const LlamaOptions& options, int threads, Isa isa)
-      : execution(threads, isa), model(checkpoint.config, checkpoint.weights, options, execution) {}
+  Running(LoadedModel& loaded, Index context, Index sequences, int threads, Isa isa)
+      : execution(threads, isa), model(loaded.run(context, sequences, execution)) {}
 };
 
 Engine::Engine(const ModelSettings& settings, const StudentSettings& student)
     : settings_(settings),
       student_(student),
-      checkpoint_(load_llama(settings.path, settings.access)),
-      tokenizer_(load_tokenizer(checkpoint_)) {}
+      loaded_(load(settings)),
+      shape_(loaded_->shape()),
+      tokenizer_(loaded_->tokenizer()) {}
 
 Engine::~Engine() = default;
 
@@ -115,7 +152,9 @@ nlohmann::ordered_json Engine::program() const {
 #else
   const char* compiler = "gcc " __VERSION__;
 #endif
-  return {{"version", version_text()}, {"compiler", compiler}, {"isa", name(isa_)}};
+  nlohmann::ordered_json program{{"version", version_text()}, {"compiler", compiler}, {"isa", name(isa_)}};
+  program.update(loaded_->identity());
+  return program;
 }
 
 Index Engine::context(Index needed) const {
@@ -123,12 +162,10 @@ Index Engine::context(Index needed) const {
 }
 
 void Engine::reserve(Index context, Index sequences) {
-  const LlamaOptions memory{.max_context = context, .max_batch = settings_.batch, .sequences = sequences};
-  check_memory(checkpoint_.config, memory);
   running_.reset();  // never two caches at once
-  running_ = std::make_unique<Running>(checkpoint_, memory, settings_.threads, isa_);
+  running_ = std::make_unique<Running>(*loaded_, context, sequences, settings_.threads, isa_);
   if (!student_.name.empty())
-    running_->student.emplace(student_, settings_.access, config().vocab, memory, running_->execution);
+    running_->student.emplace(student_, settings_, config().vocab, context, sequences, running_->execution);
 }
 
 Engine::Running& Engine::running() const {
@@ -145,13 +182,14 @@ Companions Engine::with(const Mode& mode, PrefixCache* prefix) const {
 std::vector<ContinuationScore> Engine::score(std::string_view prompt, std::span<const std::string> continuations,
                                              const ScoreOptions& options, const ScoreCallbacks& callbacks,
                                              PrefixCache* prefix) {
-  return score_text(running().model, tokenizer_, prompt, continuations, options, callbacks, with(options.mode, prefix));
+  return score_text(*running().model, tokenizer_, prompt, continuations, options, callbacks,
+                    with(options.mode, prefix));
 }
 
 std::vector<LayerEntropies> Engine::layer_entropies(std::string_view prompt, std::span<const std::string> continuations,
                                                     std::span<const Index> layers, const ScoreOptions& options,
                                                     const ScoreCallbacks& callbacks, PrefixCache* prefix) {
-  return layer_entropies_of_text(running().model, tokenizer_, prompt, continuations, layers, options, callbacks,
+  return layer_entropies_of_text(*running().model, tokenizer_, prompt, continuations, layers, options, callbacks,
                                  with(options.mode, prefix));
 }
 
@@ -159,7 +197,7 @@ std::vector<GenerationResult> Engine::generate(std::span<const std::vector<Token
                                                const GenerationOptions& options, const GenerationCallbacks& callbacks,
                                                PrefixCache* prefix) {
   return generate_batch(
-      running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks,
+      *running().model, [&] { return StreamDecoder(tokenizer_); }, prompts, options, callbacks,
       with(options.mode, prefix));
 }
 
@@ -167,15 +205,15 @@ std::vector<GenerationResult> Engine::generate_grid(std::span<const TokenId> pro
                                                     const GenerationOptions& options,
                                                     const GenerationCallbacks& callbacks, PrefixCache* prefix) {
   return activation_trace::generate_grid(
-      running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options, callbacks,
+      *running().model, [&] { return StreamDecoder(tokenizer_); }, prompt, points, options, callbacks,
       with(options.mode, prefix));
 }
 
 ActivationMaps Engine::activation_maps(std::span<const TokenId> prompt, std::span<const TokenId> ids,
                                        ActivationMapOptions options, bool normalised,
                                        const std::function<void(Index done, Index total)>& on_progress) {
-  if (normalised) options.final_norm = running().model.final_norm();
-  return activation_trace::activation_maps(running().model, prompt, ids, options, on_progress);
+  if (normalised) options.final_norm = running().model->final_norm();
+  return activation_trace::activation_maps(*running().model, prompt, ids, options, on_progress);
 }
 
 }  // namespace activation_trace::examples

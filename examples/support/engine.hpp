@@ -12,7 +12,6 @@
 #include <string_view>
 #include <vector>
 
-#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/generate_grid.hpp"
 #include "activation_trace/generation/layer_entropies.hpp"
 #include "activation_trace/generation/options.hpp"
@@ -24,11 +23,13 @@
 #include "activation_trace/tokenizer/chat_template.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
 #include "support/engine_options.hpp"
+#include "support/loaded_model.hpp"
 
 namespace activation_trace::examples {
 
 /// A model with its tokenizer and its student, and what the programs ask of them: each loads, sizes and runs its model
-/// through this. What computes is known to engine.cpp alone, where the forward pass is compiled once for all programs.
+/// through this. What computes is known to engine.cpp alone, where the forward pass is compiled once for all programs,
+/// and to llama_cpp_engine.cpp, which is a file of its own that is loaded where llama.cpp is asked for.
 ///
 ///     Engine engine(settings.model, settings.student);
 ///     engine.reserve(engine.context(longest), 1);
@@ -36,14 +37,15 @@ namespace activation_trace::examples {
 class Engine {
  public:
   /// Reads the model's files. The student is an argument of whatever contrastive decoding generates or scores; if it is
-  /// a model, reserve() reads it. Throws FormatError naming the file that is wrong.
+  /// a model, reserve() reads it. Throws FormatError naming the file that is wrong, Error for an engine that does not
+  /// run here.
   explicit Engine(const ModelSettings& settings, const StudentSettings& student = {});
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   ~Engine();
 
-  [[nodiscard]] const LlamaConfig& config() const noexcept { return checkpoint_.config; }
-  [[nodiscard]] Embeddings embeddings() const noexcept { return checkpoint_.embeddings; }
+  [[nodiscard]] const ModelShape& config() const noexcept { return shape_; }
+  [[nodiscard]] Embeddings embeddings() const noexcept { return loaded_->embeddings(); }
   /// Its end tokens are all that the model's configuration or the tokenizer names.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   /// Of the model; plain if it names none that is known. `date` is what it writes as today's date and as its
@@ -53,7 +55,7 @@ class Engine {
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
   /// What the last bits of all numbers depend on besides model and options, for manifests: {"version", "compiler",
-  /// "isa"}.
+  /// "isa"}, and of another engine than ours {"engine"}.
   [[nodiscard]] nlohmann::ordered_json program() const;
 
   /// Positions of a context for texts of `needed` ones: as many as the command line says, or else as are needed, but no
@@ -97,7 +99,8 @@ class Engine {
   ModelSettings settings_;
   StudentSettings student_;
   Isa isa_ = best_isa();
-  Checkpoint checkpoint_;
+  std::unique_ptr<LoadedModel> loaded_;
+  ModelShape shape_;
   Tokenizer tokenizer_;
   std::unique_ptr<Running> running_;
 };

@@ -4,14 +4,37 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "activation_trace/processors/mode.hpp"
 #include "support/command_line.hpp"
 
 // The part of a command line that says which model is run, and how.
 namespace activation_trace::examples {
+
+/// What runs a model.
+enum class EngineName { own, llama_cpp };
+
+[[nodiscard]] inline std::string name(EngineName engine) { return engine == EngineName::own ? "own" : "llama.cpp"; }
+
+/// Throws UsageError unless this program was built with the engine. Defined where engines are loaded.
+void check_engine_is_there(EngineName engine);
+
+/// What llama.cpp has beside the model, in its words and defaults.
+struct LlamaCppSettings {
+  std::optional<Index> gpu_layers;   ///< the last ones, of N and the LM head; none: all
+  std::optional<Index> gpus;         ///< the first ones that it sees; none: all
+  std::vector<double> tensor_split;  ///< of GPUs, in proportion; empty: by their free memory
+  double gpu_memory = 0;             ///< GiB of each GPU that weights may have; 0: all
+  std::vector<std::string> rpc;      ///< servers, host:port
+  std::string cache_type_k = "f16";  ///< a type of ggml's
+  std::string cache_type_v = "f16";  ///< the same
+  bool flash_attention = false;      ///< another order of sums
+};
 
 /// A model and how to run it.
 struct ModelSettings {
@@ -21,12 +44,15 @@ struct ModelSettings {
   int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
   FileAccess access = FileAccess::map;
   bool quiet = false;
+  EngineName engine = EngineName::own;
+  LlamaCppSettings llama_cpp;
 };
 
 /// The amateur of contrastive decoding.
 struct StudentSettings {
-  std::string name;            ///< "ngram", a model, or empty: none
-  bool ignore_prefix = false;  ///< it is shown the prompt's last token only
+  std::string name;                  ///< "ngram", a model, or empty: none
+  bool ignore_prefix = false;        ///< it is shown the prompt's last token only
+  std::optional<EngineName> engine;  ///< that runs it; none: the model's
 
   [[nodiscard]] bool is_model() const { return !name.empty() && name != "ngram"; }
 };
@@ -35,8 +61,112 @@ inline void add_threads_option(CLI::App& app, ModelSettings& s, const std::strin
   app.add_option("-t,--threads", s.threads, help)->capture_default_str()->check(whole_number<int>(1, 1024));
 }
 
+/// Whether the published scripts' options for GPUs are taken where they mean nothing, as elsewhere in `evaluate`.
+enum class PublishedGpuOptions { refused, told };
+inline constexpr const char* kPublishedGpuOptions[] = {"--num-gpus", "--max_gpu_memory"};
+
+namespace engine_options {
+
+template <class Engine>
+CLI::Option* add_engine_name(CLI::App& app, const std::string& names, Engine& engine, const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          names,
+          [&engine, names](const std::string& text) {
+            if (text != name(EngineName::own) && text != name(EngineName::llama_cpp))
+              throw CLI::ValidationError(names.substr(0, names.find(',')), "expected own|llama.cpp, got " + text);
+            engine = text == name(EngineName::own) ? EngineName::own : EngineName::llama_cpp;
+          },
+          help)
+      ->type_name("own|llama.cpp");
+}
+
+/// A number, or none for `word`.
+inline CLI::Option* add_number_or(CLI::App& app, const std::string& names, std::optional<Index>& value, Index low,
+                                  const std::string& word, const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          names,
+          [&value, names, low, word](const std::string& text) {
+            value = parse_number<Index>(text);
+            if (text == word ? value.has_value() : !value || *value < low)
+              throw CLI::ValidationError(
+                  names.substr(0, names.find(',')),
+                  "expected " + word + ", or a whole number from " + std::to_string(low) + " on, got " + text);
+          },
+          help)
+      ->type_name("N|" + word);
+}
+
+inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
+  add_number_or(app, "--n-gpu-layers,--n_gpu_layers,--gpu-layers", s.gpu_layers, 0, "all",
+                "-ngl: layers on GPUs, the last ones (default: all)");
+  add_number_or(app, "--num-gpus,--num_gpus", s.gpus, 1, "auto",
+                "GPUs to use, the first that there are (default: all)");
+  app.add_option("--max_gpu_memory,--max-gpu-memory", s.gpu_memory,
+                 "GiB of weights that a GPU takes, the rest stays on the host (default: all of its memory)")
+      ->check(positive_number());
+  app.add_option_function<std::string>(
+         "--tensor-split,--tensor_split",
+         [&s](const std::string& text) {
+           const auto shares = OptionText<std::vector<double>>::read(text);
+           const auto is_share = [](double x) { return x >= 0 && x < 1e9; };
+           if (!shares || !std::ranges::all_of(*shares, is_share) ||
+               std::ranges::count(*shares, 0.0) == std::ssize(*shares))
+             throw CLI::ValidationError("--tensor-split", "expected shares of the GPUs like 3,1, got " + text);
+           s.tensor_split = *shares;
+         },
+         "-ts: how much each GPU takes, 3,1 (default: by free memory)")
+      ->type_name("SHARE,...");
+  app.add_option("--rpc", s.rpc, "llama.cpp's RPC servers, whose devices come first; trust them and the network")
+      ->delimiter(',')
+      ->type_name("HOST:PORT,...");
+  const std::vector<std::string> types{"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"};
+  app.add_option("--cache-type-k,--cache_type_k", s.cache_type_k, "-ctk: of keys; f32 is exact")
+      ->capture_default_str()
+      ->check(CLI::IsMember(types));
+  app.add_option("--cache-type-v,--cache_type_v", s.cache_type_v, "-ctv: of values, the same")
+      ->capture_default_str()
+      ->check(CLI::IsMember(types));
+  app.add_option_function<std::string>(
+         "--flash-attn,--flash_attn",
+         [&s](const std::string& text) {
+           if (text != "on" && text != "off")
+             throw CLI::ValidationError("--flash-attn", "expected on|off, got " + text);
+           s.flash_attention = text == "on";
+         },
+         "-fa: faster, and less exact (default: off)")
+      ->type_name("on|off");
+}
+
+/// Throws UsageError for options of an engine that is not to run.
+inline void refuse_senseless_engine(const CLI::App& app, const ModelSettings& s, PublishedGpuOptions published) {
+  check_engine_is_there(s.engine);
+  if (s.engine == EngineName::llama_cpp) return;
+  for (const char* option : {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc",
+                             "--cache-type-k", "--cache-type-v", "--flash-attn"})
+    if (app.count(option) != 0 && (published == PublishedGpuOptions::refused ||
+                                   std::ranges::count(kPublishedGpuOptions, std::string(option)) == 0))
+      throw UsageError(std::string(option) + ": needs --engine llama.cpp; our own engine runs on the host");
+}
+
+}  // namespace engine_options
+
+/// The engine and its options.
+inline void add_engine_options(CLI::App& app, ModelSettings& s,
+                               PublishedGpuOptions published = PublishedGpuOptions::refused) {
+  const std::string group = app.option_defaults()->get_group();
+  app.option_defaults()->group("Engine");
+  engine_options::add_engine_name(app, "--engine", s.engine,
+                                  "what runs the model (default: own); the rest is llama.cpp's");
+  engine_options::add_llama_cpp_options(app, s.llama_cpp);
+  app.option_defaults()->group(group);
+  app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });
+}
+
 /// The options of a model.
-inline void add_model_options(CLI::App& app, ModelSettings& s) {
+inline void add_model_options(CLI::App& app, ModelSettings& s,
+                              PublishedGpuOptions published = PublishedGpuOptions::refused) {
   app.add_option("-m,--model,--model-name,--model_name", s.path, "a .gguf file or a Hugging Face directory")
       ->required();
   app.add_option("-c,--ctx-size", s.context, "positions of the context (default: what prompt and answer need)")
@@ -48,22 +178,27 @@ inline void add_model_options(CLI::App& app, ModelSettings& s) {
   app.add_flag_callback(
       "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
   app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
+  add_engine_options(app, s, published);
 }
 
 inline void add_student_options(CLI::App& app, StudentSettings& s) {
   app.add_option("--student,--student_model,--student-model", s.name, "the amateur: a model, or ngram (the prompt's)");
   app.add_flag("--ignore_prefix,--ignore-prefix", s.ignore_prefix, "it sees the prompt's last token only");
+  engine_options::add_engine_name(app, "--student_engine,--student-engine", s.engine,
+                                  "what runs it (default: as --engine)");
 }
 
 /// `wanted`: whether a mode subtracts an amateur's likings. Throws UsageError for a student without a use, or for none.
 inline void refuse_senseless_student(const CLI::App& app, const StudentSettings& s, bool wanted) {
-  for (const char* option : {"--student", "--ignore_prefix"})
+  for (const char* option : {"--student", "--ignore_prefix", "--student_engine"})
     if (app.count(option) != 0 && !wanted)
       throw UsageError(std::string(option) + ": needs --decoding_mode " + std::string(Contrastive::name));
   if (wanted && s.name.empty())
     throw UsageError("--decoding_mode " + std::string(Contrastive::name) + ": needs --student, a model or ngram");
   if (s.ignore_prefix && s.name == "ngram")
     throw UsageError("--ignore_prefix: --student ngram has nothing but the prompt");
+  if (s.engine && s.name == "ngram") throw UsageError("--student_engine: no engine runs --student ngram");
+  if (s.engine) check_engine_is_there(*s.engine);
 }
 
 }  // namespace activation_trace::examples

@@ -5,11 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
 #include <string_view>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
 
 // How much memory a program may use, which in a container or a batch job is less than the machine has.
 namespace activation_trace::examples {
@@ -46,6 +50,24 @@ namespace activation_trace::examples {
 /// The machine's memory in bytes.
 [[nodiscard]] inline double machine_memory() {
   return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+/// Throws Error naming the model where `sequences` texts of `context` positions take `needed` bytes, and that is more
+/// than the machine has, or the program's control group may use: before they are asked for, because a system that
+/// promises more than it has ends the program when the memory is used.
+inline void check_memory(const std::string& model, double needed, Index context, Index sequences) {
+  const double machine = machine_memory();
+  const double limit = control_group_limit();
+  const double there = std::min(machine, limit);
+  if (needed <= there) return;
+  char sizes[128];
+  std::snprintf(sizes, sizeof sizes, " takes %.3g GiB of memory, and this %s %.3g; give a smaller -c", needed / 0x1p30,
+                limit < machine ? "program's control group (cgroup) may use" : "machine has", there / 0x1p30);
+  const std::string positions = "a context of " + std::to_string(context) + " positions";
+  throw Error(model + ": " +
+              (sequences == 1 ? positions + sizes
+                              : positions + " for each of " + std::to_string(sequences) + " texts at once" + sizes +
+                                    ", or fewer texts at once"));
 }
 
 }  // namespace activation_trace::examples
