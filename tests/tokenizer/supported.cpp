@@ -34,7 +34,7 @@ std::string row_of(const std::string& file, const std::string& name) {
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 /// What stands between pairs of backquotes.
-std::set<std::string> quoted(std::string_view text) {
+std::set<std::string> quoted_in(std::string_view text) {
   std::set<std::string> names;
   for (std::size_t begin = text.find('`'); begin != std::string_view::npos;) {
     const std::size_t end = text.find('`', begin + 1);
@@ -84,7 +84,7 @@ TEST_CASE("README's pre-tokenizers are the first names of each kind, and the lay
     known.emplace(named.name);
     CHECK_FALSE(row_of("include/activation_trace/tokenizer/README.md", '`' + std::string(named.name) + '`').empty());
   }
-  CHECK(quoted(row.substr(0, row.find("SentencePiece"))) == known);
+  CHECK(quoted_in(row.substr(0, row.find("SentencePiece"))) == known);
 }
 
 TEST_CASE("README names every chat format that a template is recognised as") {
