@@ -43,6 +43,9 @@ int main() {
   at::Buffer<at::SoftmaxState, at::Cuda> workspace(at::cuda::softmax_workspace_size(positions, vocabulary));
   at::cuda::softmax_entropy(stream, hidden_view, head_view, entropy_view, workspace.view());
 
+  if (at::cuda::automatic_kernel<at::BFloat16>(stream) != at::cuda::SoftmaxKernel::wgmma)
+    std::puts("not by wgmma: this is no Hopper, or the program was not built for sm_90a");
+
   std::vector<float> result(vocabulary);
   at::cuda::copy(stream, entropy_view, at::VectorView<float>(result));
   at::cuda::check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");

@@ -7,7 +7,7 @@
 
 Every kernel that is started by launch_dependent() waits for the work ahead of it before it touches global memory, in all
 code for sm_90 and later: without the wait it reads what is not written yet, rarely and without a word. Tensor cores and
-wide loads are used where the design counts on them. Exits with 77 where there is no cuobjdump, or no code for sm_90.
+wide loads are used where the design counts on them, and nothing lies on a stack. Exits with 77 where there is no cuobjdump, or no code for sm_90.
 """
 
 import os
@@ -22,6 +22,7 @@ SASS = {
     "trigger": re.compile(r"PREEXIT"),
     "memory": re.compile(r"(LDG|STG|LD|ST|ATOM|ATOMG|RED|REDG|LDGSTS|UTMALDG)\b"),
     "tensor": re.compile(r"HGMMA"),
+    "boxes": re.compile(r"UTMALDG"),
     "wide": re.compile(r"LDG\.E\.128"),
     "tensors done": re.compile(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x0"),
     "maximum": re.compile(r"FMNMX"),
@@ -61,6 +62,16 @@ def functions(lines, begin, kinds, instruction):
         yield architecture, name, places
 
 
+def on_stack(lines):
+    """Yields (mangled name, its usage) of the kernels that have a stack frame or spill to it."""
+    name = None
+    for line in lines:
+        if found := re.search(r"Function (\w+):", line):
+            name = found[1]
+        elif re.search(r"(STACK|LOCAL):[1-9]", line) and name is not None:
+            yield name, line.strip()
+
+
 def main(include, cuobjdump, *programs):
     if not pathlib.Path(cuobjdump).exists():
         print("skipped: no cuobjdump; pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
@@ -74,6 +85,7 @@ def main(include, cuobjdump, *programs):
             failures.append(f"{name}, sm_{architecture}: {what}")
 
     for program in programs:
+        failures += [f"{name}: {usage}" for name, usage in on_stack(dump(cuobjdump, "-res-usage", program))]
         sass = functions(dump(cuobjdump, "-sass", program), re.compile(r"Function : (\S+)"), SASS,
                          re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(.*?);"))
         ptx = functions(dump(cuobjdump, "-ptx", program), re.compile(r"\.entry (\w+)"), PTX,
@@ -96,6 +108,7 @@ def main(include, cuobjdump, *programs):
                     continue
                 if "softmax_wgmma_kernel" in mangled and places["memory"]:  # else the empty body of another architecture
                     check(places["tensor"], mangled, architecture, "no wgmma")
+                    check(places["boxes"], mangled, architecture, "no copies of boxes")
                     done = max(places["tensors done"], default=0)
                     check(done and done < min(places["maximum"], default=0), mangled, architecture,
                           "the fold begins before the products are done")

@@ -204,6 +204,20 @@ TEST_CASE("a recorded step gives what the step gives, again and again") {
   }
 }
 
+TEST_CASE("a recorded step is right for a context that has grown since") {
+  Both<BFloat16> both(2, 300, 64, {.alpha = 0.5f});
+  both.observe(0, 3);
+  both.observe(1, 20);
+  const cuda::Graph graph(both.stream, [&](Execution<Cuda>) { both.batch.process(both.logits.matrix(2, 300)); });
+  for (const Index more : {0, 1, 40, 90}) {
+    both.observe(0, more);
+    both.observe(1, more);
+    both.upload_logits(3);
+    graph.launch(both.stream);
+    both.check();
+  }
+}
+
 TEST_CASE("without a filter a step may be recorded before the first, and does not make the entropies again") {
   Both<float> both(2, 70, 24, {.alpha = 0.1f, .filter = {.relative_top = 0}});
   both.observe(0, 20);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "activation_trace/cuda/graph.cuh"
@@ -76,6 +77,29 @@ TEST_CASE("recorded work is done when its graph was launched, and what waits can
   CHECK_THROWS_AS(cuda::Graph(stream, [](Execution<Cuda>) { const Buffer<int, Cuda> memory(3); }), CudaError);
 }
 
+TEST_CASE("memory is made and given back while another thread records, whose graph is not lost") {
+  // In CUDA's default mode, as PyTorch records: plain calls of another thread are errors, and end it.
+  const cuda::Stream stream;
+  Buffer<int, Cuda> a = to_device(std::vector<int>{1});
+  const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
+  for (const bool plain : {false, true}) {
+    CAPTURE(plain);
+    REQUIRE(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal) == cudaSuccess);
+    cuda::copy(stream, b.view(), a.view());
+    std::thread([&] {
+      if (plain) {
+        void* memory = nullptr;
+        CHECK(cudaMalloc(&memory, 4) != cudaSuccess);
+      } else {
+        CHECK_NOTHROW(Buffer<int, Cuda>(3));
+      }
+    }).join();
+    cudaGraph_t graph = nullptr;
+    CHECK((cudaStreamEndCapture(stream.get(), &graph) == cudaSuccess) == !plain);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+  }
+}
+
 TEST_CASE("a kernel is launched as a dependent one where its code waits, whatever the device could do") {
   using cuda::detail::blocks;
   using cuda::detail::launch_dependent;
@@ -111,6 +135,16 @@ TEST_CASE("the kernel for sm_90a is there on a device that is one, and refused o
       CHECK_NOTHROW(run());
     else
       CHECK_THROWS_AS(run(), ArgumentError);
+  }
+}
+
+TEST_CASE("a device's kernel is named before it runs") {
+  using cuda::SoftmaxKernel;
+  for (const int device : {0, 1}) {
+    const CurrentDevice current(device);
+    CHECK(cuda::automatic_kernel<Half>({}) == (device == 0 ? SoftmaxKernel::wgmma : SoftmaxKernel::mma));
+    CHECK(cuda::automatic_kernel<BFloat16>({}) == cuda::automatic_kernel<Half>({}));
+    CHECK(cuda::automatic_kernel<float>({}) == SoftmaxKernel::mma);
   }
 }
 

@@ -64,6 +64,22 @@ TEST_CASE_TEMPLATE("pairs of blocks that share their positions agree with double
   if (const auto entropies = problem.entropy(SoftmaxKernel::wgmma)) CHECK(worst_error(problem, *entropies, 60) <= 1);
 }
 
+TEST_CASE("a small pair of blocks, with more tiles than stages and more units than clusters") {
+  using Tuning = cuda::WgmmaTuning<64, 1, 3, 2>;
+  const Index t = 100, d = 264, v = 300;
+  Problem<BFloat16> problem = normal_problem<BFloat16>(t, d, v, 3.0f);
+  if (!problem.entropy(SoftmaxKernel::wgmma)) return;
+  Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
+  Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v) * 2);
+  cuda::detail::split_positions(Execution<Cuda>{}, t, Tuning::tile_t, workspace.data(),
+                                {nullptr, 0, v, nullptr, result.data()}, [&](const cuda::detail::SoftmaxOutput& out) {
+                                  cuda::detail::launch_softmax_wgmma<BFloat16, Tuning>(
+                                      Execution<Cuda>{}, 4, std::as_const(problem.device_hidden).matrix(t, d),
+                                      std::as_const(problem.device_w).matrix(v, d), out);
+                                });
+  CHECK(worst_error(problem, to_host(result), v) <= 1);
+}
+
 TEST_CASE("entropies agree with double precision at the sizes of models" * doctest::test_suite("large")) {
   check_normal<BFloat16>(512, 576, 49152, 3.0f);
   check_normal<BFloat16>(64, 4096, 32000, 3.0f);

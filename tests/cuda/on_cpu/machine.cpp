@@ -131,7 +131,7 @@ class Multiprocessor {
   const char* base_ = nullptr;
   Place scheduler_;
   std::deque<Thread> threads_;
-  std::vector<Warp> warps_;
+  std::array<Warp, 32> warps_;
   std::vector<Chunk> shared_;
   char last_block_;  // address to order by: blocks that follow each other here are in order
   bool first_;
@@ -148,7 +148,7 @@ struct Box {
 };
 
 #ifdef CUDA_ON_CPU_RACES
-constexpr std::size_t most_multiprocessors = 4;  // neighbouring blocks have nothing that orders them
+constexpr std::size_t most_multiprocessors = 2;  // neighbouring blocks have nothing that orders them
 #else
 constexpr std::size_t most_multiprocessors = 1;
 #endif
@@ -176,8 +176,8 @@ void Multiprocessor::run() {
     any = false;
     // In an order that changes: what one warp writes before another has read it shows.
     order_ = order_ * 1664525u + 1013904223u;
-    for (std::size_t i = 0; i < warps_.size() && error.empty(); ++i)
-      any = run_warp((i + (order_ >> 16)) % warps_.size()) || any;
+    const std::size_t warps = (count_ + 31) / 32;
+    for (std::size_t i = 0; i < warps && error.empty(); ++i) any = run_warp((i + (order_ >> 16)) % warps) || any;
     any = leave(0, count_, Waiting::block) || any;
     progress_ = progress_ || any;
   }
@@ -190,13 +190,13 @@ void Multiprocessor::enter() {
     Multiprocessor& here = *current;
     Thread& thread = here.running();
     acquire(here.launch_->queued);
-    if (!here.launch_->dependent) acquire(here.launch_->done);
+    if (!here.launch_->dependent) acquire(here.launch_->before);
     acquire(&here.last_block_);
     (*here.body_)();
     thread.state = {};
     thread.met.clear();
     release(&here.last_block_);
-    release(here.launch_->done);
+    release(here.launch_->after);
     thread.done = true;
     change(thread.place, here.scheduler_);
   }
@@ -282,13 +282,13 @@ void Multiprocessor::begin(const Launch& launch, const std::function<void()>& bo
     while (threads_.size() < count_) threads_.emplace_back();
     release(&last_block_);
   }
-  warps_.resize((count_ + 31) / 32);
   for (std::size_t i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
     thread.waiting = Waiting::not_at_all;
     thread.done = thread.waited = thread.arrived = thread.fenced = false;
     thread.exchanges = thread.warp_barriers = thread.block_barriers = thread.cluster_barriers = 0;
   }
+  const Unseen machine;
   barriers.clear();
 }
 
@@ -339,7 +339,10 @@ void copy_one_box() {
   order = order * 1664525u + 1013904223u;
   const std::size_t place = (order >> 16) % boxes.size();
   const Box box = boxes[place];
-  boxes.erase(boxes.begin() + static_cast<std::ptrdiff_t>(place));
+  {
+    const Unseen machine;
+    boxes.erase(boxes.begin() + static_cast<std::ptrdiff_t>(place));
+  }
   Identity self = Identity::current();
   box.issuer->engine.become();
   acquire(&box.issuer->engine_order);
@@ -399,7 +402,9 @@ void run_grid(const Launch& launch, const std::function<void()>& body) {
           cluster.back()->begin(launch, body, {x + rank, y, z}, static_cast<int>(rank));
         }
         run_cluster();
-        std::string error;
+        std::string error;  // what went wrong, or else who was left waiting
+        for (const Multiprocessor* const here : cluster)
+          if (error.empty()) error = here->error;
         for (Multiprocessor* const here : cluster) {
           here->end();
           if (error.empty()) error = here->error;
@@ -423,7 +428,7 @@ void wait_for_previous() {
   Thread& thread = current->running();
   if (!current->launch().can_wait) return;
   thread.waited = true;
-  acquire(current->launch().done);
+  acquire(current->launch().before);
 }
 
 void sync_block() {
@@ -489,6 +494,7 @@ std::byte* shared_at(std::uint32_t address, std::size_t bytes) {
 
 void init_barrier(Barrier& barrier, int arrivals) {
   if (arrivals < 1) fail("an mbarrier for nobody");
+  const Unseen machine;
   current->barriers[&barrier] = {arrivals, arrivals, 0, 0};
 }
 
@@ -541,6 +547,7 @@ void copy_box(std::uint32_t target, const CUtensorMap& map, int column, int row,
     box.target = cluster[rank];
     box.barrier = &box.target->peer(*current, barrier);
     std::memset(box.target->dynamic() + target, 0xff, bytes);  // from now on it may be there
+    const Unseen machine;
     boxes.push_back(box);
   }
   self.become();

@@ -29,7 +29,8 @@ struct Launch {
   bool dependent;      ///< may begin before the work ahead of it is done: all its threads must wait for that
   bool can_wait;       ///< whether wait_for_previous() is more than nothing
   const void* queued;  ///< released by who queued it
-  const void* done;    ///< released by the work ahead of it, and by it
+  const void* before;  ///< released by the work ahead of it
+  const void* after;   ///< its threads release it when they are done, which orders no two of them
 };
 
 /// Runs `body` once per thread of every block. Throws std::logic_error for what a device would hang or be wrong about.

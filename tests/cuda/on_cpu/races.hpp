@@ -4,6 +4,12 @@
 
 #ifdef CUDA_ON_CPU_RACES
 #include <sanitizer/tsan_interface.h>
+extern "C" {
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
 #endif
 
 // What orders two accesses, told to ThreadSanitizer where a program is built with it: who acquires an address has seen
@@ -28,6 +34,20 @@ class Identity {
   explicit Identity(void* fiber) : fiber_(fiber) {}
   void* fiber_ = nullptr;
 };
+/// While it lives, the machine sees to its own: what it allocates and copies is nobody's.
+class Unseen {
+ public:
+  Unseen() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~Unseen() {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+  Unseen(const Unseen&) = delete;
+  Unseen& operator=(const Unseen&) = delete;
+};
 #else
 inline void release(const void*) {}
 inline void acquire(const void*) {}
@@ -35,6 +55,10 @@ class Identity {
  public:
   static Identity current() { return {}; }
   void become() {}
+};
+class Unseen {
+ public:
+  Unseen() {}  // not trivial: it is used by being there
 };
 #endif
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,8 @@ using Work = std::function<void(CUstream_st&)>;
 
 struct CUgraph_st {
   int device;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id thread = std::this_thread::get_id();
   std::vector<Work> work = {};
   bool valid = true;
 };
@@ -33,8 +36,9 @@ struct CUstream_st {
   std::deque<Work> queue = {};
   std::size_t begun = 0;  // pieces of work that have left the queue
   std::unique_ptr<CUgraph_st> recording = {};
-  char queued = 0, done = 0;  // addresses to order by: of what the host has done, and of its work
-  cuda_on_cpu::Identity copy_engine = {};
+  // Addresses to order by: of what the host has done, of the work that is done, and of the kernel that is.
+  char queued = 0, done = 0, kernel = 0;
+  cuda_on_cpu::Identity self = {};  // who does its copies
   [[nodiscard]] std::size_t end() const { return begun + queue.size(); }
 };
 struct CUevent_st {
@@ -84,7 +88,7 @@ void add(CUstream_st& stream, Work work) {
 void add_copy(CUstream_st& stream, std::function<void()> copy) {
   add(stream, [copy = std::move(copy)](CUstream_st& here) {
     cuda_on_cpu::Identity host = cuda_on_cpu::Identity::current();
-    here.copy_engine.become();
+    here.self.become();
     cuda_on_cpu::acquire(&here.queued);
     cuda_on_cpu::acquire(&here.done);
     copy();
@@ -113,14 +117,22 @@ void finish_device(int device) {
       if (stream->device == device) finish(*stream);
 }
 
-/// What may wait for the device spoils all that is being recorded.
+thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
+
+/// What may wait for the device spoils what this thread records, and what another records that does not bear it, but
+/// where this thread has said that it knows (CUDA's documentation of cudaThreadExchangeStreamCaptureMode).
 bool spoils_recording() {
   bool any = false;
-  for (CUstream_st* const stream : made_streams)
-    if (stream->recording) {
-      stream->recording->valid = false;
-      any = true;
-    }
+  for (CUstream_st* const stream : made_streams) {
+    if (!stream->recording) continue;
+    CUgraph_st& graph = *stream->recording;
+    const bool own = graph.thread == std::this_thread::get_id() && graph.mode != cudaStreamCaptureModeRelaxed &&
+                     capture_mode != cudaStreamCaptureModeRelaxed;
+    const bool other = graph.mode == cudaStreamCaptureModeGlobal && capture_mode == cudaStreamCaptureModeGlobal;
+    if (!own && !other) continue;
+    graph.valid = false;
+    any = true;
+  }
   return any;
 }
 
@@ -189,11 +201,17 @@ cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread
   if (cluster < 1 || cluster > 8 || blocks.x % cluster != 0) return cudaErrorInvalidClusterSize;
   if (dependent) ++device.dependent_launches;
   const bool can_wait = device.ptx_version >= 90;
-  add(*found, [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes),
-               body = std::move(thread)](CUstream_st& here) {
-    run_grid({blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait, &here.queued, &here.done},
-             body);
-  });
+  add(*found,
+      [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes), body = std::move(thread)](CUstream_st& here) {
+        run_grid({blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait, &here.queued,
+                  &here.done, &here.kernel},
+                 body);
+        Identity host = Identity::current();
+        here.self.become();
+        acquire(&here.kernel);
+        release(&here.done);
+        host.become();
+      });
   return cudaSuccess;
 }
 
@@ -331,11 +349,15 @@ cudaError_t CUDARTAPI cudaStreamGetDevice(cudaStream_t stream, int* device) {
   return cudaSuccess;
 }
 
-cudaError_t CUDARTAPI cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t CUDARTAPI cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   CUstream_st* const found = find(stream);
   if (stream == nullptr || found == nullptr) return cudaErrorStreamCaptureUnsupported;
   if (found->recording) return cudaErrorIllegalState;
-  found->recording = std::make_unique<CUgraph_st>(CUgraph_st{.device = found->device});
+  found->recording = std::make_unique<CUgraph_st>(CUgraph_st{.device = found->device, .mode = mode});
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, capture_mode);
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

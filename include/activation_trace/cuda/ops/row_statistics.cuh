@@ -45,17 +45,16 @@ constexpr int row_threads = 256;
 /// Blocks that share a row of n entries.
 [[nodiscard]] inline Index row_blocks(Index n) { return std::clamp<Index>((n + 2047) / 2048, 1, 64); }
 
-/// Whether this block is the last of `blocks` to come here: what the others wrote before can then be read. Leaves the
-/// ticket at 0 for the next launch. All threads of the block call it, after thread 0 wrote its block's part.
+/// Whether this block is the last of `blocks` to come here: what the others wrote before can then be read by all of it.
+/// Leaves the ticket at 0 for the next launch. All threads of the block call it, after thread 0 wrote its block's part.
 __device__ inline bool last_block(unsigned* ticket, unsigned blocks) {
   __shared__ bool last;
   if (threadIdx.x == 0) {
     __threadfence();
-    last = atomicAdd(ticket, 1u) == blocks - 1;
-    if (last) *ticket = 0;
+    last = atomicInc(ticket, blocks - 1) == blocks - 1;
+    __threadfence();  // by the thread that met the others' tickets: what orders it orders the block, by the barrier
   }
   __syncthreads();
-  if (last) __threadfence();
   return last;
 }
 

@@ -24,6 +24,11 @@ enum class SoftmaxKernel {
   wgmma,      ///< sm_90a, f16 and bf16 only; 16-byte aligned rows
 };
 
+/// What SoftmaxKernel::automatic is for rows of 16-byte multiples on the device of `stream`. A program whose code for
+/// an H100 is plain sm_90, not sm_90a, has no wgmma, and is half as fast or slower without a word.
+template <class T>
+[[nodiscard]] SoftmaxKernel automatic_kernel(Execution<Cuda> stream);
+
 /// For softmax_states() and softmax_entropy().
 struct SoftmaxOptions {
   SoftmaxKernel kernel = SoftmaxKernel::automatic;  ///< all give the same to rounding
@@ -132,6 +137,14 @@ void check_product(const MatrixView<T, Cuda>& hidden, const MatrixView<W, Cuda>&
 }
 
 template <class T>
+[[nodiscard]] bool has_kernel(Execution<Cuda> stream, SoftmaxKernel kernel) {
+  if constexpr (sizeof(T) == 2)
+    if (kernel == SoftmaxKernel::wgmma)
+      return compiled_for_device(stream, &softmax_wgmma_kernel<T, WgmmaTuning<64, 1, 8, 1>>);
+  return kernel == SoftmaxKernel::mma && compiled_for_device(stream, &softmax_mma_kernel<T, MmaTuning>);
+}
+
+template <class T>
 void softmax(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
              const VectorView<SoftmaxState, Cuda>& workspace, const SoftmaxOutput& out, SoftmaxKernel kernel) {
   check_product(hidden, w);
@@ -148,8 +161,8 @@ void softmax(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden, co
   const bool aligned = aligned_rows(hidden) && aligned_rows(w);
   constexpr bool sixteen_bits = sizeof(T) == 2;
   if constexpr (sixteen_bits) {
-    const bool usable = aligned && fits_tensor_map(hidden) && fits_tensor_map(w) &&
-                        compiled_for_device(stream, &softmax_wgmma_kernel<T, WgmmaTuning<64, 1, 8, 1>>);
+    const bool usable =
+        aligned && fits_tensor_map(hidden) && fits_tensor_map(w) && has_kernel<T>(stream, SoftmaxKernel::wgmma);
     if (kernel == SoftmaxKernel::wgmma && !usable)
       throw ArgumentError("softmax: the wgmma kernel needs a device and code for sm_90a and rows of 16-byte multiples");
     if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::wgmma)) {
@@ -160,7 +173,7 @@ void softmax(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden, co
     throw ArgumentError("softmax: the wgmma kernel takes f16 and bf16 only");
   }
 
-  const bool usable = aligned && compiled_for_device(stream, &softmax_mma_kernel<T, MmaTuning>);
+  const bool usable = aligned && has_kernel<T>(stream, SoftmaxKernel::mma);
   if (kernel == SoftmaxKernel::mma && !usable)
     throw ArgumentError("softmax: the mma kernel needs a device and code for sm_80 and rows of 16-byte multiples");
   if (usable && (kernel == SoftmaxKernel::automatic || kernel == SoftmaxKernel::mma)) {
@@ -180,6 +193,13 @@ void check_output(const VectorView<T, Cuda>& out, Index rows, const char* name) 
 }
 
 }  // namespace detail
+
+template <class T>
+SoftmaxKernel automatic_kernel(Execution<Cuda> stream) {
+  for (const SoftmaxKernel kernel : {SoftmaxKernel::wgmma, SoftmaxKernel::mma})
+    if (detail::has_kernel<T>(stream, kernel)) return kernel;
+  return SoftmaxKernel::simt;
+}
 
 template <class T>
 void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,

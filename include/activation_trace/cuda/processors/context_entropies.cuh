@@ -283,7 +283,8 @@ inline void ContextEntropies::update_survivors(const SharpnessRows& rows, const 
 
 template <class T>
 void ContextEntropies::gather_survivors(const SharpnessRows& rows, const SharpnessMemory& memory) {
-  Index longest = 0;
+  // The kernels read how long each context is on the device. A graph is for contexts that may have grown since.
+  Index longest = stream_.recording() ? shape_.positions : 0;
   for (Context& c : contexts_) {
     longest = std::max(longest, c.positions);
     c.asked = true;
@@ -302,8 +303,9 @@ void ContextEntropies::gather_survivors(const SharpnessRows& rows, const Sharpne
   const auto gather = row_access(w) == RowAccess::elements ? launch_candidates<T, RowAccess::elements, 1, 1, 8>
                                                            : launch_candidates<T, RowAccess::chunks, 1, 1, 16>;
   gather(stream_, RowBytes(all), RowBytes(w), missing, sequences, shape_.sequences, gathered_.data(), memory.states);
-  launch_dependent(stream_, "complete_states_kernel",
-                   {blocks((shape_.vocab + simt_tile - 1) / simt_tile, shape_.sequences), 256},
+  const Index tiles = (shape_.vocab + simt_tile - 1) / simt_tile;
+  const Index enough = 2 * device_attribute(stream_, cudaDevAttrMultiProcessorCount);
+  launch_dependent(stream_, "complete_states_kernel", {blocks(std::min(tiles, enough), shape_.sequences), 256},
                    complete_states_kernel<T>, Strided<T>(all), Strided<T>(w), sequences,
                    static_cast<int>(shape_.candidates), memory);
 }

@@ -26,7 +26,7 @@ inline namespace v0 {
 ///
 /// Lazy as on the host: only rows of the LM head whose tokens survive the filter and are new are read; without a
 /// filter, all when the context is observed. process() allocates nothing and can be recorded in a cuda::Graph, which
-/// stays valid until a context grows or is reset. What concerns a context cannot be recorded: StateError.
+/// stays valid until a context is reset, also where one grows. What concerns a context cannot be recorded: StateError.
 ///
 /// All memory is made by the constructor: B T d elements for the hidden states, B V (12 states + 16 survivors + 5)
 /// bytes, and 12 bytes per gathered token and 8 positions. Entropies are those of hidden states and LM head as stored,

@@ -154,7 +154,8 @@ __global__ void __launch_bounds__(threads)
 }
 
 /// The states of all V tokens of the sequences that miss more than `most`, for which there is no room in the lists.
-/// Plain fp32 products: whether there is anything to do is decided on the device, and hardly ever there is.
+/// Plain fp32 products: whether there is anything to do is decided on the device, and hardly ever there is. Blocks
+/// stride over the tokens: a grid of a block per tile would take longer to end than the rest of a step.
 template <class T>
 __global__ void __launch_bounds__(256, 1)
     complete_states_kernel(Strided<T> hidden, Strided<T> w, CandidateBatch batch, int most, SharpnessMemory memory) {
@@ -165,8 +166,9 @@ __global__ void __launch_bounds__(256, 1)
   hidden.data += b * (batch.hidden_bytes / static_cast<Index>(sizeof(T)));
   hidden.rows = batch.positions[b];
   SoftmaxState* const states = memory.states + b * w.rows;
-  simt_states(hidden, w, static_cast<Index>(blockIdx.x) * simt_tile, 0, hidden.rows,
-              [&](Index v, const SoftmaxState& state) { states[v] = state; });
+  for (Index v0 = static_cast<Index>(blockIdx.x) * simt_tile; v0 < w.rows;
+       v0 += static_cast<Index>(gridDim.x) * simt_tile)
+    simt_states(hidden, w, v0, 0, hidden.rows, [&](Index v, const SoftmaxState& state) { states[v] = state; });
 }
 
 /// Everything else of a step: log-softmax, filter, entropies, penalty, and the choice.

@@ -108,6 +108,7 @@ template <int pending>
 void wgmma_wait() {
   cuda_on_cpu::ThreadState& self = cuda_on_cpu::self();
   self.products.wait(pending);
+  cuda_on_cpu::sync_warp();  // it is one instruction of the warp: when it is over, all lanes' products are done
   if (!self.products.empty()) return;
   for (const auto& [place, sums] : self.accumulators) std::copy(sums.begin(), sums.end(), place);
   self.accumulators.clear();

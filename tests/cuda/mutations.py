@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The activation_trace authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the tests on the CPU notice what goes wrong in kernels: barriers, waits and fences removed, indices off by one.
+
+    mutations.py SOURCE FOLDER [NUMBER...]
+
+Makes a copy of the repository in FOLDER whose kernels hold all mutations, one of which the environment's MUTATION
+chooses, builds the tests under ThreadSanitizer once, and runs them once as they are and once for each. Minutes; not
+part of CI.
+"""
+
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+
+PAIR = ("kernels", "wgmma*")
+MMA = ("kernels", "mma")
+SIMPLE = ("kernels", "simt")
+FEW = ("kernels", "candidates*")
+ROW = ("kernels", "statistics*")
+STEP = ("entropy_sharpness", "the penalty*,a bad row*,a list that names*")
+DOLA = ("contrast", "DoLa from hidden states*")
+
+WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, SHARPNESS, DOLA_FILE = (
+    f"include/activation_trace/cuda/{name}.cuh"
+    for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
+                 "ops/row_statistics", "processors/sharpness_kernels", "processors/dola"))
+
+# What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
+MUTATIONS = [
+    ("wait for an empty stage removed", WGMMA, "«wait(block.empty[cursor.stage], cursor.parity);»", "", PAIR),
+    ("wait for a full stage removed", WGMMA, "«wait(block.full[cursor.stage], cursor.parity);»", "", PAIR),
+    ("fence before wgmma removed", WGMMA, "«wgmma_fence();»", "", PAIR),
+    ("wait for the previous products removed", WGMMA, "«wgmma_wait<1>();»", "", PAIR),
+    ("wait for all products removed", WGMMA, "«wgmma_wait<0>();»", "", PAIR),
+    ("stage released while it is read", WGMMA, "if (k > 0) release(«cursor.previous()»);", "cursor.stage", PAIR),
+    ("last release of a unit removed", WGMMA, "«release(cursor.previous());»\n    fold_unit(", "", PAIR),
+    ("producer's first parity flipped", WGMMA, "cursor(«1»);  // the first round", "0", PAIR),
+    ("consumer's first parity flipped", WGMMA, "cursor(«0»);\n  for", "1", PAIR),
+    ("parity never changes", WGMMA, "«parity ^= 1;»", "", PAIR),
+    ("descriptor of H advances half as far", WGMMA, "descriptor(h_tile) + static_cast<unsigned>(«2 * step_k»)", "step_k",
+     PAIR),
+    ("descriptor of W eight rows too far", WGMMA, "w_tile + «(consumer * Tuning::row_blocks + m) * 64 * 128»",
+     "(consumer * Tuning::row_blocks + m) * 64 * 128 + 1024", PAIR),
+    ("empty stages count the arrivals of one block", WGMMA, "init(empty[s], «8 * cluster»);", "8", PAIR),
+    ("barriers used before all can see them", WGMMA,
+     "«__syncthreads();\n  if constexpr (cluster > 1) {\n    cluster_arrive();\n    cluster_wait();\n  }»", "", PAIR),
+    ("a block leaves its cluster early", WGMMA, "__syncwarp();\n    «cluster_arrive();\n    cluster_wait();»", "", PAIR),
+    ("bytes of a stage are short by a row", WGMMA,
+     "arrive_expect_bytes(block.full[cursor.stage], «Tuning::stage_bytes»);", "Tuning::stage_bytes - 128", PAIR),
+    ("multicast to the first block only", WGMMA, "block.full[cursor.stage], «(1 << cluster) - 1»);", "1", PAIR),
+    ("last tile of positions one too early", WGMMA, "«work.positions - tile_t»", "work.positions - tile_t - 1", PAIR),
+    ("what two tiles share counts twice", WGMMA, "if («begin > 0 || end < Tuning::tile_t»)", "end < Tuning::tile_t",
+     PAIR),
+    ("barrier before the products removed", MATRIX, "«__syncthreads();»  // tile k is there", "", MMA),
+    ("wait for copies one group late", MATRIX, "«ptx::wait_copies<Tuning::stages - 2>();»",
+     "ptx::wait_copies<Tuning::stages - 1>();", MMA),
+    ("barrier before the join of warps removed", MATRIX, "«__syncthreads();»\n  const Index item", "", MMA),
+    ("barrier after the products removed", SIMT, "«__syncthreads();»\n    }\n#pragma unroll", "", SIMPLE),
+    ("barrier between rounds of candidates removed", CANDIDATES, "«__syncwarp();»", "", FEW),
+    ("barrier after the sum of warps removed", CANDIDATES, "[i % tile_t] = sum;\n  }\n  «__syncthreads();»", "", FEW),
+    ("join of candidates does not wait for them", CANDIDATES,
+     "«ptx::wait_for_previous();»\n  ptx::launch_dependents();\n  batch.select", "", FEW),
+    ("join of candidates leaves one out", CANDIDATES, "s < «min((lane + 1) * run, splits)»",
+     "min((lane + 1) * run, splits - 1)", FEW),
+    ("fence before the ticket removed", ROWS, "«__threadfence();»\n    last =", "", ROW),
+    ("fence after the ticket removed", ROWS, "«__threadfence();»  // by the thread", "", ROW),
+    ("barrier of the last block removed", ROWS, "«__syncthreads();»\n  return last;", "", ROW),
+    ("barrier before the join of warps removed", ROWS, "«__syncthreads();»\n  partials += row * gridDim.x;", "", ROW),
+    ("counters keep what they had", ROWS,
+     "«if (static_cast<int>(threadIdx.x) < zeroed) counters[row * zeroed + threadIdx.x] = 0;»", "", ROW),
+    ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
+    ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
+    ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),
+    ("barrier before the join of warps removed", DOLA_FILE, "«__syncthreads();»\n  partials += j * gridDim.x;", "", DOLA),
+]
+
+
+def mutate(copy):
+    header = copy / "tests/cuda/on_cpu/machine.hpp"
+    header.write_text(header.read_text() + """
+#include <cstdlib>
+inline const int chosen_mutation = std::getenv("MUTATION") ? std::atoi(std::getenv("MUTATION")) : 0;
+""")
+    for number, (what, file, code, becomes, _) in enumerate(MUTATIONS, 1):
+        before, part, after = code.replace("»", "«").split("«")
+        chosen = f"chosen_mutation == {number}"
+        if part[-1] in ";}":
+            mutated = f"if ({chosen}) {{ {becomes} }} else {{ {part} }}"
+        else:
+            mutated = f"({chosen} ? ({becomes}) : ({part}))"
+        path = copy / file
+        text = path.read_text()
+        if text.count(before + part + after) != 1:
+            sys.exit(f"{file}: the code of \"{what}\" is there {text.count(before + part + after)} times")
+        path.write_text(text.replace(before + part + after, before + mutated + after))
+
+
+def run(build, where, number):
+    """Whether the tests of `where` pass."""
+    program, cases = where
+    limit = 300  # seconds of processor time: a mutation may run for ever
+    ended = subprocess.run([build / f"tests/cuda/test_cuda_{program}_races", f"-tc={cases}", "-aa=1"],
+                           env={**os.environ, "MUTATION": str(number)}, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL,
+                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit)))
+    return ended.returncode == 0
+
+
+def main(source, folder, *numbers):
+    source, copy = pathlib.Path(source).resolve(), pathlib.Path(folder).resolve()
+    files = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True).stdout.split("\n")
+    for file in filter(None, files):
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / file, copy / file)
+    mutate(copy)
+    places = sorted({where for *_, where in MUTATIONS})
+    subprocess.run(["cmake", "--preset", "cuda"], cwd=copy, stdout=subprocess.DEVNULL, check=True)
+    build = copy / "build/cuda"
+    for program in sorted({program for program, _ in places}):
+        subprocess.run(["cmake", "--build", build, "--target", f"test_cuda_{program}_races"],
+                       stdout=subprocess.DEVNULL, check=True)
+    for where in places:
+        if not run(build, where, 0):
+            sys.exit(f"{where[0]} fails as it is")
+    chosen = [int(number) for number in numbers] or range(1, len(MUTATIONS) + 1)
+    noticed = 0
+    for number in chosen:
+        what, file, *_, where = MUTATIONS[number - 1]
+        caught = not run(build, where, number)
+        noticed += caught
+        print(f"{number:3} {'noticed' if caught else 'NOT    '} {pathlib.Path(file).stem}: {what}", flush=True)
+    print(f"{noticed} of {len(chosen)} noticed")
+    return 0 if noticed == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <utility>
+
+#include "activation_trace/cuda/ops/row_statistics.cuh"
+#include "activation_trace/cuda/ops/softmax_candidates.cuh"
+#include "problem.cuh"
+
+// Each kernel once, on the smallest problem that has everything: several blocks, more tiles than stages, the last one
+// cut, rounds. Small enough for ThreadSanitizer, and for tests/cuda/mutations.py.
+using namespace activation_trace;
+using namespace activation_trace::test;
+using cuda::detail::RowAccess;
+using cuda::detail::SoftmaxOutput;
+
+namespace {
+
+constexpr Index t = 100, d = 264, v = 300;
+
+/// Entropies by `launch(hidden, w, output)`, which splits the positions every `tile`.
+template <class Launch>
+void check_kernel(Index tile, const Launch& launch) {
+  Problem<BFloat16> problem = normal_problem<BFloat16>(t, d, v, 3.0f);
+  Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
+  Buffer<SoftmaxState, Cuda> workspace((t + tile - 1) / tile * v);
+  cuda::detail::split_positions(Execution<Cuda>{}, t, tile, workspace.data(), {nullptr, 0, v, nullptr, result.data()},
+                                [&](const SoftmaxOutput& out) {
+                                  launch(std::as_const(problem.device_hidden).matrix(t, d),
+                                         std::as_const(problem.device_w).matrix(v, d), out);
+                                });
+  CHECK(worst_error(problem, to_host(result), v) <= 1);
+}
+
+}  // namespace
+
+TEST_CASE("wgmma: pairs of blocks") {
+  using Tuning = cuda::WgmmaTuning<64, 1, 3, 2>;
+  check_kernel(Tuning::tile_t, [](const auto& hidden, const auto& w, const SoftmaxOutput& out) {
+    cuda::detail::launch_softmax_wgmma<BFloat16, Tuning>(Execution<Cuda>{}, 4, hidden, w, out);
+  });
+}
+
+TEST_CASE("mma") {
+  check_kernel(cuda::MmaTuning::tile_t, [](const auto& hidden, const auto& w, const SoftmaxOutput& out) {
+    cuda::detail::launch_softmax_mma<BFloat16, cuda::MmaTuning>(Execution<Cuda>{}, hidden, w, out);
+  });
+}
+
+TEST_CASE("simt") {
+  check_kernel(cuda::detail::simt_split, [](const auto& hidden, const auto& w, const SoftmaxOutput& out) {
+    cuda::detail::launch_softmax_simt<BFloat16>(Execution<Cuda>{}, hidden, w, out);
+  });
+}
+
+TEST_CASE("candidates: more groups than blocks") {
+  const Index positions = 1100, columns = 24, size = 100;
+  Problem<BFloat16> problem = normal_problem<BFloat16>(positions, columns, size, 3.0f);
+  std::vector<TokenId> ids;
+  for (Index i = 0; i < size; ++i) ids.push_back(static_cast<TokenId>(i * 7 % size));
+  const Buffer<TokenId, Cuda> device_ids = to_device(ids);
+  Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(size)));
+  Buffer<SoftmaxState, Cuda> workspace(cuda::candidate_workspace_size(positions, size));
+  cuda::detail::launch_candidates<BFloat16, RowAccess::chunks, 1, 1, 4>(
+      Execution<Cuda>{}, cuda::detail::RowBytes(std::as_const(problem.device_hidden).matrix(positions, columns)),
+      cuda::detail::RowBytes(std::as_const(problem.device_w).matrix(size, columns)), {device_ids.data(), nullptr, size},
+      {}, 1, workspace.data(), states.data());
+  const std::vector<SoftmaxState> result = to_host(states);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const double expected = entropy_oracle(logits_oracle(problem.hidden, problem.w, columns, ids[i]));
+    CHECK(std::abs(result[i].entropy() - expected) <= 5e-5);
+  }
+}
+
+TEST_CASE("statistics of rows, by several blocks each, twice") {
+  const Index rows = 2, n = 5000;
+  std::vector<float> logits = normal_vector<float>(rows * n, 2.0f, 1);
+  const Buffer<float, Cuda> device = to_device(logits);
+  cuda::detail::RowStatisticsMemory memory(Execution<Cuda>{}, rows, n);
+  for (int round = 0; round < 2; ++round) {
+    Buffer<int, Cuda> counters = to_device(std::vector<int>{7, 7, 7, 7});
+    cuda::detail::row_statistics(Execution<Cuda>{}, cuda::detail::Rows(device.matrix(rows, n)), rows,
+                                 {.relative_top = 0.1f}, memory, 0, counters.data(), 2);
+    CHECK(to_host(counters) == std::vector<int>{0, 0, 0, 0});
+    const std::vector<cuda::detail::RowStatistics> statistics = to_host(memory.statistics);
+    for (Index r = 0; r < rows; ++r) {
+      const auto begin = logits.begin() + r * n;
+      const float largest = *std::max_element(begin, begin + n);
+      double sum = 0;
+      for (auto x = begin; x != begin + n; ++x) sum += std::exp(static_cast<double>(*x) - static_cast<double>(largest));
+      const cuda::detail::RowStatistics& row = statistics[static_cast<std::size_t>(r)];
+      CHECK(row.max == largest);
+      CHECK(row.log_sum == doctest::Approx(std::log(sum)).epsilon(1e-6));
+      CHECK(row.lowest == doctest::Approx(static_cast<double>(largest) + std::log(0.1)).epsilon(1e-6));
+    }
+  }
+}
