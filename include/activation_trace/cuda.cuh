@@ -3,9 +3,11 @@
 #pragma once
 
 // Everything for nvcc. Host translation units include activation_trace.hpp and never see this.
+#include "activation_trace/cuda/allocator.cuh"
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/device.cuh"
 #include "activation_trace/cuda/error.cuh"
+#include "activation_trace/cuda/execution.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/ops/lm_head_logits.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"

@@ -77,6 +77,29 @@ TEST_CASE("recorded work is done when its graph was launched, and what waits can
   CHECK_THROWS_AS(cuda::Graph(stream, [](Execution<Cuda>) { const Buffer<int, Cuda> memory(3); }), CudaError);
 }
 
+TEST_CASE("scratch memory grows, is shared by copies, and stays for graphs that name it") {
+  const cuda::Stream stream;
+  const std::size_t before = devices[0].bytes;
+  {
+    const Execution<Cuda> execution(stream.get());
+    const Execution<Cuda> copy = execution;
+    const VectorView<int, Cuda> small = execution.scratch<int>(1);
+    CHECK(copy.scratch<float>(100).data() == reinterpret_cast<float*>(small.data()));
+    const std::vector<int> seven{7};
+    cuda::copy(execution, VectorView<const int>(seven), small);
+    Buffer<int, Cuda> seen = to_device(std::vector<int>{0});
+    const cuda::Graph graph(stream, [&](Execution<Cuda>) { cuda::copy(copy, copy.scratch<int>(1), seen.view()); });
+    CHECK_THROWS_AS(cuda::Graph(stream, [&](Execution<Cuda>) { (void)copy.scratch<int>(1 << 20); }), StateError);
+    const VectorView<int, Cuda> large = copy.scratch<int>(1 << 20);
+    CHECK(large.data() != small.data());
+    CHECK(execution.scratch<int>(2).data() == large.data());
+    graph.launch(stream);
+    CHECK(to_host(seen)[0] == 7);
+    CHECK(execution.scratch<int>(0).size() == 0);
+  }
+  CHECK(devices[0].bytes == before);
+}
+
 TEST_CASE("memory is made and given back while another thread records, whose graph is not lost") {
   // In CUDA's default mode, as PyTorch records: plain calls of another thread are errors, and end it.
   const cuda::Stream stream;

@@ -6,59 +6,10 @@
 #include <type_traits>
 
 #include "activation_trace/cuda/device.cuh"
-#include "activation_trace/tensor/space.hpp"
+#include "activation_trace/cuda/execution.cuh"
 
 namespace activation_trace {
 inline namespace v0 {
-
-/// Somebody's stream, not owned: the first argument of everything that runs on a device. Implicit from
-/// cudaStream_t, so that an engine's own stream is passed as it is. The default is the legacy default stream of the
-/// device that is current then. Work on it is the stream's device's, whichever is current.
-template <>
-class Execution<Cuda> {
- public:
-  Execution() : Execution(cudaStream_t{}) {}
-  /// Throws CudaError for what is no stream. Before CUDA 12.8 the stream must be one of the current device.
-  Execution(cudaStream_t stream)  // NOLINT(google-explicit-constructor): see above
-      : stream_(stream), device_(device_of(stream)) {}
-
-  /// The stream itself, for CUDA's own functions.
-  [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
-  /// The number of the stream's device.
-  [[nodiscard]] int device() const noexcept { return device_; }
-
-  /// Blocks the host until the work queued so far is done. Throws CudaError, also for failures of that work.
-  void synchronize() const {
-    const cuda::DeviceGuard guard(device_);
-    cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-  }
-
-  /// Whether work is recorded for a graph now, and not done.
-  [[nodiscard]] bool recording() const {
-    const cuda::DeviceGuard guard(device_);
-    cudaStreamCaptureStatus status{};
-    cuda::check(cudaStreamIsCapturing(stream_, &status), "cudaStreamIsCapturing");
-    return status != cudaStreamCaptureStatusNone;
-  }
-
- private:
-  static int device_of([[maybe_unused]] cudaStream_t stream) {
-    int device = 0;
-#if CUDART_VERSION >= 12080
-    const cudaError_t code = cudaStreamGetDevice(stream, &device);
-    if (code != cudaErrorCallRequiresNewerDriver) {
-      cuda::check(code, "cudaStreamGetDevice");
-      return device;
-    }
-    cudaGetLastError();
-#endif
-    cuda::check(cudaGetDevice(&device), "cudaGetDevice");
-    return device;
-  }
-
-  cudaStream_t stream_;
-  int device_;
-};
 
 namespace cuda {
 

@@ -17,7 +17,8 @@ struct Cuda {
 };
 
 /// Where the ops of a memory space run, and with what: the first argument of each of them. Host's has threads, an
-/// instruction set and scratch memory (ops/execution.hpp); Cuda's is a stream and its device (cuda/stream.cuh).
+/// instruction set and scratch memory (ops/execution.hpp); Cuda's is a stream with its device's scratch memory
+/// (cuda/execution.cuh).
 template <class Space = Host>
 class Execution;
 
