@@ -133,8 +133,10 @@ class Llama {
   void check_idle() const {
     if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
   }
-  /// Throws Error if a row of h_layer, or of logits for layer -1, holds NaN or an infinity.
-  void check_finite(VectorView<const float, Space> row, Index layer, Index position) const;
+  /// Throws Error if the watched rows of h_layer, or of logits for layer -1, hold NaN or an infinity, or sees to it
+  /// that advance() does.
+  void check_finite(MatrixView<const float, Space> states, Index layer);
+  void check(const std::optional<detail::FoundNotFinite>& found) const;
 
   /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
   /// exit_states_. The caches count the new positions only after advance().
@@ -154,6 +156,8 @@ class Llama {
   Buffer<float, Space> logits_;            // [sequences, V]
   Buffer<float, Space> exit_states_;       // [sequences * (N + 1), d]
   std::vector<Index> exits_;               // layers whose last state the current call returns logits of
+  detail::FiniteWatch<Space> watch_;
+  std::vector<detail::WatchedRow> watched_;  // of what is looked at next
   bool passing_ = false;
 };
 
@@ -166,6 +170,8 @@ Llama<Space>::Llama(LlamaConfig config, LlamaWeights<Space> weights, const Llama
       logits_(options.sequences * this->config().vocab),
       exit_states_(options.sequences * (this->config().layers + 1) * this->config().hidden) {
   exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
+  watched_.reserve(
+      static_cast<std::size_t>(std::max(max_rows(options), options.sequences * (this->config().layers + 1))));
   for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
 }
 
@@ -287,6 +293,7 @@ template <class Space>
 void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
   detail::check_pieces(pieces, {"Llama", sequences(), max_context(), config().vocab, config().layers},
                        [this](Index sequence) { return position(sequence); });
+  watch_.begin(execution());
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const SequencePiece<Space>& piece = pieces[p];
@@ -304,22 +311,30 @@ template <class Space>
 void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits) {
   const MatmulTarget<Space> target{weights().lm_head, logits};
   matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
-  for (Index row = 0; row < rows; ++row) check_finite(logits.row(row), -1, -1);
+  watched_.clear();
+  for (Index row = 0; row < rows; ++row) watched_.push_back({row, -1});
+  check_finite(logits, -1);
   finish_logits(execution(), logits, config().logits());
 }
 
 template <class Space>
-void Llama<Space>::check_finite(VectorView<const float, Space> row, Index layer, Index position) const {
-  const std::optional<NotFinite> found = first_not_finite(execution(), row);
+void Llama<Space>::check_finite(MatrixView<const float, Space> states, Index layer) {
+  check(watch_.look(execution(), states, watched_, layer));
+}
+
+template <class Space>
+void Llama<Space>::check(const std::optional<detail::FoundNotFinite>& found) const {
   if (!found) return;
   throw Error((config().source.empty() ? "Llama" : config().source) + ": " +
-              (layer < 0 ? "the logit of token " + std::to_string(found->at)
-                         : "h_" + std::to_string(layer) + " at position " + std::to_string(position)) +
-              " is " + std::to_string(found->value) + ": the model's weights are damaged, or too large for float");
+              (found->layer < 0
+                   ? "the logit of token " + std::to_string(found->what.at)
+                   : "h_" + std::to_string(found->layer) + " at position " + std::to_string(found->position)) +
+              " is " + std::to_string(found->what.value) + ": the model's weights are damaged, or too large for float");
 }
 
 template <class Space>
 void Llama<Space>::advance(std::span<const SequencePiece<Space>> pieces) {
+  check(watch_.end(execution()));
   for (const SequencePiece<Space>& piece : pieces) {
     cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
     std::vector<TokenId>& ids = ids_[checked(piece.sequence)];
@@ -345,18 +360,21 @@ Index Llama<Space>::needed_rows(const detail::LlamaRun<Space>& run) const {
 template <class Space>
 void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
   const auto exits = static_cast<Index>(exits_.size());
-  const auto check = [&](const detail::LlamaRun<Space>& run, Index row) {
-    check_finite(states.row(run.row + row), layer, run.position + row);
-  };
+  watched_.clear();
   for (const detail::LlamaRun<Space>& run : batch_.runs()) {
-    if (run.rows > 0) check(run, run.rows - 1);  // to which every position before it leads
+    const auto watch = [&](Index row) { watched_.push_back({run.row + row, run.position + row}); };
+    if (run.rows > 0) watch(run.rows - 1);  // to which every position before it leads
+    if (run.shows(layer, config().layers))
+      for (Index row = run.observed_begin(); row < std::min(run.observed_end(), run.rows - 1); ++row) watch(row);
+  }
+  check_finite(states, layer);
+  for (const detail::LlamaRun<Space>& run : batch_.runs()) {
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
         copy(execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
              exit_states_.matrix(run.piece * exits + i + 1, config().hidden)
                  .slice(0, run.piece * exits + i, run.piece * exits + i + 1));
     if (!run.shows(layer, config().layers)) continue;
-    for (Index row = run.observed_begin(); row < run.observed_end(); ++row) check(run, row);
     run.observer->on_states(layer, run.position + run.observed_begin(),
                             states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));
   }
