@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "activation_trace/cuda/ops/attention_kernel.cuh"
+#include "activation_trace/cuda/ops/shape_of.cuh"
+#include "activation_trace/ops/attention.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// As on the host, for heads of up to 256 elements; ArgumentError for larger ones. A query's result, bit for bit, does
+/// not depend on the others: not on how many are given at once, nor on the other parts. Uses the execution's scratch
+/// memory where few queries share many positions.
+void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+               const AttentionOptions& options = {});
+
+namespace cuda::detail {
+
+/// Throws as the host's attention. All parts share H, G and D.
+inline void check_attention(std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options) {
+  using activation_trace::detail::check_extent;
+  activation_trace::detail::check_attention(options);
+  for (const AttentionPart<Cuda>& part : parts) {
+    activation_trace::detail::check_attention(
+        {shape_of(part.q), shape_of(part.k), shape_of(part.v), shape_of(part.out)});
+    check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
+    check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
+    check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
+  }
+  const Index D = parts.empty() ? 0 : parts[0].q.extent(2);
+  if (D > most_head_elements)
+    throw ArgumentError("attention: heads have at most " + std::to_string(most_head_elements) +
+                        " elements on a device, got " + std::to_string(D));
+}
+
+template <int rows, int columns>
+void launch_attention(Execution<Cuda> execution, const AttentionWork& work, const Grid& grid, const Grid& join) {
+  launch_dependent(execution, "attention_kernel", grid, attention_kernel<rows, columns>, work);
+  if (work.shares > 1)
+    launch_dependent(execution, "join_attention_kernel", join, join_attention_kernel<attention_warps>, work);
+}
+
+/// At most `most_parts`.
+inline void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+                   const AttentionOptions& options) {
+  const Index D = parts[0].q.extent(2);
+  const Index groups = parts[0].k.extent(1);
+  AttentionWork work{};
+  work.D = static_cast<int>(D);
+  work.sharing = static_cast<int>(parts[0].q.extent(1) / groups);
+  work.scale = activation_trace::detail::attention_scale(options, D);
+  work.soft_cap = options.soft_cap.value_or(0.0f);
+  Index most_rows = 0, all_rows = 0, longest = 0;
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const auto& [q, k, v, out] = parts[p];
+    const Index rows = q.extent(0) * work.sharing;
+    work.parts[p] = {HeadRows(q),
+                     HeadRows(k),
+                     HeadRows(v),
+                     HeadRows(out),
+                     static_cast<int>(q.extent(0)),
+                     static_cast<int>(k.extent(0)),
+                     all_rows};
+    all_rows += rows * groups;
+    most_rows = std::max(most_rows, rows);
+    longest = std::max(longest, k.extent(0));
+  }
+  if (all_rows == 0 || D == 0) return;
+  work.window = static_cast<int>(std::min(options.window, longest));  // a longer one hides nothing
+  const bool few = most_rows <= attention_warps;                      // of a block: one for each warp
+  const Index tile = few ? attention_warps : attention_warps * attention_rows;
+  const Index tiles = (most_rows + tile - 1) / tile;
+  const Index blocks_of_rows = tiles * groups * static_cast<Index>(parts.size());
+  const Index splits = (longest + attention_split - 1) / attention_split;
+  // Where rows alone do not occupy the device, their positions are shared out, too.
+  const bool shared = splits > 1 && blocks_of_rows < 2 * device_attribute(execution, cudaDevAttrMultiProcessorCount);
+  work.shares = static_cast<int>(shared ? splits : 1);
+  if (shared) work.partials = execution.scratch<float>(all_rows * splits * (D + 2)).data();
+
+  const auto z = static_cast<Index>(parts.size());
+  const Index key_row = attention_key_stride(work.D);
+  const Grid grid{blocks(tiles * work.shares, groups, z), 32 * attention_warps,
+                  static_cast<int>(((tile + 2 * attention_chunk) * key_row + tile * attention_chunk) *
+                                   static_cast<Index>(sizeof(float)))};
+  const Grid join{blocks((most_rows + attention_warps - 1) / attention_warps, groups, z), 32 * attention_warps};
+  const auto run = [&](auto one_row, auto several) { (few ? one_row : several)(execution, work, grid, join); };
+  if (D <= 64)
+    run(launch_attention<1, 2>, launch_attention<attention_rows, 2>);
+  else if (D <= 128)
+    run(launch_attention<1, 4>, launch_attention<attention_rows, 4>);
+  else
+    run(launch_attention<1, 8>, launch_attention<attention_rows, 8>);
+}
+
+}  // namespace cuda::detail
+
+inline void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+                      const AttentionOptions& options) {
+  cuda::detail::check_attention(parts, options);
+  for (std::size_t first = 0; first < parts.size(); first += cuda::detail::most_attention_parts)
+    cuda::detail::attend(
+        execution, parts.subspan(first, std::min(parts.size() - first, cuda::detail::most_attention_parts)), options);
+}
+
+}  // namespace v0
+}  // namespace activation_trace

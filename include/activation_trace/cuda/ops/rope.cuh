@@ -1,0 +1,100 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/ops/elements.cuh"
+#include "activation_trace/ops/rope.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// In the memory of the device that is current when it is made. The same numbers as the host's.
+template <>
+class RopeTable<Cuda> {
+ public:
+  /// As on the host, which computes it. Waits for the device. Throws CudaError, too.
+  RopeTable(std::span<const float> inverse_frequencies, Index max_positions, Index head_dim = 0, float amplitude = 1)
+      : RopeTable(RopeTable<Host>(inverse_frequencies, max_positions, head_dim, amplitude)) {}
+
+  /// A copy of the host's.
+  explicit RopeTable(const RopeTable<Host>& table)
+      : positions_(table.positions()),
+        head_dim_(table.head_dim()),
+        rotary_dim_(table.rotary_dim()),
+        values_(positions_ * rotary_dim_) {
+    std::vector<float> values;
+    values.reserve(static_cast<std::size_t>(values_.size()));
+    for (Index position = 0; position < positions_; ++position)
+      for (const std::span<const float> part : {table.cosines(position), table.sines(position)})
+        values.insert(values.end(), part.begin(), part.end());
+    const Execution<Cuda> execution;
+    cuda::copy(execution, VectorView<const float>(values), values_.view());
+    execution.synchronize();
+  }
+
+  /// As on the host.
+  [[nodiscard]] Index positions() const noexcept { return positions_; }
+  /// As on the host.
+  [[nodiscard]] Index head_dim() const noexcept { return head_dim_; }
+  /// As on the host.
+  [[nodiscard]] Index rotary_dim() const noexcept { return rotary_dim_; }
+  /// [positions, R]: the cosines of a position, then its sines.
+  [[nodiscard]] MatrixView<const float, Cuda> values() const { return values_.matrix(positions_, rotary_dim_); }
+
+ private:
+  Index positions_;
+  Index head_dim_;
+  Index rotary_dim_;
+  Buffer<float, Cuda> values_;
+};
+
+namespace cuda::detail {
+
+/// `column` counts the pairs of a row.
+struct Rotated {
+  ElementRows<float> x;
+  const float* table;  ///< from the first row's position on
+  Index head_dim;
+  Index pairs;
+  Index step;     ///< from pair to pair
+  Index partner;  ///< between the two of a pair
+  __device__ void operator()(Index row, Index column) const {
+    const Index pair = column % pairs;
+    const float cosine = table[2 * row * pairs + pair];
+    const float sine = table[(2 * row + 1) * pairs + pair];
+    float& first = x.at(row, column / pairs * head_dim + pair * step);
+    float& second = (&first)[partner];
+    const float a = first;
+    const float b = second;
+    first = a * cosine - b * sine;
+    second = b * cosine + a * sine;
+  }
+};
+
+}  // namespace cuda::detail
+
+/// As on the host.
+inline void rope(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
+                 const RopeTable<Cuda>& table, RopeLayout layout) {
+  detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
+  detail::check_contiguous_rows("rope: x", x);
+  if (first_position < 0 || x.extent(0) > table.positions() - first_position)
+    throw ArgumentError("rope: positions " + std::to_string(first_position) + " to " +
+                        std::to_string(first_position + x.extent(0)) + " lie beyond the table's " +
+                        std::to_string(table.positions()));
+  const Index pairs = table.rotary_dim() / 2;
+  const bool half_split = layout == RopeLayout::half_split;
+  cuda::detail::each_element(
+      execution, x.extent(0), heads * pairs,
+      cuda::detail::Rotated{cuda::detail::ElementRows<float>(x),
+                            table.values().data() + first_position * table.rotary_dim(), table.head_dim(), pairs,
+                            half_split ? 1 : 2, half_split ? pairs : 1});
+}
+
+}  // namespace v0
+}  // namespace activation_trace
