@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/ops/lm_head_logits.cuh"
 #include "activation_trace/cuda/processors/contrastive.cuh"
@@ -98,6 +99,21 @@ TEST_CASE("scratch memory grows, is shared by copies, and stays for graphs that 
     CHECK(execution.scratch<int>(0).size() == 0);
   }
   CHECK(devices[0].bytes == before);
+}
+
+TEST_CASE("weights that a device has no memory for are an error with the sums") {
+  const std::vector<float> values(3 << 18);
+  LlamaWeights<> weights;
+  weights.embedding = as_matrix(std::span<const float>(values), 3, 1 << 18);
+  weights.lm_head = weights.embedding;
+  cuda_on_cpu::Device& device = devices[0];
+  device.total = device.bytes + (5 << 18);
+  CHECK_THROWS_WITH_AS(cuda::DeviceWeights(Execution<Cuda>{}, weights),
+                       "DeviceWeights: the weights take 3 MiB, and of the 1 MiB of CUDA device 0 only 1 MiB are free",
+                       Error);
+  device.total += 7 << 18;
+  CHECK(cuda::DeviceWeights(Execution<Cuda>{}, weights).bytes() == 3 << 20);
+  device.total = std::size_t{1} << 40;
 }
 
 TEST_CASE("memory is made and given back while another thread records, whose graph is not lost") {

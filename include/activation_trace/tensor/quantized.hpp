@@ -148,7 +148,7 @@ struct Q3_KBlock {
   Half d;                   ///< of the scales
 
   /// The 6-bit scale of `group`, 0 to 15: four bits in the first eight bytes, two in the last four.
-  [[nodiscard]] int unpack_scale(int group) const noexcept {
+  [[nodiscard]] ACTIVATION_TRACE_HOST_DEVICE int unpack_scale(int group) const noexcept {
     return ((scales[group % 8] >> (group / 8 * 4)) & 15) | (((scales[8 + group % 4] >> (group / 4 * 2)) & 3) << 4);
   }
 
@@ -174,7 +174,7 @@ struct GroupScale {
   std::uint8_t minimum;  ///< 0 to 63, of dmin
 
   /// Those of `group`, 0 to 7, from the twelve bytes that hold all eight (formats/README.md 3).
-  static GroupScale unpack(const std::uint8_t (&packed)[12], int group) noexcept {
+  static ACTIVATION_TRACE_HOST_DEVICE GroupScale unpack(const std::uint8_t (&packed)[12], int group) noexcept {
     if (group < 4)
       return {static_cast<std::uint8_t>(packed[group] & 63), static_cast<std::uint8_t>(packed[group + 4] & 63)};
     return {static_cast<std::uint8_t>((packed[group + 4] & 15) | ((packed[group - 4] >> 6) << 4)),
@@ -289,7 +289,7 @@ struct IQ4_XSBlock {
   std::uint8_t q[128];         ///< 16 bytes a group, nibbles as in Q4_0
 
   /// The 6-bit scale of `group`, 0 to 7.
-  [[nodiscard]] int unpack_scale(int group) const noexcept {
+  [[nodiscard]] ACTIVATION_TRACE_HOST_DEVICE int unpack_scale(int group) const noexcept {
     return ((scales_low[group / 2] >> (group % 2 * 4)) & 15) | (((scales_high >> (2 * group)) & 3) << 4);
   }
 

@@ -258,6 +258,8 @@ cudaError_t CUDARTAPI cudaDeviceSynchronize() {
 
 cudaError_t CUDARTAPI cudaMalloc(void** memory, std::size_t bytes) {
   if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  if (const auto& device = properties(current_device); bytes > device.total - device.bytes)
+    return cudaErrorMemoryAllocation;
   *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);  // NaN, and indices of -1: uninitialised memory that is used shows
@@ -275,6 +277,12 @@ cudaError_t CUDARTAPI cudaFree(void* memory) {
   memory_of_devices.erase(found);
   properties(freed.device).bytes -= freed.bytes;
   std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t CUDARTAPI cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *total = properties(current_device).total;
+  *free = *total - properties(current_device).bytes;
   return cudaSuccess;
 }
 

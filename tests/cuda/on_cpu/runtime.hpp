@@ -19,11 +19,12 @@ namespace cuda_on_cpu {
 
 /// What a device is, and what has been done on it since the program began.
 struct Device {
-  int major;                   ///< compute capability
-  int ptx_version;             ///< of what the kernels' code for it was made of
-  std::size_t bytes = 0;       ///< of memory in use
-  int pageable_copies = 0;     ///< from the host's pageable memory: they may wait for the device
-  int dependent_launches = 0;  ///< programmatic ones
+  int major;                                 ///< compute capability
+  int ptx_version;                           ///< of what the kernels' code for it was made of
+  std::size_t bytes = 0;                     ///< of memory in use
+  std::size_t total = std::size_t{1} << 40;  ///< bytes of memory
+  int pageable_copies = 0;                   ///< from the host's pageable memory: they may wait for the device
+  int dependent_launches = 0;                ///< programmatic ones
 };
 
 /// A device like an H100, and one that runs what was compiled for sm_80.

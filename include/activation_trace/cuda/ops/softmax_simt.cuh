@@ -4,16 +4,12 @@
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
-#include "activation_trace/tensor/half.hpp"
+#include "activation_trace/cuda/ops/widen.cuh"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
-
-inline __device__ float widen(float x) { return x; }
-inline __device__ float widen(BFloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
-using ptx::widen;
 
 /// A matrix of any strides, as kernels take it.
 template <class T>

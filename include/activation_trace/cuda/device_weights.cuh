@@ -1,0 +1,131 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/model/weights.hpp"
+#include "activation_trace/tensor/stored_matrix.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda {
+
+namespace detail {
+
+/// Where matrices and vectors lie one after another, each at a multiple of 256 bytes. Without memory it only counts.
+class Placement {
+ public:
+  explicit Placement(std::byte* memory = nullptr) : memory_(memory) {}
+
+  [[nodiscard]] Index bytes() const noexcept { return used_; }
+  /// The next `bytes`, or null while counting.
+  [[nodiscard]] std::byte* take(Index bytes) {
+    std::byte* const place = memory_ == nullptr ? nullptr : memory_ + used_;
+    used_ += (bytes + 255) / 256 * 256;
+    return place;
+  }
+
+ private:
+  std::byte* memory_;
+  Index used_ = 0;
+};
+
+/// Rows begin at multiples of 16 bytes, whose blocks kernels load whole; the blocks are as they were.
+inline Index device_row_bytes(const StoredMatrix<>& m) {
+  return (StoredMatrix<>::row_bytes_of(m.dtype(), m.cols()) + 15) / 16 * 16;
+}
+
+/// Copies a matrix to its place in the order of `execution`.
+inline StoredMatrix<Cuda> upload(Execution<Cuda> execution, const StoredMatrix<>& m, Placement& placement) {
+  const Index bytes = StoredMatrix<>::row_bytes_of(m.dtype(), m.cols());
+  const Index distance = device_row_bytes(m);
+  std::byte* const place = placement.take(m.rows() * distance);
+  if (place == nullptr || m.rows() == 0 || bytes == 0) return {};
+  if (bytes == distance && bytes == m.row_bytes())  // at once, which is faster than by rows
+    copy(execution, VectorView<const std::byte>(m.data(), {m.rows() * bytes}),
+         VectorView<std::byte, Cuda>(place, {m.rows() * bytes}));
+  else
+    copy(execution, MatrixView<const std::byte>(m.data(), {m.rows(), bytes}, {m.row_bytes(), 1}),
+         MatrixView<std::byte, Cuda>(place, {m.rows(), bytes}, {distance, 1}));
+  return {m.dtype(), place, m.rows(), m.cols(), distance};
+}
+
+inline VectorView<const float, Cuda> upload(Execution<Cuda> execution, const std::vector<float>& v,
+                                            Placement& placement) {
+  const auto size = static_cast<Index>(v.size());
+  auto* const place = reinterpret_cast<float*>(placement.take(size * static_cast<Index>(sizeof(float))));
+  if (place == nullptr || v.empty()) return {};
+  copy(execution, VectorView<const float>(v), VectorView<float, Cuda>(place, {size}));
+  return {place, {size}};
+}
+
+inline LlamaWeights<Cuda> upload(Execution<Cuda> execution, const LlamaWeights<>& weights, Placement& placement) {
+  const auto place = [&](const auto& w) { return upload(execution, w, placement); };
+  LlamaWeights<Cuda> result;
+  result.embedding = place(weights.embedding);
+  result.layers.reserve(weights.layers.size());
+  for (const LlamaLayerWeights<>& w : weights.layers)
+    result.layers.push_back({place(w.attention_norm), place(w.q), place(w.k), place(w.v), place(w.o), place(w.ffn_norm),
+                             place(w.gate), place(w.up), place(w.down), place(w.q_bias), place(w.k_bias),
+                             place(w.v_bias), place(w.o_bias), place(w.q_norm), place(w.k_norm),
+                             place(w.attention_out_norm), place(w.ffn_out_norm)});
+  result.final_norm = place(weights.final_norm);
+  const StoredMatrix<>& head = weights.lm_head;
+  const StoredMatrix<>& embedding = weights.embedding;
+  const bool tied = head.data() == embedding.data() && head.dtype() == embedding.dtype() &&
+                    head.rows() == embedding.rows() && head.cols() == embedding.cols() &&
+                    head.row_bytes() == embedding.row_bytes();
+  result.lm_head = tied ? result.embedding : place(head);
+  return result;
+}
+
+}  // namespace detail
+
+/// A LLaMA's weights in the memory of one device, in one piece: as they are stored, in rows at multiples of 16 bytes,
+/// so that what reads them on the host may read a copy of them. A tied LM head is there once.
+class DeviceWeights {
+ public:
+  /// Copies `weights`, perhaps of a mapped file, which need not live longer than the call. Throws Error with the sums
+  /// if the device of `execution` has no memory for them, CudaError for other failures.
+  DeviceWeights(Execution<Cuda> execution, const LlamaWeights<>& weights) {
+    detail::Placement sizes;
+    (void)detail::upload(execution, weights, sizes);
+    const DeviceGuard guard(execution.device());
+    memory_ = allocate(sizes.bytes(), execution.device());
+    detail::Placement placement(memory_.data());
+    view_ = detail::upload(execution, weights, placement);
+    execution.synchronize();
+  }
+
+  /// Views of them, valid as long as this object or what it was moved to.
+  [[nodiscard]] const LlamaWeights<Cuda>& view() const noexcept { return view_; }
+  /// What they take of the device's memory.
+  [[nodiscard]] Index bytes() const noexcept { return memory_.size(); }
+
+ private:
+  static Buffer<std::byte, Cuda> allocate(Index bytes, int device) {
+    try {
+      return Buffer<std::byte, Cuda>(bytes);
+    } catch (const CudaError& error) {
+      if (error.code() != cudaErrorMemoryAllocation) throw;
+    }
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    const auto mib = [](std::size_t count) { return std::to_string(count >> 20) + " MiB"; };
+    throw Error("DeviceWeights: the weights take " + mib(static_cast<std::size_t>(bytes) + (1 << 20) - 1) +
+                ", and of the " + mib(total) + " of CUDA device " + std::to_string(device) + " only " + mib(free) +
+                " are free");
+  }
+
+  Buffer<std::byte, Cuda> memory_;
+  LlamaWeights<Cuda> view_;
+};
+
+}  // namespace cuda
+}  // namespace v0
+}  // namespace activation_trace

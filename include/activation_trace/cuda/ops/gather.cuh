@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/ops/stored_octets.cuh"
+#include "activation_trace/ops/check.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda::detail {
+
+/// Rows that a launch gathers. They travel with it: nothing of the host's memory is read later.
+struct GatheredIds {
+  static constexpr int most = 512;
+  TokenId id[most];
+};
+
+/// A block per row, a thread per octet.
+template <class T>
+__global__ void __launch_bounds__(128) gather_kernel(StoredRows w, GatheredIds ids, float* out, Index out_stride) {
+  ptx::wait_for_previous();
+  float* const row = out + blockIdx.x * out_stride;
+  for (int octet = static_cast<int>(threadIdx.x); octet < w.octets(); octet += static_cast<int>(blockDim.x)) {
+    float y[8];
+    widen_octet<T>(w, ids.id[blockIdx.x], octet, y);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (8 * octet + i < w.cols) row[8 * octet + i] = y[i];
+  }
+}
+
+}  // namespace cuda::detail
+
+/// As gather on the host, which the bits are those of: row i of out [n, d] becomes row ids[i] of w [m, d], in any
+/// stored form. `ids` are read before it returns. Runs in the order of `execution`, does not synchronise, can be
+/// recorded. Throws ShapeError, also for an id that w has no row for. A template only so that it is compiled where it
+/// is called.
+template <int = 0>
+void gather(Execution<Cuda> execution, const StoredMatrix<Cuda>& w, std::span<const TokenId> ids,
+            MatrixView<float, Cuda> out) {
+  using namespace cuda::detail;
+  activation_trace::detail::check_extent("gather: rows of out", out.extent(0), static_cast<Index>(ids.size()));
+  activation_trace::detail::check_extent("gather: columns of out", out.extent(1), w.cols());
+  activation_trace::detail::check_contiguous_rows("gather: out", out);
+  check_stored("gather: w", w);
+  for (const TokenId id : ids)
+    if (id < 0 || id >= w.rows())
+      throw ShapeError("StoredMatrix: no row " + std::to_string(id) + " of " + std::to_string(w.rows()));
+  if (out.empty()) return;
+  for (std::size_t first = 0; first < ids.size(); first += GatheredIds::most) {
+    const std::span<const TokenId> part =
+        ids.subspan(first, std::min<std::size_t>(GatheredIds::most, ids.size() - first));
+    GatheredIds some{};
+    std::ranges::copy(part, some.id);
+    visit_dtype(w.dtype(), [&]<class T>(std::type_identity<T>) {
+      launch_dependent(execution, "gather_kernel", {blocks(static_cast<Index>(part.size())), 128}, gather_kernel<T>,
+                       StoredRows(w), some, out.data() + static_cast<Index>(first) * out.stride(0), out.stride(0));
+    });
+  }
+}
+
+}  // namespace v0
+}  // namespace activation_trace

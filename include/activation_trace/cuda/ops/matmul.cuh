@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "activation_trace/cuda/ops/multiply_rows.cuh"
+#include "activation_trace/ops/check.hpp"
+#include "activation_trace/ops/matmul.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+namespace cuda::detail {
+
+inline void check_matmul(const MatrixView<const float, Cuda>& x, std::span<const MatmulTarget<Cuda>> targets) {
+  using namespace activation_trace::detail;
+  check_contiguous_rows("matmul: x", x);
+  for (const auto& [w, y] : targets) {
+    check_extent("matmul: columns of w", w.cols(), x.extent(1));
+    check_extent("matmul: rows of y", y.extent(0), x.extent(0));
+    check_extent("matmul: columns of y", y.extent(1), w.rows());
+    check_contiguous_rows("matmul: y", y);
+    check_stored("matmul: w", w);
+  }
+}
+
+/// Rows of x, whose distance is of no meaning where there is one.
+inline StoredRows rows_of(const MatrixView<const float, Cuda>& x) { return StoredRows(StoredMatrix<Cuda>(x)); }
+
+/// Calls multiply(type, products, x) for the targets, as many of one type as go into a launch.
+template <class Multiply>
+void for_each_launch(const MatrixView<const float, Cuda>& x, std::span<const MatmulTarget<Cuda>> targets,
+                     const Multiply& multiply) {
+  check_matmul(x, targets);
+  if (x.extent(0) == 0) return;
+  for (std::size_t i = 0; i < targets.size();) {
+    const DType dtype = targets[i].w.dtype();
+    Products products;
+    for (; i < targets.size() && targets[i].w.dtype() == dtype && products.count < Products::most; ++i)
+      if (const auto& [w, y] = targets[i]; w.rows() > 0)
+        products.product[products.count++] = {StoredRows(w), y.data(), y.stride(0)};
+    if (products.count > 0) visit_dtype(dtype, [&](auto type) { multiply(type, products, rows_of(x)); });
+  }
+}
+
+}  // namespace cuda::detail
+
+// These are templates only so that their kernels, of all types of weights, are compiled where somebody calls them.
+
+/// As matmul_by_row on the host: every row of y is, bit for bit, what matmul gives for that row of x alone, however
+/// many there are.
+template <int = 0>
+void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
+                   std::span<const MatmulTarget<Cuda>> targets) {
+  using namespace cuda::detail;
+  for_each_launch(x, targets, [&]<class T>(std::type_identity<T>, const Products& products, const StoredRows& rows) {
+    multiply_rows<T>(execution, products, rows);
+  });
+}
+
+/// y_i = x w_i^T for every target. x [n, d] and y_i [n, m_i] are float, w_i [m_i, d] in any stored form, whose rows are
+/// aligned as DeviceWeights has them; y must not overlap x. Weights are widened exactly, and the error is that of sums
+/// in float (cuda/README.md 6). Runs in the order of `execution`, does not synchronise, can be recorded. The same bits
+/// every time, and for a row of x whatever other rows there are, if there are `few_rows` or more, or fewer. Throws
+/// ShapeError.
+template <int = 0>
+void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, std::span<const MatmulTarget<Cuda>> targets) {
+  matmul_by_row(execution, x, targets);
+}
+
+/// One product.
+template <int = 0>
+void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, const StoredMatrix<Cuda>& w,
+            MatrixView<float, Cuda> y) {
+  const MatmulTarget<Cuda> target{w, y};
+  matmul(execution, x, std::span(&target, 1));
+}
+
+}  // namespace v0
+}  // namespace activation_trace
