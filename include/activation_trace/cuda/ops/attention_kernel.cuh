@@ -266,7 +266,6 @@ __global__ void __launch_bounds__(32 * attention_warps, 1)
     if (share < split || share > last_split) return;
     split = last_split = share;
   }
-  const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const AttentionTile tile(tile_rows, work.D);
   tile.fill(tile.queries, tile_rows, [&](int i) -> const float* {
