@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "activation_trace/model/llama.hpp"
+#include "model/family_facts.hpp"
 #include "model/trace.hpp"
 #include "support/each_isa.hpp"
 #include "support/random_matrix.hpp"
@@ -21,21 +22,6 @@ using namespace activation_trace;
 using namespace activation_trace::test;
 
 namespace {
-
-TinyLlamaOptions small() {
-  TinyLlamaOptions options;
-  LlamaConfig& c = options.config;
-  c.layers = 3;
-  c.hidden = 48;
-  c.ffn = 80;
-  c.heads = 6;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  c.vocab = 101;
-  c.max_context = 256;
-  c.rope.theta = 500;
-  return options;
-}
 
 // 4 eps for each of four products and sums of a block, as rounding_tolerance has it, and what a fact amplifies: twice.
 void check_against_reference(const TinyLlama& tiny, Index tokens, std::size_t piece, Isa isa) {
@@ -71,57 +57,14 @@ std::vector<float> last_logits(const TinyLlama& tiny, Index tokens) {
   return {logits.begin(), logits.end()};
 }
 
-Index rotated(const TinyLlamaOptions& o) {
-  return o.config.rope.rotary_dim > 0 ? o.config.rope.rotary_dim : o.config.head_dim;
-}
-
-using Change = std::function<void(TinyLlamaOptions&)>;
-const std::vector<std::pair<std::string, Change>>& changes() {
-  static const std::vector<std::pair<std::string, Change>> all{
-      {"biases of q, k and v", [](TinyLlamaOptions& o) { o.family.qkv_biases = true; }},
-      {"bias of o", [](TinyLlamaOptions& o) { o.family.o_bias = true; }},
-      {"norms of q and k", [](TinyLlamaOptions& o) { o.family.q_k_norms = true; }},
-      {"gelu", [](TinyLlamaOptions& o) { o.config.activation = FfnActivation::gelu_tanh; }},
-      {"scale of the embedding", [](TinyLlamaOptions& o) { o.config.embedding_scale = 6.5f; }},
-      {"scale of what is added", [](TinyLlamaOptions& o) { o.config.residual_scale = 0.3f; }},
-      {"scale of the logits", [](TinyLlamaOptions& o) { o.config.logit_scale = 0.4f; }},
-      {"scale of attention", [](TinyLlamaOptions& o) { o.config.attention_scale = 0.11f; }},
-      {"soft cap of attention", [](TinyLlamaOptions& o) { o.config.attention_soft_cap = 1.5f; }},
-      {"soft cap of logits", [](TinyLlamaOptions& o) { o.config.logit_soft_cap = 3; }},
-      {"norms of what is added", [](TinyLlamaOptions& o) { o.family.out_norms = true; }},
-      {"another rotation in windows",
-       [](TinyLlamaOptions& o) {
-         o.config.windows = {5, 0, 20};
-         o.config.window_rope = RopeConfig{.theta = 30};
-       }},
-      {"rotation of a part of each head", [](TinyLlamaOptions& o) { o.config.rope.rotary_dim = 12; }},
-      {"amplitude of the rotation", [](TinyLlamaOptions& o) { o.config.rope.amplitude = 1.19f; }},
-      {"divisors of long contexts",
-       [](TinyLlamaOptions& o) {
-         o.config.rope.long_divisors = std::vector<float>{1, 1.5f, 2, 4, 8, 20, 40, 64};
-         o.config.rope.long_divisors.resize(static_cast<std::size_t>(rotated(o) / 2));
-         o.config.rope.original_context = 20;
-       }},
-      {"blocks without rotation",
-       [](TinyLlamaOptions& o) {
-         o.config.rotated = {true, true, false};
-       }},
-      {"windows",
-       [](TinyLlamaOptions& o) {
-         o.config.windows = {5, 0, 20};
-       }},
-  };
-  return all;
-}
-
 }  // namespace
 
 TEST_CASE("each fact of other families changes the logits as double precision says, prefilled and decoded") {
-  const std::vector<float> plain = last_logits(TinyLlama(small()), 33);
-  for (const auto& named : changes()) {
+  const std::vector<float> plain = last_logits(TinyLlama(small_family_options()), 33);
+  for (const auto& named : family_facts()) {
     const std::string& fact = named.first;
     CAPTURE(fact);
-    TinyLlamaOptions options = small();
+    TinyLlamaOptions options = small_family_options();
     named.second(options);
     const TinyLlama tiny(options);
     test::each_isa([&](Isa isa) {
@@ -135,8 +78,8 @@ TEST_CASE("each fact of other families changes the logits as double precision sa
 }
 
 TEST_CASE("all facts at once, over more positions than a tile of attention holds") {
-  TinyLlamaOptions options = small();
-  for (const auto& named : changes()) named.second(options);
+  TinyLlamaOptions options = small_family_options();
+  for (const auto& named : family_facts()) named.second(options);
   options.config.windows = {7, 0, 130};
   const TinyLlama tiny(options);
   check_against_reference(tiny, 230, 230, best_isa());
@@ -145,7 +88,7 @@ TEST_CASE("all facts at once, over more positions than a tile of attention holds
 }
 
 TEST_CASE("with windows too, the cut into pieces of four or more does not show") {
-  TinyLlamaOptions options = small();
+  TinyLlamaOptions options = small_family_options();
   options.config.windows = {3, 100, 150};
   const TinyLlama tiny(options);
   const std::vector<TokenId> ids = some_ids(240, tiny.config().vocab);
@@ -165,8 +108,8 @@ TEST_CASE("with windows too, the cut into pieces of four or more does not show")
 }
 
 TEST_CASE("facts that no model can have are named") {
-  const auto complaint = [](const Change& change) -> std::string {
-    TinyLlamaOptions options = small();
+  const auto complaint = [](const FamilyFact& change) -> std::string {
+    TinyLlamaOptions options = small_family_options();
     change(options);
     try {
       options.config.validate();
@@ -209,7 +152,7 @@ TEST_CASE("facts that no model can have are named") {
           o.config.windows = {4, 0, 4};
           o.config.window_rope = RopeConfig{.theta = 0};
         }) == "LlamaConfig: rope theta must be in (1, 1e12)");
-  const TinyLlama tiny(small());
+  const TinyLlama tiny(small_family_options());
   LlamaWeights<> weights = tiny.weights();
   weights.layers[1].q_bias = {1, 2};
   CHECK_THROWS_WITH_AS(weights.validate(tiny.config()), "layer 1 q_bias: expected [96], got [2]", ShapeError);

@@ -136,11 +136,15 @@ bool spoils_recording() {
   return any;
 }
 
-enum class Place { host, device, outside };
+enum class Place { host, pinned, device, outside };
+
+std::map<std::byte*, std::size_t> pinned_memory;  // of the host, and its bytes
 
 /// Where `rows` of `bytes` lie. `outside`: they begin in device memory, and do not end in it.
 Place place_of(const void* pointer, std::size_t pitch, std::size_t bytes, std::size_t rows) {
   auto* const first = const_cast<std::byte*>(static_cast<const std::byte*>(pointer));
+  if (auto pinned = pinned_memory.upper_bound(first); pinned != pinned_memory.begin())
+    if (--pinned; first < pinned->first + pinned->second) return Place::pinned;
   auto found = memory_of_devices.upper_bound(first);
   if (found == memory_of_devices.begin()) return Place::host;
   --found;
@@ -286,6 +290,22 @@ cudaError_t CUDARTAPI cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return cudaSuccess;
 }
 
+cudaError_t CUDARTAPI cudaMallocHost(void** memory, std::size_t bytes) {
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (*memory == nullptr) return cudaErrorMemoryAllocation;
+  pinned_memory[static_cast<std::byte*>(*memory)] = bytes;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaFreeHost(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
+  if (pinned_memory.erase(static_cast<std::byte*>(memory)) == 0) return cudaErrorInvalidValue;
+  for (int device = 0; is_device(device); ++device) finish_device(device);
+  std::free(memory);
+  return cudaSuccess;
+}
+
 cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                                         std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
   CUstream_st* const found = find(stream);  // copies may be on a stream of another device
@@ -312,7 +332,7 @@ cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const vo
     add_copy(*found, [=] { copy_rows(place, {staged->data(), width}, width, height); });
   } else {
     add_copy(*found, [=] { copy_rows(place, rows, width, height); });
-    finish(*found);
+    if (target == Place::host) finish(*found);
   }
   return cudaSuccess;
 }

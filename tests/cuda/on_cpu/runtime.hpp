@@ -11,7 +11,8 @@
 // CUDA's runtime for a CPU, as late and as strict as its documentation allows (CUDA C++ Programming Guide,
 // "Asynchronous Concurrent Execution" and "Multi-Device System"). What a program may not rely on does not happen:
 //  - the work of a stream is done when somebody waits for that stream, and not before: a synchronisation, a copy to
-//    pageable memory, cudaFree. Streams have no order among each other: all but the default stream do not block.
+//    pageable memory, cudaFree. A copy to memory that is pinned is there no sooner. Streams have no order among each
+//    other: all but the default stream do not block.
 //  - recorded work is done when its graph is launched and that stream is waited for. What may wait cannot be recorded.
 //  - an event is reached when the work ahead of it on its stream is done, and no more need be.
 //  - a kernel, an event, a graph or a memset on a stream whose device is not the current one is an error.

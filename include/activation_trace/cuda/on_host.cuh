@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/llama.cuh"
+#include "activation_trace/cuda/pinned.cuh"
+#include "activation_trace/generation/language_model.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// A model whose memory is a device's, as one of the host: a LanguageModel, which generate(), score() and all that is
+/// made of them take. Logits and the states that observers want are copied to the host, where the modes, samplers and
+/// callbacks are; the LM head and the final norm are the host's own.
+///
+///     cuda::Stream stream;
+///     Execution<Cuda> device = stream;
+///     const cuda::DeviceWeights weights(device, checkpoint.weights);
+///     OnHost<Llama<Cuda>> model(checkpoint.config, checkpoint.weights, weights.view(), options, device, execution);
+///     generate(model, ...);
+template <class Model>
+class OnHost {
+ public:
+  /// A Model of the rest, on the device of `device`. `weights` are what `device_weights` were made of. They, both
+  /// executions and the device's weights must outlive this. Throws as Model, and Error with the sums where the device
+  /// has no memory for the options.
+  OnHost(LlamaConfig config, const LlamaWeights<>& weights, LlamaWeights<Cuda> device_weights,
+         const LlamaOptions& options, Execution<Cuda>& device, Execution<Host>& execution)
+      : execution_(&execution),
+        lm_head_(weights.lm_head, config.logits()),
+        final_norm_{weights.final_norm, config.rms_norm_eps},
+        model_(make(std::move(config), std::move(device_weights), options, device)) {
+    const Index vocab = model_.config().vocab;
+    logits_ = Buffer<float, cuda::Pinned>(options.sequences * vocab);
+  }
+
+  /// As given to the constructor.
+  [[nodiscard]] const LlamaConfig& config() const noexcept { return model_.config(); }
+  /// In the host's memory.
+  [[nodiscard]] const LmHead<>& lm_head() const noexcept { return lm_head_; }
+  /// The same.
+  [[nodiscard]] const FinalNorm& final_norm() const noexcept { return final_norm_; }
+  /// The host's threads.
+  [[nodiscard]] Execution<Host>& execution() const noexcept { return *execution_; }
+  /// The model on the device.
+  [[nodiscard]] const Model& model() const noexcept { return model_; }
+
+  // As Llama.
+
+  [[nodiscard]] Index sequences() const noexcept { return model_.sequences(); }
+  [[nodiscard]] Index max_context() const noexcept { return model_.max_context(); }
+  [[nodiscard]] Index position(Index sequence = 0) const { return model_.position(sequence); }
+  [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return model_.ids(sequence); }
+  void rewind(Index position, Index sequence = 0) { model_.rewind(position, sequence); }
+  void copy_sequence(Index from, Index to, Index begin = 0) { model_.copy_sequence(from, to, begin); }
+
+  void fill(std::span<const SequencePiece<>> pieces) { model_.fill(DevicePieces(*this, pieces)); }
+  MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
+    const MatrixView<const float, Cuda> logits = model_.forward(DevicePieces(*this, pieces));
+    const MatrixView<float, cuda::Pinned> result = logits_.matrix(logits.extent(0), logits.extent(1));
+    cuda::copy(device(), logits, result);
+    device().synchronize();
+    return cuda::on_host(result);
+  }
+  void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
+    model_.rewind(model_.position());  // StateError from an observer, before memory is touched that is in use
+    detail::check_contiguous_rows("Llama: early-exit logits", logits);
+    const TensorView<float, 3, Cuda> exits(memory_of(exits_, logits.size()), logits.extents());
+    model_.early_exit(DevicePieces(*this, pieces), layers, exits);
+    for (Index p = 0; p < exits.extent(0); ++p) cuda::copy(device(), exits.row(p), logits.row(p));
+    device().synchronize();
+  }
+
+ private:
+  [[nodiscard]] Execution<Cuda>& device() const noexcept { return model_.execution(); }
+
+  static Model make(LlamaConfig config, LlamaWeights<Cuda> weights, const LlamaOptions& options,
+                    Execution<Cuda>& device) {
+    const cuda::DeviceGuard guard(device.device());
+    const double bytes = llama_memory(config, options);
+    try {
+      return Model(std::move(config), std::move(weights), options, device);
+    } catch (const CudaError& error) {
+      if (error.code() != cudaErrorMemoryAllocation) throw;
+    }
+    std::size_t free = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    const auto mib = [](double count) { return std::to_string(std::llround(count / 0x1p20)) + " MiB"; };
+    throw Error("Llama: " + std::to_string(options.sequences) + " x " + std::to_string(options.max_context) +
+                " positions take " + mib(bytes) + ", and of the " + mib(static_cast<double>(total)) +
+                " of CUDA device " + std::to_string(device.device()) + " only " + mib(static_cast<double>(free)) +
+                " are free beside the weights; lower the context, or the batch");
+  }
+
+  /// Memory for `size` elements, which grows once and then again.
+  template <class Space>
+  float* memory_of(Buffer<float, Space>& buffer, Index size) {
+    if (buffer.size() < size) {
+      const cuda::DeviceGuard guard(device().device());
+      buffer = Buffer<float, Space>();  // never both
+      buffer = Buffer<float, Space>(size);
+    }
+    return buffer.data();
+  }
+
+  /// The same pieces, whose observers see copies.
+  class DevicePieces {
+   public:
+    DevicePieces(OnHost& model, std::span<const SequencePiece<>> pieces) {
+      observers_.reserve(pieces.size());
+      for (const auto& [sequence, ids, observer] : pieces) {
+        const bool shown = observer != nullptr && !observer->layers.empty();
+        pieces_.push_back({sequence, ids, shown ? &observers_.emplace_back(model.on_device(*observer)) : nullptr});
+      }
+    }
+    operator std::span<const SequencePiece<Cuda>>() const { return pieces_; }
+
+   private:
+    std::vector<LayerObserver<Cuda>> observers_;
+    std::vector<SequencePiece<Cuda>> pieces_;
+  };
+
+  [[nodiscard]] LayerObserver<Cuda> on_device(const LayerObserver<>& observer) {
+    LayerObserver<Cuda> result{observer.layers, nullptr, observer.begin, observer.end};
+    if (observer.on_states)
+      result.on_states = [this, &observer](Index layer, Index first, MatrixView<const float, Cuda> states) {
+        show(observer, layer, first, states);
+      };
+    return result;
+  }
+
+  void show(const LayerObserver<>& observer, Index layer, Index first, MatrixView<const float, Cuda> states) {
+    const MatrixView<float, cuda::Pinned> copy(memory_of(states_, states.size()), states.extents());
+    cuda::copy(device(), states, copy);
+    device().synchronize();
+    observer.on_states(layer, first, cuda::on_host(copy));
+  }
+
+  Execution<Host>* execution_;
+  LmHead<> lm_head_;
+  FinalNorm final_norm_;
+  Model model_;
+  Buffer<float, cuda::Pinned> logits_;  // [sequences, V]
+  Buffer<float, cuda::Pinned> states_;  // [rows, d] that an observer is shown
+  Buffer<float, Cuda> exits_;           // [pieces, layers, V]
+};
+
+}  // namespace v0
+}  // namespace activation_trace

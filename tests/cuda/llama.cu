@@ -1,0 +1,275 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/cuda/llama.cuh"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "activation_trace/cuda/on_host.cuh"
+#include "model/family_facts.hpp"
+#include "model/history.hpp"
+#include "model/trace.hpp"
+#include "support.cuh"
+
+// The forward pass on the device against the one on the host: the same layers and logits, but for the order of sums.
+using namespace activation_trace;
+using namespace activation_trace::test;
+
+static_assert(LanguageModel<OnHost<Llama<Cuda>>>);
+
+namespace {
+
+/// A tiny model on both sides.
+class Both {
+ public:
+  explicit Both(const TinyLlamaOptions& options, const LlamaOptions& memory) : Both(TinyLlama(options), memory) {}
+  Both(TinyLlama made, const LlamaOptions& memory)
+      : tiny_(std::move(made)),
+        weights_(tiny_.weights()),
+        device_weights_(device_, weights_),
+        on_device(tiny_.config(), weights_, device_weights_.view(), memory, device_, execution_),
+        on_host(tiny_.config(), weights_, memory, execution_) {}
+
+ private:
+  TinyLlama tiny_;
+  LlamaWeights<> weights_;
+  Execution<Host> execution_{1};
+  cuda::Stream stream_;
+  Execution<Cuda> device_{stream_};
+  cuda::DeviceWeights device_weights_;
+
+ public:
+  OnHost<Llama<Cuda>> on_device;
+  Llama<> on_host;
+};
+
+/// 1e-5 of the largest element, for all that both tell.
+void check_histories(Both& both, std::size_t prompt) {
+  const std::vector<std::vector<float>> expected = history(both.on_host, prompt);
+  const std::vector<std::vector<float>> found = history(both.on_device, prompt);
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CAPTURE(i);
+    CHECK(relative_error(found[i], expected[i]) <= 1e-5);
+  }
+}
+
+constexpr LlamaOptions two_sequences{.max_context = 40, .max_batch = 16, .sequences = 2};
+
+}  // namespace
+
+TEST_CASE("every weight type: layers, logits, several sequences, rewind, copy, early exits, as on the host") {
+  for (const DType dtype : all_dtypes) {
+    const std::string type(name(dtype));
+    CAPTURE(type);
+    TinyLlamaOptions options;
+    options.dtype = dtype;
+    options.config.kv_heads = 1;
+    options.config.ffn = 256;
+    options.config.layers = 1;
+    options.config.vocab = 70;
+    Both both(options, two_sequences);
+    check_histories(both, 6);
+  }
+}
+
+TEST_CASE("the facts of other families, a few at a time and all at once") {
+  const auto check = [](const TinyLlamaOptions& options) {
+    Both both(options, two_sequences);
+    check_histories(both, 21);
+  };
+  TinyLlamaOptions all = small_family_options();
+  TinyLlamaOptions few = small_family_options();
+  for (std::size_t i = 0; i < family_facts().size(); ++i) {
+    const auto& [fact, change] = family_facts()[i];
+    CAPTURE(fact);  // and those before it
+    change(all);
+    change(few);
+    if (i % 4 != 3) continue;
+    check(few);
+    few = small_family_options();
+  }
+  check(all);
+}
+
+TEST_CASE("tied and separate heads, odd sizes, one block, both layouts of the rotation") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.heads = 5;
+  options.config.kv_heads = 1;
+  options.config.layers = 1;
+  options.config.hidden = 7;
+  options.config.ffn = 5;
+  options.config.head_dim = 2;
+  for (const Embeddings embeddings : {Embeddings::tied, Embeddings::separate}) {
+    options.embeddings = embeddings;
+    Both both(options, two_sequences);
+    check_histories(both, 21);
+  }
+}
+
+TEST_CASE("several sequences at once are what each is alone, bit for bit, and so is a second run") {
+  TinyLlamaOptions options = small_family_options();
+  options.dtype = DType::f16;
+  const TinyLlama tiny(options);
+  const LlamaOptions memory{.max_context = 64, .max_batch = 64, .sequences = 3};
+  const std::vector<TokenId> ids = some_ids(64, tiny.config().vocab);
+  const auto part = [&](std::size_t begin, std::size_t count) { return std::span(ids).subspan(begin, count); };
+  Both both(tiny, memory);
+  OnHost<Llama<Cuda>>& model = both.on_device;
+  const auto run = [&](const std::vector<SequencePiece<>>& pieces) { return numbers(model.forward(pieces)); };
+  const auto alone = [&] {
+    std::vector<std::vector<float>> rows;
+    for (Index s = 0; s < 3; ++s) model.rewind(0, s);
+    rows.push_back(run({{0, part(0, 20)}}));
+    rows.push_back(run({{1, part(5, 1)}}));
+    rows.push_back(run({{2, part(9, 7)}}));
+    for (Index s = 0; s < 3; ++s) rows.push_back(run({{s, part(30, 1)}}));
+    return rows;
+  };
+  const std::vector<std::vector<float>> expected = alone();
+  CHECK(alone() == expected);
+  for (Index s = 0; s < 3; ++s) model.rewind(0, s);
+  std::vector<float> together = run({{0, part(0, 20)}, {1, part(5, 1)}, {2, part(9, 7)}});
+  const std::vector<float> steps = run({{2, part(30, 1)}, {0, part(30, 1)}, {1, part(30, 1)}});
+  const auto vocab = static_cast<std::size_t>(tiny.config().vocab);
+  const auto row = [&](const std::vector<float>& rows, std::size_t i) {
+    return std::vector<float>(rows.begin() + static_cast<std::ptrdiff_t>(i * vocab),
+                              rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * vocab));
+  };
+  for (std::size_t s = 0; s < 3; ++s) CHECK(row(together, s) == expected[s]);
+  CHECK(row(steps, 0) == expected[5]);
+  CHECK(row(steps, 1) == expected[3]);
+  CHECK(row(steps, 2) == expected[4]);
+}
+
+TEST_CASE("a prompt in pieces of few_rows or more leaves the same states, bit for bit") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.windows = {3, 0, 20};
+  const std::vector<TokenId> ids = some_ids(40, options.config.vocab);
+  const auto states = [&](Index max_batch, std::size_t piece) {
+    Both both(options, {.max_context = 40, .max_batch = max_batch});
+    Trace trace(options.config.layers);
+    const LayerObserver<> observer = trace.observer();
+    for (std::size_t i = 0; i < ids.size(); i += piece) {
+      const SequencePiece<> one{0, std::span(ids).subspan(i, piece), &observer};
+      both.on_device.fill(std::span(&one, 1));
+    }
+    return trace.hidden;
+  };
+  const auto whole = states(64, 40);
+  CHECK(states(8, 40) == whole);
+  CHECK(states(64, 5) == whole);
+}
+
+TEST_CASE("what is wrong is named as on the host, and no token has been appended") {
+  TinyLlamaOptions options = small_family_options();
+  Both both(options, {.max_context = 8, .max_batch = 4, .sequences = 2});
+  const std::vector<TokenId> ids = some_ids(9, options.config.vocab);
+  const auto complaint = [&](auto& model, const auto& call) -> std::string {
+    try {
+      call(model);
+    } catch (const Error& error) {
+      CHECK(model.position(0) == 0);
+      return error.what();
+    }
+    return "accepted";
+  };
+  const auto same = [&](const auto& call) {
+    const std::string expected = complaint(both.on_host, call);
+    CHECK(expected != "accepted");
+    CHECK(complaint(both.on_device, call) == expected);
+  };
+  same([&](auto& model) { model.forward(std::vector<SequencePiece<>>{}); });
+  same([&](auto& model) { model.forward(std::vector<SequencePiece<>>{{0, ids}}); });
+  same([&](auto& model) { model.fill(std::vector<SequencePiece<>>{{2, std::span(ids).first(1)}}); });
+  same([&](auto& model) { model.rewind(1, 0); });
+  same([&](auto& model) { model.copy_sequence(0, 1, 1); });
+  std::vector<float> logits(static_cast<std::size_t>(options.config.vocab));
+  const std::vector<Index> layers{0, 1};
+  same([&](auto& model) {
+    model.early_exit(std::vector<SequencePiece<>>{{0, std::span(ids).first(1)}}, layers,
+                     {logits.data(), {1, 1, options.config.vocab}});
+  });
+  LayerObserver<> observer;
+  observer.layers = {1};
+  same([&](auto& model) { model.fill(std::vector<SequencePiece<>>{{0, std::span(ids).first(1), &observer}}); });
+  observer.layers = {4};
+  observer.on_states = [](Index, Index, MatrixView<const float>) {};
+  same([&](auto& model) { model.fill(std::vector<SequencePiece<>>{{0, std::span(ids).first(1), &observer}}); });
+  // An observer that would change the model.
+  observer.layers = {1};
+  same([&](auto& model) {
+    observer.on_states = [&](Index, Index, MatrixView<const float>) {
+      model.early_exit(std::vector<SequencePiece<>>{{0, std::span(ids).first(1)}}, std::vector<Index>{0},
+                       {logits.data(), {1, 1, options.config.vocab}});
+    };
+    model.fill(std::vector<SequencePiece<>>{{0, std::span(ids).first(1), &observer}});
+  });
+}
+
+TEST_CASE("weights that are not finite are found, and the layer says where") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.source = "damaged.gguf";
+  const TinyLlama tiny(options);
+  const std::vector<TokenId> ids = some_ids(6, options.config.vocab);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto complaint = [&](const LlamaWeights<>& weights, const LayerObserver<>* observer = nullptr) {
+    Execution<Host> execution(1);
+    cuda::Stream stream;
+    Execution<Cuda> device = stream;
+    const cuda::DeviceWeights device_weights(device, weights);
+    const LlamaOptions memory{.max_context = 40, .max_batch = 4};
+    OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), memory, device, execution);
+    Llama host(tiny.config(), weights, memory, execution);
+    const SequencePiece<> piece{0, ids, observer};
+    std::string texts[2];
+    const auto call = [&](auto& m, std::string& text) {
+      try {
+        m.forward(std::span(&piece, 1));
+      } catch (const Error& error) {
+        text = error.what();
+        CHECK(m.position(0) == 0);
+      }
+    };
+    call(model, texts[0]);
+    call(host, texts[1]);
+    CHECK(texts[0] == texts[1]);
+    return texts[0];
+  };
+  LlamaWeights<> weights = tiny.weights();
+  weights.layers[1].ffn_norm[3] = nan;
+  CHECK(complaint(weights).starts_with("damaged.gguf: h_2 at position 3 is "));
+  weights = tiny.weights();
+  weights.final_norm[3] = std::numeric_limits<float>::infinity();
+  CHECK(complaint(weights).starts_with("damaged.gguf: h_3 at position 5 is "));
+  CHECK(complaint(tiny.weights()).empty());
+}
+
+#ifndef __CUDACC__  // of the device on the CPU, whose memory is what we say it is
+TEST_CASE("a model that does not fit is refused with the sums") {
+  const TinyLlama tiny(small_family_options());
+  const LlamaWeights<> weights = tiny.weights();
+  Execution<Host> execution(1);
+  cuda::Stream stream;
+  Execution<Cuda> device = stream;
+  const cuda::DeviceWeights device_weights(device, weights);
+  auto& memory = cuda_on_cpu::devices[static_cast<std::size_t>(device.device())];
+  const std::size_t before = memory.total;
+  memory.total = memory.bytes + (std::size_t{1} << 20);
+  const auto make = [&](Index sequences) {
+    OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(),
+                              {.max_context = 256, .sequences = sequences}, device, execution);
+  };
+  make(1);
+  CHECK_THROWS_WITH_AS(make(8),
+                       "Llama: 8 x 256 positions take 2 MiB, and of the 1 MiB of CUDA device 0 only 1 MiB are free "
+                       "beside the weights; lower the context, or the batch",
+                       Error);
+  memory.total = before;
+}
+#endif
