@@ -69,8 +69,8 @@ class Server {
     slots_[sequence] = {std::move(prompt), 0, {}};
   }
 
-  /// One batch: of every sequence what it has not read, a token of each in turn. Then each writes one.
-  void step() {
+  /// One batch: of every sequence what it has not read, a token of each in turn. Returns their last ones' indices.
+  std::map<llama_seq_id, std::int32_t> read() {
     batch_.clear();
     std::map<llama_seq_id, std::int32_t> outputs;
     for (bool more = true; std::exchange(more, false);)
@@ -81,13 +81,28 @@ class Server {
         outputs[sequence] = batch_.add(slot.all[at], static_cast<Index>(at), {sequence}, slot.read == slot.all.size());
       }
     REQUIRE(guests_.decode(context_.get(), batch_.get()) == 0);
-    for (const auto& [sequence, output] : outputs) {
+    return outputs;
+  }
+
+  /// The same, and each writes a token.
+  void step() {
+    for (const auto& [sequence, output] : read()) {
       Slot& slot = slots_[sequence];
       slot.all.push_back(
           llama_sampler_sample(chains_[static_cast<std::size_t>(sequence)].get(), context_.get(), output));
       slot.written.push_back(slot.all.back());
     }
     guests_.check();
+  }
+
+  /// The prompt of `sequence` goes on.
+  void append(llama_seq_id sequence, const std::vector<TokenId>& more) {
+    slots_[sequence].all.insert(slots_[sequence].all.end(), more.begin(), more.end());
+  }
+  /// `to` goes on from where `from` is.
+  void copy(llama_seq_id from, llama_seq_id to) {
+    guests_.copy_sequence(context_.get(), from, to);
+    slots_[to] = slots_[from];
   }
 
   [[nodiscard]] const std::vector<TokenId>& written(llama_seq_id sequence) { return slots_[sequence].written; }
@@ -114,6 +129,32 @@ std::vector<TokenId> alone(test::Both& both, const llama_cpp::GuestOptions& opti
   std::vector<TokenId> ids;
   for (const test::Step& step : own_text(both, options, prompt, static_cast<Index>(count))) ids.push_back(step.id);
   return ids;
+}
+
+/// Our own engine's text behind `prompt` that begins with `written`, `count` tokens more.
+std::vector<TokenId> goes_on(test::Both& both, const Mode& mode, std::span<const TokenId> prompt,
+                             std::vector<TokenId> written, std::size_t count) {
+  const std::vector<Index> layers = activation_trace::detail::exit_layers(mode, both.own.config().layers);
+  const Index vocab = both.own.config().vocab;
+  ModeProcessor processor(mode, {}, {}, std::span(layers).subspan(1), vocab, both.execution);
+  LayerObserver<> observer;
+  if (context_of(mode) != nullptr) observer.layers.push_back(*context_of(mode)->info_layer);
+  observer.on_states = [&](Index, Index, MatrixView<const float> states) {
+    processor.observe_context(states, both.own.lm_head());
+  };
+  Buffer<float> memory(std::ssize(layers) * vocab);
+  const MatrixView<float> rows(memory.data(), {std::ssize(layers), vocab});
+  both.own.rewind(0);
+  for (std::size_t i = 0, end = written.size() + count; i < end; ++i) {
+    const SequencePiece<> piece{0, i == 0 ? prompt : std::span(written).subspan(i - 1, 1),
+                                i == 0 ? &observer : nullptr};
+    both.own.early_exit(std::span(&piece, 1), layers, {memory.data(), {1, std::ssize(layers), vocab}});
+    if (i < written.size()) continue;
+    std::vector<float> scores(rows.row(0).data(), rows.row(0).data() + vocab);
+    processor.process({.mature = rows.row(0).span(), .early = rows.slice(0, 1, std::ssize(layers))}, scores);
+    written.push_back(static_cast<TokenId>(argmax(scores)));
+  }
+  return written;
 }
 
 std::vector<llama_cpp::GuestOptions> some_options() {
@@ -168,6 +209,83 @@ TEST_CASE("a prompt that several sequences share is read by all of their guests"
   }
   CHECK(texts[0] == alone(both, options[0], prompt, 12));
   CHECK(texts[1] == alone(both, options[2], prompt, 12));
+}
+
+TEST_CASE("a prefix that was copied before a token was chosen is read on by each guest") {
+  test::Both both;
+  std::vector<llama_cpp::GuestOptions> options = some_options();
+  options[3].mode = Activation{.alpha = 2, .context = {.info_layer = 3, .growth = ContextGrowth::growing}};
+  options[2].check_head = false;
+  const std::vector<TokenId> prefix = test::tiny_prompts(20)[7];
+  const std::vector<std::vector<TokenId>> tails = {{17, 4, 250, 31}, {9}, {31, 8, 3, 2, 1, 5, 7}, {4, 4, 251}};
+  Server server(both, options);
+  server.begin(2, test::tiny_prompts(20)[8]);  // what a copy held, longer and shorter, is no more
+  server.begin(3, test::tiny_prompts(20)[1]);
+  for (int i = 0; i < 4; ++i) server.step();
+  server.begin(0, prefix);
+  server.read();
+  for (const llama_seq_id s : {1, 2, 3}) server.copy(0, s);
+  for (llama_seq_id s = 0; s < 4; ++s) server.append(s, tails[static_cast<std::size_t>(s)]);
+  for (int i = 0; i < 12; ++i) server.step();
+  for (std::size_t s = 0; s < 4; ++s) {
+    CAPTURE(s);
+    std::vector<TokenId> prompt = prefix;
+    prompt.insert(prompt.end(), tails[s].begin(), tails[s].end());
+    CHECK(server.written(static_cast<llama_seq_id>(s)) == alone(both, options[s], prompt, 12));
+  }
+}
+
+TEST_CASE("a text that is copied within goes on twice with the prompt as its context") {
+  test::Both both;
+  const std::vector<llama_cpp::GuestOptions> options = {{.mode = Activation{.context = {.info_layer = 3}}},
+                                                        {.mode = Activation{.alpha = 4, .context = {.info_layer = 3}}},
+                                                        {.mode = Dola{.candidate_layers = {0, 1, 2, 3}}}};
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[6];
+  Server server(both, options);
+  server.begin(0, prompt);
+  for (int i = 0; i < 5; ++i) server.step();
+  const std::vector<TokenId> written = server.written(0);
+  server.copy(0, 1);
+  server.copy(0, 2);
+  CHECK(server.guests().guest(1).context_size() == std::ssize(prompt));
+  for (int i = 0; i < 12; ++i) server.step();
+  CHECK(server.written(0) == alone(both, options[0], prompt, 17));
+  CHECK(server.written(1) == goes_on(both, options[1].mode, prompt, written, 12));
+  CHECK(server.written(2) == goes_on(both, options[2].mode, prompt, written, 12));
+  CHECK(server.written(1) != server.written(0));
+  CHECK(server.written(2) != server.written(0));
+}
+
+TEST_CASE("a copy that its guest cannot read is refused, and leaves nothing") {
+  test::Both both;
+  Server server(both, {{.mode = Activation{.context = {.info_layer = 3}}},
+                       {.mode = Activation{.context = {.info_layer = 2}}},
+                       {.mode = Activation{.context = {.info_layer = 3}}}});
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[6];
+  const std::string size = std::to_string(prompt.size());
+  const auto copy = [&](llama_seq_id from, llama_seq_id to) { return complaint([&] { server.copy(from, to); }); };
+  llama_memory_t memory = llama_get_memory(server.context());
+  CHECK(copy(0, 2) == "accepted");  // of nothing
+  server.begin(0, prompt);
+  server.read();
+  CHECK(copy(0, 1).starts_with("copied context: llama.cpp's memory holds " + size +
+                               " positions, and the guest has states of layer 2 at none: "));
+  server.append(0, {4});
+  server.step();
+  CHECK(copy(0, 1) == "copied context: its guest reads layer 3, and the copy's layer 2");
+  CHECK(llama_memory_seq_pos_max(memory, 1) == -1);
+  CHECK(copy(0, 3) == "Guests: sequence 3 has no guest, those of 0..2 have");
+  CHECK(copy(-1, 1) == "Guests: sequence -1 has no guest, those of 0..2 have");
+  CHECK(copy(0, 0) == "accepted");
+  // Past the guests.
+  llama_memory_seq_cp(memory, 0, 2, -1, -1);
+  Batch batch;
+  batch.add(4, std::ssize(prompt) + 1, {2}, true);
+  REQUIRE(server.guests().decode(server.context(), batch.get()) == 0);
+  llama_sampler_sample(server.chain(2), server.context(), 0);
+  const std::string complained = complaint([&] { server.guests().check(); });
+  CHECK(complained.find("and the guest has states of layer 3 at ") != std::string::npos);
+  CHECK(complained.find("copies are made by copy_sequence()") != std::string::npos);
 }
 
 TEST_CASE("guests refuse by name what nobody has told them") {

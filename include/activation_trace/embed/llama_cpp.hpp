@@ -94,9 +94,11 @@ class Guest {
   void fail(const std::exception_ptr& problem) noexcept;
   void begin_decode(Index first_position);
   void begin_context();
-  void end_context();
+  void end_context(MatrixView<const float> prompt);
+  void go_on_from(const Guest& other);
   void check_sequences(llama_context* context) const;
   void check_last_state(std::span<const float> logits);
+  void know_head();
   [[nodiscard]] MatrixView<const float> states(Index layer, Index begin, const char* what) const;
   [[nodiscard]] MatrixView<const float> early_logits();
 
@@ -232,13 +234,26 @@ inline void Guest::begin_decode(Index first_position) {
   if (!open_ && first_position < end_) begin_context();
 }
 
-inline void Guest::end_context() {
-  const MatrixView<const float> prompt = states(info_layer_, 0, "context");
+inline void Guest::end_context(MatrixView<const float> prompt) {
   entropies_->observe(prompt, head_.head);
   prompt_ = end_ = prompt.extent(0);
   open_ = false;
   const bool early = std::ranges::find(layers_, info_layer_) != layers_.end();  // then every step reads it
   if (read_->growth == ContextGrowth::prompt && !options_.keep_answers && !early) tap_.keep(info_layer_, Keep::nothing);
+}
+
+// llama.cpp's memory holds the same of both sequences.
+inline void Guest::go_on_from(const Guest& other) {
+  if (other.head_is_known_ && !head_is_known_) know_head();  // else it is checked by the other's last state
+  begin_context();
+  tap_.take_over(other.tap_);
+  output_ = other.output_;
+  if (!read_ || tap_.positions() == 0) return;
+  if (other.open_) return static_cast<void>(states(info_layer_, 0, "copied context"));
+  if (other.info_layer_ != info_layer_)
+    throw StateError("copied context: its guest reads layer " + std::to_string(other.info_layer_) +
+                     ", and the copy's layer " + std::to_string(info_layer_));
+  end_context(tap_.states(info_layer_).slice(0, 0, other.prompt_));
 }
 
 // Of the positions from `begin` to the last one in llama.cpp's memory, which all must have passed the tap.
@@ -253,7 +268,8 @@ inline MatrixView<const float> Guest::states(Index layer, Index begin, const cha
                    " positions, and the guest has states of layer " + std::to_string(layer) + " at " + seen + ": " +
                    (layer == tap_.blocks() ? "flag every token for output"
                                            : "clear the memory and read all with the guest, or, where a conversation "
-                                             "goes on, keep_answers"));
+                                             "goes on, keep_answers") +
+                   (alone_ ? "" : "; copies are made by copy_sequence()"));
 }
 
 inline void Guest::check_sequences(llama_context* context) const {
@@ -266,6 +282,10 @@ inline void Guest::check_sequences(llama_context* context) const {
 
 inline void Guest::check_last_state(std::span<const float> logits) {
   detail::check_head(head_, states(tap_.blocks(), tap_.positions() - 1, "head").row(0).span(), logits);
+  know_head();
+}
+
+inline void Guest::know_head() {
   head_is_known_ = true;
   if (info_layer_ != tap_.blocks()) tap_.keep(tap_.blocks(), Keep::nothing);
 }
@@ -323,7 +343,7 @@ inline std::span<const float> Guest::Sampler::row_of(const llama_token_data_arra
 
 inline void Guest::Sampler::read_context() {
   Guest& guest = *guest_;
-  if (guest.read_ && guest.open_) guest.end_context();
+  if (guest.read_ && guest.open_) guest.end_context(guest.states(guest.info_layer_, 0, "context"));
   if (number_ != guest.number_) {
     mode_.emplace(guest.make_mode());
     observed_ = guest.prompt_;

@@ -31,8 +31,8 @@ namespace llama_cpp {
 ///
 /// Nothing in llama.cpp's interface tells whose the rows of its graphs are: that decode() is told the batch first makes
 /// the difference. Each sequence has its mode and its context, as a Guest alone, and what Guest says of contexts,
-/// errors and lifetimes holds. A token may belong to several sequences; a sequence that llama_memory_seq_cp() has made
-/// holds what its guest did not see.
+/// errors and lifetimes holds. A token may belong to several sequences. What
+/// llama_memory_seq_cp() copies by itself no guest sees: copy_sequence() is for that.
 class Guests {
  public:
   /// options[s] are those of sequence s. Throws as open_lm_head() and Guest.
@@ -56,6 +56,12 @@ class Guests {
   /// llama_decode(), and what it returns. Throws ArgumentError for a batch without pos and seq_id, or with a sequence
   /// that has no guest.
   int decode(llama_context* context, const llama_batch& batch);
+
+  /// llama_memory_seq_cp() of a whole sequence, in place of what `to` held, and its guest goes on from where that of
+  /// `from` is: with the same context where that has been read, and reading on where it has not. Before or after the
+  /// first token is chosen. Throws ArgumentError for a sequence without a guest, StateError if the guest of `to` reads
+  /// a layer that that of `from` has not kept; then `to` is empty.
+  void copy_sequence(llama_context* context, llama_seq_id from, llama_seq_id to);
 
   /// Throws what went wrong in llama.cpp's calls since the last check, if anything did.
   void check();
@@ -136,6 +142,23 @@ inline int Guests::decode(llama_context* context, const llama_batch& batch) {
   const int status = llama_decode(context, batch);
   batch_ = {};
   return status;
+}
+
+inline void Guests::copy_sequence(llama_context* context, llama_seq_id from, llama_seq_id to) {
+  const Guest& source = at(from);
+  Guest& copy = at(to);
+  if (from == to) return;
+  copy.tap_.read(context, to);
+  llama_memory_t memory = llama_get_memory(context);
+  llama_memory_seq_rm(memory, to, -1, -1);
+  llama_memory_seq_cp(memory, from, to, -1, -1);
+  try {
+    copy.go_on_from(source);
+  } catch (...) {
+    llama_memory_seq_rm(memory, to, -1, -1);
+    copy.begin_context();
+    throw;
+  }
 }
 
 inline void Guests::check() {

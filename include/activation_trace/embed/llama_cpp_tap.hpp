@@ -108,6 +108,8 @@ class LayerTap {
   bool see(Index layer, bool ask, const Rows& rows) noexcept;
   /// Instead of attach().
   void attached_by_other() noexcept { attached_ = true; }
+  /// Has the states that `from` has of the layers that are kept here, as its own sequence's.
+  void take_over(const LayerTap& from);
 
   /// Is told the position at which every micro-batch begins, before it is computed.
   std::function<void(Index first_position)> on_begin;
@@ -301,6 +303,15 @@ inline void LayerTap::forget() {
     layer.states.clear();
   }
   problem_ = nullptr;
+}
+
+inline void LayerTap::take_over(const LayerTap& from) {
+  forget();
+  for (std::size_t k = 0; k < layers_.size(); ++k) {
+    if (layers_[k].keep == Keep::nothing) continue;
+    layers_[k].first = from.layers_[k].first;
+    layers_[k].states = from.layers_[k].states;
+  }
 }
 
 // Frames of C are above. `ask`: whether the node is wanted. To answer no to what is computed would end the graph, and
