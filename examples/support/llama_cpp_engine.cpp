@@ -181,18 +181,19 @@ class LlamaCpp final : public LoadedModel {
   explicit LlamaCpp(const ModelSettings& settings) : settings_(settings) {
     if (std::filesystem::is_directory(settings.path))
       throw FormatError(settings.path, "is a folder, and --engine llama.cpp reads GGUF files only");
-    head_ = open_head();
+    head_ = std::make_shared<const LmHeadFile>(
+        open_lm_head(settings.path, llama_cpp::detail::widen_by_ggml, settings.access));
     ggml_backend_load_all();  // of builds that have each in a file
     Complaints::all().forget();
     gpus_ = find_gpus(settings.llama_cpp);
     load();
-    tokenizer_.emplace(llama_cpp::tokenizer_of(model_.get(), compared_encoder(model_.get(), head_)));
+    tokenizer_.emplace(llama_cpp::tokenizer_of(model_.get(), compared_encoder(model_.get(), *head_)));
   }
 
   [[nodiscard]] ModelShape shape() const override {
-    return {head_.blocks, head_.head.vocab(), llama_model_n_ctx_train(model_.get())};
+    return {head_->blocks, head_->head.vocab(), llama_model_n_ctx_train(model_.get())};
   }
-  [[nodiscard]] Embeddings embeddings() const override { return head_.embeddings; }
+  [[nodiscard]] Embeddings embeddings() const override { return head_->embeddings; }
   [[nodiscard]] Tokenizer tokenizer() const override { return *tokenizer_; }
 
   [[nodiscard]] Json identity() const override {
@@ -225,7 +226,7 @@ class LlamaCpp final : public LoadedModel {
     Complaints::all().forget();
     try {
       // One text after another: its numbers are the same whatever is run beside it.
-      return std::make_unique<ModelOf<LlamaCppModel>>(shape(), context, model_.get(), open_head(), params, execution,
+      return std::make_unique<ModelOf<LlamaCppModel>>(shape(), context, model_.get(), head_, params, execution,
                                                       Together::no);
     } catch (const Error& e) {
       throw Complaints::all().error(settings_.path, e.what());
@@ -233,10 +234,6 @@ class LlamaCpp final : public LoadedModel {
   }
 
  private:
-  [[nodiscard]] LmHeadFile open_head() const {
-    return open_lm_head(settings_.path, llama_cpp::detail::widen_by_ggml, settings_.access);
-  }
-
   void load() {
     std::vector<ggml_backend_dev_t> devices = gpus_;
     devices.push_back(nullptr);
@@ -249,19 +246,19 @@ class LlamaCpp final : public LoadedModel {
     split.resize(llama_max_devices(), 0.0f);
     if (!split_.empty()) params.tensor_split = split.data();
     // Of a split file the first part, whichever was given.
-    model_.reset(llama_model_load_from_file(std::string(head_.gguf->files().front().name()).c_str(), params));
+    model_.reset(llama_model_load_from_file(std::string(head_->gguf->files().front().name()).c_str(), params));
     if (model_ == nullptr) throw Complaints::all().error(settings_.path, "llama.cpp does not load it");
   }
 
   /// What is on the GPUs.
   void place() {
     const LlamaCppSettings& s = settings_.llama_cpp;
-    const Index all = head_.blocks + 1;
+    const Index all = head_->blocks + 1;
     gpu_layers_ = gpus_.empty() ? 0 : std::min(s.gpu_layers.value_or(all), all);
     split_ = s.tensor_split;
     if (s.gpu_memory == 0) return;
     if (!split_.empty()) throw UsageError("--tensor-split: with --max_gpu_memory layers go where they fit");
-    const std::vector<double> sizes = sizes_of_layers(head_);
+    const std::vector<double> sizes = sizes_of_layers(*head_);
     const std::vector<Index> counts = place_layers(std::span(sizes).last(static_cast<std::size_t>(gpu_layers_)),
                                                    std::ssize(gpus_), s.gpu_memory * 0x1p30);
     gpu_layers_ = std::accumulate(counts.begin(), counts.end(), Index{0});
@@ -290,11 +287,11 @@ class LlamaCpp final : public LoadedModel {
                                                         : std::int64_t{llama_model_n_embd(m)} / llama_model_n_head(m) *
                                                               llama_model_n_head_kv(m);
     const double bytes = static_cast<double>(ggml_row_size(params.type_k, row) + ggml_row_size(params.type_v, row));
-    return bytes * static_cast<double>(head_.blocks) * static_cast<double>(params.n_ctx);
+    return bytes * static_cast<double>(head_->blocks) * static_cast<double>(params.n_ctx);
   }
 
   ModelSettings settings_;
-  LmHeadFile head_;
+  std::shared_ptr<const LmHeadFile> head_;
   std::vector<ggml_backend_dev_t> gpus_;
   Index gpu_layers_ = 0;
   std::vector<double> split_;

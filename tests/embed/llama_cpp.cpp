@@ -194,6 +194,35 @@ TEST_CASE("the tap's states are our engine's, and keep their positions") {
   CHECK(tap.states(2).extent(0) == 1);
 }
 
+TEST_CASE("where no logits are asked for, the product with the LM head is not computed, and everything before it is") {
+  Both both;
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[4];
+  const auto row_of = [](llama_context* context) {
+    const float* row = llama_get_logits_ith(context, -1);
+    return std::vector<float>(row, row + 320);
+  };
+  llama_cpp::LayerTap tap(both.model.get());
+  llama_context_params params = test::exact_params();
+  tap.attach(params);
+  const llama_context_ptr context(llama_init_from_model(both.model.get(), params));
+  tap.read(context.get(), 0);
+  tap.skip_logits(true);
+  decode(context.get(), prompt, 0, Flag::all);  // layer N is not kept: nothing is skipped
+  const std::vector<float> before = row_of(context.get());
+  const std::vector<TokenId> next{7};
+  const auto length = static_cast<Index>(prompt.size());
+  tap.keep(4, llama_cpp::Keep::all_rows);
+  decode(context.get(), next, length);
+  const std::vector<float> skipped = row_of(context.get());
+  const std::vector<float> state(tap.states(4).data(), tap.states(4).data() + 64);
+  llama_memory_seq_rm(llama_get_memory(context.get()), 0, static_cast<llama_pos>(length), -1);
+  tap.skip_logits(false);
+  decode(context.get(), next, length);
+  CHECK(row_of(context.get()) != skipped);
+  CHECK(row_of(context.get()) != before);
+  CHECK(std::equal(state.begin(), state.end(), tap.states(4).data()));
+}
+
 TEST_CASE("nodes have the names of llama.cpp, layers those of the library") {
   using llama_cpp::layer_of_node;
   CHECK(layer_of_node("embd", 4) == 0);

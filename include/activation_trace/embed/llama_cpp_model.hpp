@@ -54,12 +54,16 @@ class LlamaCppModel {
   /// `model` and `execution`, on which is computed what llama.cpp does not compute, must outlive this object. Throws
   /// ArgumentError for a head of another shape, as LayerTap does, and Error if llama.cpp makes no context.
   LlamaCppModel(llama_model* model, LmHeadFile head, llama_context_params params, Execution<Host>& execution,
-                Together together = Together::yes);
+                Together together = Together::yes)
+      : LlamaCppModel(model, std::make_shared<const LmHeadFile>(std::move(head)), params, execution, together) {}
+  /// The same with a head that others use, too.
+  LlamaCppModel(llama_model* model, std::shared_ptr<const LmHeadFile> head, llama_context_params params,
+                Execution<Host>& execution, Together together = Together::yes);
 
   /// Of the model.
   [[nodiscard]] const Config& config() const noexcept { return config_; }
   /// As opened; without soft cap and scale.
-  [[nodiscard]] const LmHead<>& lm_head() const noexcept { return head_.head; }
+  [[nodiscard]] const LmHead<>& lm_head() const noexcept { return head_->head; }
   /// Throws Error for a model that has no RMSNorm in front of its LM head.
   [[nodiscard]] FinalNorm final_norm() const;
   /// As given to the constructor.
@@ -105,7 +109,7 @@ class LlamaCppModel {
   void read_row(std::int32_t token, std::span<float> row);
   void take_back(std::span<const SequencePiece<>> pieces) noexcept;
 
-  LmHeadFile head_;
+  std::shared_ptr<const LmHeadFile> head_;
   Config config_;
   Execution<Host>* execution_;
   Together together_;
@@ -123,14 +127,14 @@ class LlamaCppModel {
   std::vector<std::int8_t> outputs_;
 };
 
-inline LlamaCppModel::LlamaCppModel(llama_model* model, LmHeadFile head, llama_context_params params,
-                                    Execution<Host>& execution, Together together)
+inline LlamaCppModel::LlamaCppModel(llama_model* model, std::shared_ptr<const LmHeadFile> head,
+                                    llama_context_params params, Execution<Host>& execution, Together together)
     : head_(std::move(head)),
       execution_(&execution),
       together_(together),
       tap_(std::make_unique<llama_cpp::LayerTap>(model)) {
   config_ = {tap_->blocks(), tap_->hidden(), llama_vocab_n_tokens(llama_model_get_vocab(model))};
-  llama_cpp::detail::check_shape(head_, *tap_, config_.vocab);
+  llama_cpp::detail::check_shape(*head_, *tap_, config_.vocab);
   tap_->attach(params);
   context_.reset(llama_init_from_model(model, params));
   if (context_ == nullptr) throw Error("llama.cpp: it makes no context of these parameters");
@@ -140,8 +144,8 @@ inline LlamaCppModel::LlamaCppModel(llama_model* model, LmHeadFile head, llama_c
 }
 
 inline FinalNorm LlamaCppModel::final_norm() const {
-  if (!head_.norm) throw Error("final_norm: the model has no RMSNorm in front of its LM head");
-  return *head_.norm;
+  if (!head_->norm) throw Error("final_norm: the model has no RMSNorm in front of its LM head");
+  return *head_->norm;
 }
 
 inline void LlamaCppModel::rewind(Index position, Index sequence) {
@@ -209,6 +213,7 @@ inline void LlamaCppModel::run(std::span<const SequencePiece<>> pieces, std::spa
 }
 
 inline void LlamaCppModel::run_together(std::span<const SequencePiece<>> pieces, TensorView<float, 3> logits) {
+  tap_->skip_logits(false);
   std::vector<std::int32_t> last;
   for (const auto& [sequence, ids, observer] : pieces) {
     Index next = position(sequence);
@@ -232,6 +237,7 @@ inline void LlamaCppModel::run_alone(const SequencePiece<>& piece, std::span<con
   for (Index layer = 0; layer <= config_.layers; ++layer) tap_->keep(layer, llama_cpp::Keep::nothing);
   for (const Index layer : exits) tap_->keep(layer, llama_cpp::Keep::last_row);
   for (const Index layer : shown) tap_->keep(layer, llama_cpp::Keep::all_rows);
+  tap_->skip_logits(exits.empty());  // tokens are flagged for their states alone
   const Index first = position(sequence);
   std::int32_t last = 0;
   for (Index begin = 0; begin < std::ssize(ids); begin += max_batch_) {
@@ -276,7 +282,7 @@ inline void LlamaCppModel::exit_at(std::span<const Index> exits, std::int32_t to
     places.push_back(i);
   }
   if (early.empty()) return;
-  const MatrixView<const float> rows = exits_.compute(*execution_, head_.head, early, [&](Index layer) {
+  const MatrixView<const float> rows = exits_.compute(*execution_, head_->head, early, [&](Index layer) {
     return states_of(layer, position, position + 1).row(0).span();
   });
   for (std::size_t i = 0; i < early.size(); ++i)

@@ -92,6 +92,10 @@ class LayerTap {
   /// From the next decode on. Throws ArgumentError for a layer that is not 0..N.
   void keep(Index layer, Keep what);
 
+  /// From the next decode on, where layer N is kept, llama.cpp's graphs end behind it: the product with the LM head
+  /// costs nothing then, and the context's logits are not to be read.
+  void skip_logits(bool skip) noexcept { skips_logits_ = skip; }
+
   /// The kept states[n, d] of `layer`, valid until the next decode. Throws what went wrong during a decode, and
   /// ArgumentError for a layer that is not 0..N.
   [[nodiscard]] MatrixView<const float> states(Index layer) const;
@@ -142,6 +146,7 @@ class LayerTap {
   llama_context* context_ = nullptr;
   llama_seq_id sequence_ = 0;
   bool attached_ = false;
+  bool skips_logits_ = false;
   std::vector<Layer> layers_;  // [N + 1]
   std::exception_ptr problem_;
 };
@@ -314,8 +319,8 @@ inline void LayerTap::take_over(const LayerTap& from) {
   }
 }
 
-// Frames of C are above. `ask`: whether the node is wanted. To answer no to what is computed would end the graph, and
-// nobody would be told.
+// Frames of C are above. `ask`: whether the node is wanted. To answer no to what is computed ends the graph, and nobody
+// is told.
 inline bool LayerTap::callback(ggml_tensor* node, bool ask, void* user) noexcept {
   auto& self = *static_cast<LayerTap*>(user);
   const Index number = layer_of_node(node->name, self.blocks_);
@@ -334,7 +339,7 @@ inline bool LayerTap::see(Index number, bool ask, const Rows& rows) noexcept {
   } catch (...) {
     if (!problem_) problem_ = std::current_exception();
   }
-  return true;
+  return ask || number != blocks_ || !skips_logits_;
 }
 
 inline void LayerTap::take(Layer& layer, const Rows& from) {
