@@ -3,13 +3,14 @@
 """llama.cpp as the engine of the programs, beside our own on the same f32 weights with an f32 cache: the same tokens, layers and
 alerts, and numbers within 1e-4; what makes no sense is refused in one line.
 
-    python3 check_engine.py BIN MODEL [--data FOLDER] [--limit 4] [--layer 3] [--final-norm] [--rpc-server PROGRAM]
+    python3 check_engine.py BIN MODEL [--data FOLDER] [--limit 4] [--layer 3] [--final-norm] [--rpc-server PROGRAM] [--libraries FOLDER]
 
 BIN is the folder of the programs, MODEL a GGUF file of f32 weights. Nothing but Python is needed.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -202,6 +203,25 @@ def check_refusals(place):
     return rpc
 
 
+def check_without_libraries(place, libraries):
+    """llama.cpp's own have gone from where they were at build time: to the copies, whose search path is another one."""
+    gone = place.folder / "gone"
+    gone.mkdir()
+    for name in ("generate", "llama_cpp_engine.so", "llama_cpp"):
+        content = (place.bin / name).read_bytes()
+        if name != "generate" and libraries.encode() not in content:
+            print(f"{name} finds llama.cpp without a path of its own: not tried without its libraries")
+            return
+        (gone / name).write_bytes(content.replace(libraries.encode(), b"/" + b"x" * (len(libraries.encode()) - 1)))
+        (gone / name).chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
+    for command, code in ((["generate", "-m", place.model, "-p", "x", *EXACT], 1), (["llama_cpp", place.model, "x"], 127)):
+        done = subprocess.run([str(gone / command[0]), *map(str, command[1:])], capture_output=True, text=True, env=environment)
+        said = "--engine llama.cpp: " if command[0] == "generate" else "error while loading shared libraries: "
+        if done.returncode != code or done.stderr.count("\n") != 1 or said not in done.stderr or "libllama.so" not in done.stderr:
+            stop("without llama.cpp's libraries:", done.args, done.returncode, done.stderr)
+
+
 def check_servers(place, found, program):
     """Two servers of this machine, which llama.cpp takes for two GPUs."""
     ports, servers = [], []
@@ -250,6 +270,7 @@ def main():
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--final-norm", action="store_true")
     parser.add_argument("--rpc-server")
+    parser.add_argument("--libraries", help="the folder of libllama.so: what runs without it is tried, too")
     arguments = parser.parse_args()
     found = Comparison()
     with tempfile.TemporaryDirectory() as name:
@@ -261,6 +282,8 @@ def main():
         check_score_and_pictures(place, found)
         check_evaluate(place, found)
         rpc = check_refusals(place)
+        if arguments.libraries:
+            check_without_libraries(place, arguments.libraries)
         if rpc and arguments.rpc_server:
             check_servers(place, found, arguments.rpc_server)
         print(f"{texts} texts, scores, pictures, tasks and sweeps: all tokens are those of our own engine; {found.numbers} numbers, which "
