@@ -14,8 +14,9 @@ dir=${2:-build/cuda-gpu}
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 tests=(test_cuda_softmax_entropy test_cuda_softmax_candidates test_cuda_entropy_sharpness test_cuda_contrast
-       test_cuda_softmax_thrust test_cuda_link_cpp_first test_cuda_link_cu_first)
-programs=("${tests[@]}" bench_cuda_entropy cuda_entropy embed_device_rows)
+       test_cuda_softmax_thrust test_cuda_link_cpp_first test_cuda_link_cu_first test_cuda_forward_ops
+       test_cuda_products test_cuda_llama)
+programs=("${tests[@]}" bench_cuda_entropy bench_cuda_llama cuda_entropy embed_device_rows)
 
 if [ "$mode" != --run ]; then
   step build
@@ -82,6 +83,7 @@ if command -v compute-sanitizer >/dev/null; then
     sanitize "$dir/test_cuda_softmax_candidates"
     sanitize "$dir/test_cuda_entropy_sharpness" -tc="*ragged*,*growing*,*more new tokens*,*recorded*,*more than once*"
     sanitize "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*"
+    for p in forward_ops products llama; do sanitize "$dir/test_cuda_$p"; done
   done
 fi
 
@@ -93,6 +95,7 @@ else
   echo "No PyTorch with CUDA here: the published method is not measured beside."
 fi
 run 1000 "$dir/bench_cuda_entropy" --benchmark_repetitions="${ROUNDS:-15}"
+run 1000 "$dir/bench_cuda_llama" --benchmark_min_time=0.3
 
 step verdict
 for f in "${failed[@]}"; do echo "FAILED: $f"; done

@@ -35,6 +35,21 @@ inline Work attention_of(const LlamaConfig& c, Index queries, Index end) {
 /// `rows` of x by what is read once.
 inline Work shared(const Work& work, Index rows) { return {work.flops * static_cast<double>(rows), work.bytes}; }
 
+/// The shape of SmolLM2-135M.
+inline LlamaConfig smollm2() {
+  LlamaConfig c = test::tiny_llama_config();
+  c.layers = 30;
+  c.hidden = 576;
+  c.ffn = 1536;
+  c.heads = 9;
+  c.kv_heads = 3;
+  c.head_dim = 64;
+  c.vocab = 49152;
+  c.max_context = 8192;
+  c.rope.theta = 100000;
+  return c;
+}
+
 /// The weights of the benchmark that runs, by name: one set at a time is in memory.
 class Models {
  public:
@@ -64,16 +79,7 @@ class Models {
       test::TinyLlamaOptions options;
       options.dtype = dtype;
       options.embeddings = Embeddings::tied;
-      LlamaConfig& c = options.config;  // SmolLM2-135M
-      c.layers = 30;
-      c.hidden = 576;
-      c.ffn = 1536;
-      c.heads = 9;
-      c.kv_heads = 3;
-      c.head_dim = 64;
-      c.vocab = 49152;
-      c.max_context = 8192;
-      c.rope.theta = 100000;
+      options.config = smollm2();
       model_.random = std::make_unique<test::TinyLlama>(options);
       model_.config = model_.random->config();
       model_.weights = model_.random->weights();

@@ -14,8 +14,8 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "bench" / "gpu.sh"
 PROGRAMS = [
     "nvidia-smi", "test_cuda_softmax_entropy", "test_cuda_softmax_candidates", "test_cuda_entropy_sharpness",
     "test_cuda_contrast", "test_cuda_softmax_thrust", "test_cuda_link_cpp_first", "test_cuda_link_cu_first",
-    "cuda_entropy", "embed_device_rows"
-] + 16 * ["compute-sanitizer"] + ["bench_cuda_entropy"]
+    "test_cuda_forward_ops", "test_cuda_products", "test_cuda_llama", "cuda_entropy", "embed_device_rows"
+] + 28 * ["compute-sanitizer"] + ["bench_cuda_entropy", "bench_cuda_llama"]
 
 
 class GpuScript(unittest.TestCase):
