@@ -22,13 +22,15 @@ MMA = ("kernels", "mma")
 SIMPLE = ("kernels", "simt")
 FEW = ("kernels", "candidates*")
 ROW = ("kernels", "statistics*")
+PRODUCTS = ("kernels", "products*")
 STEP = ("entropy_sharpness", "the penalty*,a bad row*,a list that names*")
 DOLA = ("contrast", "DoLa from hidden states*")
 
-WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, SHARPNESS, DOLA_FILE = (
+WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, SHARPNESS, DOLA_FILE = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
-                 "ops/row_statistics", "processors/sharpness_kernels", "processors/dola"))
+                 "ops/row_statistics", "ops/multiply_rows", "ops/multiply_tiles", "ops/stored_octets",
+                 "processors/sharpness_kernels", "processors/dola"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
@@ -73,6 +75,12 @@ MUTATIONS = [
     ("barrier before the join of warps removed", ROWS, "«__syncthreads();»\n  partials += row * gridDim.x;", "", ROW),
     ("counters keep what they had", ROWS,
      "«if (static_cast<int>(threadIdx.x) < zeroed) counters[row * zeroed + threadIdx.x] = 0;»", "", ROW),
+    ("barrier before the products removed", TILES, "«__syncthreads();»  // tile k is there", "", PRODUCTS),
+    ("copies of x are not waited for", TILES, "«ptx::wait_copies<0>();»", "", PRODUCTS),
+    ("the next tile goes where this one is read", TILES, "fill(«k + 1»);", "k", PRODUCTS),
+    ("the second product of a launch begins a row too far", TILES, "tile -= «tiles»;", "tiles - 1", PRODUCTS),
+    ("lanes are joined but for the last step", FEW_ROWS, "int distance = «16»;", "8", PRODUCTS),
+    ("what lies beyond a row counts", OCTETS, "y[i] = «i < left» ? widen", "true", PRODUCTS),
     ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),

@@ -155,10 +155,74 @@ TEST_CASE("few rows of every type: double's numbers, and the bits of a row alone
   }
 }
 
+TEST_CASE("many rows of every type: double's numbers, and the same bits however many there are") {
+  const cuda::Stream stream;
+  std::mt19937 random(5);
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    const Index block = block_elements(dtype);
+    const bool scalar = block == 1;
+    for (const Index d : {scalar ? Index{165} : block == 32 ? Index{160} : Index{512}, scalar ? Index{7} : block}) {
+      CAPTURE(d);
+      const Index m = d == 165 ? 140 : 37;
+      const RandomMatrix w(dtype, m, d, random);
+      const DeviceMatrix device(stream, w.view());
+      const Index most = d == 165 ? 70 : 20;
+      const std::vector<float> x = normal_floats(most * d, random);
+      const auto multiply = [&](Index n, Index x_gap) {
+        return product(x, d, x_gap, n, m, [&](auto from, auto to) { matmul(stream, from, device.view(), to); });
+      };
+      const std::vector<float> all = multiply(most, (8 - d % 4) % 4 + 4);
+      CHECK(worst_error(all, products(matrix(x, most, d), w.view())) <= tolerance(d));
+      CHECK(multiply(most, d % 2 == 1 ? 4 : 5) == all);  // rows that are not aligned, a second run
+      for (const Index n : {few_rows, Index{9}, Index{17}}) {
+        const std::vector<float> some = multiply(n, 4);
+        CHECK(std::equal(some.begin(), some.end(), all.begin()));
+      }
+    }
+  }
+}
+
+TEST_CASE("what is not finite stays in its row") {
+  const cuda::Stream stream;
+  std::mt19937 random(6);
+  const Index n = 6, d = 64, m = 5;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    std::vector<float> values = normal_floats(m * d, random);
+    std::vector<float> x = normal_floats(n * d, random);
+    x[1 * d + 3] = INFINITY;
+    x[2 * d + 40] = NAN;
+    x[3 * d + 7] = 1;
+    values[4 * d + 7] = -INFINITY;
+    std::vector<std::byte> stored;
+    visit_dtype(dtype, [&]<class T>(std::type_identity<T>) {
+      if constexpr (!QuantizedBlock<T>)
+        for (const float value : values) {
+          const T element(value);
+          const auto* const bytes = reinterpret_cast<const std::byte*>(&element);
+          stored.insert(stored.end(), bytes, bytes + sizeof(T));
+        }
+    });
+    const StoredMatrix<> w(dtype, stored.data(), m, d, static_cast<Index>(stored.size()) / m);
+    const DeviceMatrix device(stream, w);
+    const std::vector<DotProduct> expected = products(matrix(x, n, d), w);
+    for (const bool many : {false, true}) {
+      const std::vector<float> y = product(x, d, 0, n, m, [&](auto from, auto to) {
+        many ? matmul(stream, from, device.view(), to) : by_row(stream, device.view(), from, to);
+      });
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const double right = expected[i].value;
+        CHECK(std::isfinite(y[i]) == std::isfinite(right));
+        if (!std::isfinite(right)) CHECK((std::isnan(right) ? std::isnan(y[i]) : static_cast<double>(y[i]) == right));
+      }
+    }
+  }
+}
+
 TEST_CASE("several products share a launch, whatever their types are") {
   const cuda::Stream stream;
   std::mt19937 random(3);
-  const Index n = 3, d = 256;
+  const Index n = 5, d = 256;
   const std::vector<float> x = normal_floats(n * d, random);
   const Buffer<float, Cuda> device_x = to_device(x);
   const std::vector<DType> types{DType::q4_k, DType::q4_k, DType::q6_k, DType::f16,

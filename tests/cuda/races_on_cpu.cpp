@@ -2,12 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
+#include <vector>
 
+#include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "problem.cuh"
+#include "support/oracle.hpp"
 
 // Each kernel once, on the smallest problem that has everything: several blocks, more tiles than stages, the last one
 // cut, rounds. Small enough for ThreadSanitizer, and for tests/cuda/mutations.py.
@@ -96,4 +101,39 @@ TEST_CASE("statistics of rows, by several blocks each, twice") {
       CHECK(row.lowest == doctest::Approx(static_cast<double>(largest) + std::log(0.1)).epsilon(1e-6));
     }
   }
+}
+
+TEST_CASE("products of few rows and of many, two to a launch") {
+  using cuda::detail::StoredRows;
+  const Index columns = 196, rows = 70;
+  const std::vector<Index> sizes{130, 5};
+  const std::vector<float> x = normal_vector<float>(rows * columns, 1.0f, 1);
+  const Buffer<float, Cuda> device_x = to_device(x);
+  std::vector<std::vector<Half>> w;
+  std::vector<Buffer<Half, Cuda>> device_w;
+  std::vector<Buffer<float, Cuda>> y;
+  cuda::detail::Products products;
+  for (const Index size : sizes) {
+    w.push_back(normal_vector<Half>(size * columns, 1.0f, 2));
+    device_w.push_back(to_device(w.back()));
+    y.push_back(to_device(std::vector<float>(static_cast<std::size_t>(rows * size), -7.0f)));
+    products.product[products.count++] = {
+        StoredRows(StoredMatrix<Cuda>(std::as_const(device_w.back()).matrix(size, columns))), y.back().data(), size};
+  }
+  const auto check = [&](Index used) {
+    for (std::size_t p = 0; p < sizes.size(); ++p) {
+      const std::vector<DotProduct> expected =
+          activation_trace::test::products(as_matrix(std::span<const float>(x), rows, columns).slice(0, 0, used),
+                                           as_matrix(std::span<const Half>(w[p]), sizes[p], columns));
+      const std::vector<float> result = to_host(y[p]);
+      CHECK(std::equal(expected.begin(), expected.end(), result.begin(), [](const DotProduct& dot, float sum) {
+        return std::abs(static_cast<double>(sum) - dot.value) <= 1e-4;  // NaN is not
+      }));
+    }
+  };
+  const auto rows_of_x = [&](Index used) { return StoredRows(StoredMatrix<Cuda>(device_x.matrix(used, columns))); };
+  cuda::detail::multiply_rows<Half>(Execution<Cuda>{}, products, rows_of_x(9));
+  check(9);
+  cuda::detail::multiply_tiles<Half>(Execution<Cuda>{}, products, rows_of_x(rows));
+  check(rows);
 }

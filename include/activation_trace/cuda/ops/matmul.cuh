@@ -5,6 +5,7 @@
 #include <span>
 
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
+#include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/matmul.hpp"
 
@@ -65,7 +66,13 @@ void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
 /// ShapeError.
 template <int = 0>
 void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, std::span<const MatmulTarget<Cuda>> targets) {
-  matmul_by_row(execution, x, targets);
+  using namespace cuda::detail;
+  for_each_launch(x, targets, [&]<class T>(std::type_identity<T>, const Products& products, const StoredRows& rows) {
+    if (rows.rows >= few_rows && has_multiply_tiles<T>(execution))
+      multiply_tiles<T>(execution, products, rows);
+    else
+      multiply_rows<T>(execution, products, rows);
+  });
 }
 
 /// One product.
