@@ -187,24 +187,6 @@ TEST_CASE("by row, every row is what it is alone, bit for bit, long rows too") {
   }
 }
 
-TEST_CASE("by row, AVX-512 gives the bits of AVX2: a guest's own kernels and compiled ones agree") {
-  if (!supports(Isa::avx512)) {
-    MESSAGE("skipped, this processor has no AVX-512");
-    return;
-  }
-  std::mt19937 random(15);
-  for (const DType dtype : all_dtypes) {
-    CAPTURE(std::string(name(dtype)));
-    const TwoMatrices w(dtype, 9, 512, random);
-    const std::vector<float> x = test::normal_floats(17 * 512, random);
-    Execution<Host> narrow(1, Isa::avx2);
-    Execution<Host> wide(1, Isa::avx512);
-    for (const Index n : {1, 3, 8, 17})
-      CHECK(w.multiply(narrow, test::matrix(x, 17, 512).slice(0, 0, n)) ==
-            w.multiply(wide, test::matrix(x, 17, 512).slice(0, 0, n)));
-  }
-}
-
 TEST_CASE("however the work is cut, the results are the same bits, but for the depth of a panel") {
   std::mt19937 random(14);
   const Index d = 700, m = 300;

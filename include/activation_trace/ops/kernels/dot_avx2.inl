@@ -1,23 +1,19 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// A few rows of x times rows of w, dequantised in registers with 256-bit vectors, on processors with AVX-512 too, which
-// have twice the registers for them. A row of w is decoded once for up to dot_group rows of x, and each of them is
-// summed in the same order as alone, whatever the group and the number of registers. Quanta of less than eight bits
-// meet x as arrange_avx2.inl has brought it: dot_pairs_avx2.inl has the types of blocks of 32, dot_groups_avx2.inl
-// those of 256.
+// A few rows of x times rows of w, dequantised in registers with 256-bit vectors. A row of w is decoded once for up to
+// dot_group rows of x, and each of them is summed in the same order as alone, whatever the group. Quanta of less than
+// eight bits meet x as arrange_avx2.inl has brought it: dot_pairs_avx2.inl has the types of blocks of 32,
+// dot_groups_avx2.inl those of 256.
 
-/// Rows of x that share a row of w in registers, measured. With more the compiler keeps sums in memory: of 16 registers
-/// three rows of bf16, with four sums each, make 63 % of the multiply-add peak and five 51 %; of 32, six make 72 %.
-/// Eight rows of Q4_1 make 54 % of it with 16, as four and four, and 69 % with 32. f32 waits for w, not for registers.
+/// Rows of x that share a row of w in registers, measured. With more the compiler keeps sums in memory: three rows of
+/// bf16, with four sums each, make 63 % of the multiply-add peak and five 51 %. f32 waits for w, not for registers.
 template <class T>
-constexpr Index dot_group = vector_registers == 32 ? 8 : 5;
+constexpr Index dot_group = 5;
 template <>
-inline constexpr Index dot_group<float> = 5;
+inline constexpr Index dot_group<Half> = 3;
 template <>
-inline constexpr Index dot_group<Half> = vector_registers == 32 ? 6 : 3;
-template <>
-inline constexpr Index dot_group<BFloat16> = dot_group<Half>;
+inline constexpr Index dot_group<BFloat16> = 3;
 template <>
 inline constexpr Index dot_group<Q8_0Block> = 9;
 

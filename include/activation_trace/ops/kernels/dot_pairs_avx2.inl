@@ -188,7 +188,9 @@ struct Dot<IQ4_XSBlock> : PairedGroups<whole_byte_factors> {
   [[gnu::always_inline]] static void row(const std::byte* w, Index cols, const float* x, Index stride, F (&totals)[n]) {
     const float* sums = x + cols;
     for (Index i = 0; i < cols; i += 256, w += sizeof(IQ4_XSBlock), sums += 8) {
-      const F scales = unpack_scales(w);
+      float steps[8];
+      unpack_iq4_steps(w, steps);
+      const F scales = load(steps);
       const F offsets = scales * set(static_cast<float>(-named_value_zero));
 #pragma GCC unroll 8
       for (Index r = 0; r < n; ++r) totals[r] = multiply_add(offsets, load(sums + r * stride), totals[r]);
@@ -204,20 +206,5 @@ struct Dot<IQ4_XSBlock> : PairedGroups<whole_byte_factors> {
           totals[r] = multiply_add(dot64<n>(quanta, unpacked, x + i + pair * 64 + r * stride), scale, totals[r]);
       }
     }
-  }
-
- private:
-  /// d * (scale - 32) of the eight groups.
-  [[gnu::always_inline]] static F unpack_scales(const std::byte* w) {
-    Half d;
-    std::memcpy(&d, w + offsetof(IQ4_XSBlock, d), sizeof(d));
-    std::uint16_t high;
-    std::memcpy(&high, w + offsetof(IQ4_XSBlock, scales_high), sizeof(high));
-    std::int32_t low;
-    std::memcpy(&low, w + offsetof(IQ4_XSBlock, scales_low), sizeof(low));
-    const I lane = lane_numbers();
-    const I lower = bits_and(shift_right(set(low), shift_left(lane, 2)), set(15));
-    const I upper = bits_and(shift_right(set(std::int32_t{high}), shift_left(lane, 1)), set(3));
-    return to_float(subtract(bits_or(lower, shift_left(upper, 4)), set(32))) * set(widen(d));
   }
 };

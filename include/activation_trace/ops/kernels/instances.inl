@@ -44,7 +44,6 @@ namespace portable {
 #pragma GCC target("avx2,fma,f16c")
 #endif
 namespace avx2 {
-constexpr Index vector_registers = 16;
 #include "activation_trace/ops/kernels/simd_avx2.inl"
 //
 #include "activation_trace/ops/kernels/arrange_avx2.inl"
@@ -74,32 +73,10 @@ constexpr Index vector_registers = 16;
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #endif
 namespace avx512 {
-#if defined(ACTIVATION_TRACE_COMPILED_KERNELS)
-// The dots of AVX2 once more, the same bits, with the registers that AVX-512 has: a quarter faster from four rows of x
-// on, and twice as long to compile as all the rest. So a file with the headers alone makes do with those of AVX2.
-namespace dots {
-constexpr Index vector_registers = 32;
-#include "activation_trace/ops/kernels/simd_avx2.inl"
-//
-#include "activation_trace/ops/kernels/arrange_avx2.inl"
-#include "activation_trace/ops/kernels/decode.inl"
-#include "activation_trace/ops/kernels/dot_q8_0_avx2.inl"
-//
-#include "activation_trace/ops/kernels/dot_avx2.inl"
-//
-#include "activation_trace/ops/kernels/dot_pairs_avx2.inl"
-//
-#include "activation_trace/ops/kernels/dot_groups_avx2.inl"
-}  // namespace dots
-using dots::dot_rows;
-#else
-using avx2::dot_rows;
-#endif
-using avx2::arrange;
-using avx2::arranged_size;
 #include "activation_trace/ops/kernels/simd_avx512.inl"
 //
 #include "activation_trace/ops/kernels/decode.inl"
+#include "activation_trace/ops/kernels/dot_avx512.inl"
 #include "activation_trace/ops/kernels/gemm.inl"
 #include "activation_trace/ops/kernels/vector_math.inl"
 //

@@ -56,7 +56,27 @@ constexpr Index lanes = 8;
                           _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
 }
 
+struct Nibbles {
+  F step;
+  F offset;
+
+  [[gnu::always_inline]] Nibbles(F with_step, F and_offset) : step(with_step), offset(and_offset) {}
+  [[gnu::always_inline]] static Nibbles centred(F step, int zero) {
+    return {step, step * set(static_cast<float>(-zero))};
+  }
+  [[gnu::always_inline]] F low(I bytes) const { return multiply_add(to_float(bits_and(bytes, set(15))), step, offset); }
+  [[gnu::always_inline]] F high(I bytes) const { return multiply_add(to_float(shift_right(bytes, 4)), step, offset); }
+};
+[[gnu::always_inline]] inline I or_where(I v, std::uint32_t bits, std::int32_t value) {
+  const I bit = bits_and(shift_right(set(static_cast<std::int32_t>(bits)), lane_numbers()), set(1));
+  return bits_or(v, bits_and(subtract(set(0), bit), set(value)));
+}
+
 [[gnu::always_inline]] inline float widen(Half h) { return _cvtsh_ss(h.bits); }
+constexpr Index header_floats = 8;  // from memory that is cheaper than two, and blocks are longer
+[[gnu::always_inline]] inline void widen_halves(const std::byte* p, float* out) {
+  store(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }

@@ -62,7 +62,24 @@ constexpr __mmask16 all = 0xffff;
   return _mm512_maskz_permutexvar_ps(all, index, load(table));
 }
 
+struct Nibbles {  // all sixteen values at once, then one instruction each
+  F values;
+
+  [[gnu::always_inline]] explicit Nibbles(F all_values) : values(all_values) {}
+  [[gnu::always_inline]] Nibbles(F step, F offset) : values(multiply_add(to_float(lane_numbers()), step, offset)) {}
+  [[gnu::always_inline]] static Nibbles centred(F step, int zero) {
+    return Nibbles(to_float(subtract(lane_numbers(), set(zero))) * step);
+  }
+  [[gnu::always_inline]] F low(I bytes) const { return _mm512_maskz_permutexvar_ps(all, bytes, values); }
+  [[gnu::always_inline]] F high(I bytes) const { return low(shift_right(bytes, 4)); }
+};
+[[gnu::always_inline]] inline I or_where(I v, std::uint32_t bits, std::int32_t value) {
+  return _mm512_mask_or_epi32(v, static_cast<__mmask16>(bits), v, set(value));
+}
+
 [[gnu::always_inline]] inline float widen(Half h) { return _cvtsh_ss(h.bits); }
+using avx2::header_floats;
+using avx2::widen_halves;
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {
   return _mm512_maskz_cvtph_ps(all, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

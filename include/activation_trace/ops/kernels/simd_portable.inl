@@ -63,12 +63,38 @@ constexpr Index lanes = 4;
 /// 0, 1, 2, ...
 [[gnu::always_inline]] inline I lane_numbers() { return I{0, 1, 2, 3}; }
 [[gnu::always_inline]] inline F to_float(I v) { return __builtin_convertvector(v, F); }
-/// table[index], lane by lane.
+/// table[index & 15], lane by lane.
 [[gnu::always_inline]] inline F lookup(const float (&table)[16], I index) {
-  return F{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
+  return F{table[index[0] & 15], table[index[1] & 15], table[index[2] & 15], table[index[3] & 15]};
+}
+
+/// step * q + offset for the nibbles of bytes in 32-bit lanes.
+struct Nibbles {
+  F step;
+  F offset;
+
+  [[gnu::always_inline]] Nibbles(F with_step, F and_offset) : step(with_step), offset(and_offset) {}
+  [[gnu::always_inline]] static Nibbles centred(F step, int zero) {
+    return {step, step * set(static_cast<float>(-zero))};
+  }
+  [[gnu::always_inline]] F low(I bytes) const { return multiply_add(to_float(bits_and(bytes, set(15))), step, offset); }
+  [[gnu::always_inline]] F high(I bytes) const { return multiply_add(to_float(shift_right(bytes, 4)), step, offset); }
+};
+/// v, with the bits of `value` in the lanes whose bit of `bits` is set.
+[[gnu::always_inline]] inline I or_where(I v, std::uint32_t bits, std::int32_t value) {
+  const I bit = bits_and(shift_right(set(static_cast<std::int32_t>(bits)), lane_numbers()), set(1));
+  return bits_or(v, bits_and(subtract(set(0), bit), set(value)));
 }
 
 [[gnu::always_inline]] inline float widen(Half h) { return h; }
+/// The two halves that blocks of 32 begin with, of which some have the first alone.
+constexpr Index header_floats = 2;
+[[gnu::always_inline]] inline void widen_halves(const std::byte* p, float* out) {
+  Half h[2];
+  std::memcpy(h, p, sizeof(h));
+  out[0] = h[0];
+  out[1] = h[1];
+}
 [[gnu::always_inline]] inline F load_f16(const std::byte* p) {
   Half h[4];
   std::memcpy(h, p, sizeof(h));

@@ -1,0 +1,122 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+
+// A few rows of x times rows of w, of any type, with 512-bit vectors. A few rows of w at a time become floats in the
+// first-level cache, once for all rows of x, and a register tile multiplies them by a group of these. So one row of x
+// pays for widening, and more pay for their multiply-adds, near their peak; and nothing but the widening is compiled
+// once per type. A product of two rows is summed in the same order, whatever tile it is in: vectors of 16 along a
+// stretch of dot_depth, then across the vector, then stretch by stretch.
+
+constexpr Index dot_depth = 768;   // elements: eight rows of them are 24 KiB
+constexpr Index dot_group = 6;     // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
+constexpr Index dot_pair = 2;      // so many at most by eight of w: enough sums to hide an addition's latency
+constexpr Index dot_ahead = 2048;  // bytes: the processor's own prefetching stops at a page and starts late
+
+/// sums[i][r] += vectors at k of rows of x and w, as many elements as `mask` has.
+template <Index n, Index m>
+[[gnu::always_inline]] inline void add_products(__mmask16 mask, const float* const (&w)[m], const float* x,
+                                                Index x_stride, Index k, F (&sums)[n][m]) {
+  F v[m];
+#pragma GCC unroll 8
+  for (Index r = 0; r < m; ++r) v[r] = _mm512_maskz_loadu_ps(mask, w[r] + k);
+#pragma GCC unroll 6
+  for (Index i = 0; i < n; ++i) {
+    const F x_i = _mm512_maskz_loadu_ps(mask, x + i * x_stride + k);
+#pragma GCC unroll 8
+    for (Index r = 0; r < m; ++r) sums[i][r] = multiply_add(v[r], x_i, sums[i][r]);
+  }
+}
+
+/// The sums of four vectors.
+[[gnu::always_inline]] inline __m128 sums_of(const F* v) {
+  const F ab = _mm512_add_ps(_mm512_maskz_unpacklo_ps(all, v[0], v[1]), _mm512_maskz_unpackhi_ps(all, v[0], v[1]));
+  const F cd = _mm512_add_ps(_mm512_maskz_unpacklo_ps(all, v[2], v[3]), _mm512_maskz_unpackhi_ps(all, v[2], v[3]));
+  const F abcd = _mm512_add_ps(_mm512_maskz_shuffle_ps(all, ab, cd, 0x44), _mm512_maskz_shuffle_ps(all, ab, cd, 0xee));
+  const __m256 half =
+      _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, abcd, 0), _mm512_maskz_extractf32x8_ps(0xff, abcd, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/// y[i][r] = or += row r of w times row i < n of x, r < count.
+template <Index n, Index m>
+inline void dot_tile(const float* const (&w)[m], Index count, Index depth, const float* x, Index x_stride, float* y,
+                     Index y_stride, Into into) {
+  F sums[n][m];
+#pragma GCC unroll 6
+  for (Index i = 0; i < n; ++i)
+#pragma GCC unroll 8
+    for (Index r = 0; r < m; ++r) sums[i][r] = set(0.0f);
+  Index k = 0;
+  for (; k + lanes <= depth; k += lanes) add_products(all, w, x, x_stride, k, sums);
+  if (k < depth) add_products(static_cast<__mmask16>((1u << (depth - k)) - 1), w, x, x_stride, k, sums);
+#pragma GCC unroll 6
+  for (Index i = 0; i < n; ++i, y += y_stride)
+#pragma GCC unroll 2
+    for (Index r = 0; r < m; r += 4) {
+      const auto stored = static_cast<__mmask8>((1u << count) - 1) >> r;
+      __m128 total = sums_of(sums[i] + r);
+      if (into == Into::add) total = _mm_add_ps(_mm_maskz_loadu_ps(static_cast<__mmask8>(stored), y + r), total);
+      _mm_mask_storeu_ps(y + r, static_cast<__mmask8>(stored), total);
+    }
+}
+
+/// The same for any n <= dot_group that takes as many rows of w.
+template <Index m, Index n = m == 8 ? dot_pair : dot_group>
+inline void dot_tile_of(Index rows, const float* const (&w)[m], Index count, Index depth, const float* x,
+                        Index x_stride, float* y, Index y_stride, Into into) {
+  if (rows == n) return dot_tile<n>(w, count, depth, x, x_stride, y, y_stride, into);
+  if constexpr (n > 1) dot_tile_of<m, n - 1>(rows, w, count, depth, x, x_stride, y, y_stride, into);
+}
+
+/// y[i][r] = row r of w times row i < n of x, m rows of w at a time. `decode` is null where w is floats.
+template <Index m>
+inline void dot_decoded_rows(Decode decode, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                             Index x_stride, Index n, float* y, Index y_stride) {
+  alignas(64) float decoded[m * dot_depth];
+  const Index groups = (n + dot_group - 1) / dot_group;
+  // Of attention's keys a row is a part; what is decoded lies in one piece.
+  const Index used = decode == nullptr ? cols * 4 : row_bytes;
+  const Index ahead = decode == nullptr ? m * row_bytes : std::max(row_bytes, dot_ahead);
+  for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
+    const Index count = std::min(m, rows - r);
+    for (Index k = 0; k < cols; k += dot_depth) {
+      const Index depth = std::min(dot_depth, cols - k);
+      const float* floats[m];
+      for (Index j = 0; j < m; ++j) {
+        const std::byte* row = w + std::min(j, count - 1) * row_bytes;  // those that are missing are the last once more
+        for (Index line = used * k / cols; line < used * (k + depth) / cols; line += 64)
+          _mm_prefetch(reinterpret_cast<const char*>(row + ahead + line), _MM_HINT_T0);
+        if (decode == nullptr) {
+          floats[j] = reinterpret_cast<const float*>(row) + k;
+        } else {
+          if (j < count) decode(row, k, depth, decoded + j * dot_depth);
+          floats[j] = decoded + std::min(j, count - 1) * dot_depth;
+        }
+      }
+      for (Index g = 0, i = 0; g < groups; ++g) {  // of equal size: eight rows are four and four
+        const Index size = (n - i + groups - g - 1) / (groups - g);
+        dot_tile_of<m>(size, floats, count, depth, x + i * x_stride + k, x_stride, y + i * y_stride, y_stride,
+                       k == 0 ? Into::set : Into::add);
+        i += size;
+      }
+    }
+  }
+}
+
+template <class T>
+inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                     Index n, float* y, Index y_stride) {
+  constexpr Decode decode = std::is_same_v<T, float> ? nullptr : decode_row<T>;
+  if (n <= dot_pair)
+    dot_decoded_rows<8>(decode, w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+  else
+    dot_decoded_rows<4>(decode, w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+}
+
+/// x is used as it is.
+template <class T>
+inline Index arranged_size(Index) {
+  return 0;
+}
+template <class T>
+inline void arrange(const float*, Index, float*) {}
