@@ -195,7 +195,8 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
     }
   // The groups outermost: parts of different length, cut in the middle of the groups, make equal shares.
   execution.for_each_range(groups * rows * sharing, 1, [&](Index begin, Index end, int worker) {
-    float* weights = execution.scratch(worker, longest + kernels.lanes).data();
+    const Index stride = longest + kernels.lanes;
+    float* weights = execution.scratch(worker, sharing * stride).data();
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
       for (const auto& [q, k, v, out] : parts) {
@@ -203,21 +204,26 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
         if (n >= few_queries) continue;
         const Index first = item;
         item += n * sharing;
-        for (Index j = std::max(begin, first); j < std::min(end, item); ++j) {
+        const Index last = std::min(end, item);
+        for (Index j = std::max(begin, first), heads = 0; j < last; j += heads) {
           const Index i = (j - first) / sharing;
           const Index h = g * sharing + (j - first) % sharing;
+          heads = std::min((g + 1) * sharing - h, last - j);  // of one query, that read the same keys
           const Index all = k.extent(0) - n + i + 1;
           const Index hidden = window_begin(options, all);
           const Index visible = all - hidden;
           dot_kernels.dot_rows(reinterpret_cast<const std::byte*>(k.data() + hidden * k.stride(0) + g * k.stride(1)),
                                k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
-                               q.data() + i * q.stride(0) + h * q.stride(1), 0, 1, weights, 0);
+                               q.data() + i * q.stride(0) + h * q.stride(1), q.stride(1), heads, weights, stride);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
-          const float total = weigh_scores(kernels, options, D, weights, 0, visible, padded);
-          float* result = out.data() + i * out.stride(0) + h * out.stride(1);
-          kernels.weighted_sum(weights, v.data() + hidden * v.stride(0) + g * v.stride(1), v.stride(0), visible, D,
-                               result);
-          for (Index c = 0; c < D; ++c) result[c] /= total;
+          for (Index head = 0; head < heads; ++head) {
+            float* row = weights + head * stride;
+            const float total = weigh_scores(kernels, options, D, row, 0, visible, padded);
+            float* result = out.data() + i * out.stride(0) + (h + head) * out.stride(1);
+            kernels.weighted_sum(row, v.data() + hidden * v.stride(0) + g * v.stride(1), v.stride(0), visible, D,
+                                 result);
+            for (Index c = 0; c < D; ++c) result[c] /= total;
+          }
         }
       }
     }

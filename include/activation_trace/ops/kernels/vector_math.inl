@@ -96,10 +96,12 @@ inline void weighted_sum(const float* weights, const float* values, Index stride
   Index c = 0;
   for (; c + 4 * lanes <= cols; c += 4 * lanes) {
     F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
-    for (Index r = 0; r < rows; ++r)
+    for (Index r = 0; r < rows; ++r) {
+      const float* row = values + r * stride + c;
+      for (Index j = 0; j < 4 * lanes; j += 16) __builtin_prefetch(row + 8 * stride + j);
 #pragma GCC unroll 4
-      for (Index j = 0; j < 4; ++j)
-        sums[j] = multiply_add(set(weights[r]), load(values + r * stride + c + j * lanes), sums[j]);
+      for (Index j = 0; j < 4; ++j) sums[j] = multiply_add(set(weights[r]), load(row + j * lanes), sums[j]);
+    }
     for (Index j = 0; j < 4; ++j) store(out + c + j * lanes, sums[j]);
   }
   for (; c < cols; ++c) {
