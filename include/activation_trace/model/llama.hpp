@@ -59,7 +59,9 @@ class Llama {
   /// What makes logits of h_N, scaled and capped as forward() does.
   [[nodiscard]] LmHead<Space> lm_head() const { return {weights().lm_head, config().logits()}; }
   /// The norm in front of the LM head.
-  [[nodiscard]] FinalNorm final_norm() const { return {weights().final_norm, config().rms_norm_eps}; }
+  [[nodiscard]] FinalNorm final_norm() const requires(Space::host_accessible) {
+    return {weights().final_norm, config().rms_norm_eps};
+  }
   /// Where it runs, for those who work in turns with it.
   [[nodiscard]] Execution<Space>& execution() const noexcept { return blocks_.execution(); }
   /// Positions that a sequence may have, as in the options.
@@ -83,7 +85,7 @@ class Llama {
   /// ArgumentError if `ids` is empty or if it or the observer names a token or layer that does not exist,
   /// StateError if the context has no room for it. Whatever is thrown, no token has been appended.
   std::span<const float> forward(std::span<const TokenId> ids, const LayerObserver<Space>& observer = {},
-                                 Index sequence = 0);
+                                 Index sequence = 0) requires(Space::host_accessible);
 
   /// As forward, without logits: for all pieces of a prompt but the last, or to observe only.
   void fill(std::span<const TokenId> ids, const LayerObserver<Space>& observer = {}, Index sequence = 0);
@@ -221,7 +223,7 @@ void Llama<Space>::copy_sequence(Index from, Index to, Index begin) {
 
 template <class Space>
 std::span<const float> Llama<Space>::forward(std::span<const TokenId> ids, const LayerObserver<Space>& observer,
-                                             Index sequence) {
+                                             Index sequence) requires(Space::host_accessible) {
   const SequencePiece<Space> piece{sequence, ids, &observer};
   return forward(std::span(&piece, 1)).row(0).span();
 }

@@ -13,12 +13,6 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// As on the host, for heads of up to 256 elements; ArgumentError for larger ones. A query's result, bit for bit, does
-/// not depend on the others: not on how many are given at once, nor on the other parts. Uses the execution's scratch
-/// memory where few queries share many positions.
-void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
-               const AttentionOptions& options = {});
-
 namespace cuda::detail {
 
 /// Throws as the host's attention. All parts share H, G and D.
@@ -45,9 +39,9 @@ void launch_attention(Execution<Cuda> execution, const AttentionWork& work, cons
     launch_dependent(execution, "join_attention_kernel", join, join_attention_kernel<attention_warps>, work);
 }
 
-/// At most `most_parts`.
-inline void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
-                   const AttentionOptions& options) {
+/// At most `most_attention_parts`.
+template <int = 0>
+void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options) {
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   AttentionWork work{};
@@ -99,8 +93,12 @@ inline void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda
 
 }  // namespace cuda::detail
 
-inline void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
-                      const AttentionOptions& options) {
+/// As on the host, for heads of up to 256 elements; ArgumentError for larger ones. A query's result, bit for bit, does
+/// not depend on the others: not on how many are given at once, nor on the other parts. Uses the execution's scratch
+/// memory where few queries share many positions.
+template <int = 0>
+void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+               const AttentionOptions& options = {}) {
   cuda::detail::check_attention(parts, options);
   for (std::size_t first = 0; first < parts.size(); first += cuda::detail::most_attention_parts)
     cuda::detail::attend(

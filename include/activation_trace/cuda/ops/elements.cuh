@@ -14,7 +14,8 @@
 #include "activation_trace/tensor/view.hpp"
 
 // What the forward pass does to matrices element by element, by one kernel. As the ops of the same names on the host
-// (ops/*.hpp), queued in the order of the execution's stream.
+// (ops/*.hpp), queued in the order of the execution's stream. Templates only so that their kernels are compiled where
+// somebody calls them; so are the others of the forward pass.
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
@@ -113,14 +114,16 @@ __global__ void __launch_bounds__(threads) copy_in_order_kernel(Index rows, Inde
 }  // namespace cuda::detail
 
 /// As on the host.
-inline void scale(Execution<Cuda> execution, MatrixView<float, Cuda> x, float factor) {
+template <int = 0>
+void scale(Execution<Cuda> execution, MatrixView<float, Cuda> x, float factor) {
   detail::check_contiguous_rows("scale: x", x);
   cuda::detail::each_element(execution, x.extent(0), x.extent(1),
                              cuda::detail::Scaled{cuda::detail::ElementRows<float>(x), factor});
 }
 
 /// As on the host.
-inline void soft_cap(Execution<Cuda> execution, MatrixView<float, Cuda> x, float cap) {
+template <int = 0>
+void soft_cap(Execution<Cuda> execution, MatrixView<float, Cuda> x, float cap) {
   if (!(cap > 0) || std::isinf(cap))
     throw ArgumentError("soft_cap: cap must be positive and finite, got " + std::to_string(cap));
   detail::check_contiguous_rows("soft_cap: x", x);
@@ -129,7 +132,8 @@ inline void soft_cap(Execution<Cuda> execution, MatrixView<float, Cuda> x, float
 }
 
 /// As on the host.
-inline void add_bias(Execution<Cuda> execution, MatrixView<float, Cuda> x, VectorView<const float, Cuda> bias) {
+template <int = 0>
+void add_bias(Execution<Cuda> execution, MatrixView<float, Cuda> x, VectorView<const float, Cuda> bias) {
   detail::check_extent("add_bias: length of bias", bias.size(), x.extent(1));
   detail::check_contiguous_rows("add_bias: bias", bias);
   detail::check_contiguous_rows("add_bias: x", x);
@@ -138,8 +142,9 @@ inline void add_bias(Execution<Cuda> execution, MatrixView<float, Cuda> x, Vecto
 }
 
 /// As on the host.
-inline void gated_multiply(Execution<Cuda> execution, FfnActivation activation, MatrixView<const float, Cuda> gate,
-                           MatrixView<const float, Cuda> up, MatrixView<float, Cuda> y) {
+template <int = 0>
+void gated_multiply(Execution<Cuda> execution, FfnActivation activation, MatrixView<const float, Cuda> gate,
+                    MatrixView<const float, Cuda> up, MatrixView<float, Cuda> y) {
   using cuda::detail::ElementRows;
   for (int dim = 0; dim < 2; ++dim) {
     detail::check_extent("gated_multiply: extent of up", up.extent(dim), gate.extent(dim));
@@ -154,7 +159,8 @@ inline void gated_multiply(Execution<Cuda> execution, FfnActivation activation, 
 }
 
 /// As on the host.
-inline void copy(Execution<Cuda> execution, MatrixView<const float, Cuda> from, MatrixView<float, Cuda> to) {
+template <int = 0>
+void copy(Execution<Cuda> execution, MatrixView<const float, Cuda> from, MatrixView<float, Cuda> to) {
   const Index rows = from.extent(0);
   const Index columns = from.extent(1);
   detail::check_extent("copy: rows of to", to.extent(0), rows);

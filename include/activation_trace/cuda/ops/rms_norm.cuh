@@ -11,14 +11,6 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// As on the host: a block per row.
-void rms_norm(Execution<Cuda> execution, MatrixView<const float, Cuda> x, VectorView<const float, Cuda> weight,
-              float eps, MatrixView<float, Cuda> y);
-
-/// As on the host, in one pass over x and y.
-void add_rms_norm(Execution<Cuda> execution, MatrixView<float, Cuda> x, MatrixView<float, Cuda> y,
-                  VectorView<const float, Cuda> weight, float eps);
-
 namespace cuda::detail {
 
 struct NormRows {
@@ -64,7 +56,8 @@ __global__ void __launch_bounds__(threads) rms_norm_kernel(NormRows rows) {
   for (Index i = threadIdx.x; i < rows.d; i += threads) y[i] = x[i] * scale * rows.weight[i];
 }
 
-inline void launch_rms_norm(Execution<Cuda> execution, Index n, const NormRows& rows) {
+template <int = 0>
+void launch_rms_norm(Execution<Cuda> execution, Index n, const NormRows& rows) {
   if (n == 0) return;
   if (rows.d <= 256)  // heads
     launch_dependent(execution, "rms_norm_kernel", {blocks(n), 32}, rms_norm_kernel<32>, rows);
@@ -74,16 +67,20 @@ inline void launch_rms_norm(Execution<Cuda> execution, Index n, const NormRows& 
 
 }  // namespace cuda::detail
 
-inline void rms_norm(Execution<Cuda> execution, MatrixView<const float, Cuda> x, VectorView<const float, Cuda> weight,
-                     float eps, MatrixView<float, Cuda> y) {
+/// As on the host: a block or a warp per row.
+template <int = 0>
+void rms_norm(Execution<Cuda> execution, MatrixView<const float, Cuda> x, VectorView<const float, Cuda> weight,
+              float eps, MatrixView<float, Cuda> y) {
   using cuda::detail::shape_of;
   detail::check_rms_norm(shape_of(x), shape_of(weight), shape_of(y));
   cuda::detail::launch_rms_norm(
       execution, x.extent(0), {x.data(), nullptr, x.stride(0), y.data(), y.stride(0), weight.data(), x.extent(1), eps});
 }
 
-inline void add_rms_norm(Execution<Cuda> execution, MatrixView<float, Cuda> x, MatrixView<float, Cuda> y,
-                         VectorView<const float, Cuda> weight, float eps) {
+/// As on the host, in one pass over x and y.
+template <int = 0>
+void add_rms_norm(Execution<Cuda> execution, MatrixView<float, Cuda> x, MatrixView<float, Cuda> y,
+                  VectorView<const float, Cuda> weight, float eps) {
   using cuda::detail::shape_of;
   detail::check_rms_norm(shape_of(x), shape_of(weight), shape_of(y));
   cuda::detail::launch_rms_norm(

@@ -79,8 +79,9 @@ struct Rotated {
 }  // namespace cuda::detail
 
 /// As on the host.
-inline void rope(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
-                 const RopeTable<Cuda>& table, RopeLayout layout) {
+template <int = 0>
+void rope(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
+          const RopeTable<Cuda>& table, RopeLayout layout) {
   detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
   detail::check_contiguous_rows("rope: x", x);
   if (first_position < 0 || x.extent(0) > table.positions() - first_position)
