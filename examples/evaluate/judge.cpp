@@ -287,8 +287,9 @@ void add_judge_command(CLI::App& app, Command& command) {
       throw UsageError("judge: name a judge: --truth-model and --info-model, or --judgements");
     for (const char* option : {"--api", "--api-key-env", "--send-key-unencrypted", "--timeout", "--tries", "--wait"})
       if (s->http.url.empty() && sub->count(option) != 0) throw UsageError(std::string(option) + ": needs --url");
-    if (sub->count("--engine") != 0 && (!s->http.url.empty() || !s->judgements.empty()))
-      throw UsageError("--engine: runs local judges, and there are none");
+    for (const char* option : {"--engine", "--device"})
+      if (sub->count(option) != 0 && (!s->http.url.empty() || !s->judgements.empty()))
+        throw UsageError(std::string(option) + ": is for local judges, and there are none");
     command = [s] { return judge(*s); };
   });
 }

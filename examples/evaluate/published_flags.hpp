@@ -30,7 +30,6 @@ inline constexpr PublishedFlag kPublishedFlags[] = {
     {"--dataset_name,--dataset-name", PublishedFlag::Takes::value, kEverywhere, "the subcommand says it"},
     {"--do-rating,--do_rating", PublishedFlag::Takes::nothing, kEverywhere, "every run is rated"},
     {"--gpt3-config,--gpt3_config", PublishedFlag::Takes::value, kEverywhere, "`evaluate judge` asks judges"},
-    {"--device", PublishedFlag::Takes::value, kEverywhere, "--engine and -ngl say it"},
     {"--top_p,--top-p", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
     {"--top_k,--top-k", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
     {"--temperature", PublishedFlag::Takes::value, kEverywhere, "the best token is taken"},
@@ -64,11 +63,14 @@ inline void add_published_flags(CLI::App& app, bool generates) {
 /// "--flag (why it changes nothing)" of each that was given. Throws UsageError for a --dataset_name that contradicts
 /// the task.
 [[nodiscard]] inline std::vector<std::string> published_flags_given(const CLI::App& app, const Task& task,
-                                                                    EngineName engine) {
+                                                                    const ModelSettings& model) {
   std::vector<std::string> given;
   for (const char* option : kPublishedGpuOptions)
-    if (engine == EngineName::own && app.count(option) != 0)
-      given.push_back(std::string(option) + " (our own engine runs on the host)");
+    if (model.engine == EngineName::own && app.count(option) != 0)
+      given.push_back(std::string(option) + " (our own engine does not divide a model)");
+  if (!model.cuda_device && app.count("--device") != 0 && app.get_option("--device")->as<std::string>() != "cpu")
+    given.push_back(model.engine == EngineName::own ? "--device (this program was built without CUDA)"
+                                                    : "--device (-ngl says it)");
   for (const PublishedFlag& flag : detail::kPublishedFlags) {
     const std::string name = detail::first_name(flag);
     if ((!task.generates || flag.where_generated) && app.count(name) != 0)

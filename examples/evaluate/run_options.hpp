@@ -126,7 +126,7 @@ inline int run_as_told(const CLI::App& app, RunCommandLine& line, Ranks& ranks) 
     line.run.shard = *shard;
   }
   line.run.start = line.resume ? RunStart::resume : RunStart::fresh;
-  const std::vector<std::string> unused = published_flags_given(app, *line.settings.task, line.settings.model.engine);
+  const std::vector<std::string> unused = published_flags_given(app, *line.settings.task, line.settings.model);
   line.published.insert(line.published.end(), unused.begin(), unused.end());
   if (!line.published.empty() && ranks.rank() == 0)
     std::fprintf(stderr, "evaluate: of the published scripts' flags, here: %s\n",

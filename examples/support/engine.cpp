@@ -14,13 +14,12 @@
 #include <string>
 #include <utility>
 
-#include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/amateur.hpp"
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/llama.hpp"
-#include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
+#include "support/checkpoint_model.hpp"
 #include "support/loaded_model.hpp"
 #include "support/memory_limit.hpp"
 
@@ -28,43 +27,42 @@ namespace activation_trace::examples {
 namespace {
 
 /// Our own engine.
-class OwnModel final : public LoadedModel {
+class OwnModel final : public CheckpointModel {
  public:
-  explicit OwnModel(const ModelSettings& settings)
-      : batch_(settings.batch), checkpoint_(load_llama(settings.path, settings.access)) {}
+  using CheckpointModel::CheckpointModel;
 
-  [[nodiscard]] ModelShape shape() const override {
-    return {checkpoint_.config.layers, checkpoint_.config.vocab, checkpoint_.config.max_context};
-  }
-  [[nodiscard]] Embeddings embeddings() const override { return checkpoint_.embeddings; }
-  [[nodiscard]] Tokenizer tokenizer() const override { return load_tokenizer(checkpoint_); }
   [[nodiscard]] nlohmann::ordered_json identity() const override { return nlohmann::ordered_json::object(); }
   [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
-    const LlamaOptions memory{.max_context = context, .max_batch = batch_, .sequences = sequences};
+    const LlamaOptions memory = options(context, sequences);
     if (context <= shape().max_context)  // what is longer the model itself refuses
-      check_memory(checkpoint_.config.source, llama_memory(checkpoint_.config, memory), context, sequences);
-    return std::make_unique<ModelOf<Llama<>>>(shape(), context, checkpoint_.config, checkpoint_.weights, memory,
+      check_memory(checkpoint().config.source, llama_memory(checkpoint().config, memory), context, sequences);
+    return std::make_unique<ModelOf<Llama<>>>(shape(), context, checkpoint().config, checkpoint().weights, memory,
                                               execution);
   }
-
- private:
-  Index batch_;
-  Checkpoint checkpoint_;
 };
 
-/// The file of llama.cpp as an engine: beside the program, so that what needs no llama.cpp runs without its libraries.
-std::filesystem::path llama_cpp_engine() {
-  return std::filesystem::canonical("/proc/self/exe").parent_path() / ACTIVATION_TRACE_LLAMA_CPP_ENGINE;
+/// A file beside the program, which holds an engine: what does not ask for it runs without its libraries.
+std::filesystem::path beside_program(const char* file) {
+  return std::filesystem::canonical("/proc/self/exe").parent_path() / file;
+}
+
+/// A model by the engine in `file`, which `option` asks for.
+std::unique_ptr<LoadedModel> load_by(const char* file, const std::string& option, const ModelSettings& settings) {
+  // For good: what it makes may live as long as the program.
+  void* engine = dlopen(beside_program(file).c_str(), RTLD_NOW);
+  if (engine == nullptr) throw Error(option + ": " + std::string(dlerror()));
+  auto* make = reinterpret_cast<LoadModel*>(dlsym(engine, kLoadModel));
+  if (make == nullptr) throw Error(option + ": " + std::string(dlerror()));
+  return std::unique_ptr<LoadedModel>(make(settings));
 }
 
 std::unique_ptr<LoadedModel> load(const ModelSettings& settings) {
-  if (settings.engine == EngineName::own) return std::make_unique<OwnModel>(settings);
-  check_engine_is_there(settings.engine);
-  void* file = dlopen(llama_cpp_engine().c_str(), RTLD_NOW);  // for good: what it makes may live as long as the program
-  if (file == nullptr) throw Error("--engine llama.cpp: " + std::string(dlerror()));
-  auto* make = reinterpret_cast<LoadModel*>(dlsym(file, kLoadModel));
-  if (make == nullptr) throw Error("--engine llama.cpp: " + std::string(dlerror()));
-  return std::unique_ptr<LoadedModel>(make(settings));
+  if (settings.engine == EngineName::llama_cpp) {
+    check_engine_is_there(settings.engine);
+    return load_by(ACTIVATION_TRACE_LLAMA_CPP_ENGINE, "--engine llama.cpp", settings);
+  }
+  if (settings.cuda_device) return load_by(ACTIVATION_TRACE_CUDA_ENGINE, "--device cuda", settings);
+  return std::make_unique<OwnModel>(settings);
 }
 
 /// A student that is loaded.
@@ -105,11 +103,13 @@ std::chrono::year_month_day today() {
 }  // namespace
 
 void check_engine_is_there(EngineName engine) {
-  if (engine == EngineName::llama_cpp && !std::filesystem::exists(llama_cpp_engine()))
+  if (engine == EngineName::llama_cpp && !std::filesystem::exists(beside_program(ACTIVATION_TRACE_LLAMA_CPP_ENGINE)))
     throw UsageError(
         "--engine llama.cpp: this program was built without llama.cpp; examples/get_llama_cpp.sh builds it, and a new "
         "build of this project finds it");
 }
+
+bool cuda_engine_is_there() { return std::filesystem::exists(beside_program(ACTIVATION_TRACE_CUDA_ENGINE)); }
 
 /// What computes.
 struct Engine::Running {

@@ -29,7 +29,7 @@ namespace activation_trace::examples {
 
 /// A model with its tokenizer and its student, and what the programs ask of them: each loads, sizes and runs its model
 /// through this. What computes is known to engine.cpp alone, where the forward pass is compiled once for all programs,
-/// and to llama_cpp_engine.cpp, which is a file of its own that is loaded where llama.cpp is asked for.
+/// and to llama_cpp_engine.cpp and cuda_engine.cu, which are files of their own, loaded where they are asked for.
 ///
 ///     Engine engine(settings.model, settings.student);
 ///     engine.reserve(engine.context(longest), 1);

@@ -12,41 +12,15 @@
 
 #include "activation_trace/processors/mode.hpp"
 #include "support/command_line.hpp"
+#include "support/model_settings.hpp"
 
 // The part of a command line that says which model is run, and how.
 namespace activation_trace::examples {
 
-/// What runs a model.
-enum class EngineName { own, llama_cpp };
-
-[[nodiscard]] inline std::string name(EngineName engine) { return engine == EngineName::own ? "own" : "llama.cpp"; }
-
 /// Throws UsageError unless this program was built with the engine. Defined where engines are loaded.
 void check_engine_is_there(EngineName engine);
-
-/// What llama.cpp has beside the model, in its words and defaults.
-struct LlamaCppSettings {
-  std::optional<Index> gpu_layers;   ///< the last ones, of N and the LM head; none: all
-  std::optional<Index> gpus;         ///< the first ones that it sees; none: all
-  std::vector<double> tensor_split;  ///< of GPUs, in proportion; empty: by their free memory
-  double gpu_memory = 0;             ///< GiB of each GPU that weights may have; 0: all
-  std::vector<std::string> rpc;      ///< servers, host:port
-  std::string cache_type_k = "f16";  ///< a type of ggml's
-  std::string cache_type_v = "f16";  ///< the same
-  bool flash_attention = false;      ///< another order of sums
-};
-
-/// A model and how to run it.
-struct ModelSettings {
-  std::string path;
-  Index context = 0;  ///< 0: as much as prompt and answer need
-  Index batch = 512;
-  int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
-  FileAccess access = FileAccess::map;
-  bool quiet = false;
-  EngineName engine = EngineName::own;
-  LlamaCppSettings llama_cpp;
-};
+/// Whether our own engine was built for CUDA devices, too.
+[[nodiscard]] bool cuda_engine_is_there();
 
 /// The amateur of contrastive decoding.
 struct StudentSettings {
@@ -98,6 +72,19 @@ inline CLI::Option* add_number_or(CLI::App& app, const std::string& names, std::
       ->type_name("N|" + word);
 }
 
+inline void add_device_option(CLI::App& app, std::optional<int>& device) {
+  app.add_option_function<std::string>(
+         "--device",
+         [&device](const std::string& text) {
+           const auto number = text.starts_with("cuda:") ? parse_number<int>(text.substr(5)) : std::optional<int>(0);
+           if ((text != "cpu" && text != "cuda" && !text.starts_with("cuda:")) || !number || *number < 0)
+             throw CLI::ValidationError("--device", "expected cpu, cuda or cuda:NUMBER, got " + text);
+           device = text == "cpu" ? std::nullopt : number;
+         },
+         "where our own engine runs (default: cpu)")
+      ->type_name("cpu|cuda[:i]");
+}
+
 inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
   add_number_or(app, "--n-gpu-layers,--n_gpu_layers,--gpu-layers", s.gpu_layers, 0, "all",
                 "-ngl: layers on GPUs, the last ones (default: all)");
@@ -139,15 +126,30 @@ inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
       ->type_name("on|off");
 }
 
+/// Throws UsageError for a device that cannot be. The published scripts' --device cuda is told, and forgotten.
+inline void refuse_senseless_device(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
+  if (app.count("--device") == 0) return;
+  const auto text = app.get_option("--device")->as<std::string>();
+  const bool own = s.engine == EngineName::own;
+  if (own && (!s.cuda_device || cuda_engine_is_there())) return;
+  if (published == PublishedGpuOptions::refused || text != "cuda")
+    throw UsageError(
+        "--device " + text +
+        (own ? ": this program was built without CUDA; a build with -DACTIVATION_TRACE_ENABLE_CUDA=ON has it"
+             : ": is for our own engine; llama.cpp is told by -ngl, and by --num-gpus and --tensor-split"));
+  s.cuda_device.reset();
+}
+
 /// Throws UsageError for options of an engine that is not to run.
-inline void refuse_senseless_engine(const CLI::App& app, const ModelSettings& s, PublishedGpuOptions published) {
+inline void refuse_senseless_engine(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
+  refuse_senseless_device(app, s, published);
   check_engine_is_there(s.engine);
   if (s.engine == EngineName::llama_cpp) return;
   for (const char* option : {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc",
                              "--cache-type-k", "--cache-type-v", "--flash-attn"})
     if (app.count(option) != 0 && (published == PublishedGpuOptions::refused ||
                                    std::ranges::count(kPublishedGpuOptions, std::string(option)) == 0))
-      throw UsageError(std::string(option) + ": needs --engine llama.cpp; our own engine runs on the host");
+      throw UsageError(std::string(option) + ": needs --engine llama.cpp; our own engine takes --device");
 }
 
 }  // namespace engine_options
@@ -158,7 +160,8 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
   const std::string group = app.option_defaults()->get_group();
   app.option_defaults()->group("Engine");
   engine_options::add_engine_name(app, "--engine", s.engine,
-                                  "what runs the model (default: own); the rest is llama.cpp's");
+                                  "what runs the model (default: own); the rest, but --device, is llama.cpp's");
+  engine_options::add_device_option(app, s.cuda_device);
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });

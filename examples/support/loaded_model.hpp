@@ -104,7 +104,7 @@ class LoadedModel {
 
 struct ModelSettings;
 
-/// The name of the function of llama_cpp_engine.cpp by which load_model() of llama.cpp is found, and its type. It
+/// The name of the function of llama_cpp_engine.cpp and cuda_engine.cu by which load_model() is found, and its type. It
 /// throws FormatError and Error naming the file, or the option.
 inline constexpr const char* kLoadModel = "activation_trace_load_model";
 using LoadModel = LoadedModel*(const ModelSettings& settings);

@@ -11,10 +11,14 @@
 #include <vector>
 
 #include "activation_trace/cuda/on_host.cuh"
+#include "activation_trace/generation/generate.hpp"
 #include "model/family_facts.hpp"
 #include "model/history.hpp"
 #include "model/trace.hpp"
 #include "support.cuh"
+#include "support/no_text.hpp"
+
+extern template class activation_trace::Llama<activation_trace::Cuda>;  // llama_cuda.cu
 
 // The forward pass on the device against the one on the host: the same layers and logits, but for the order of sums.
 using namespace activation_trace;
@@ -249,6 +253,25 @@ TEST_CASE("weights that are not finite are found, and the layer says where") {
   CHECK(complaint(weights).starts_with("damaged.gguf: h_3 at position 5 is "));
   CHECK(complaint(tiny.weights()).empty());
 }
+
+#if __has_include("device_llama.inl")  // a fragment of the guide, where Python extracts it
+TEST_CASE("guide: our own forward pass") {
+  namespace at = activation_trace;
+  const TinyLlama tiny(small_family_options());
+  struct {
+    LlamaConfig config;
+    LlamaWeights<> weights;
+  } const checkpoint{tiny.config(), tiny.weights()};
+  Execution<Host> execution(1);
+  const std::vector<TokenId> prompt = some_ids(5, tiny.config().vocab);
+  NoText text;
+#include "device_llama.inl"
+  Llama host(checkpoint.config, checkpoint.weights, {.max_context = 64}, execution);
+  const GenerationOptions options{.mode = Activation{.context = {.info_layer = 1}}, .max_new_tokens = 8};
+  CHECK(answer.ids.size() == 8);
+  CHECK(answer.ids == generate(host, text, prompt, options).ids);
+}
+#endif
 
 #ifndef __CUDACC__  // of the device on the CPU, whose memory is what we say it is
 TEST_CASE("a model that does not fit is refused with the sums") {

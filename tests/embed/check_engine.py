@@ -290,4 +290,5 @@ def main():
               f"differ by at most {found.largest:.1e}; RPC {'tried' if rpc and arguments.rpc_server else 'is not built in'}")
 
 
-main()
+if __name__ == "__main__":
+    main()

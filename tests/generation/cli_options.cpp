@@ -233,6 +233,10 @@ TEST_CASE_FIXTURE(OptionsFixture, "What makes no sense is refused by name before
       refuses({option, value}, {option, value});
   for (const char* option : {"--ctx-size", "--batch-size", "--threads", "--min_tokens_to_keep", "--beams"})
     refuses({option, "0"}, {option, "got 0"});
+  for (const char* value : {"gpu", "cuda:", "cuda:-1", "cuda:1x", "CUDA"})
+    refuses({"--device", value}, {"--device", "expected cpu, cuda or cuda:NUMBER", value});
+  for (const char* value : {"cpu", "cuda"})
+    refuses({"--engine", "llama.cpp", "--device", value}, {"--device", "llama.cpp is told by -ngl"});
   refuses({"-n", "-2"}, {"--predict", "-2"});
   refuses({"--threads", "1025"}, {"--threads", "1025"});
   for (const char* option : {"--alpha", "--relative_top", "--temp", "--top-p", "--min-p", "--typical", "--st_coef",

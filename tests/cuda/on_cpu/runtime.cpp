@@ -254,6 +254,21 @@ cudaError_t CUDARTAPI cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribut
     return cudaErrorInvalidValue;
   return cudaSuccess;
 }
+cudaError_t CUDARTAPI cudaGetDeviceProperties(cudaDeviceProp* found, int device) {
+  if (!is_device(device)) return cudaErrorInvalidDevice;
+  *found = {};
+  std::strcpy(found->name, "a GPU on the CPU");
+  found->major = properties(device).major;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaRuntimeGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
 cudaError_t CUDARTAPI cudaDeviceSynchronize() {
   if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
   finish_device(current_device);

@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "activation_trace/config.hpp"
+#include "activation_trace/text/mapped_file.hpp"
+
+// What engines are told. Of the command line nothing else is known to them.
+namespace activation_trace::examples {
+
+/// What runs a model.
+enum class EngineName { own, llama_cpp };
+
+[[nodiscard]] inline std::string name(EngineName engine) { return engine == EngineName::own ? "own" : "llama.cpp"; }
+
+/// What llama.cpp has beside the model, in its words and defaults.
+struct LlamaCppSettings {
+  std::optional<Index> gpu_layers;   ///< the last ones, of N and the LM head; none: all
+  std::optional<Index> gpus;         ///< the first ones that it sees; none: all
+  std::vector<double> tensor_split;  ///< of GPUs, in proportion; empty: by their free memory
+  double gpu_memory = 0;             ///< GiB of each GPU that weights may have; 0: all
+  std::vector<std::string> rpc;      ///< servers, host:port
+  std::string cache_type_k = "f16";  ///< a type of ggml's
+  std::string cache_type_v = "f16";  ///< the same
+  bool flash_attention = false;      ///< another order of sums
+};
+
+/// A model and how to run it.
+struct ModelSettings {
+  std::string path;
+  Index context = 0;  ///< 0: as much as prompt and answer need
+  Index batch = 512;
+  int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  FileAccess access = FileAccess::map;
+  bool quiet = false;
+  EngineName engine = EngineName::own;
+  std::optional<int> cuda_device;  ///< that our own engine runs on; none: the host
+  LlamaCppSettings llama_cpp;
+};
+
+}  // namespace activation_trace::examples
