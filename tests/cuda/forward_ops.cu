@@ -192,6 +192,10 @@ TEST_CASE("rows are copied, also onto themselves") {
     copy(execution, x.view().slice(0, distance, 9), x.view().slice(0, 0, count));
     x.check([&](Index i, Index c) { return x.before(i < count ? i + distance : i, c); }, 0);
   }
+  DeviceMatrix x(3, 700, 4, 1.0f, 0);  // a few columns to the left, of the same rows
+  float* const data = x.view().data();
+  copy(execution, MatrixView<const float, Cuda>(data + 3, {3, 690}, {700, 1}), {data, {3, 690}, {700, 1}});
+  x.check([&](Index i, Index c) { return x.before(i, c < 690 ? c + 3 : c); }, 0);
   CHECK_THROWS_WITH_AS(copy(execution, from.view().slice(0, 0, 8), to.view()), "copy: rows of to: expected 8, got 9",
                        ShapeError);
 }

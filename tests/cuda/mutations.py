@@ -25,11 +25,15 @@ ROW = ("kernels", "statistics*")
 PRODUCTS = ("kernels", "products*")
 STEP = ("entropy_sharpness", "the penalty*,a bad row*,a list that names*")
 DOLA = ("contrast", "DoLa from hidden states*")
+ROWS_OF_STATES = ("forward_ops", "rows *")
+HEADS = ("forward_ops", "attention in place*")
+WINDOWS = ("forward_ops", "attention's scale*")
 
-WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, SHARPNESS, DOLA_FILE = (
+WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, SHARPNESS, DOLA_FILE = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
                  "ops/row_statistics", "ops/multiply_rows", "ops/multiply_tiles", "ops/stored_octets",
+                 "ops/attention_kernel", "ops/rms_norm", "ops/elements",
                  "processors/sharpness_kernels", "processors/dola"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
@@ -81,6 +85,17 @@ MUTATIONS = [
     ("the second product of a launch begins a row too far", TILES, "tile -= «tiles»;", "tiles - 1", PRODUCTS),
     ("lanes are joined but for the last step", FEW_ROWS, "int distance = «16»;", "8", PRODUCTS),
     ("what lies beyond a row counts", OCTETS, "y[i] = «i < left» ? widen", "true", PRODUCTS),
+    ("keys are loaded over those that are read", ATTENTION, "«__syncthreads();»  // the chunk before is done with", "", HEADS),
+    ("keys are read before they are there", ATTENTION, "«__syncthreads();»\n      fold_chunk", "", HEADS),
+    ("weights are read before all lanes have theirs", ATTENTION, "«__syncwarp();»\n  add_values", "", HEADS),
+    ("the last share is left out", ATTENTION, "const int last = «(seen.end - 1) / attention_split»;",
+     "(seen.end - 1) / attention_split - 1", HEADS),
+    ("shares are joined before they are there", ATTENTION,
+     "join_attention_kernel(const __grid_constant__ AttentionWork work) {\n  «ptx::wait_for_previous();»", "", HEADS),
+    ("a window is a position too wide", ATTENTION, "? 0 : «end - window», end};", "end - window - 1", WINDOWS),
+    ("rows are copied over those that are read", ELEMENTS, "«__syncthreads();»  // all have read", "", ROWS_OF_STATES),
+    ("warps are summed before they are there", NORM, "parts[threadIdx.x / 32] = squares;\n    «__syncthreads();»", "",
+     ROWS_OF_STATES),
     ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),
