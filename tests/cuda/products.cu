@@ -196,12 +196,13 @@ TEST_CASE("what is not finite stays in its row") {
     values[4 * d + 7] = -INFINITY;
     std::vector<std::byte> stored;
     visit_dtype(dtype, [&]<class T>(std::type_identity<T>) {
-      if constexpr (!QuantizedBlock<T>)
+      if constexpr (!QuantizedBlock<T>) {  // nvcc needs the braces
         for (const float value : values) {
           const T element(value);
           const auto* const bytes = reinterpret_cast<const std::byte*>(&element);
           stored.insert(stored.end(), bytes, bytes + sizeof(T));
         }
+      }
     });
     const StoredMatrix<> w(dtype, stored.data(), m, d, static_cast<Index>(stored.size()) / m);
     const DeviceMatrix device(stream, w);
