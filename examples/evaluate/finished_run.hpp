@@ -28,6 +28,8 @@ struct FinishedRun {
   Records records;  ///< with the judgements, if it has been judged
 
   [[nodiscard]] std::string task() const { return manifest["task"].get<std::string>(); }
+  /// Where our own engine was, in the words of the published scripts.
+  [[nodiscard]] std::string device() const { return manifest.contains("device") ? "cuda" : "cpu"; }
 };
 
 /// The file of a run's judgements.

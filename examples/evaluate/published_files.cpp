@@ -30,7 +30,7 @@ Json parameters(const FinishedRun& run, bool truthfulqa) {
   Json p{{"model_name", model_name(run)}, {"num_gpus", "1"}};
   if (truthfulqa) p["val_test_mode"] = "";
   p.update({{"max_gpu_memory", 27},
-            {"device", "cpu"},
+            {"device", run.device()},
             {"output_path", run.path.string()},
             {"early_exit_layers", layers},
             {"parallel", false},

@@ -10,8 +10,7 @@
 #include "evaluate/task.hpp"
 
 // The files of the published scripts, to the byte (evaluation/README.md), named by the run's name without its ending.
-// Of flags without an effect here they have the scripts' defaults, of "device" "cpu"; MC2 is the published one,
-// mc2_reference.
+// Of flags without an effect here they have the scripts' defaults; MC2 is the published one, mc2_reference.
 namespace activation_trace::examples {
 
 /// What the published script of a run's task writes. Throws ArgumentError for a task that they do not have, Error for a

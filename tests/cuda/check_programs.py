@@ -49,6 +49,11 @@ def check_evaluate(place, found):
     identity = manifest.get("device", {})
     if sorted(identity) != ["compute_capability", "driver", "name", "runtime"] or identity["compute_capability"] != "12.0":
         stop("the manifest names another device, or none:", manifest)
+    for name, log in logs.items():
+        place.run("evaluate", "export", log, "--format", "lm_eval", "-o", place.folder / name[:4])
+        written = "".join(path.read_text() for path in (place.folder / name[:4]).rglob("results*.json"))
+        if f'"device": "{name[:4].rstrip(":")}"' not in written:
+            stop("the export of", log, "names another device:", written)
     place.fails(1, ["'device' was {", "and is now nothing"], *command, "--device", "cpu", "--output-path", logs["cuda:1"], "--resume")
 
 
