@@ -139,7 +139,7 @@ TEST_CASE("few rows of every type: double's numbers, and the bits of a row alone
       const Index m = d > 300 ? 37 : 6;
       const RandomMatrix w(dtype, m, d, random);
       const DeviceMatrix device(stream, w.view());
-      const Index most = d > 300 && block == 1 ? 64 : 17;
+      const Index most = d > 300 && block != 1 ? 17 : 64;
       const std::vector<float> x = normal_floats(most * d, random);
       const auto multiply = [&](Index n, Index x_gap) {
         return product(x, d, x_gap, n, m, [&](auto from, auto to) { by_row(stream, device.view(), from, to); });
@@ -147,7 +147,7 @@ TEST_CASE("few rows of every type: double's numbers, and the bits of a row alone
       const std::vector<float> all = multiply(most, 4);
       CHECK(worst_error(all, products(matrix(x, most, d), w.view())) <= tolerance(d));
       CHECK(multiply(most, 5) == all);  // rows that are not aligned, a second run
-      for (Index n = 1; n < 10; n += 1) {
+      for (Index n = 1; n <= (d > 300 ? 9 : 17); ++n) {
         const std::vector<float> some = multiply(n, 4);
         CHECK(std::equal(some.begin(), some.end(), all.begin()));
       }
@@ -167,7 +167,7 @@ TEST_CASE("many rows of every type: double's numbers, and the same bits however 
       const Index m = d == 165 ? 140 : 37;
       const RandomMatrix w(dtype, m, d, random);
       const DeviceMatrix device(stream, w.view());
-      const Index most = d == 165 ? 70 : 20;
+      const Index most = d == 165 ? 70 : d > 500 ? 20 : 64;
       const std::vector<float> x = normal_floats(most * d, random);
       const auto multiply = [&](Index n, Index x_gap) {
         return product(x, d, x_gap, n, m, [&](auto from, auto to) { matmul(stream, from, device.view(), to); });
@@ -175,11 +175,21 @@ TEST_CASE("many rows of every type: double's numbers, and the same bits however 
       const std::vector<float> all = multiply(most, (8 - d % 4) % 4 + 4);
       CHECK(worst_error(all, products(matrix(x, most, d), w.view())) <= tolerance(d));
       CHECK(multiply(most, d % 2 == 1 ? 4 : 5) == all);  // rows that are not aligned, a second run
-      for (const Index n : {few_rows, Index{9}, Index{17}}) {
+      for (Index n = few_rows; n <= 17; n += d < 100 ? 1 : 13) {
         const std::vector<float> some = multiply(n, 4);
         CHECK(std::equal(some.begin(), some.end(), all.begin()));
       }
     }
+  }
+}
+
+TEST_CASE("sums of nothing are 0") {
+  const cuda::Stream stream;
+  for (const Index n : {1, 5}) {
+    Buffer<float, Cuda> y = to_device(std::vector<float>(static_cast<std::size_t>(n * 3), gap));
+    matmul(stream, MatrixView<const float, Cuda>(nullptr, {n, 0}), StoredMatrix<Cuda>(DType::f16, nullptr, 3, 0, 0),
+           y.matrix(n, 3));
+    CHECK(to_host(y) == std::vector<float>(static_cast<std::size_t>(n * 3)));
   }
 }
 
