@@ -52,16 +52,22 @@ class OnHost {
   /// The model on the device.
   [[nodiscard]] const Model& model() const noexcept { return model_; }
 
-  // As Llama.
-
+  /// As Llama.
   [[nodiscard]] Index sequences() const noexcept { return model_.sequences(); }
+  /// As Llama.
   [[nodiscard]] Index max_context() const noexcept { return model_.max_context(); }
+  /// As Llama.
   [[nodiscard]] Index position(Index sequence = 0) const { return model_.position(sequence); }
+  /// As Llama.
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return model_.ids(sequence); }
+  /// As Llama.
   void rewind(Index position, Index sequence = 0) { model_.rewind(position, sequence); }
+  /// As Llama. Does not wait for the device.
   void copy_sequence(Index from, Index to, Index begin = 0) { model_.copy_sequence(from, to, begin); }
 
+  /// As Llama. Observers see copies in the host's memory, valid until they return.
   void fill(std::span<const SequencePiece<>> pieces) { model_.fill(DevicePieces(*this, pieces)); }
+  /// As Llama: logits [pieces, V] in the host's memory, valid until the next call.
   MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
     const MatrixView<const float, Cuda> logits = model_.forward(DevicePieces(*this, pieces));
     const MatrixView<float, cuda::Pinned> result = logits_.matrix(logits.extent(0), logits.extent(1));
@@ -69,6 +75,7 @@ class OnHost {
     device().synchronize();
     return cuda::on_host(result);
   }
+  /// As Llama. Takes memory of the device for the logits when it is first called, and where there are more.
   void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
     model_.rewind(model_.position());  // StateError from an observer, before memory is touched that is in use
     detail::check_contiguous_rows("Llama: early-exit logits", logits);

@@ -27,6 +27,7 @@ template <class T, int Rank>
 
 }  // namespace cuda
 
+/// Memory of the host by cudaMallocHost, also while another thread records a graph.
 template <>
 struct Allocator<cuda::Pinned> {
   /// `bytes` bytes with indeterminate content. Throws CudaError.
