@@ -22,7 +22,7 @@ if [ "$mode" != --run ]; then
   step build
   # cudart is linked statically, so that the programs run where the toolkit is not installed; cublasLt is found at
   # run time. Other architectures than our own (cmake/activation_trace_cuda.cmake): ARCHITECTURES="80;100".
-  cmake --preset cuda -B "$dir/tree" -DCMAKE_CUDA_RUNTIME_LIBRARY=Static \
+  cmake --preset cuda -B "$dir/tree" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_RUNTIME_LIBRARY=Static \
     ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES="$ARCHITECTURES"} >/dev/null
   cmake --build "$dir/tree" --target "${programs[@]}"
   for p in "${programs[@]}"; do
