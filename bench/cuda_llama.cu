@@ -21,6 +21,8 @@
 #include "cuda_gemm.cuh"
 #include "models.hpp"
 
+extern template class activation_trace::Llama<activation_trace::Cuda>;  // examples/support/llama_cuda.cu
+
 namespace {
 
 using namespace activation_trace;
