@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . cmake/debian_packages.sh
 
 need_packages g++ cmake ninja-build ccache patch libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev \
-  libdlpack-dev pkg-config dpkg-dev python3 python3-numpy libssl-dev libcpp-httplib-dev libopenmpi-dev openmpi-bin
+  libdlpack-dev pkg-config dpkg-dev file python3 python3-numpy libssl-dev libcpp-httplib-dev libopenmpi-dev openmpi-bin
 case "${1:-dev}" in
   asan-ubsan) need_packages clang-14 libclang-rt-14-dev ;;
 esac

@@ -10,6 +10,7 @@ build=$1 out=$2 cpack=$3 cmake=$4
 shift 4
 command -v dpkg-deb >/dev/null || { echo "skipped: no dpkg"; exit 77; }
 command -v dpkg-shlibdeps >/dev/null || { echo "skipped: no dpkg-shlibdeps (dpkg-dev)"; exit 77; }
+command -v file >/dev/null || { echo "skipped: no file, which CPack asks (file)"; exit 77; }
 
 rm -rf "$out"
 mkdir -p "$out"
