@@ -18,6 +18,19 @@ void gated_multiply(Execution<Host>& execution, FfnActivation activation, Matrix
 
 namespace detail {
 
+/// Throws as gated_multiply.
+template <class Space>
+void check_gated_multiply(MatrixView<const float, Space> gate, MatrixView<const float, Space> up,
+                          MatrixView<float, Space> y) {
+  for (int dim = 0; dim < 2; ++dim) {
+    check_extent("gated_multiply: extent of up", up.extent(dim), gate.extent(dim));
+    check_extent("gated_multiply: extent of y", y.extent(dim), gate.extent(dim));
+  }
+  check_contiguous_rows("gated_multiply: gate", gate);
+  check_contiguous_rows("gated_multiply: up", up);
+  check_contiguous_rows("gated_multiply: y", y);
+}
+
 /// The kernel of `activation`.
 inline auto gated_multiply_of(const Kernels& kernels, FfnActivation activation) {
   switch (activation) {
@@ -31,13 +44,7 @@ inline auto gated_multiply_of(const Kernels& kernels, FfnActivation activation) 
 
 inline void gated_multiply(Execution<Host>& execution, FfnActivation activation, MatrixView<const float> gate,
                            MatrixView<const float> up, MatrixView<float> y) {
-  for (int dim = 0; dim < 2; ++dim) {
-    detail::check_extent("gated_multiply: extent of up", up.extent(dim), gate.extent(dim));
-    detail::check_extent("gated_multiply: extent of y", y.extent(dim), gate.extent(dim));
-  }
-  detail::check_contiguous_rows("gated_multiply: gate", gate);
-  detail::check_contiguous_rows("gated_multiply: up", up);
-  detail::check_contiguous_rows("gated_multiply: y", y);
+  detail::check_gated_multiply(gate, up, y);
   const auto multiply = detail::gated_multiply_of(detail::kernels(execution.isa()), activation);
   execution.for_each_rows(gate.extent(0), gate.extent(1), [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i)

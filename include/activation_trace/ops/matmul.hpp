@@ -52,7 +52,17 @@ void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::s
 
 namespace detail {
 
-void check_matmul(MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+/// Throws as matmul.
+template <class Space>
+void check_matmul(MatrixView<const float, Space> x, std::span<const MatmulTarget<Space>> targets) {
+  check_contiguous_rows("matmul: x", x);
+  for (const auto& [w, y] : targets) {
+    check_extent("matmul: columns of w", w.cols(), x.extent(1));
+    check_extent("matmul: rows of y", y.extent(0), x.extent(0));
+    check_extent("matmul: columns of y", y.extent(1), w.rows());
+    check_contiguous_rows("matmul: y", y);
+  }
+}
 
 /// Elements of a row of w that are packed at a time: equal parts of about `limit`, in whole blocks.
 inline Index depth_of_pack(Index d, DType dtype, Index limit) {
@@ -100,17 +110,6 @@ ACTIVATION_TRACE_COMPILED_INLINE void matmul_by_row(Execution<Host>& execution, 
                                                     const MatmulTuning& tuning) {
   detail::check_matmul(x, targets);
   detail::multiply_rows(execution, x, targets, tuning);
-}
-
-ACTIVATION_TRACE_COMPILED_INLINE void detail::check_matmul(MatrixView<const float> x,
-                                                           std::span<const MatmulTarget<>> targets) {
-  check_contiguous_rows("matmul: x", x);
-  for (const auto& [w, y] : targets) {
-    check_extent("matmul: columns of w", w.cols(), x.extent(1));
-    check_extent("matmul: rows of y", y.extent(0), x.extent(0));
-    check_extent("matmul: columns of y", y.extent(1), w.rows());
-    check_contiguous_rows("matmul: y", y);
-  }
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rows(Execution<Host>& execution, MatrixView<const float> x,

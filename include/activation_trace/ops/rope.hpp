@@ -68,6 +68,21 @@ RopeTable(std::span<const float> inverse_frequencies, Index max_positions, Index
 void rope(Execution<Host>& execution, MatrixView<float> x, Index heads, Index first_position,
           const RopeTable<Host>& table, RopeLayout layout);
 
+namespace detail {
+
+/// Throws as rope.
+template <class Space>
+void check_rope(MatrixView<float, Space> x, Index heads, Index first_position, const RopeTable<Space>& table) {
+  check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
+  check_contiguous_rows("rope: x", x);
+  if (first_position < 0 || x.extent(0) > table.positions() - first_position)
+    throw ArgumentError("rope: positions " + std::to_string(first_position) + " to " +
+                        std::to_string(first_position + x.extent(0)) + " lie beyond the table's " +
+                        std::to_string(table.positions()));
+}
+
+}  // namespace detail
+
 #if ACTIVATION_TRACE_BODIES
 
 ACTIVATION_TRACE_COMPILED_INLINE RopeTable<Host>::RopeTable(std::span<const float> inverse_frequencies,
@@ -94,12 +109,7 @@ ACTIVATION_TRACE_COMPILED_INLINE RopeTable<Host>::RopeTable(std::span<const floa
 
 ACTIVATION_TRACE_COMPILED_INLINE void rope(Execution<Host>& execution, MatrixView<float> x, Index heads,
                                            Index first_position, const RopeTable<Host>& table, RopeLayout layout) {
-  detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
-  detail::check_contiguous_rows("rope: x", x);
-  if (first_position < 0 || x.extent(0) > table.positions() - first_position)
-    throw ArgumentError("rope: positions " + std::to_string(first_position) + " to " +
-                        std::to_string(first_position + x.extent(0)) + " lie beyond the table's " +
-                        std::to_string(table.positions()));
+  detail::check_rope(x, heads, first_position, table);
   const Index pairs = table.rotary_dim() / 2;
   // Distance from pair to pair and between the two of a pair.
   const Index step = layout == RopeLayout::half_split ? 1 : 2;

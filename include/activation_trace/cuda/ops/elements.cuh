@@ -11,6 +11,7 @@
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/ffn_activation.hpp"
+#include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 // What the forward pass does to matrices element by element, by one kernel. As the ops of the same names on the host
@@ -146,13 +147,7 @@ template <int = 0>
 void gated_multiply(Execution<Cuda> execution, FfnActivation activation, MatrixView<const float, Cuda> gate,
                     MatrixView<const float, Cuda> up, MatrixView<float, Cuda> y) {
   using cuda::detail::ElementRows;
-  for (int dim = 0; dim < 2; ++dim) {
-    detail::check_extent("gated_multiply: extent of up", up.extent(dim), gate.extent(dim));
-    detail::check_extent("gated_multiply: extent of y", y.extent(dim), gate.extent(dim));
-  }
-  detail::check_contiguous_rows("gated_multiply: gate", gate);
-  detail::check_contiguous_rows("gated_multiply: up", up);
-  detail::check_contiguous_rows("gated_multiply: y", y);
+  detail::check_gated_multiply(gate, up, y);
   cuda::detail::each_element(execution, gate.extent(0), gate.extent(1),
                              cuda::detail::Gated{ElementRows<const float>(gate), ElementRows<const float>(up),
                                                  ElementRows<float>(y), activation});

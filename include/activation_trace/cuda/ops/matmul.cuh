@@ -6,24 +6,11 @@
 
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
-#include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
-
-inline void check_matmul(const MatrixView<const float, Cuda>& x, std::span<const MatmulTarget<Cuda>> targets) {
-  using namespace activation_trace::detail;
-  check_contiguous_rows("matmul: x", x);
-  for (const auto& [w, y] : targets) {
-    check_extent("matmul: columns of w", w.cols(), x.extent(1));
-    check_extent("matmul: rows of y", y.extent(0), x.extent(0));
-    check_extent("matmul: columns of y", y.extent(1), w.rows());
-    check_contiguous_rows("matmul: y", y);
-    check_stored("matmul: w", w);
-  }
-}
 
 /// Rows of x, whose distance is of no meaning where there is one.
 inline StoredRows rows_of(const MatrixView<const float, Cuda>& x) { return StoredRows(StoredMatrix<Cuda>(x)); }
@@ -32,7 +19,8 @@ inline StoredRows rows_of(const MatrixView<const float, Cuda>& x) { return Store
 template <class Multiply>
 void for_each_launch(const MatrixView<const float, Cuda>& x, std::span<const MatmulTarget<Cuda>> targets,
                      const Multiply& multiply) {
-  check_matmul(x, targets);
+  activation_trace::detail::check_matmul(x, targets);
+  for (const MatmulTarget<Cuda>& target : targets) check_stored("matmul: w", target.w);
   if (x.extent(0) == 0) return;
   for (std::size_t i = 0; i < targets.size();) {
     const DType dtype = targets[i].w.dtype();

@@ -82,12 +82,7 @@ struct Rotated {
 template <int = 0>
 void rope(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
           const RopeTable<Cuda>& table, RopeLayout layout) {
-  detail::check_extent("rope: columns of x", x.extent(1), heads * table.head_dim());
-  detail::check_contiguous_rows("rope: x", x);
-  if (first_position < 0 || x.extent(0) > table.positions() - first_position)
-    throw ArgumentError("rope: positions " + std::to_string(first_position) + " to " +
-                        std::to_string(first_position + x.extent(0)) + " lie beyond the table's " +
-                        std::to_string(table.positions()));
+  detail::check_rope(x, heads, first_position, table);
   const Index pairs = table.rotary_dim() / 2;
   const bool half_split = layout == RopeLayout::half_split;
   cuda::detail::each_element(
