@@ -361,11 +361,7 @@ void Measurements::add_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-    std::printf("skipped: no CUDA device\n");
-    return 77;
-  }
+  if (!has_device()) return 77;
   cudaDeviceProp device{};
   cuda::check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
   std::printf("%s, %d multiprocessors, %d MB of L2; medians, hot: in a graph\n", device.name,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 
@@ -15,6 +16,14 @@
 // The yardstick on a device: cublasLt's product of 16-bit matrices, and what it is measured on.
 
 namespace activation_trace::bench {
+
+/// Whether there is a device; without one it says that the benchmark is skipped.
+inline bool has_device() {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) == cudaSuccess && devices != 0) return true;
+  std::printf("skipped: no CUDA device\n");
+  return false;
+}
 
 __device__ inline std::uint64_t mix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15ull;

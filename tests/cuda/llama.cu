@@ -151,6 +151,46 @@ TEST_CASE("several sequences at once are what each is alone, bit for bit, and so
   CHECK(row(steps, 2) == expected[4]);
 }
 
+TEST_CASE("steps that are recorded are those that are not, bit for bit, across a bucket of lengths") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.layers = 2;
+  options.config.windows = {0, 20};
+  options.config.max_context = 400;
+  const std::vector<TokenId> ids = some_ids(300, options.config.vocab);
+  const auto run = [&](const LayerObserver<>* observer) {
+    Both both(options, {.max_context = 300, .max_batch = 64, .sequences = 2});
+    OnHost<Llama<Cuda>>& model = both.on_device;
+    std::vector<std::vector<float>> rows;
+    const auto piece = [&](Index sequence, std::size_t begin, std::size_t count) {
+      return SequencePiece<>{sequence, std::span(ids).subspan(begin, count), observer};
+    };
+    const auto forward = [&](const std::vector<SequencePiece<>>& pieces) {
+      rows.push_back(numbers(model.forward(pieces)));
+    };
+    model.fill(std::vector{piece(0, 0, 252), piece(1, 7, 2)});
+    for (std::size_t i = 0; i < 7; ++i) forward({piece(0, 20 + i, 1), piece(1, 40 + i, 1)});  // 253 to 259 positions
+    model.rewind(253, 0);
+    model.copy_sequence(1, 0);
+    for (std::size_t i = 0; i < 3; ++i) {
+      forward({piece(0, 60 + i, 1)});
+      std::vector<float> exits(static_cast<std::size_t>(2 * options.config.vocab));
+      model.early_exit(std::vector{piece(1, 70 + i, 1)}, std::vector<Index>{2, 1},
+                       {exits.data(), {1, 2, options.config.vocab}});
+      rows.push_back(exits);
+    }
+    return rows;
+  };
+  const LayerObserver<> observer{.layers = {0}, .on_states = [](Index, Index, MatrixView<const float>) {}};
+  const std::vector<std::vector<float>> plain = run(&observer);  // who is observed is not recorded
+#ifndef __CUDACC__
+  const int before = cuda_on_cpu::devices[0].graph_launches;
+#endif
+  CHECK(run(nullptr) == plain);
+#ifndef __CUDACC__
+  CHECK(cuda_on_cpu::devices[0].graph_launches - before == 3 + 2 + 2 + 2);  // all but the first of each kind
+#endif
+}
+
 TEST_CASE("a prompt in pieces of few_rows or more leaves the same states, bit for bit") {
   TinyLlamaOptions options = small_family_options();
   options.config.windows = {3, 0, 20};
@@ -252,6 +292,30 @@ TEST_CASE("weights that are not finite are found, and the layer says where") {
   weights.final_norm[3] = std::numeric_limits<float>::infinity();
   CHECK(complaint(weights).starts_with("damaged.gguf: h_3 at position 5 is "));
   CHECK(complaint(tiny.weights()).empty());
+}
+
+TEST_CASE("what a recorded step finds that is not finite is said as ever, and the text goes on") {
+  const TinyLlama tiny(small_family_options());
+  LlamaWeights<> weights = tiny.weights();
+  const auto width = static_cast<std::size_t>(tiny.config().hidden);
+  std::vector<float> embedding(static_cast<std::size_t>(tiny.config().vocab) * width);
+  for (std::size_t i = 0; i < embedding.size(); i += width)
+    weights.embedding.decode_row(static_cast<Index>(i / width), std::span(embedding).subspan(i, width));
+  weights.embedding = as_matrix(std::span<const float>(embedding), tiny.config().vocab, tiny.config().hidden);
+  embedding[5 * width + 1] = std::numeric_limits<float>::infinity();
+  Execution<Host> execution(1);
+  cuda::Stream stream;
+  Execution<Cuda> device = stream;
+  const cuda::DeviceWeights device_weights(device, weights);
+  OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), {.max_context = 40}, device, execution);
+  const auto step = [&](TokenId id) { return numbers(model.forward(std::vector<SequencePiece<>>{{0, {&id, 1}}})); };
+  for (const TokenId id : {1, 2, 3}) step(id);
+  CHECK_THROWS_WITH_AS(
+      step(5), "Llama: h_0 at position 3 is inf: the model's weights are damaged, or too large for float", Error);
+  CHECK(model.position() == 3);
+  const std::vector<float> next = step(4);
+  model.rewind(3);
+  CHECK(step(4) == next);
 }
 
 #if __has_include("device_llama.inl")  // a fragment of the guide, where Python extracts it

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <cstddef>
+#include <string>
 #include <type_traits>
 
 #include "activation_trace/cuda/allocator.cuh"
@@ -69,6 +71,26 @@ void set_bytes(Execution<Cuda> stream, VectorView<T, Cuda> target, int value) {
   check(cudaMemsetAsync(target.data(), value, static_cast<std::size_t>(target.size()) * sizeof(T), stream.get()),
         "cudaMemsetAsync");
 }
+
+namespace detail {
+/// What make() makes on `device`. Where that has no memory for it, Error: `what` takes `bytes`, and how much is free,
+/// `advice` behind it.
+template <class Make>
+[[nodiscard]] auto made_in_memory(int device, const std::string& what, double bytes, const std::string& advice,
+                                  const Make& make) {
+  const DeviceGuard guard(device);
+  try {
+    return make();
+  } catch (const CudaError& error) {
+    if (error.code() != cudaErrorMemoryAllocation) throw;
+  }
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  const auto mib = [](double count) { return std::to_string(std::llround(count / 0x1p20)) + " MiB"; };
+  throw Error(what + " take " + mib(bytes) + ", and of the " + mib(static_cast<double>(total)) + " of CUDA device " +
+              std::to_string(device) + " only " + mib(static_cast<double>(free)) + " are free" + advice);
+}
+}  // namespace detail
 
 }  // namespace cuda
 }  // namespace v0

@@ -96,7 +96,9 @@ class DeviceWeights {
     detail::Placement sizes;
     (void)detail::upload(execution, weights, sizes);
     const DeviceGuard guard(execution.device());
-    memory_ = allocate(sizes.bytes(), execution.device());
+    memory_ =
+        detail::made_in_memory(execution.device(), "DeviceWeights: the weights", static_cast<double>(sizes.bytes()), "",
+                               [&] { return Buffer<std::byte, Cuda>(sizes.bytes()); });
     detail::Placement placement(memory_.data());
     view_ = detail::upload(execution, weights, placement);
     execution.synchronize();
@@ -108,20 +110,6 @@ class DeviceWeights {
   [[nodiscard]] Index bytes() const noexcept { return memory_.size(); }
 
  private:
-  static Buffer<std::byte, Cuda> allocate(Index bytes, int device) {
-    try {
-      return Buffer<std::byte, Cuda>(bytes);
-    } catch (const CudaError& error) {
-      if (error.code() != cudaErrorMemoryAllocation) throw;
-    }
-    std::size_t free = 0, total = 0;
-    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-    const auto mib = [](std::size_t count) { return std::to_string(count >> 20) + " MiB"; };
-    throw Error("DeviceWeights: the weights take " + mib(static_cast<std::size_t>(bytes) + (1 << 20) - 1) +
-                ", and of the " + mib(total) + " of CUDA device " + std::to_string(device) + " only " + mib(free) +
-                " are free");
-  }
-
   Buffer<std::byte, Cuda> memory_;
   LlamaWeights<Cuda> view_;
 };

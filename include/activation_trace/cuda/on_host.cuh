@@ -31,12 +31,12 @@ class OnHost {
   /// A Model of the rest, on the device of `device`. `weights` are what `device_weights` were made of. They, both
   /// executions and the device's weights must outlive this. Throws as Model, and Error with the sums where the device
   /// has no memory for the options.
-  OnHost(LlamaConfig config, const LlamaWeights<>& weights, LlamaWeights<Cuda> device_weights,
+  OnHost(const LlamaConfig& config, const LlamaWeights<>& weights, LlamaWeights<Cuda> device_weights,
          const LlamaOptions& options, Execution<Cuda>& device, Execution<Host>& execution)
       : execution_(&execution),
         lm_head_(weights.lm_head, config.logits()),
         final_norm_{weights.final_norm, config.rms_norm_eps},
-        model_(make(std::move(config), std::move(device_weights), options, device)) {
+        model_(make(config, std::move(device_weights), options, device)) {
     const Index vocab = model_.config().vocab;
     logits_ = Buffer<float, cuda::Pinned>(options.sequences * vocab);
   }
@@ -77,7 +77,7 @@ class OnHost {
   }
   /// As Llama. Takes memory of the device for the logits when it is first called, and where there are more.
   void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
-    model_.rewind(model_.position());  // StateError from an observer, before memory is touched that is in use
+    model_.check_idle();  // before memory is touched that is in use
     detail::check_contiguous_rows("Llama: early-exit logits", logits);
     const TensorView<float, 3, Cuda> exits(memory_of(exits_, logits.size()), logits.extents());
     model_.early_exit(DevicePieces(*this, pieces), layers, exits);
@@ -88,22 +88,13 @@ class OnHost {
  private:
   [[nodiscard]] Execution<Cuda>& device() const noexcept { return model_.execution(); }
 
-  static Model make(LlamaConfig config, LlamaWeights<Cuda> weights, const LlamaOptions& options,
+  static Model make(const LlamaConfig& config, LlamaWeights<Cuda> weights, const LlamaOptions& options,
                     Execution<Cuda>& device) {
-    const cuda::DeviceGuard guard(device.device());
-    const double bytes = llama_memory(config, options);
-    try {
-      return Model(std::move(config), std::move(weights), options, device);
-    } catch (const CudaError& error) {
-      if (error.code() != cudaErrorMemoryAllocation) throw;
-    }
-    std::size_t free = 0, total = 0;
-    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-    const auto mib = [](double count) { return std::to_string(std::llround(count / 0x1p20)) + " MiB"; };
-    throw Error("Llama: " + std::to_string(options.sequences) + " x " + std::to_string(options.max_context) +
-                " positions take " + mib(bytes) + ", and of the " + mib(static_cast<double>(total)) +
-                " of CUDA device " + std::to_string(device.device()) + " only " + mib(static_cast<double>(free)) +
-                " are free beside the weights; lower the context, or the batch");
+    const std::string what =
+        "Llama: " + std::to_string(options.sequences) + " x " + std::to_string(options.max_context) + " positions";
+    return cuda::detail::made_in_memory(device.device(), what, llama_memory(config, options),
+                                        " beside the weights; lower the context, or the batch",
+                                        [&] { return Model(config, std::move(weights), options, device); });
   }
 
   /// Memory for `size` elements, which grows once and then again.

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/model/check_found.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/layer_observer.hpp"
@@ -75,6 +76,10 @@ class Llama {
   [[nodiscard]] Index position(Index sequence = 0) const { return blocks_.caches()[checked(sequence)].size(); }
   /// Those tokens, valid until the sequence changes.
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return ids_[checked(sequence)]; }
+  /// Throws StateError while a call is under way, as all that change the model do.
+  void check_idle() const {
+    if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
+  }
   /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position(sequence).
   void rewind(Index position, Index sequence = 0);
   /// Makes `to` equal to `from`. Positions before `begin` must be equal already and are not copied. Throws
@@ -132,14 +137,16 @@ class Llama {
   [[nodiscard]] std::size_t checked(Index sequence) const {
     return detail::check_sequence("Llama", sequence, sequences());
   }
-  void check_idle() const {
-    if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
-  }
   /// Throws Error if the watched rows of h_layer, or of logits for layer -1, hold NaN or an infinity, or sees to it
   /// that advance() does.
   void check_finite(MatrixView<const float, Space> states, Index layer);
-  void check(const std::optional<detail::FoundNotFinite>& found) const;
 
+  void check(std::span<const SequencePiece<Space>> pieces) const {
+    detail::check_pieces(pieces, {"Llama", sequences(), max_context(), config().vocab, config().layers},
+                         [this](Index sequence) { return position(sequence); });
+  }
+  /// Appends the pieces. `logits` [pieces * exits, V] become those of h_exits_[i] at the last position of each.
+  void append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits);
   /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
   /// exit_states_. The caches count the new positions only after advance().
   void run(std::span<const SequencePiece<Space>> pieces);
@@ -158,6 +165,7 @@ class Llama {
   Buffer<float, Space> logits_;            // [sequences, V]
   Buffer<float, Space> exit_states_;       // [sequences * (N + 1), d]
   std::vector<Index> exits_;               // layers whose last state the current call returns logits of
+  std::vector<Index> positions_;           // of the current call's pieces
   detail::FiniteWatch<Space> watch_;
   std::vector<detail::WatchedRow> watched_;  // of what is looked at next
   bool passing_ = false;
@@ -172,6 +180,7 @@ Llama<Space>::Llama(LlamaConfig config, LlamaWeights<Space> weights, const Llama
       logits_(options.sequences * this->config().vocab),
       exit_states_(options.sequences * (this->config().layers + 1) * this->config().hidden) {
   exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
+  positions_.reserve(static_cast<std::size_t>(options.sequences));
   watched_.reserve(
       static_cast<std::size_t>(std::max(max_rows(options), options.sequences * (this->config().layers + 1))));
   for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
@@ -247,21 +256,19 @@ void Llama<Space>::early_exit(std::span<const TokenId> ids, std::span<const Inde
 template <class Space>
 MatrixView<const float, Space> Llama<Space>::forward(std::span<const SequencePiece<Space>> pieces) {
   const Pass pass(*this);
-  const auto count = static_cast<Index>(pieces.size());
+  check(pieces);
   exits_.assign(1, config().layers);
-  run(pieces);
-  const MatrixView<float, Space> logits = logits_.matrix(count, config().vocab);
-  multiply_lm_head(count, logits);
-  advance(pieces);
+  const MatrixView<float, Space> logits = logits_.matrix(static_cast<Index>(pieces.size()), config().vocab);
+  append(pieces, logits);
   return logits;
 }
 
 template <class Space>
 void Llama<Space>::fill(std::span<const SequencePiece<Space>> pieces) {
   const Pass pass(*this);
+  check(pieces);
   exits_.clear();
-  run(pieces);
-  advance(pieces);
+  append(pieces, {});
 }
 
 template <class Space>
@@ -273,28 +280,33 @@ void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std:
   if (exits > config().layers + 1)
     throw ArgumentError("Llama: " + std::to_string(exits) + " early exits asked of a model of " +
                         std::to_string(config().layers) + " blocks");
-  using Shape = typename TensorView<float, 3, Space>::Extents;
-  const auto text = [](const Shape& shape) {
-    return "[" + (shape[0] == 1 ? "" : std::to_string(shape[0]) + ", ") + std::to_string(shape[1]) + ", " +
-           std::to_string(shape[2]) + "]";
-  };
-  const Shape expected{count, exits, config().vocab};
-  if (logits.extents() != expected)
-    throw ShapeError("Llama: expected early-exit logits of " + text(expected) + ", got " + text(logits.extents()));
-  detail::check_contiguous_rows("Llama: early-exit logits", logits);
-  if (count > 1 && exits > 0 && logits.stride(0) != exits * logits.stride(1))
-    throw ShapeError("Llama: the rows of early-exit logits must be evenly spaced");
+  detail::check_early_exits(logits, count, exits, config().vocab);
   exits_.clear();
   for (const Index layer : layers) exits_.push_back(resolve_layer(layer, config().layers));
-  run(pieces);
-  multiply_lm_head(count * exits, {logits.data(), {count * exits, config().vocab}, {logits.stride(1), 1}});
+  check(pieces);
+  append(pieces, {logits.data(), {count * exits, config().vocab}, {logits.stride(1), 1}});
+}
+
+template <class Space>
+void Llama<Space>::append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits) {
+  const auto compute = [&] {
+    run(pieces);
+    if (logits.extent(0) > 0) multiply_lm_head(logits.extent(0), logits);
+  };
+  positions_.clear();
+  for (const SequencePiece<Space>& piece : pieces) positions_.push_back(position(piece.sequence));
+  bool computed = blocks_.steps().run(execution(), {pieces, positions_, exits_, logits}, compute);
+  // What was only done again has told nothing but that something is wrong.
+  if (!computed && !watch_.all_finite(execution())) {
+    compute();
+    computed = true;
+  }
+  if (computed) detail::check_found(config(), watch_.end(execution()));
   advance(pieces);
 }
 
 template <class Space>
 void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
-  detail::check_pieces(pieces, {"Llama", sequences(), max_context(), config().vocab, config().layers},
-                       [this](Index sequence) { return position(sequence); });
   watch_.begin(execution());
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
@@ -321,22 +333,11 @@ void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits)
 
 template <class Space>
 void Llama<Space>::check_finite(MatrixView<const float, Space> states, Index layer) {
-  check(watch_.look(execution(), states, watched_, layer));
-}
-
-template <class Space>
-void Llama<Space>::check(const std::optional<detail::FoundNotFinite>& found) const {
-  if (!found) return;
-  throw Error((config().source.empty() ? "Llama" : config().source) + ": " +
-              (found->layer < 0
-                   ? "the logit of token " + std::to_string(found->what.at)
-                   : "h_" + std::to_string(found->layer) + " at position " + std::to_string(found->position)) +
-              " is " + std::to_string(found->what.value) + ": the model's weights are damaged, or too large for float");
+  detail::check_found(config(), watch_.look(execution(), states, watched_, layer));
 }
 
 template <class Space>
 void Llama<Space>::advance(std::span<const SequencePiece<Space>> pieces) {
-  check(watch_.end(execution()));
   for (const SequencePiece<Space>& piece : pieces) {
     cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
     std::vector<TokenId>& ids = ids_[checked(piece.sequence)];

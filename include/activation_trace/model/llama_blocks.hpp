@@ -13,6 +13,7 @@
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/llama_steps.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/add_bias.hpp"
@@ -20,7 +21,6 @@
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/gated_multiply.hpp"
-#include "activation_trace/ops/gather.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/ops/rope.hpp"
@@ -54,6 +54,7 @@ class LlamaBlocks {
   [[nodiscard]] Execution<Space>& execution() const noexcept { return *execution_; }
   [[nodiscard]] std::span<KvCache<Space>> caches() noexcept { return caches_; }
   [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return caches_; }
+  [[nodiscard]] LlamaSteps<Space>& steps() noexcept { return steps_; }
 
   /// Writes the batch's keys and values behind those that the caches count, and calls show(k) for h_0 to h_N in turn:
   /// h_k(row) of the batch is then row `row` of what it is given, as show(k, states). `needed_rows(run)` is how many
@@ -97,6 +98,7 @@ class LlamaBlocks {
   Weights weights_;
   Execution<Space>* execution_;
   std::vector<KvCache<Space>> caches_;  // one per sequence
+  LlamaSteps<Space> steps_;
   RopeTable<Space> rope_;
   std::optional<RopeTable<Space>> window_rope_;
   const Batch* batch_ = nullptr;             // that is computed
@@ -116,6 +118,7 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_c
     : config_(std::move(config)),
       weights_(std::move(weights)),
       execution_(&execution),
+      steps_(max_context),
       rope_(rope_table(config_.rope, config_.head_dim, max_context)),
       x_(max_batch * config_.hidden),
       y_(max_batch * config_.hidden),
@@ -138,7 +141,7 @@ void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const 
   Matrix x = rows(x_, config_.hidden);
   Matrix y = rows(y_, config_.hidden);
   for (const Run& run : batch.runs())
-    gather(*execution_, weights_.embedding, run.ids, x.slice(0, run.row, run.row + run.rows));
+    steps_.embed(*execution_, weights_.embedding, run, x.slice(0, run.row, run.row + run.rows));
   if (config_.embedding_scale != 1) scale(*execution_, x, config_.embedding_scale);
   rms_norm(*execution_, x, block(0).attention_norm, config_.rms_norm_eps, y);
   for (Index i = 0; i < layers; ++i) {
@@ -176,11 +179,9 @@ void LlamaBlocks<Space>::project(Index i, ConstMatrix y, Queries queries) {
   finish_heads(k, w.k_bias, w.k_norm);
   rotate(i, k, config_.kv_heads);
   if (!w.v_bias.empty()) add_bias(*execution_, v, w.v_bias);
-  for (const Run& run : batch_->runs()) {
-    const Index end = run.position + run.rows;
-    copy(*execution_, k.slice(0, run.row, run.row + run.rows), cache(run).keys(i, run.position, end));
-    copy(*execution_, v.slice(0, run.row, run.row + run.rows), cache(run).values(i, run.position, end));
-  }
+  for (const Run& run : batch_->runs())
+    steps_.store(*execution_, run, k.slice(0, run.row, run.row + run.rows), v.slice(0, run.row, run.row + run.rows),
+                 cache(run), i);
 }
 
 template <class Space>
@@ -197,7 +198,7 @@ void LlamaBlocks<Space>::rotate(Index i, Matrix x, Index heads) {
   if (!config_.rotates(i)) return;
   const RopeTable<Space>& table = config_.rotates_by_window(i) ? *window_rope_ : rope_;
   for (const Run& run : batch_->runs())
-    rope(*execution_, x.slice(0, run.row, run.row + run.rows), heads, run.position, table, config_.rope.layout);
+    steps_.rotate(*execution_, run, x.slice(0, run.row, run.row + run.rows), heads, table, config_.rope.layout);
 }
 
 template <class Space>
@@ -208,10 +209,10 @@ void LlamaBlocks<Space>::attend(Index i, Matrix y) {
   parts_.clear();
   for (const Run& run : batch_->runs()) {
     const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
-    const Index end = run.position + run.rows;
+    const Index end = steps_.seen(run);
     parts_.push_back({queries, in_heads(cache(run).keys(i, 0, end)), in_heads(cache(run).values(i, 0, end)), queries});
   }
-  attention(*execution_, parts_, config_.attention(i));
+  steps_.attend(*execution_, parts_, config_.attention(i));
   multiply(q(), {{w.o, y}});
   if (!w.o_bias.empty()) add_bias(*execution_, y, w.o_bias);
   finish_half(y, w.attention_out_norm);

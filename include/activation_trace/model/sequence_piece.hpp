@@ -10,6 +10,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/model/layer_observer.hpp"
+#include "activation_trace/ops/check.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -73,6 +74,22 @@ void check_pieces(std::span<const SequencePiece<Space>> pieces, const PieceLimit
       throw ArgumentError("LayerObserver: layers are given, but on_states is empty");
     for (const Index layer : observer->layers) static_cast<void>(resolve_layer(layer, limits.layers));
   }
+}
+
+/// Throws ShapeError unless these are logits [pieces, exits, V] whose rows are evenly spaced.
+template <class Space>
+void check_early_exits(const TensorView<float, 3, Space>& logits, Index pieces, Index exits, Index vocab) {
+  using Shape = typename TensorView<float, 3, Space>::Extents;
+  const auto text = [](const Shape& shape) {
+    return "[" + (shape[0] == 1 ? "" : std::to_string(shape[0]) + ", ") + std::to_string(shape[1]) + ", " +
+           std::to_string(shape[2]) + "]";
+  };
+  const Shape expected{pieces, exits, vocab};
+  if (logits.extents() != expected)
+    throw ShapeError("Llama: expected early-exit logits of " + text(expected) + ", got " + text(logits.extents()));
+  check_contiguous_rows("Llama: early-exit logits", logits);
+  if (pieces > 1 && exits > 0 && logits.stride(0) != exits * logits.stride(1))
+    throw ShapeError("Llama: the rows of early-exit logits must be evenly spaced");
 }
 
 }  // namespace detail

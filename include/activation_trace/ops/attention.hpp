@@ -52,8 +52,41 @@ void attention(Execution<Host>& execution, std::span<const AttentionPart<>> part
 
 namespace detail {
 
-void check_attention(const AttentionPart<>& part);
 void check_attention(const AttentionOptions& options);
+
+template <class Space>
+void check_attention(const AttentionPart<Space>& part) {
+  const auto& [q, k, v, out] = part;
+  const Index n = q.extent(0);
+  const Index heads = q.extent(1);
+  const Index t = k.extent(0);
+  const Index groups = k.extent(1);
+  if (t < n) throw ShapeError("attention: " + std::to_string(n) + " queries but only " + std::to_string(t) + " keys");
+  if (groups == 0 || heads % groups != 0)
+    throw ShapeError("attention: " + std::to_string(heads) + " heads cannot share " + std::to_string(groups) +
+                     " kv heads");
+  check_extent("attention: head size of k", k.extent(2), q.extent(2));
+  for (int dim = 0; dim < 3; ++dim) {
+    check_extent("attention: extent of v", v.extent(dim), k.extent(dim));
+    check_extent("attention: extent of out", out.extent(dim), q.extent(dim));
+  }
+  check_contiguous_rows("attention: q", q);
+  check_contiguous_rows("attention: k", k);
+  check_contiguous_rows("attention: v", v);
+  check_contiguous_rows("attention: out", out);
+}
+
+/// All that attention() throws for, in any space.
+template <class Space>
+void check_attention(std::span<const AttentionPart<Space>> parts, const AttentionOptions& options) {
+  check_attention(options);
+  for (const AttentionPart<Space>& part : parts) {
+    check_attention(part);
+    check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
+    check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
+    check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
+  }
+}
 
 /// The first of `visible` positions that a query which is the last of them sees.
 [[nodiscard]] inline Index window_begin(const AttentionOptions& options, Index visible) {
@@ -121,36 +154,9 @@ ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, Tens
 
 ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
                                                 const AttentionOptions& options, const AttentionTuning& tuning) {
-  detail::check_attention(options);
-  for (const AttentionPart<>& part : parts) {
-    detail::check_attention(part);
-    detail::check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
-    detail::check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
-    detail::check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
-  }
+  detail::check_attention(parts, options);
   if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(execution, parts, options);
   if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options, tuning);
-}
-
-ACTIVATION_TRACE_COMPILED_INLINE void detail::check_attention(const AttentionPart<>& part) {
-  const auto& [q, k, v, out] = part;
-  const Index n = q.extent(0);
-  const Index heads = q.extent(1);
-  const Index t = k.extent(0);
-  const Index groups = k.extent(1);
-  if (t < n) throw ShapeError("attention: " + std::to_string(n) + " queries but only " + std::to_string(t) + " keys");
-  if (groups == 0 || heads % groups != 0)
-    throw ShapeError("attention: " + std::to_string(heads) + " heads cannot share " + std::to_string(groups) +
-                     " kv heads");
-  check_extent("attention: head size of k", k.extent(2), q.extent(2));
-  for (int dim = 0; dim < 3; ++dim) {
-    check_extent("attention: extent of v", v.extent(dim), k.extent(dim));
-    check_extent("attention: extent of out", out.extent(dim), q.extent(dim));
-  }
-  check_contiguous_rows("attention: q", q);
-  check_contiguous_rows("attention: k", k);
-  check_contiguous_rows("attention: v", v);
-  check_contiguous_rows("attention: out", out);
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void detail::check_attention(const AttentionOptions& options) {

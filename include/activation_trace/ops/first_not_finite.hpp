@@ -60,6 +60,8 @@ class FiniteWatch {
   }
   /// The first since begin(), if there was one that look() did not give.
   [[nodiscard]] std::optional<FoundNotFinite> end(Execution<Space>&) { return std::nullopt; }
+  /// Whether nothing was found since a recorded begin(), where the space records work.
+  [[nodiscard]] bool all_finite(Execution<Space>&) { return true; }
 };
 
 }  // namespace detail

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
@@ -20,7 +22,10 @@ void add_rms_norm(Execution<Host>& execution, MatrixView<float> x, MatrixView<fl
 
 namespace detail {
 
-inline void check_rms_norm(MatrixView<const float> x, VectorView<const float> weight, MatrixView<const float> y) {
+/// Of views in any space.
+template <class Space>
+void check_rms_norm(const MatrixView<const float, Space>& x, const VectorView<const float, Space>& weight,
+                    const std::type_identity_t<MatrixView<const float, Space>>& y) {
   check_extent("rms_norm: length of weight", weight.size(), x.extent(1));
   check_extent("rms_norm: rows of y", y.extent(0), x.extent(0));
   check_extent("rms_norm: columns of y", y.extent(1), x.extent(1));
@@ -43,7 +48,7 @@ inline void rms_norm(Execution<Host>& execution, MatrixView<const float> x, Vect
 
 inline void add_rms_norm(Execution<Host>& execution, MatrixView<float> x, MatrixView<float> y,
                          VectorView<const float> weight, float eps) {
-  detail::check_rms_norm(x, weight, y);
+  detail::check_rms_norm<Host>(x, weight, y);
   const detail::Kernels& kernels = detail::kernels(execution.isa());
   execution.for_each_rows(x.extent(0), x.extent(1), [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {

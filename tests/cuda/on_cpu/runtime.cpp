@@ -435,6 +435,7 @@ cudaError_t CUDARTAPI cudaGraphExecDestroy(cudaGraphExec_t executable) {
 cudaError_t CUDARTAPI cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   CUstream_st* const found = find_here(stream);
   if (found == nullptr || found->device != executable->device) return cudaErrorInvalidResourceHandle;
+  ++properties(found->device).graph_launches;
   for (const Work& work : executable->work) add(*found, work);
   return cudaSuccess;
 }

@@ -26,6 +26,7 @@ struct Device {
   std::size_t total = std::size_t{1} << 40;  ///< bytes of memory
   int pageable_copies = 0;                   ///< from the host's pageable memory: they may wait for the device
   int dependent_launches = 0;                ///< programmatic ones
+  int graph_launches = 0;
 };
 
 /// A device like an H100, and one that runs what was compiled for sm_80.

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "activation_trace/cuda/ops/attention_kernel.cuh"
-#include "activation_trace/cuda/ops/shape_of.cuh"
 #include "activation_trace/ops/attention.hpp"
 
 namespace activation_trace {
@@ -15,17 +14,9 @@ inline namespace v0 {
 
 namespace cuda::detail {
 
-/// Throws as the host's attention. All parts share H, G and D.
+/// Throws as the host's attention, and for heads that are too large.
 inline void check_attention(std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options) {
-  using activation_trace::detail::check_extent;
-  activation_trace::detail::check_attention(options);
-  for (const AttentionPart<Cuda>& part : parts) {
-    activation_trace::detail::check_attention(
-        {shape_of(part.q), shape_of(part.k), shape_of(part.v), shape_of(part.out)});
-    check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
-    check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
-    check_extent("attention: head size of a part", part.q.extent(2), parts[0].q.extent(2));
-  }
+  activation_trace::detail::check_attention(parts, options);
   const Index D = parts.empty() ? 0 : parts[0].q.extent(2);
   if (D > most_head_elements)
     throw ArgumentError("attention: heads have at most " + std::to_string(most_head_elements) +
@@ -39,9 +30,10 @@ void launch_attention(Execution<Cuda> execution, const AttentionWork& work, cons
     launch_dependent(execution, "join_attention_kernel", join, join_attention_kernel<attention_warps>, work);
 }
 
-/// At most `most_attention_parts`.
+/// At most `most_attention_parts`. `steps` as for attention().
 template <int = 0>
-void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options) {
+void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options,
+            const StepRow* steps) {
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   AttentionWork work{};
@@ -59,7 +51,8 @@ void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> part
                      HeadRows(out),
                      static_cast<int>(q.extent(0)),
                      static_cast<int>(k.extent(0)),
-                     all_rows};
+                     all_rows,
+                     steps == nullptr ? nullptr : steps + p};
     all_rows += rows * groups;
     most_rows = std::max(most_rows, rows);
     longest = std::max(longest, k.extent(0));
@@ -91,6 +84,16 @@ void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> part
     run(launch_attention<1, 8>, launch_attention<attention_rows, 8>);
 }
 
+/// As below. `steps`, if not null, say for each part, of one query, where its positions end among those given.
+template <int = 0>
+void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options,
+               const StepRow* steps) {
+  check_attention(parts, options);
+  for (std::size_t first = 0; first < parts.size(); first += most_attention_parts)
+    attend(execution, parts.subspan(first, std::min(parts.size() - first, most_attention_parts)), options,
+           steps == nullptr ? nullptr : steps + first);
+}
+
 }  // namespace cuda::detail
 
 /// As on the host, for heads of up to 256 elements; ArgumentError for larger ones. A query's result, bit for bit, does
@@ -99,10 +102,7 @@ void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> part
 template <int = 0>
 void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
                const AttentionOptions& options = {}) {
-  cuda::detail::check_attention(parts, options);
-  for (std::size_t first = 0; first < parts.size(); first += cuda::detail::most_attention_parts)
-    cuda::detail::attend(
-        execution, parts.subspan(first, std::min(parts.size() - first, cuda::detail::most_attention_parts)), options);
+  cuda::detail::attention(execution, parts, options, nullptr);
 }
 
 }  // namespace v0

@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/step_rows.cuh"
 #include "activation_trace/tensor/view.hpp"
 
 // Attention in f32, softmax on the way (numerics/README.md): for ops/attention.cuh. Positions are cut at multiples of
@@ -44,7 +45,10 @@ struct AttentionSequence {
   HeadRows<float> out;
   int queries;
   int positions;
-  Index first_row;  ///< number of its first row among all of the launch, [kv heads, rows]
+  Index first_row;      ///< number of its first row among all of the launch, [kv heads, rows]
+  const StepRow* step;  ///< after which there are no positions, of those given; or null
+
+  [[nodiscard]] __device__ int end() const { return step == nullptr ? positions : step->position + 1; }
 };
 
 struct AttentionWork {
@@ -62,7 +66,7 @@ struct AttentionWork {
     int begin, end;
   };
   [[nodiscard]] __device__ Seen seen(const AttentionSequence& part, int r) const {
-    const int end = part.positions - part.queries + r / sharing + 1;
+    const int end = part.end() - part.queries + r / sharing + 1;
     return {window == 0 || window > end ? 0 : end - window, end};
   }
   [[nodiscard]] __device__ float* partial(const AttentionSequence& part, int g, int r, int share) const {

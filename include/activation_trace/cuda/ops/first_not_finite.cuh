@@ -122,6 +122,10 @@ class FiniteWatch<Cuda> {
     return FoundNotFinite{where.layer, where.position, cuda::detail::not_finite_of(bits)};
   }
 
+  [[nodiscard]] bool all_finite(Execution<Cuda> execution) {
+    return cuda::detail::read(execution, found_) == cuda::detail::all_finite;
+  }
+
  private:
   struct LookedAt {
     Index layer;

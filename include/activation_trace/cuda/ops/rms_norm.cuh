@@ -4,7 +4,6 @@
 
 #include "activation_trace/cuda/execution.cuh"
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/ops/shape_of.cuh"
 #include "activation_trace/ops/rms_norm.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -71,8 +70,7 @@ void launch_rms_norm(Execution<Cuda> execution, Index n, const NormRows& rows) {
 template <int = 0>
 void rms_norm(Execution<Cuda> execution, MatrixView<const float, Cuda> x, VectorView<const float, Cuda> weight,
               float eps, MatrixView<float, Cuda> y) {
-  using cuda::detail::shape_of;
-  detail::check_rms_norm(shape_of(x), shape_of(weight), shape_of(y));
+  detail::check_rms_norm<Cuda>(x, weight, y);
   cuda::detail::launch_rms_norm(
       execution, x.extent(0), {x.data(), nullptr, x.stride(0), y.data(), y.stride(0), weight.data(), x.extent(1), eps});
 }
@@ -81,8 +79,7 @@ void rms_norm(Execution<Cuda> execution, MatrixView<const float, Cuda> x, Vector
 template <int = 0>
 void add_rms_norm(Execution<Cuda> execution, MatrixView<float, Cuda> x, MatrixView<float, Cuda> y,
                   VectorView<const float, Cuda> weight, float eps) {
-  using cuda::detail::shape_of;
-  detail::check_rms_norm(shape_of(x), shape_of(weight), shape_of(y));
+  detail::check_rms_norm<Cuda>(x, weight, y);
   cuda::detail::launch_rms_norm(
       execution, x.extent(0),
       {x.data(), x.data(), x.stride(0), y.data(), y.stride(0), weight.data(), x.extent(1), eps});

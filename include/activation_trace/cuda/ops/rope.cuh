@@ -8,6 +8,7 @@
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/ops/elements.cuh"
+#include "activation_trace/cuda/step_rows.cuh"
 #include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
@@ -58,15 +59,17 @@ namespace cuda::detail {
 /// `column` counts the pairs of a row.
 struct Rotated {
   ElementRows<float> x;
-  const float* table;  ///< from the first row's position on
+  const float* table;  ///< from the first row's position on, or from 0 where `at` has it
+  const StepRow* at;   ///< the step of one row, or null
   Index head_dim;
   Index pairs;
   Index step;     ///< from pair to pair
   Index partner;  ///< between the two of a pair
   __device__ void operator()(Index row, Index column) const {
     const Index pair = column % pairs;
-    const float cosine = table[2 * row * pairs + pair];
-    const float sine = table[(2 * row + 1) * pairs + pair];
+    const Index place = at == nullptr ? row : at->position;
+    const float cosine = table[2 * place * pairs + pair];
+    const float sine = table[(2 * place + 1) * pairs + pair];
     float& first = x.at(row, column / pairs * head_dim + pair * step);
     float& second = (&first)[partner];
     const float a = first;
@@ -76,20 +79,25 @@ struct Rotated {
   }
 };
 
+/// By first_position, or one row by that of `step`.
+template <int = 0>
+void rotate(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
+            const StepRow* step, const RopeTable<Cuda>& table, RopeLayout layout) {
+  activation_trace::detail::check_rope(x, heads, first_position, table);
+  const Index pairs = table.rotary_dim() / 2;
+  const bool half_split = layout == RopeLayout::half_split;
+  each_element(execution, x.extent(0), heads * pairs,
+               Rotated{ElementRows<float>(x), table.values().data() + first_position * table.rotary_dim(), step,
+                       table.head_dim(), pairs, half_split ? 1 : 2, half_split ? pairs : 1});
+}
+
 }  // namespace cuda::detail
 
 /// As on the host.
 template <int = 0>
 void rope(Execution<Cuda> execution, MatrixView<float, Cuda> x, Index heads, Index first_position,
           const RopeTable<Cuda>& table, RopeLayout layout) {
-  detail::check_rope(x, heads, first_position, table);
-  const Index pairs = table.rotary_dim() / 2;
-  const bool half_split = layout == RopeLayout::half_split;
-  cuda::detail::each_element(
-      execution, x.extent(0), heads * pairs,
-      cuda::detail::Rotated{cuda::detail::ElementRows<float>(x),
-                            table.values().data() + first_position * table.rotary_dim(), table.head_dim(), pairs,
-                            half_split ? 1 : 2, half_split ? pairs : 1});
+  cuda::detail::rotate(execution, x, heads, first_position, nullptr, table, layout);
 }
 
 }  // namespace v0
