@@ -15,7 +15,7 @@
 #include "activation_trace/cuda/ops/elements.cuh"
 #include "activation_trace/cuda/ops/gather.cuh"
 #include "activation_trace/cuda/ops/rope.cuh"
-#include "activation_trace/cuda/step_rows.cuh"
+#include "activation_trace/cuda/ops/step_rows.cuh"
 #include "activation_trace/model/llama_steps.hpp"
 
 namespace activation_trace {

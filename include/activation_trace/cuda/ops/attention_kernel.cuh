@@ -6,7 +6,7 @@
 #include <cstddef>
 
 #include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/step_rows.cuh"
+#include "activation_trace/cuda/ops/step_rows.cuh"
 #include "activation_trace/tensor/view.hpp"
 
 // Attention in f32, softmax on the way (numerics/README.md): for ops/attention.cuh. Positions are cut at multiples of

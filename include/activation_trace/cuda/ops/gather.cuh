@@ -7,8 +7,8 @@
 #include <string>
 
 #include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/ops/step_rows.cuh"
 #include "activation_trace/cuda/ops/stored_octets.cuh"
-#include "activation_trace/cuda/step_rows.cuh"
 #include "activation_trace/ops/check.hpp"
 
 namespace activation_trace {

@@ -8,7 +8,7 @@
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/ops/elements.cuh"
-#include "activation_trace/cuda/step_rows.cuh"
+#include "activation_trace/cuda/ops/step_rows.cuh"
 #include "activation_trace/ops/rope.hpp"
 
 namespace activation_trace {
