@@ -207,5 +207,9 @@ TEST_CASE("in memory that the host cannot reach the forward pass is the same, bi
     const std::vector<std::vector<float>> seen = history(expected);
     CHECK(seen.size() == 4 + 3 * 5);  // of three layers, the first prompt in two batches
     CHECK(history(model) == seen);
+    LlamaOptions fast = memory;
+    fast.arithmetic = Arithmetic::fast;  // for which this space has no products
+    CHECK_THROWS_WITH_AS(Llama(tiny->config(), there(weights), fast, far),
+                         "LlamaOptions: arithmetic fast is not there in this memory space; exact is", ArgumentError);
   }
 }

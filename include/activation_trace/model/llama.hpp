@@ -25,7 +25,6 @@
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/finish_logits.hpp"
 #include "activation_trace/ops/first_not_finite.hpp"
-#include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/processors/context_span.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/tensor/buffer.hpp"
@@ -49,8 +48,8 @@ template <class Space = Host>
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an
-  /// impossible config or option or a context longer than the model's, ShapeError for weights that do not fit, and
-  /// Error if there is no memory for the options.
+  /// impossible config or option, a context longer than the model's or arithmetic that the space lacks, ShapeError for
+  /// weights that do not fit, and Error if there is no memory for the options.
   Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options, Execution<Space>& execution);
 
   /// As given to the constructor.
@@ -192,13 +191,15 @@ detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWe
   config.validate();
   weights.validate(config);
   options.validate(config);
+  if (!detail::HasFastProducts<Space> && options.arithmetic != Arithmetic::exact)
+    throw ArgumentError("LlamaOptions: arithmetic " + std::string(name(options.arithmetic)) +
+                        " is not there in this memory space; exact is");
   const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
                               std::to_string(options.max_context) + " positions take " +
                               std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
                               " MiB, which cannot be had; lower LlamaOptions::max_context";
   try {
-    return {std::move(config), std::move(weights), options.max_context,
-            max_rows(options), options.sequences,  execution};
+    return {std::move(config), std::move(weights), options, max_rows(options), execution};
   } catch (const std::bad_alloc&) {
     throw Error(problem);
   }
@@ -324,7 +325,8 @@ void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
 template <class Space>
 void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits) {
   const MatmulTarget<Space> target{weights().lm_head, logits};
-  matmul_by_row(execution(), exit_states_.matrix(rows, config().hidden), std::span(&target, 1));
+  const MatrixView<const float, Space> states = exit_states_.matrix(rows, config().hidden);
+  detail::multiply<Space>(execution(), states, std::span(&target, 1), true, blocks_.arithmetic());
   watched_.clear();
   for (Index row = 0; row < rows; ++row) watched_.push_back({row, -1});
   check_finite(logits, -1);

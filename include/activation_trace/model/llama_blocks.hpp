@@ -13,6 +13,7 @@
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/llama_batch.hpp"
+#include "activation_trace/model/llama_options.hpp"
 #include "activation_trace/model/llama_steps.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
@@ -20,6 +21,7 @@
 #include "activation_trace/ops/attention.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/fast_matmul.hpp"
 #include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
@@ -30,6 +32,16 @@
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
+
+/// y_i = x w_i^T for every target, of rows each as it is alone, or of many. Exact where a space has nothing else.
+template <class Space>
+void multiply(Execution<Space>& execution, MatrixView<const float, Space> x,
+              std::span<const MatmulTarget<Space>> targets, bool by_row, [[maybe_unused]] Arithmetic arithmetic) {
+  if constexpr (HasFastProducts<Space>)
+    by_row ? matmul_by_row(execution, x, targets, arithmetic) : matmul(execution, x, targets, arithmetic);
+  else
+    by_row ? matmul_by_row(execution, x, targets) : matmul(execution, x, targets);
+}
 
 /// The decoder blocks of a LLaMA, and the keys and values of its sequences: hidden states of one batch at a time.
 /// The order of a layer's work is here and nowhere else: ops of the space, which see to the work itself.
@@ -45,13 +57,14 @@ class LlamaBlocks {
   using Batch = LlamaBatch<Space>;
   using Target = MatmulTarget<Space>;
 
-  /// A cache of `max_context` for each of `sequences`, and memory for batches of `max_batch` rows.
-  LlamaBlocks(LlamaConfig config, Weights weights, Index max_context, Index max_batch, Index sequences,
+  /// A cache for each sequence of `options`, and memory for batches of `max_batch` rows.
+  LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
               Execution<Space>& execution);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
   [[nodiscard]] const Weights& weights() const noexcept { return weights_; }
   [[nodiscard]] Execution<Space>& execution() const noexcept { return *execution_; }
+  [[nodiscard]] Arithmetic arithmetic() const noexcept { return arithmetic_; }
   [[nodiscard]] std::span<KvCache<Space>> caches() noexcept { return caches_; }
   [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return caches_; }
   [[nodiscard]] LlamaSteps<Space>& steps() noexcept { return steps_; }
@@ -97,6 +110,7 @@ class LlamaBlocks {
   LlamaConfig config_;
   Weights weights_;
   Execution<Space>* execution_;
+  Arithmetic arithmetic_;
   std::vector<KvCache<Space>> caches_;  // one per sequence
   LlamaSteps<Space> steps_;
   RopeTable<Space> rope_;
@@ -113,13 +127,14 @@ class LlamaBlocks {
 };
 
 template <class Space>
-LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_context, Index max_batch,
-                                Index sequences, Execution<Space>& execution)
+LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
+                                Execution<Space>& execution)
     : config_(std::move(config)),
       weights_(std::move(weights)),
       execution_(&execution),
-      steps_(max_context),
-      rope_(rope_table(config_.rope, config_.head_dim, max_context)),
+      arithmetic_(options.arithmetic),
+      steps_(options.max_context),
+      rope_(rope_table(config_.rope, config_.head_dim, options.max_context)),
       x_(max_batch * config_.hidden),
       y_(max_batch * config_.hidden),
       q_(max_batch * config_.heads * config_.head_dim),
@@ -127,10 +142,11 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, Index max_c
       v_(max_batch * config_.kv_heads * config_.head_dim),
       gate_(max_batch * config_.ffn),
       up_(max_batch * config_.ffn) {
-  for (Index i = 0; i < sequences; ++i)
-    caches_.emplace_back(config_.layers, max_context, config_.kv_heads * config_.head_dim);
-  if (config_.window_rope) window_rope_.emplace(rope_table(*config_.window_rope, config_.head_dim, max_context));
-  parts_.reserve(static_cast<std::size_t>(sequences));
+  for (Index i = 0; i < options.sequences; ++i)
+    caches_.emplace_back(config_.layers, options.max_context, config_.kv_heads * config_.head_dim);
+  if (config_.window_rope)
+    window_rope_.emplace(rope_table(*config_.window_rope, config_.head_dim, options.max_context));
+  parts_.reserve(static_cast<std::size_t>(options.sequences));
 }
 
 template <class Space>
@@ -252,10 +268,7 @@ void LlamaBlocks<Space>::multiply(ConstMatrix x, std::initializer_list<Target> t
       return Target{target.w, target.y.slice(0, begin, end)};
     });
     const std::span<const Target> used = std::span(parts).first(targets.size());
-    if (by_row)
-      matmul_by_row(*execution_, x.slice(0, begin, end), used);
-    else
-      matmul(*execution_, x.slice(0, begin, end), used);
+    detail::multiply(*execution_, x.slice(0, begin, end), used, by_row, arithmetic_);
   }
 }
 

@@ -8,15 +8,17 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/model/config.hpp"
+#include "activation_trace/ops/arithmetic.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 
-/// What a Llama allocates memory for.
+/// What a Llama allocates memory for, and how it computes.
 struct LlamaOptions {
   Index max_context = 512;  ///< positions that the KV cache of a sequence holds: prompt and answer together
   Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
   Index sequences = 1;      ///< sequences with a KV cache of their own
+  Arithmetic arithmetic = Arithmetic::exact;  ///< of products with weights, of the LM head too; not every space is fast
 
   /// Throws ArgumentError for numbers that are not positive, a context longer than the model's, more than 1024
   /// sequences and what no machine can address.

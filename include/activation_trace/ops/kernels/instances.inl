@@ -33,6 +33,10 @@ namespace portable {
 #include "activation_trace/ops/kernels/divergence.inl"
 //
 #include "activation_trace/ops/kernels/table.inl"
+//
+#include "activation_trace/ops/kernels/simd_integers_portable.inl"
+//
+#include "activation_trace/ops/kernels/integers.inl"
 }  // namespace portable
 
 #if defined(__x86_64__)
@@ -62,6 +66,10 @@ namespace avx2 {
 #include "activation_trace/ops/kernels/divergence.inl"
 //
 #include "activation_trace/ops/kernels/table.inl"
+//
+#include "activation_trace/ops/kernels/simd_integers_avx2.inl"
+//
+#include "activation_trace/ops/kernels/integers.inl"
 }  // namespace avx2
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -86,6 +94,21 @@ namespace avx512 {
 }  // namespace avx512
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
+namespace vnni {
+using namespace avx512;
+#include "activation_trace/ops/kernels/simd_integers_vnni.inl"
+//
+#include "activation_trace/ops/kernels/integers.inl"
+}  // namespace vnni
+#if defined(__clang__)
+#pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
@@ -93,7 +116,17 @@ namespace avx512 {
 #else  // of other processors
 namespace avx2 = portable;
 namespace avx512 = portable;
+namespace vnni = portable;
 #endif
+
+/// Whether this processor multiplies bytes by AVX-512's VNNI.
+inline bool has_vnni() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
+}
 
 template <class Table>
 constexpr const Table& table_of(Isa isa, const Table& of_portable, const Table& of_avx2, const Table& of_avx512) {
@@ -106,6 +139,12 @@ ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa) {
 
 ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype) {
   return table_of(isa, portable::dot_table, avx2::dot_table, avx512::dot_table)[static_cast<std::size_t>(dtype)];
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE const IntegerKernels& integer_kernels(Isa isa, DType dtype) {
+  // Processors with AVX-512 and without VNNI take AVX2's, whose results are the same bits.
+  const auto& of_avx512 = has_vnni() ? vnni::integer_table : avx2::integer_table;
+  return table_of(isa, portable::integer_table, avx2::integer_table, of_avx512)[static_cast<std::size_t>(dtype)];
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa) {

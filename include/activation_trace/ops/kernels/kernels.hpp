@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/ops/isa.hpp"
@@ -48,6 +49,30 @@ struct DotKernels {
                    float* y, Index y_stride);
 };
 
+/// 32 activations as whole numbers of -127 to 127 times a scale. Sums are of the first half, the second, and both.
+struct alignas(64) EightBits {
+  std::int8_t q[32];
+  float scale;
+  float sums[3];           ///< scale times the next
+  std::int32_t totals[3];  ///< of q
+};
+
+/// Activations that are all smaller than this count as 0.
+constexpr float least_activation = 0x1p-100f;
+
+/// Elements of a row of w that are in a panel of integers at once; a multiple of every block length.
+constexpr Index integer_depth = 256;
+
+/// The kernels that multiply rows of one quantised type by rows of x in eight bits; null for another type. `multiply`
+/// adds to out [n, lanes] what a panel of `blocks` blocks of 32 makes: integers.inl.
+struct IntegerKernels {
+  Index lanes = 0;         ///< rows of w in a panel
+  Index panel_floats = 0;  ///< of integer_depth elements
+  void (*quantize)(const float* x, Index d, EightBits* out) = nullptr;
+  void (*pack)(const std::byte* w, Index stride, Index begin, Index count, float* panel) = nullptr;
+  void (*multiply)(const float* panel, Index blocks, const EightBits* x, Index x_stride, Index n, float* out) = nullptr;
+};
+
 /// The kernels that compare layers' distributions.
 struct DivergenceKernels {
   void (*counted_exponentials)(const float* mature, const float* x, Index n, float* maximum, double* sum_of);
@@ -86,6 +111,9 @@ ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa);
 
 /// Those for rows of `dtype`, which must be one of DType's.
 ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype);
+
+/// Those for rows of `dtype`, of which all are null if it is not a quantised one.
+ACTIVATION_TRACE_COMPILED_INLINE const IntegerKernels& integer_kernels(Isa isa, DType dtype);
 
 /// Those for layers.
 ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa);

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+#include "activation_trace/config.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// How products with quantised weights are computed.
+enum class Arithmetic {
+  exact,  ///< weights are widened exactly, activations stay float: the promise, and the default
+  fast,   ///< activations are rounded to eight bits, 32 at a time, as llama.cpp does: other numbers, ops/README.md 2
+};
+
+/// As in manifests of runs.
+[[nodiscard]] constexpr std::string_view name(Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::exact ? "exact" : "fast";
+}
+
+}  // namespace v0
+}  // namespace activation_trace
