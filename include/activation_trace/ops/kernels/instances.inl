@@ -37,6 +37,8 @@ namespace portable {
 #include "activation_trace/ops/kernels/simd_integers_portable.inl"
 //
 #include "activation_trace/ops/kernels/integers.inl"
+//
+#include "activation_trace/ops/kernels/integer_products.inl"
 }  // namespace portable
 
 #if defined(__x86_64__)
@@ -70,6 +72,8 @@ namespace avx2 {
 #include "activation_trace/ops/kernels/simd_integers_avx2.inl"
 //
 #include "activation_trace/ops/kernels/integers.inl"
+//
+#include "activation_trace/ops/kernels/integer_products.inl"
 }  // namespace avx2
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -106,6 +110,8 @@ using namespace avx512;
 #include "activation_trace/ops/kernels/simd_integers_vnni.inl"
 //
 #include "activation_trace/ops/kernels/integers.inl"
+//
+#include "activation_trace/ops/kernels/integer_products.inl"
 }  // namespace vnni
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -64,7 +64,7 @@ constexpr float least_activation = 0x1p-100f;
 constexpr Index integer_depth = 256;
 
 /// The kernels that multiply rows of one quantised type by rows of x in eight bits; null for another type. `multiply`
-/// adds to out [n, lanes] what a panel of `blocks` blocks of 32 makes: integers.inl.
+/// adds to out [n, lanes] what a panel of `blocks` blocks of 32 makes: integer_products.inl.
 struct IntegerKernels {
   Index lanes = 0;         ///< rows of w in a panel
   Index panel_floats = 0;  ///< of integer_depth elements
