@@ -4,10 +4,30 @@
 // Stored weights to floats in their natural order, bit for bit what StoredMatrix::decode_row gives: products of
 // a scale and a quantum are exact, so that fused and separate rounding agree.
 
-// A block is read from where it lies, `at`, whose alignment files do not promise. Scales are floats in memory before
-// they are used: to read one into every lane takes no instruction on vectors. Blocks of 32 get the halves at their
-// beginning so, as `header`; those of 256 make arrays of theirs. What is written to memory on the way is not read in
-// larger pieces: the processor forwards those slowly.
+// Quanta go in runs of 256: eight blocks of 32 or one of 256. First their headers become floats in memory: to read one
+// into every lane takes no instruction on vectors. Then parts of 32 elements are decoded, one after another, or, for
+// the dots of dot_avx512.inl, those of several rows in turns. A type's two functions are
+//   unpack_headers(type, at, parts, headers)              of the first `parts` parts of the run at `at`
+//   decode_part(type, headers, at, half, quarter, y)      part 4 half + quarter; the compiler knows `quarter`
+// Blocks are read from where they lie, whose alignment files do not promise. What is written to memory on the way is
+// not read in larger pieces: the processor forwards those slowly.
+
+constexpr Index run_elements = 256;
+constexpr Index part_elements = 32;
+constexpr Index run_parts = run_elements / part_elements;
+/// Room for the headers of a run: what blocks of 32 begin with, or sixteen steps and then as many offsets.
+constexpr Index header_size = std::max<Index>(run_parts * header_floats, 32);
+constexpr Index offsets_at = 16;
+
+/// Where elements go: to memory, or, times those of x, into a sum.
+[[gnu::always_inline]] inline void put(float* y, F v) { store(y, v); }
+struct Products {
+  const float* x;
+  F* sum;
+
+  [[gnu::always_inline]] Products operator+(Index n) const { return {x + n, sum}; }
+};
+[[gnu::always_inline]] inline void put(const Products& y, F v) { *y.sum = multiply_add(v, load(y.x), *y.sum); }
 
 /// A byte array of the block at `at`.
 [[gnu::always_inline]] inline const std::uint8_t* quanta(const std::byte* at, std::size_t offset) {
@@ -15,7 +35,7 @@
 }
 
 /// The half at that offset, in every lane.
-[[gnu::always_inline]] inline F half(const std::byte* at, std::size_t offset) {
+[[gnu::always_inline]] inline F half_at(const std::byte* at, std::size_t offset) {
   Half h;
   std::memcpy(&h, at + offset, sizeof(h));
   return set(widen(h));
@@ -25,34 +45,54 @@
 using FourWords = std::uint32_t __attribute__((vector_size(16)));
 using Words = std::uint32_t __attribute__((vector_size(32)));
 
-/// 32 elements: low nibbles of 16 bytes, then high ones.
-[[gnu::always_inline]] inline void decode_nibbles(const std::uint8_t* bytes, const Nibbles& values, float* y) {
+/// By reference, as all of them: what passes vectors by value warns where these are no registers.
+[[gnu::always_inline]] inline void read(const std::byte* at, std::size_t offset, Words& v) {
+  std::memcpy(&v, at + offset, sizeof(v));
+}
+
+// --- blocks of 32: a half, perhaps two, and quanta ------------------------------------------------------------------
+
+template <class T>
+concept ShortBlock = QuantizedBlock<T> && T::elements == part_elements;
+
+template <ShortBlock T>
+[[gnu::always_inline]] inline void unpack_headers(std::type_identity<T>, const std::byte* at, Index parts,
+                                                  float* headers) {
+  for (Index i = 0; i < parts; ++i) widen_halves(at + i * static_cast<Index>(sizeof(T)), headers + i * header_floats);
+}
+
+/// Low nibbles of 16 bytes, then high ones.
+template <class Out>
+[[gnu::always_inline]] inline void decode_nibbles(const std::uint8_t* bytes, const Nibbles& values, Out y) {
   for (Index j = 0; j < 16; j += lanes) {
     const I both = load_u8(bytes + j);
-    store(y + j, values.low(both));
-    store(y + 16 + j, values.high(both));
+    put(y + j, values.low(both));
+    put(y + (16 + j), values.high(both));
   }
 }
 
+template <class Out>
 [[gnu::always_inline]] inline void decode_block(std::type_identity<Q4_0Block>, const float* header, const std::byte* at,
-                                                float* y) {
+                                                Out y) {
   decode_nibbles(quanta(at, offsetof(Q4_0Block, q)), Nibbles::centred(set(header[0]), 8), y);
 }
 
+template <class Out>
 [[gnu::always_inline]] inline void decode_block(std::type_identity<Q4_1Block>, const float* header, const std::byte* at,
-                                                float* y) {
+                                                Out y) {
   decode_nibbles(quanta(at, offsetof(Q4_1Block, q)), Nibbles(set(header[0]), set(header[1])), y);
 }
 
-/// 32 elements whose lower bits are nibbles, with those of `value` where the element's bit of `bits` is set.
+/// Lower bits are nibbles; `value` joins where the element's bit of `bits` is set.
+template <class Out>
 [[gnu::always_inline]] inline void decode_five_bits(const std::uint8_t* bytes, std::uint32_t bits, std::int32_t value,
-                                                    F scale, F offset, float* y) {
+                                                    F scale, F offset, Out y) {
   for (Index j = 0; j < 16; j += lanes) {
     const I both = load_u8(bytes + j);
     const I low = or_where(bits_and(both, set(15)), bits >> j, value);
     const I high = or_where(shift_right(both, 4), bits >> (j + 16), value);
-    store(y + j, multiply_add(to_float(low), scale, offset));
-    store(y + 16 + j, multiply_add(to_float(high), scale, offset));
+    put(y + j, multiply_add(to_float(low), scale, offset));
+    put(y + (16 + j), multiply_add(to_float(high), scale, offset));
   }
 }
 
@@ -63,60 +103,81 @@ using Words = std::uint32_t __attribute__((vector_size(32)));
   return bits;
 }
 
+template <class Out>
 [[gnu::always_inline]] inline void decode_block(std::type_identity<Q5_0Block>, const float* header, const std::byte* at,
-                                                float* y) {
+                                                Out y) {
   // Without its fifth bit a quantum is negative: nibble - 16 is nibble | -16.
   decode_five_bits(quanta(at, offsetof(Q5_0Block, q)), ~fifth_bits(at, offsetof(Q5_0Block, high)), -16, set(header[0]),
                    set(0.0f), y);
 }
 
+template <class Out>
 [[gnu::always_inline]] inline void decode_block(std::type_identity<Q5_1Block>, const float* header, const std::byte* at,
-                                                float* y) {
+                                                Out y) {
   decode_five_bits(quanta(at, offsetof(Q5_1Block, q)), fifth_bits(at, offsetof(Q5_1Block, high)), 16, set(header[0]),
                    set(header[1]), y);
 }
 
+template <class Out>
 [[gnu::always_inline]] inline void decode_block(std::type_identity<Q8_0Block>, const float* header, const std::byte* at,
-                                                float* y) {
+                                                Out y) {
   const F scale = set(header[0]);
-  for (Index j = 0; j < 32; j += lanes)
-    store(y + j, to_float(load_i8(reinterpret_cast<const std::int8_t*>(at + offsetof(Q8_0Block, q)) + j)) * scale);
+  const auto* q = reinterpret_cast<const std::int8_t*>(at + offsetof(Q8_0Block, q));
+  for (Index j = 0; j < 32; j += lanes) put(y + j, to_float(load_i8(q + j)) * scale);
 }
 
-/// 256 quanta in groups of `group` that have a step and an offset each.
-template <Index group>
-[[gnu::always_inline]] inline void decode_groups(const std::uint8_t* q, const float* steps, const float* offsets,
-                                                 float* y) {
-#pragma GCC unroll 1  // all at once, GCC would take steps from registers, by shuffles
-  for (Index i = 0; i < 256; i += 32, q += 32, y += 32, steps += 32 / group, offsets += 32 / group) {
-    for (Index g = 0; g < 32 / group; ++g) {
-      const F step = set(steps[g]);
-      const F offset = set(offsets[g]);
-      for (Index j = g * group; j < (g + 1) * group; j += lanes)
-        store(y + j, multiply_add(to_float(load_u8(q + j)), step, offset));
-    }
+/// Nibbles at `bytes` name one of IQ4_NL's values.
+template <class Out>
+[[gnu::always_inline]] inline void decode_named_values(const std::uint8_t* bytes, F scale, Out y) {
+  for (Index j = 0; j < 16; j += lanes) {
+    const I both = load_u8(bytes + j);
+    put(y + j, lookup(IQ4_NLBlock::values, both) * scale);
+    put(y + (16 + j), lookup(IQ4_NLBlock::values, shift_right(both, 4)) * scale);
   }
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<Q2_KBlock>, const std::byte* at, float* y) {
-  const F d = half(at, offsetof(Q2_KBlock, d));
-  const F dmin = set(0.0f) - half(at, offsetof(Q2_KBlock, dmin));
-  float steps[16];
-  float offsets[16];
+template <class Out>
+[[gnu::always_inline]] inline void decode_block(std::type_identity<IQ4_NLBlock>, const float* header,
+                                                const std::byte* at, Out y) {
+  decode_named_values(quanta(at, offsetof(IQ4_NLBlock, q)), set(header[0]), y);
+}
+
+/// One block and its header.
+template <ShortBlock T, class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<T> type, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  const Index part = 4 * half + quarter;
+  decode_block(type, headers + part * header_floats, at + part * static_cast<Index>(sizeof(T)), y);
+}
+
+// --- blocks of 256: groups of 16 or 32 with a step and perhaps an offset each ---------------------------------------
+
+/// 32 quanta, as bytes, of groups of `group`, whose first step and offset are those.
+template <Index group, class Out>
+[[gnu::always_inline]] inline void decode_groups(const Words& bytes, const float* steps, const float* offsets, Out y) {
+  std::uint8_t q[part_elements];
+  std::memcpy(q, &bytes, sizeof(q));
+  for (Index j = 0; j < part_elements; j += lanes)
+    put(y + j, multiply_add(to_float(load_u8(q + j)), set(steps[j / group]), set(offsets[j / group])));
+}
+
+[[gnu::always_inline]] inline void unpack_headers(std::type_identity<Q2_KBlock>, const std::byte* at, Index,
+                                                  float* headers) {
+  const F d = half_at(at, offsetof(Q2_KBlock, d));
+  const F dmin = set(0.0f) - half_at(at, offsetof(Q2_KBlock, dmin));
   for (Index j = 0; j < 16; j += lanes) {
     const I both = load_u8(quanta(at, offsetof(Q2_KBlock, scales)) + j);
-    store(steps + j, to_float(bits_and(both, set(15))) * d);
-    store(offsets + j, to_float(shift_right(both, 4)) * dmin);
+    store(headers + j, to_float(bits_and(both, set(15))) * d);
+    store(headers + offsets_at + j, to_float(shift_right(both, 4)) * dmin);
   }
-  std::uint8_t q[256];
-#pragma GCC unroll 8
-  for (int part = 0; part < 8; ++part) {
-    Words v;
-    std::memcpy(&v, quanta(at, offsetof(Q2_KBlock, q)) + part / 4 * 32, sizeof(v));
-    v = (v >> (part % 4 * 2)) & 0x03030303u;
-    std::memcpy(q + part * 32, &v, sizeof(v));
-  }
-  decode_groups<16>(q, steps, offsets, y);
+}
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<Q2_KBlock>, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  Words v;
+  read(at + half * 32, offsetof(Q2_KBlock, q), v);
+  const float* steps = headers + 8 * half + 2 * quarter;
+  decode_groups<16>((v >> (2 * quarter)) & 0x03030303u, steps, steps + offsets_at, y);
 }
 
 /// The 6-bit scales of the sixteen groups of the Q3_K block at `at`: Q3_KBlock::unpack_scale, four a word.
@@ -129,28 +190,29 @@ template <Index group>
   std::memcpy(scales, &packed, sizeof(packed));
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<Q3_KBlock>, const std::byte* at, float* y) {
+[[gnu::always_inline]] inline void unpack_headers(std::type_identity<Q3_KBlock>, const std::byte* at, Index,
+                                                  float* headers) {
   std::uint8_t scales[16];
   unpack_q3_scales(at, scales);
-  const F d = half(at, offsetof(Q3_KBlock, d));
-  float steps[16];
-  float offsets[16];
+  const F d = half_at(at, offsetof(Q3_KBlock, d));
   for (Index j = 0; j < 16; j += lanes) {
     const F step = to_float(subtract(load_u8(scales + j), set(32))) * d;
-    store(steps + j, step);
-    store(offsets + j, step * set(-4.0f));
+    store(headers + j, step);
+    store(headers + offsets_at + j, step * set(-4.0f));
   }
-  std::uint8_t q[256];
+}
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<Q3_KBlock>, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  Words v;
+  read(at + half * 32, offsetof(Q3_KBlock, q), v);
   Words bits;
-  std::memcpy(&bits, quanta(at, offsetof(Q3_KBlock, high)), sizeof(bits));
-#pragma GCC unroll 8
-  for (int part = 0; part < 8; ++part) {  // bit `part` moves to bit 2
-    Words v;
-    std::memcpy(&v, quanta(at, offsetof(Q3_KBlock, q)) + part / 4 * 32, sizeof(v));
-    v = ((v >> (part % 4 * 2)) & 0x03030303u) | ((part < 2 ? bits << (2 - part) : bits >> (part - 2)) & 0x04040404u);
-    std::memcpy(q + part * 32, &v, sizeof(v));
-  }
-  decode_groups<16>(q, steps, offsets, y);
+  read(at, offsetof(Q3_KBlock, high), bits);
+  bits >>= static_cast<unsigned>(4 * half);
+  const float* steps = headers + 8 * half + 2 * quarter;
+  decode_groups<16>(((v >> (2 * quarter)) & 0x03030303u) |
+                        ((quarter < 2 ? bits << (2 - quarter) : bits >> (quarter - 2)) & 0x04040404u),
+                    steps, steps + offsets_at, y);
 }
 
 /// The eight 6-bit scales and then the minima of a Q4_K or Q5_K block: GroupScale::unpack, four a word.
@@ -164,88 +226,69 @@ template <Index group>
   std::memcpy(scales, &unpacked, sizeof(unpacked));
 }
 
-/// Steps and offsets of the groups of the Q4_K or Q5_K block at `at`: numbers 0 to 7 of `steps`, 8 to 15 of `offsets`.
+/// Of Q4_K and Q5_K: steps are headers 0 to 7; offsets begin at 8 + offsets_at, where all scales are times dmin.
+constexpr Index minima_at = 8 + offsets_at;
 template <class T>
-[[gnu::always_inline]] inline void unpack_steps(const std::byte* at, float (&steps)[16], float (&offsets)[16]) {
+requires(std::is_same_v<T, Q4_KBlock> || std::is_same_v<T, Q5_KBlock>)
+    [[gnu::always_inline]] inline void unpack_headers(std::type_identity<T>, const std::byte* at, Index,
+                                                      float* headers) {
   std::uint8_t scales[16];
   unpack_scales(at + offsetof(T, scales), scales);
-  const F d = half(at, offsetof(T, d));
-  const F dmin = set(0.0f) - half(at, offsetof(T, dmin));
+  const F d = half_at(at, offsetof(T, d));
+  const F dmin = set(0.0f) - half_at(at, offsetof(T, dmin));
   for (Index j = 0; j < 16; j += lanes) {
     const F scale = to_float(load_u8(scales + j));
-    store(steps + j, scale * d);
-    store(offsets + j, scale * dmin);
+    store(headers + j, scale * d);
+    store(headers + offsets_at + j, scale * dmin);
   }
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<Q4_KBlock>, const std::byte* at, float* y) {
-  float steps[16];
-  float offsets[16];
-  unpack_steps<Q4_KBlock>(at, steps, offsets);
-#pragma GCC unroll 1  // as above
-  for (int pair = 0; pair < 4; ++pair) {
-    const Nibbles first(set(steps[2 * pair]), set(offsets[8 + 2 * pair]));
-    const Nibbles second(set(steps[2 * pair + 1]), set(offsets[8 + 2 * pair + 1]));
-    for (Index j = 0; j < 32; j += lanes) {
-      const I both = load_u8(quanta(at, offsetof(Q4_KBlock, q)) + pair * 32 + j);
-      store(y + pair * 64 + j, first.low(both));
-      store(y + pair * 64 + 32 + j, second.high(both));
-    }
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<Q4_KBlock>, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  const std::uint8_t* q = quanta(at, offsetof(Q4_KBlock, q)) + half * 64 + quarter / 2 * 32;
+  const float* step = headers + 4 * half + quarter;
+  const Nibbles values(set(step[0]), set(step[minima_at]));
+  for (Index j = 0; j < 32; j += lanes) {
+    const I both = load_u8(q + j);
+    put(y + j, quarter % 2 == 0 ? values.low(both) : values.high(both));
   }
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<Q5_KBlock>, const std::byte* at, float* y) {
-  float steps[16];
-  float offsets[16];
-  unpack_steps<Q5_KBlock>(at, steps, offsets);
-  std::uint8_t q[256];
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<Q5_KBlock>, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  Words v;
+  read(at + half * 64 + quarter / 2 * 32, offsetof(Q5_KBlock, q), v);
+  v >>= (quarter % 2 * 4);
   Words bits;
-  std::memcpy(&bits, quanta(at, offsetof(Q5_KBlock, high)), sizeof(bits));
-#pragma GCC unroll 8
-  for (int part = 0; part < 8; ++part) {  // bit `part` moves to bit 4
-    Words v;
-    std::memcpy(&v, quanta(at, offsetof(Q5_KBlock, q)) + part / 2 * 32, sizeof(v));
-    v = ((v >> (part % 2 * 4)) & 0x0f0f0f0fu) | ((part < 4 ? bits << (4 - part) : bits >> (part - 4)) & 0x10101010u);
-    std::memcpy(q + part * 32, &v, sizeof(v));
-  }
-  decode_groups<32>(q, steps, offsets + 8, y);
+  read(at, offsetof(Q5_KBlock, high), bits);
+  bits >>= static_cast<unsigned>(4 * half);
+  const float* step = headers + 4 * half + quarter;
+  decode_groups<32>((v & 0x0f0f0f0fu) | ((bits << (4 - quarter)) & 0x10101010u), step, step + minima_at, y);
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<Q6_KBlock>, const std::byte* at, float* y) {
-  const F d = half(at, offsetof(Q6_KBlock, d));
-  float steps[16];
-  float offsets[16];
+[[gnu::always_inline]] inline void unpack_headers(std::type_identity<Q6_KBlock>, const std::byte* at, Index,
+                                                  float* headers) {
+  const F d = half_at(at, offsetof(Q6_KBlock, d));
   for (Index j = 0; j < 16; j += lanes) {
     const F step = to_float(load_i8(reinterpret_cast<const std::int8_t*>(at + offsetof(Q6_KBlock, scales)) + j)) * d;
-    store(steps + j, step);
-    store(offsets + j, step * set(-32.0f));
-  }
-  std::uint8_t q[256];
-#pragma GCC unroll 8
-  for (int part = 0; part < 8; ++part) {  // bits `bit` and the next move to bits 4 and 5
-    const int bit = part % 4 * 2;
-    Words v;
-    Words bits;
-    std::memcpy(&v, quanta(at, offsetof(Q6_KBlock, low)) + part / 4 * 64 + part % 2 * 32, sizeof(v));
-    std::memcpy(&bits, quanta(at, offsetof(Q6_KBlock, high)) + part / 4 * 32, sizeof(bits));
-    v = ((v >> (bit / 4 * 4)) & 0x0f0f0f0fu) | ((bit < 4 ? bits << (4 - bit) : bits >> (bit - 4)) & 0x30303030u);
-    std::memcpy(q + part * 32, &v, sizeof(v));
-  }
-  decode_groups<16>(q, steps, offsets, y);
-}
-
-/// 32 elements whose nibbles at `bytes` name one of IQ4_NL's values.
-[[gnu::always_inline]] inline void decode_named_values(const std::uint8_t* bytes, F scale, float* y) {
-  for (Index j = 0; j < 16; j += lanes) {
-    const I both = load_u8(bytes + j);
-    store(y + j, lookup(IQ4_NLBlock::values, both) * scale);
-    store(y + 16 + j, lookup(IQ4_NLBlock::values, shift_right(both, 4)) * scale);
+    store(headers + j, step);
+    store(headers + offsets_at + j, step * set(-32.0f));
   }
 }
-
-[[gnu::always_inline]] inline void decode_block(std::type_identity<IQ4_NLBlock>, const float* header,
-                                                const std::byte* at, float* y) {
-  decode_named_values(quanta(at, offsetof(IQ4_NLBlock, q)), set(header[0]), y);
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<Q6_KBlock>, const float* headers, const std::byte* at,
+                                               Index half, int quarter, Out y) {
+  Words v;
+  read(at + half * 64 + quarter % 2 * 32, offsetof(Q6_KBlock, low), v);
+  v >>= (quarter / 2 * 4);
+  Words bits;
+  read(at + half * 32, offsetof(Q6_KBlock, high), bits);
+  const float* steps = headers + 8 * half + 2 * quarter;
+  decode_groups<16>(
+      (v & 0x0f0f0f0fu) | ((quarter < 2 ? bits << (4 - 2 * quarter) : bits >> (2 * quarter - 4)) & 0x30303030u), steps,
+      steps + offsets_at, y);
 }
 
 /// d * (scale - 32) of the eight groups of the IQ4_XS block at `at`: IQ4_XSBlock::unpack_scale.
@@ -259,16 +302,19 @@ template <class T>
     const I lower = bits_and(shift_right(set(low), shift_left(group, 2)), set(15));
     const I upper = bits_and(shift_right(set(std::int32_t{high}), shift_left(group, 1)), set(3));
     const I scale = subtract(bits_or(lower, shift_left(upper, 4)), set(32));
-    store(steps + j, to_float(scale) * half(at, offsetof(IQ4_XSBlock, d)));
+    store(steps + j, to_float(scale) * half_at(at, offsetof(IQ4_XSBlock, d)));
   }
 }
 
-[[gnu::always_inline]] inline void decode_block(std::type_identity<IQ4_XSBlock>, const std::byte* at, float* y) {
-  float steps[16];  // eight are used
-  unpack_iq4_steps(at, steps);
-#pragma GCC unroll 1  // as above
-  for (int group = 0; group < 8; ++group)
-    decode_named_values(quanta(at, offsetof(IQ4_XSBlock, q)) + group * 16, set(steps[group]), y + group * 32);
+[[gnu::always_inline]] inline void unpack_headers(std::type_identity<IQ4_XSBlock>, const std::byte* at, Index,
+                                                  float* headers) {
+  unpack_iq4_steps(at, headers);  // sixteen are written, eight are used
+}
+template <class Out>
+[[gnu::always_inline]] inline void decode_part(std::type_identity<IQ4_XSBlock>, const float* headers,
+                                               const std::byte* at, Index half, int quarter, Out y) {
+  const Index group = 4 * half + quarter;
+  decode_named_values(quanta(at, offsetof(IQ4_XSBlock, q)) + group * 16, set(headers[group]), y);
 }
 
 /// Elements of vectors of a scalar type.
@@ -301,20 +347,21 @@ inline void decode(const std::byte* units, Index count, float* y) {
     for (; i < count; ++i) y[i] = load_scalar<T>(units + i * size);
   } else {
     constexpr std::type_identity<T> type;
-    constexpr bool has_header = requires { decode_block(type, y, units, y); };
     static_assert(
-        has_header || requires { decode_block(type, units, y); },
-        "this weight type has no kernel: write its decode_block in decode.inl");
-    for (; count > 0; count -= 8 * T::elements) {
-      const Index blocks = std::min<Index>(8, count / T::elements);
-      float headers[8][header_floats];
-      if constexpr (has_header)
-        for (Index i = 0; i < blocks; ++i) widen_halves(units + i * size, headers[i]);
-      for (Index i = 0; i < blocks; ++i, units += size, y += T::elements)
-        if constexpr (has_header)
-          decode_block(type, headers[i], units, y);
-        else
-          decode_block(type, units, y);
+        requires { decode_part(type, y, units, 0, 0, y); },
+        "this weight type has no kernel: write its decode_part in decode.inl");
+    for (; count > 0; count -= run_elements, units += run_elements / T::elements * size, y += run_elements) {
+      const Index parts = std::min(run_parts, count / part_elements);
+      float headers[header_size];
+      unpack_headers(type, units, parts, headers);
+      // Headers are in memory from here on: GCC would take them from registers, by shuffles.
+      asm volatile("" ::: "memory");
+#pragma GCC unroll 2
+      for (Index half = 0; half < 2; ++half)
+#pragma GCC unroll 4
+        for (int quarter = 0; quarter < 4; ++quarter)
+          if (half * 4 + quarter < parts)
+            decode_part(type, headers, units, half, quarter, y + (half * 4 + quarter) * part_elements);
     }
   }
 }
