@@ -25,9 +25,10 @@ END
   fi
   tar -xzf "$part/llama_cpp_python-$version.tar.gz" -C "$part"
   echo "Building llama.cpp (once)" >&2
-  # The library alone: no tools, and not the common code that they share.
+  # The library alone: no tools, and not the common code that they share. Nor RDMA, which would be there wherever this
+  # machine happens to have libibverbs' headers, and be missed where the result is copied to.
   cmake -S "$part/llama_cpp_python-$version/vendor/llama.cpp" -B "$part/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-    -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DGGML_RPC=ON -DCMAKE_INSTALL_RPATH='$ORIGIN' -DCMAKE_INSTALL_LIBDIR=lib \
+    -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DGGML_RPC=ON -DGGML_RPC_RDMA=OFF -DCMAKE_INSTALL_RPATH='$ORIGIN' -DCMAKE_INSTALL_LIBDIR=lib \
     -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_INSTALL_PREFIX="$prefix.part.$$" >"$part/log" 2>&1 &&
     cmake --build "$part/build" >>"$part/log" 2>&1 && cmake --install "$part/build" >>"$part/log" 2>&1 ||

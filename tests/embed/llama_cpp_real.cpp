@@ -18,6 +18,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -35,8 +36,8 @@
 // Real models with their quantised weights in llama.cpp as it is set up by default, an f16 cache and activations of
 // eight bits, beside our own engine: every place where the two choose another token is one where the choice hangs on
 // less than the two differ by elsewhere. Both read the text that our engine writes, so that no difference hides what
-// follows it. A short run of SmolLM2; the whole by ACTIVATION_TRACE_GUEST_RUN="20 64 SmolLM2": prompts, tokens of each,
-// and what the names of the models begin with.
+// follows it. A short run of SmolLM2; the whole by ACTIVATION_TRACE_GUEST_RUN="20 64 SmolLM2 dola": prompts, tokens of
+// each, what the names of the models begin with, and what the names of the modes contain, if not all are wanted.
 namespace activation_trace::test {
 namespace {
 
@@ -206,7 +207,7 @@ class RealModel {
   explicit RealModel(const std::filesystem::path& path)
       : path_(path), checkpoint_(load_llama(path)), engine_(load_llama_cpp(path)) {}
 
-  void compare(std::size_t prompts, Index tokens) {
+  void compare(std::size_t prompts, Index tokens, const std::string& modes) {
     const Tokenizer tokenizer = load_tokenizer(checkpoint_);
     std::vector<std::vector<TokenId>> texts;
     for (const GoldenPrompt& prompt : golden_prompts()) {
@@ -226,7 +227,8 @@ class RealModel {
     std::fflush(stdout);
     CHECK(worst.plain < 0.05);
     CHECK(worst.rounded < 1e-4);  // which is all that the two differ by
-    for (const Run& run : all_runs(checkpoint_.config.layers)) compare(run, texts, tokens);
+    for (const Run& run : all_runs(checkpoint_.config.layers))
+      if (std::string_view(run.name).find(modes) != std::string_view::npos) compare(run, texts, tokens);
   }
 
  private:
@@ -278,11 +280,12 @@ TEST_CASE("real models in llama.cpp: where another token is chosen, the choice h
   std::size_t prompts = 4;
   Index tokens = 12;
   std::string begin = names.front();
+  std::string modes;
   if (const char* run = std::getenv("ACTIVATION_TRACE_GUEST_RUN"))
-    std::istringstream(run) >> prompts >> tokens >> begin;
+    std::istringstream(run) >> prompts >> tokens >> begin >> modes;
   for (const std::string& name : names) {
     const std::filesystem::path path = smollm2.parent_path() / name;
-    if (name.starts_with(begin) && std::filesystem::exists(path)) RealModel(path).compare(prompts, tokens);
+    if (name.starts_with(begin) && std::filesystem::exists(path)) RealModel(path).compare(prompts, tokens, modes);
   }
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "activation_trace/embed/llama_cpp_options.hpp"
 #include "activation_trace/embed/llama_cpp_tap.hpp"
 // Behind it, whose message says what is missing.
 #include <llama.h>
@@ -31,24 +32,6 @@ namespace activation_trace {
 inline namespace v0 {
 namespace llama_cpp {
 
-/// What a Guest does.
-struct GuestOptions {
-  /// How tokens are scored; all modes but contrastive, of mature layer N. Baseline with records is the detector: it
-  /// leaves the choice alone.
-  Mode mode = {};
-  /// Entropies are recorded in modes that weigh none, too; in those that do, the mode's own are.
-  std::optional<RecordOptions> record = {};
-  /// Is told each token that was chosen, if the mode or `record` makes records: log-probability and context entropy,
-  /// and as score what the mode gave it. May throw; then that is the guest's problem (Guest::check).
-  std::function<void(const SharpnessCandidate& chosen)> on_token = {};
-  /// Generated tokens' states are kept, too, for who goes on with a conversation after llama_sampler_reset().
-  bool keep_answers = false;
-  /// At the first token, that the LM head times the last state is what llama.cpp says. Off for who has altered its
-  /// head, such as by a LoRA.
-  bool check_head = true;
-  llama_seq_id sequence = 0;  ///< of the context, the only one that may be in use
-};
-
 /// Activation decoding, DoLa, both, or the detector in a program that runs llama.cpp:
 ///
 ///     Guest guest(model, open_lm_head(path), {.mode = Activation{.alpha = 0.5f}});
@@ -69,7 +52,11 @@ class Guest {
  public:
   /// `head` is the model's own. Throws ArgumentError for one of another shape, a layer that the model lacks, a mode
   /// that is not for guests, a final_norm that the model does not have, and as validate().
-  Guest(const llama_model* model, LmHeadFile head, GuestOptions options, ExecutionHandle execution = {});
+  Guest(const llama_model* model, LmHeadFile head, GuestOptions options, ExecutionHandle execution = {})
+      : Guest(model, std::make_shared<const LmHeadFile>(std::move(head)), std::move(options), std::move(execution)) {}
+  /// The same with a head that others use, too.
+  Guest(const llama_model* model, std::shared_ptr<const LmHeadFile> head, GuestOptions options,
+        ExecutionHandle execution = {});
 
   /// Throws StateError if somebody else's callback stands there.
   void attach(llama_context_params& params) { tap_.attach(params); }
@@ -102,7 +89,7 @@ class Guest {
   [[nodiscard]] MatrixView<const float> states(Index layer, Index begin, const char* what) const;
   [[nodiscard]] MatrixView<const float> early_logits();
 
-  LmHeadFile head_;
+  std::shared_ptr<const LmHeadFile> head_;
   GuestOptions options_;
   ExecutionHandle execution_;
   LayerTap tap_;
@@ -152,14 +139,15 @@ class Guest::Sampler {
   std::vector<float> logits_, scores_;  // [V]
 };
 
-inline Guest::Guest(const llama_model* model, LmHeadFile head, GuestOptions options, ExecutionHandle execution)
+inline Guest::Guest(const llama_model* model, std::shared_ptr<const LmHeadFile> head, GuestOptions options,
+                    ExecutionHandle execution)
     : head_(std::move(head)),
       options_(std::move(options)),
       execution_(std::move(execution)),
       tap_(model),
       head_is_known_(!options_.check_head) {
   using activation_trace::detail::require;
-  detail::check_shape(head_, tap_, llama_vocab_n_tokens(llama_model_get_vocab(model)));
+  detail::check_shape(*head_, tap_, llama_vocab_n_tokens(llama_model_get_vocab(model)));
   const GenerationOptions generation{.mode = options_.mode, .record = options_.record};
   validate(generation);
   layers_ = activation_trace::detail::exit_layers(options_.mode, tap_.blocks());
@@ -172,8 +160,8 @@ inline Guest::Guest(const llama_model* model, LmHeadFile head, GuestOptions opti
   for (const Index layer : std::span(layers_).subspan(1)) tap_.keep(layer, Keep::last_row);
   if (read_) {
     info_layer_ = activation_trace::detail::resolve_info_layer(read_->info_layer, tap_.blocks());
-    require(!read_->final_norm || head_.norm, "final_norm: the model has no RMSNorm in front of its LM head");
-    if (read_->final_norm) norm_ = activation_trace::detail::norm_at(info_layer_, tap_.blocks(), head_.norm);
+    require(!read_->final_norm || head_->norm, "final_norm: the model has no RMSNorm in front of its LM head");
+    if (read_->final_norm) norm_ = activation_trace::detail::norm_at(info_layer_, tap_.blocks(), head_->norm);
     entropies_.emplace(*execution_, read_->span, norm_);
   }
   require(!options_.on_token || make_mode().records(), "on_token: " + mode + " makes no records without record");
@@ -186,7 +174,7 @@ inline ModeProcessor Guest::make_mode() {
           record_options({.mode = options_.mode, .record = options_.record}),
           norm_,
           std::span(layers_).subspan(1),
-          head_.head.vocab(),
+          head_->head.vocab(),
           *execution_};
 }
 
@@ -235,7 +223,7 @@ inline void Guest::begin_decode(Index first_position) {
 }
 
 inline void Guest::end_context(MatrixView<const float> prompt) {
-  entropies_->observe(prompt, head_.head);
+  entropies_->observe(prompt, head_->head);
   prompt_ = end_ = prompt.extent(0);
   open_ = false;
   const bool early = std::ranges::find(layers_, info_layer_) != layers_.end();  // then every step reads it
@@ -281,7 +269,7 @@ inline void Guest::check_sequences(llama_context* context) const {
 }
 
 inline void Guest::check_last_state(std::span<const float> logits) {
-  detail::check_head(head_, states(tap_.blocks(), tap_.positions() - 1, "head").row(0).span(), logits);
+  detail::check_head(*head_, states(tap_.blocks(), tap_.positions() - 1, "head").row(0).span(), logits);
   know_head();
 }
 
@@ -293,7 +281,7 @@ inline void Guest::know_head() {
 inline MatrixView<const float> Guest::early_logits() {
   const auto layers = std::span(layers_).subspan(1);
   if (layers.empty()) return {};
-  return early_.compute(*execution_, head_.head, layers, [this](Index layer) {
+  return early_.compute(*execution_, head_->head, layers, [this](Index layer) {
     return states(layer, tap_.positions() - 1, "early layers").row(0).span();
   });
 }
@@ -322,7 +310,7 @@ inline void Guest::Sampler::apply(llama_token_data_array& candidates) {
 
 // llama.cpp's logits, which the candidates must be: samplers that ran before would not be seen by the early layers.
 inline std::span<const float> Guest::Sampler::row_of(const llama_token_data_array& candidates) const {
-  const auto vocab = static_cast<std::size_t>(guest_->head_.head.vocab());
+  const auto vocab = static_cast<std::size_t>(guest_->head_->head.vocab());
   const std::string first = "the guest's sampler must be the first of its chain: ";
   if (candidates.size != vocab)
     throw StateError(first + "it was given " + std::to_string(candidates.size) + " candidates of " +
@@ -349,12 +337,12 @@ inline void Guest::Sampler::read_context() {
     observed_ = guest.prompt_;
     if (guest.read_)
       mode_->begin_context(guest.tap_.states(guest.info_layer_).slice(0, 0, observed_), *guest.entropies_,
-                           guest.head_.head);
+                           guest.head_->head);
     number_ = guest.number_;
   }
   if (!guest.read_ || guest.read_->growth == ContextGrowth::prompt || guest.tap_.positions() == observed_) return;
   const MatrixView<const float> added = guest.states(guest.info_layer_, observed_, "growing context");
-  mode_->observe_context(added, guest.head_.head);
+  mode_->observe_context(added, guest.head_->head);
   guest.end_ = observed_ = observed_ + added.extent(0);
 }
 

@@ -99,9 +99,10 @@ inline Guests::Guests(const llama_model* model, const std::filesystem::path& pat
                       ExecutionHandle execution)
     : execution_(std::move(execution)), blocks_(llama_model_n_layer(model)) {
   if (options.empty()) throw ArgumentError("Guests: options of no sequence");
+  const auto head = std::make_shared<const LmHeadFile>(llama_cpp::open_lm_head(path));
   for (GuestOptions& its : options) {
     its.sequence = static_cast<llama_seq_id>(guests_.size());
-    guests_.push_back(std::make_unique<Guest>(model, llama_cpp::open_lm_head(path), std::move(its), *execution_));
+    guests_.push_back(std::make_unique<Guest>(model, head, std::move(its), *execution_));
     guests_.back()->alone_ = false;
   }
 }
