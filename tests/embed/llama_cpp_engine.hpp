@@ -91,6 +91,31 @@ inline void decode(llama_context* context, std::span<const TokenId> ids, Index p
   if (failed != 0) throw std::runtime_error("llama_decode: " + std::to_string(failed));
 }
 
+/// A batch of any sequences' tokens.
+class Batch {
+ public:
+  Batch() : batch_(llama_batch_init(256, 0, 4)) { batch_.n_tokens = 0; }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  ~Batch() { llama_batch_free(batch_); }
+
+  /// Returns its index in the batch.
+  std::int32_t add(TokenId id, Index position, const std::vector<llama_seq_id>& sequences, bool output) {
+    const std::int32_t i = batch_.n_tokens++;
+    batch_.token[i] = id;
+    batch_.pos[i] = static_cast<llama_pos>(position);
+    batch_.n_seq_id[i] = static_cast<std::int32_t>(sequences.size());
+    for (std::size_t k = 0; k < sequences.size(); ++k) batch_.seq_id[i][k] = sequences[k];
+    batch_.logits[i] = output ? 1 : 0;
+    return i;
+  }
+  void clear() { batch_.n_tokens = 0; }
+  [[nodiscard]] const llama_batch& get() const { return batch_; }
+
+ private:
+  llama_batch batch_;
+};
+
 inline llama_sampler_ptr greedy_chain(llama_sampler* first) {
   llama_sampler_ptr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
   if (first != nullptr) llama_sampler_chain_add(chain.get(), first);

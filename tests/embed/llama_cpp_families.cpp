@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "activation_trace/embed/llama_cpp.hpp"
+#include "activation_trace/embed/llama_cpp_guests.hpp"
 #include "activation_trace/embed/llama_cpp_model.hpp"
 #include "activation_trace/formats/checkpoint.hpp"
 #include "activation_trace/generation/generate.hpp"
@@ -71,7 +73,39 @@ double head_error(const std::filesystem::path& path) {
   return worst / largest;
 }
 
-/// 24 tokens in every mode by our engine, by llama.cpp as an engine of ours, and by a guest in it.
+/// 24 tokens behind a prompt by the guest of each of two sequences, which take turns in the batches.
+std::array<std::vector<TokenId>, 2> by_guests(llama_model* model, const std::filesystem::path& path, const Mode& mode,
+                                              std::span<const TokenId> prompt) {
+  llama_cpp::Guests guests(model, path, {{.mode = mode}, {.mode = mode}});
+  llama_context_params params = test::exact_params();
+  params.n_seq_max = 2;
+  params.kv_unified = true;
+  params.swa_full = false;  // what is behind a window gives its cells to others
+  guests.attach(params);
+  const llama_context_ptr context(llama_init_from_model(model, params));
+  std::array<std::vector<TokenId>, 2> texts;
+  std::array<llama_sampler_ptr, 2> chains;
+  for (std::size_t s = 0; s < 2; ++s) {
+    texts[s].assign(prompt.begin(), prompt.end());
+    chains[s] = test::greedy_chain(guests.sampler(context.get(), static_cast<llama_seq_id>(s)));
+  }
+  test::Batch batch;
+  for (std::size_t read = 0, end = prompt.size(); end < prompt.size() + 24; ++end) {
+    batch.clear();
+    std::array<std::int32_t, 2> last{};
+    for (; read < end; ++read)
+      for (std::size_t s = 0; s < 2; ++s)
+        last[s] = batch.add(texts[s][read], static_cast<Index>(read), {static_cast<llama_seq_id>(s)}, read + 1 == end);
+    REQUIRE(guests.decode(context.get(), batch.get()) == 0);
+    for (std::size_t s = 0; s < 2; ++s)
+      texts[s].push_back(llama_sampler_sample(chains[s].get(), context.get(), last[s]));
+    guests.check();
+  }
+  for (std::vector<TokenId>& text : texts) text.erase(text.begin(), text.begin() + std::ssize(prompt));
+  return texts;
+}
+
+/// 24 tokens in every mode by our engine, by llama.cpp as an engine of ours, and by guests in it.
 void compare_engines(const std::filesystem::path& path) {
   const Checkpoint checkpoint = load_llama(path);
   Execution<Host> execution;
@@ -98,6 +132,7 @@ void compare_engines(const std::filesystem::path& path) {
     test::decode(context.get(), prompt, 0);
     CHECK(test::sample(context.get(), chain.get(), 24, std::ssize(prompt)) == expected);
     guest.check();
+    for (const std::vector<TokenId>& text : by_guests(engine.get(), path, mode, prompt)) CHECK(text == expected);
   }
 }
 

@@ -16,6 +16,7 @@
 #include "support/complaint.hpp"
 
 using namespace activation_trace;
+using test::Batch;
 using test::complaint;
 
 // Several sequences in the batches of one llama.cpp context, each with its mode: each token is what our own engine
@@ -23,37 +24,16 @@ using test::complaint;
 
 namespace {
 
-/// A batch of any sequences' tokens.
-class Batch {
- public:
-  Batch() : batch_(llama_batch_init(256, 0, 4)) { batch_.n_tokens = 0; }
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
-  ~Batch() { llama_batch_free(batch_); }
-
-  /// Returns its index in the batch.
-  std::int32_t add(TokenId id, Index position, const std::vector<llama_seq_id>& sequences, bool output) {
-    const std::int32_t i = batch_.n_tokens++;
-    batch_.token[i] = id;
-    batch_.pos[i] = static_cast<llama_pos>(position);
-    batch_.n_seq_id[i] = static_cast<std::int32_t>(sequences.size());
-    for (std::size_t k = 0; k < sequences.size(); ++k) batch_.seq_id[i][k] = sequences[k];
-    batch_.logits[i] = output ? 1 : 0;
-    return i;
-  }
-  void clear() { batch_.n_tokens = 0; }
-  [[nodiscard]] const llama_batch& get() const { return batch_; }
-
- private:
-  llama_batch batch_;
-};
-
 /// A server: what each of its sequences is at.
 class Server {
  public:
-  Server(test::Both& both, const std::vector<llama_cpp::GuestOptions>& options)
+  Server(test::Both& both, const std::vector<llama_cpp::GuestOptions>& options, bool flash_attention = false)
       : guests_(both.model.get(), both.path, options) {
     llama_context_params params = test::exact_params();
+    if (flash_attention) {
+      params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+      params.type_k = params.type_v = GGML_TYPE_F16;
+    }
     params.n_ctx = 768;
     params.n_seq_max = static_cast<std::uint32_t>(options.size());
     params.kv_unified = true;
@@ -102,8 +82,10 @@ class Server {
   /// `to` goes on from where `from` is.
   void copy(llama_seq_id from, llama_seq_id to) {
     guests_.copy_sequence(context_.get(), from, to);
-    slots_[to] = slots_[from];
+    go_on(from, to);
   }
+  /// The same where llama.cpp's memory has it already.
+  void go_on(llama_seq_id from, llama_seq_id to) { slots_[to] = slots_[from]; }
 
   [[nodiscard]] const std::vector<TokenId>& written(llama_seq_id sequence) { return slots_[sequence].written; }
   [[nodiscard]] llama_cpp::Guests& guests() { return guests_; }
@@ -286,6 +268,73 @@ TEST_CASE("a copy that its guest cannot read is refused, and leaves nothing") {
   const std::string complained = complaint([&] { server.guests().check(); });
   CHECK(complained.find("and the guest has states of layer 3 at ") != std::string::npos);
   CHECK(complained.find("copies are made by copy_sequence()") != std::string::npos);
+}
+
+TEST_CASE("a copy past the guests over an older prompt is seen, whatever its length") {
+  test::Both both;
+  const std::vector<llama_cpp::GuestOptions> options = {{.mode = Activation{.context = {.info_layer = 3}}},
+                                                        {.mode = Activation{.context = {.info_layer = 3}}}};
+  const std::vector<TokenId> older = test::tiny_prompts(20)[6];
+  struct Form {
+    const char* name;
+    std::size_t shared;  // tokens that are copied
+    bool first_removed;  // so that the new ones take the older ones' cells
+    bool attention;      // llama.cpp's flash attention, and a cache in f16
+  };
+  for (const Form& form :
+       {Form{"shorter", older.size() - 5, false, false}, Form{"as long", older.size(), false, false},
+        Form{"as long as all", older.size() + 3, false, false}, Form{"longer", older.size() + 9, false, false},
+        Form{"in its cells", older.size() - 5, true, false}, Form{"flash attention", older.size() - 5, false, true}}) {
+    CAPTURE(form.name);
+    Server server(both, options, form.attention);
+    llama_memory_t memory = llama_get_memory(server.context());
+    server.begin(1, older);
+    for (int i = 0; i < 4; ++i) server.step();  // three are in the memory
+    if (form.first_removed) llama_memory_seq_rm(memory, 1, -1, -1);
+    std::vector<TokenId> shared;
+    for (std::size_t i = 0; i < form.shared; ++i) shared.push_back(static_cast<TokenId>((71 * i + 19) % 320));
+    server.begin(0, shared);
+    server.read();
+    llama_memory_seq_rm(memory, 1, -1, -1);
+    llama_memory_seq_cp(memory, 0, 1, -1, -1);
+    server.go_on(0, 1);
+    for (const llama_seq_id s : {0, 1}) server.append(s, {17, 4, 250});
+    const std::string complained = complaint([&] { server.step(); });
+    CHECK(complained.find("and the guest has states of layer 3 at ") != std::string::npos);
+    CHECK(complained.find("copies are made by copy_sequence()") != std::string::npos);
+    if (form.attention) continue;
+    // The same by copy_sequence().
+    server.begin(1, older);
+    server.read();
+    server.begin(0, shared);
+    server.read();
+    server.copy(0, 1);
+    for (const llama_seq_id s : {0, 1}) server.append(s, {17, 4, 250});
+    for (int i = 0; i < 8; ++i) server.step();
+    shared.insert(shared.end(), {17, 4, 250});
+    for (const llama_seq_id s : {0, 1}) CHECK(server.written(s) == alone(both, options[0], shared, 8));
+  }
+}
+
+TEST_CASE("texts of one prompt may change places past the guests, as beams do") {
+  test::Both both;
+  const std::vector<llama_cpp::GuestOptions> options = {{.mode = Activation{.context = {.info_layer = 3}}},
+                                                        {.mode = Activation{.alpha = 4, .context = {.info_layer = 3}}}};
+  const std::vector<TokenId> prompt = test::tiny_prompts(20)[6];
+  Server server(both, options);
+  server.begin(0, prompt);
+  server.step();
+  server.copy(0, 1);
+  for (int i = 0; i < 5; ++i) server.step();
+  const std::vector<TokenId> written = server.written(0);
+  CHECK(server.written(1) != written);
+  llama_memory_t memory = llama_get_memory(server.context());
+  llama_memory_seq_rm(memory, 1, -1, -1);
+  llama_memory_seq_cp(memory, 0, 1, -1, -1);
+  server.go_on(0, 1);
+  for (int i = 0; i < 6; ++i) server.step();
+  CHECK(server.written(0) == alone(both, options[0], prompt, 12));
+  CHECK(server.written(1) == goes_on(both, options[1].mode, prompt, written, 6));
 }
 
 TEST_CASE("guests refuse by name what nobody has told them") {

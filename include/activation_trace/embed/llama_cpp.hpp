@@ -83,6 +83,10 @@ class Guest {
   void begin_context();
   void end_context(MatrixView<const float> prompt);
   void go_on_from(const Guest& other);
+  /// Of the positions that the context may have.
+  [[nodiscard]] Index context_end() const { return open_ ? std::numeric_limits<Index>::max() : end_; }
+  /// It is not the one that llama.cpp's memory holds.
+  void lose_context();
   void check_sequences(llama_context* context) const;
   void check_last_state(std::span<const float> logits);
   void know_head();
@@ -228,6 +232,12 @@ inline void Guest::end_context(MatrixView<const float> prompt) {
   open_ = false;
   const bool early = std::ranges::find(layers_, info_layer_) != layers_.end();  // then every step reads it
   if (read_->growth == ContextGrowth::prompt && !options_.keep_answers && !early) tap_.keep(info_layer_, Keep::nothing);
+}
+
+inline void Guest::lose_context() {
+  if (!read_) return;  // each step's states are its own
+  begin_context();
+  tap_.forget_states();
 }
 
 // llama.cpp's memory holds the same of both sequences.

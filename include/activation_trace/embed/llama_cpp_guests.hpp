@@ -3,6 +3,7 @@
 #pragma once
 
 #include "activation_trace/embed/llama_cpp.hpp"
+#include "activation_trace/embed/llama_cpp_cells.hpp"
 // Behind it, whose message says what is missing.
 #include <llama.h>
 
@@ -31,8 +32,8 @@ namespace llama_cpp {
 ///
 /// Nothing in llama.cpp's interface tells whose the rows of its graphs are: that decode() is told the batch first makes
 /// the difference. Each sequence has its mode and its context, as a Guest alone, and what Guest says of contexts,
-/// errors and lifetimes holds. A token may belong to several sequences. What
-/// llama_memory_seq_cp() copies by itself no guest sees: copy_sequence() is for that.
+/// errors and lifetimes holds. A token may belong to several sequences. To copy one is copy_sequence()'s work: of what
+/// llama_memory_seq_cp() copies by itself no guest has states, and one whose context it replaces says so.
 class Guests {
  public:
   /// options[s] are those of sequence s. Throws as open_lm_head() and Guest.
@@ -67,12 +68,7 @@ class Guests {
   void check();
 
  private:
-  struct Run {
-    llama_seq_id sequence;
-    Index first;  // row
-    Index count;
-    Index end;  // position
-  };
+  using Run = detail::TokenRun;
 
   static bool callback(ggml_tensor* node, bool ask, void* user) noexcept;
   [[nodiscard]] std::size_t checked(llama_seq_id sequence) const;
@@ -80,6 +76,8 @@ class Guests {
   [[nodiscard]] static bool is_output(const llama_batch& batch, std::int32_t token) {
     return batch.logits == nullptr ? token + 1 == batch.n_tokens : batch.logits[token] != 0;
   }
+  bool see(const ggml_tensor* node, bool ask);
+  void look_at_memory(const ggml_tensor* node);
   void begin_micro_batch(const ggml_tensor* embedding);
   void add_row(std::vector<Run>& runs, std::int32_t token, Index row) const;
 
@@ -92,6 +90,7 @@ class Guests {
   Index seen_ = -1;             // the layer of the last node
   std::vector<Run> runs_;       // of the micro-batch
   std::vector<Run> last_runs_;  // of its rows in the last block, which has outputs only
+  detail::MemoryCells cells_;
   std::exception_ptr problem_;
 };
 
@@ -155,6 +154,7 @@ inline void Guests::copy_sequence(llama_context* context, llama_seq_id from, lla
   llama_memory_seq_cp(memory, from, to, -1, -1);
   try {
     copy.go_on_from(source);
+    cells_.copy(from, to);
   } catch (...) {
     llama_memory_seq_rm(memory, to, -1, -1);
     copy.begin_context();
@@ -170,28 +170,39 @@ inline void Guests::check() {
 // Frames of C are above.
 inline bool Guests::callback(ggml_tensor* node, bool ask, void* user) noexcept {
   auto& self = *static_cast<Guests*>(user);
-  const Index layer = layer_of_node(node->name, self.blocks_);
-  if (layer < 0) return !ask;
-  if (ask && layer == 0 && self.seen_ != 0) {  // h_0 may go by two names
-    try {
-      self.begin_micro_batch(node);
-    } catch (...) {
-      if (!self.problem_) self.problem_ = std::current_exception();
-    }
+  try {
+    return self.see(node, ask);
+  } catch (...) {
+    if (!self.problem_) self.problem_ = std::current_exception();
   }
-  self.seen_ = layer;
+  return !ask;
+}
+
+inline bool Guests::see(const ggml_tensor* node, bool ask) {
+  const Index layer = layer_of_node(node->name, blocks_);
+  if (layer < 0) {
+    if (ask) look_at_memory(node);
+    return !ask;
+  }
+  if (ask && layer == 0 && std::exchange(seen_, layer) != 0) begin_micro_batch(node);  // h_0 may go by two names
+  seen_ = layer;
   bool wanted = !ask;
-  for (const Run& run : layer == self.blocks_ ? self.last_runs_ : self.runs_)
-    if (self.guests_[static_cast<std::size_t>(run.sequence)]->tap_.see(layer, ask,
-                                                                       {node, run.first, run.count, run.end}))
-      wanted = true;
+  for (const Run& run : layer == blocks_ ? last_runs_ : runs_)
+    if (at(run.sequence).tap_.see(layer, ask, {node, run.first, run.count, run.end})) wanted = true;
   return wanted;
+}
+
+inline void Guests::look_at_memory(const ggml_tensor* node) {
+  cells_.see(
+      node, runs_, [this](llama_seq_id sequence) { return at(sequence).context_end(); },
+      [this](llama_seq_id sequence) { at(sequence).lose_context(); });
 }
 
 // `embedding` is not computed yet, but llama.cpp's inputs are there.
 inline void Guests::begin_micro_batch(const ggml_tensor* embedding) {
   runs_.clear();
   last_runs_.clear();
+  cells_.begin();
   const auto count = static_cast<std::int32_t>(embedding->ne[1]);
   if (count > batch_.n_tokens - next_)
     throw StateError("Guests: llama_decode() was called past decode(), and nobody knows whose rows it computes");
@@ -209,6 +220,8 @@ inline void Guests::begin_micro_batch(const ggml_tensor* embedding) {
     add_row(runs_, next_, row);
     if (is_output(batch_, next_)) add_row(last_runs_, next_, outputs++);
   }
+  for (const Run& run : runs_)
+    if (run.end - run.count < at(run.sequence).context_end()) cells_.end_at(run.sequence, run.end - run.count);
 }
 
 // Of every sequence that the token belongs to: as one more of its last run, or a run of its own.
@@ -217,13 +230,13 @@ inline void Guests::add_row(std::vector<Run>& runs, std::int32_t token, Index ro
   for (std::int32_t k = 0; k < batch_.n_seq_id[token]; ++k) {
     const llama_seq_id sequence = batch_.seq_id[token][k];
     const auto continues = [&](const Run& run) {
-      return run.sequence == sequence && run.first + run.count == row && run.end == position;
+      return run.sequence == sequence && run.first + run.count == row && run.end == position && run.leads == (k == 0);
     };
     const auto run = std::ranges::find_if(runs, continues);
     if (run == runs.end())
-      runs.push_back({sequence, row, 1, position + 1});
+      runs.push_back({sequence, row, 1, position + 1, k == 0});
     else
-      *run = {sequence, run->first, run->count + 1, position + 1};
+      *run = {sequence, run->first, run->count + 1, position + 1, run->leads};
   }
 }
 

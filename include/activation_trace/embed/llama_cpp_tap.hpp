@@ -123,6 +123,8 @@ class LayerTap {
 
   /// Forgets all states, and what went wrong.
   void forget();
+  /// The states alone.
+  void forget_states() noexcept;
 
   /// N.
   [[nodiscard]] Index blocks() const noexcept { return blocks_; }
@@ -303,11 +305,15 @@ inline void LayerTap::check() {
 }
 
 inline void LayerTap::forget() {
+  forget_states();
+  problem_ = nullptr;
+}
+
+inline void LayerTap::forget_states() noexcept {
   for (Layer& layer : layers_) {
     layer.first = 0;
     layer.states.clear();
   }
-  problem_ = nullptr;
 }
 
 inline void LayerTap::take_over(const LayerTap& from) {
