@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 need_packages g++ cmake ninja-build ccache patch libeigen3-dev nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev \
   libdlpack-dev pkg-config dpkg-dev file python3 python3-numpy libssl-dev libcpp-httplib-dev libopenmpi-dev openmpi-bin
 case "${1:-dev}" in
+  dev) need_packages g++-aarch64-linux-gnu qemu-user-static ;;
   asan-ubsan) need_packages clang-14 libclang-rt-14-dev ;;
 esac
 build_settings

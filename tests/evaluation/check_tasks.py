@@ -15,6 +15,7 @@ import json
 import math
 import os
 import pathlib
+import platform
 import resource
 import struct
 import subprocess
@@ -174,6 +175,8 @@ def check_texts(generate, model, folder, records, mode, options):
 
 def this_machine():
     """The widest instruction set that there are kernels for, by what Linux says of the processor."""
+    if platform.machine() == "aarch64":
+        return "neon"
     flags = set()
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("flags"):

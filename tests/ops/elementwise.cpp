@@ -357,7 +357,7 @@ TEST_CASE("log_softmax") {
     if (n > 2) logits[1] = -infinity;
     double sum = 0;
     for (const float x : logits) sum += std::exp(static_cast<double>(x) - 1000);
-    for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    for (const Isa isa : all_isas) {
       if (!supports(isa)) continue;
       std::vector<float> out = logits;
       const float best = log_softmax(Execution(1, isa), out, out);

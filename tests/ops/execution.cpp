@@ -109,7 +109,7 @@ TEST_CASE("arguments are checked") {
   CHECK(execution.isa() == best_isa());
   CHECK_THROWS_AS(execution.for_each_range(-1, 1, [](Index, Index, int) {}), ArgumentError);
   CHECK_THROWS_AS(execution.for_each_range(1, 0, [](Index, Index, int) {}), ArgumentError);
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : all_isas) {
     if (supports(isa))
       CHECK(Execution<Host>(1, isa).isa() == isa);
     else

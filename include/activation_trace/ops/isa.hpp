@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <string_view>
 
 #if defined(__x86_64__)
@@ -19,7 +20,11 @@ enum class Isa {
   portable,  ///< what the compiler's flags allow
   avx2,      ///< x86 with AVX2, FMA and F16C
   avx512,    ///< x86 with AVX-512 F, BW, DQ and VL besides
+  neon,      ///< 64-bit ARM, whose every processor has Advanced SIMD
 };
+
+/// All of them.
+inline constexpr std::array all_isas{Isa::portable, Isa::avx2, Isa::avx512, Isa::neon};
 
 /// As in manifests of runs, because sets differ in their last bits.
 [[nodiscard]] constexpr std::string_view name(Isa isa) {
@@ -27,6 +32,7 @@ enum class Isa {
     case Isa::portable: return "portable";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::neon: return "neon";
   }
   return "?";
 }
@@ -36,6 +42,7 @@ enum class Isa {
 
 /// The widest instruction set that this processor runs.
 [[nodiscard]] inline Isa best_isa() {
+  if (supports(Isa::neon)) return Isa::neon;
   if (supports(Isa::avx512)) return Isa::avx512;
   return supports(Isa::avx2) ? Isa::avx2 : Isa::portable;
 }
@@ -45,12 +52,15 @@ enum class Isa {
 ACTIVATION_TRACE_COMPILED_INLINE bool supports(Isa isa) {
   if (isa == Isa::portable) return true;
 #if defined(__x86_64__)
+  if (isa == Isa::neon) return false;
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;  // clang 14's __builtin_cpu_supports does not know F16C
   const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
   const bool avx2 = f16c && __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
   if (isa == Isa::avx2) return avx2;
   return avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
          __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+#elif defined(__aarch64__)
+  return isa == Isa::neon;
 #else
   return false;
 #endif

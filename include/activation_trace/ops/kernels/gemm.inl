@@ -45,22 +45,22 @@ template <Index rows, Index vectors>
   F sums[rows][vectors];
 #pragma GCC unroll 16
   for (Index r = 0; r < rows; ++r)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (Index v = 0; v < vectors; ++v) sums[r][v] = set(0.0f);
   for (Index k = 0; k < depth; ++k, panel += panel_width, ++x) {
     F w[vectors];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (Index v = 0; v < vectors; ++v) w[v] = load(panel + v * lanes);
 #pragma GCC unroll 16
     for (Index r = 0; r < rows; ++r) {
       const F broadcast = set(x[r * x_stride]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (Index v = 0; v < vectors; ++v) sums[r][v] = multiply_add(broadcast, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 16
   for (Index r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (Index v = 0; v < vectors; ++v) {
       float* p = out + r * out_stride + v * lanes;
       store(p, into == Into::add ? load(p) + sums[r][v] : sums[r][v]);

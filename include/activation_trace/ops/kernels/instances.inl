@@ -12,6 +12,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 // The kernels, written once against a few names (load, multiply_add, ...) and compiled once per instruction set: each
@@ -134,27 +136,61 @@ inline bool has_vnni() {
 #endif
 }
 
+#if defined(__aarch64__)
+namespace neon {
+#include "activation_trace/ops/kernels/simd_neon.inl"
+//
+#include "activation_trace/ops/kernels/decode.inl"
+#include "activation_trace/ops/kernels/dot_portable.inl"
+#include "activation_trace/ops/kernels/gemm.inl"
+#include "activation_trace/ops/kernels/vector_math.inl"
+//
+#include "activation_trace/ops/kernels/divergence.inl"
+//
+#include "activation_trace/ops/kernels/table.inl"
+//
+#include "activation_trace/ops/kernels/simd_integers_portable.inl"
+//
+#include "activation_trace/ops/kernels/integers.inl"
+//
+#include "activation_trace/ops/kernels/integer_products.inl"
+}  // namespace neon
+#else
+namespace neon = portable;
+#endif
+
+/// The one of `isa` among those of portable, avx2, avx512 and neon.
 template <class Table>
-constexpr const Table& table_of(Isa isa, const Table& of_portable, const Table& of_avx2, const Table& of_avx512) {
-  return isa == Isa::avx512 ? of_avx512 : isa == Isa::avx2 ? of_avx2 : of_portable;
+constexpr const Table& table_of(Isa isa, const Table& of_portable, const Table& of_avx2, const Table& of_avx512,
+                                const Table& of_neon) {
+  switch (isa) {
+    case Isa::portable: break;
+    case Isa::avx2: return of_avx2;
+    case Isa::avx512: return of_avx512;
+    case Isa::neon: return of_neon;
+  }
+  return of_portable;
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa) {
-  return table_of(isa, portable::table, avx2::table, avx512::table);
+  return table_of(isa, portable::table, avx2::table, avx512::table, neon::table);
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype) {
-  return table_of(isa, portable::dot_table, avx2::dot_table, avx512::dot_table)[static_cast<std::size_t>(dtype)];
+  return table_of(isa, portable::dot_table, avx2::dot_table, avx512::dot_table,
+                  neon::dot_table)[static_cast<std::size_t>(dtype)];
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const IntegerKernels& integer_kernels(Isa isa, DType dtype) {
   // Processors with AVX-512 and without VNNI take AVX2's, whose results are the same bits.
   const auto& of_avx512 = has_vnni() ? vnni::integer_table : avx2::integer_table;
-  return table_of(isa, portable::integer_table, avx2::integer_table, of_avx512)[static_cast<std::size_t>(dtype)];
+  return table_of(isa, portable::integer_table, avx2::integer_table, of_avx512,
+                  neon::integer_table)[static_cast<std::size_t>(dtype)];
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa) {
-  return table_of(isa, portable::divergence_table, avx2::divergence_table, avx512::divergence_table);
+  return table_of(isa, portable::divergence_table, avx2::divergence_table, avx512::divergence_table,
+                  neon::divergence_table);
 }
 
 }  // namespace detail
