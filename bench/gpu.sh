@@ -15,8 +15,8 @@ step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 tests=(test_cuda_softmax_entropy test_cuda_softmax_candidates test_cuda_entropy_sharpness test_cuda_contrast
        test_cuda_softmax_thrust test_cuda_link_cpp_first test_cuda_link_cu_first test_cuda_forward_ops
-       test_cuda_products test_cuda_llama)
-programs=("${tests[@]}" bench_cuda_entropy bench_cuda_llama cuda_entropy embed_device_rows)
+       test_cuda_products test_cuda_choose_token test_cuda_llama)
+programs=("${tests[@]}" bench_cuda_entropy bench_cuda_llama cuda_entropy embed_device_rows generate write_tiny_model)
 
 if [ "$mode" != --run ]; then
   step build
@@ -28,6 +28,7 @@ if [ "$mode" != --run ]; then
   for p in "${programs[@]}"; do
     cp "$(find "$dir/tree" -name "$p" -type f | head -1)" "$dir/"
   done
+  cp "$(find "$dir/tree" -path '*/examples/cuda_engine.so' -type f | head -1)" "$dir/"  # which generate loads
   # Debian has Google Benchmark as a shared library only.
   cp "$(ldd "$dir/bench_cuda_entropy" | awk '/libbenchmark/ { print $3 }')" "$dir/"
   [ "$mode" = --build ] && exit 0
@@ -70,6 +71,28 @@ for p in "${tests[@]}"; do
   run 4 "$dir/$p"
 done
 
+# What generate says on the card and on the host: text, and the numbers of activation decoding, if not to the last digit.
+same_text() {
+  local model=$1
+  shift
+  run 4 bash -c 'on() { "$@" -q --decoding_mode "${words[@]}" --device "$where"; }
+    words=("${@:3}")
+    for where in cpu cuda; do texts+=("$(on "$1" -m "$2" -p "The capital of France is" -n 32)") || exit; done
+    [ "${texts[0]}" = "${texts[1]}" ] && echo "as on the host: ${words[*]}" && exit
+    printf "%s\n" "on the host: ${texts[0]}" "on the card: ${texts[1]}"; exit 1' - "$dir/generate" "$model" "$@"
+}
+step tokens beside the host\'s
+run 4 "$dir/write_tiny_model" "$dir/tiny.gguf" 4
+real=${ACTIVATION_TRACE_MODEL:-${XDG_CACHE_HOME:-$HOME/.cache}/activation_trace/SmolLM2-135M-Instruct.Q4_1.gguf}
+models=("$dir/tiny.gguf")
+if [ -f "$real" ]; then models+=("$real"); else echo "No $real: ACTIVATION_TRACE_MODEL names another."; fi
+for model in "${models[@]}"; do
+  same_text "$model" baseline
+  same_text "$model" baseline --temp 0.8 --top_k 40 --top_p 0.9 --min_p 0.01 -s 7
+  same_text "$model" activation
+  same_text "$model" dola
+done
+
 step examples
 run 20 "$dir/cuda_entropy"
 run 20 "$dir/embed_device_rows"
@@ -83,7 +106,7 @@ if command -v compute-sanitizer >/dev/null; then
     sanitize "$dir/test_cuda_softmax_candidates"
     sanitize "$dir/test_cuda_entropy_sharpness" -tc="*ragged*,*growing*,*more new tokens*,*recorded*,*more than once*"
     sanitize "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*"
-    for p in forward_ops products llama; do sanitize "$dir/test_cuda_$p"; done
+    for p in forward_ops products choose_token llama; do sanitize "$dir/test_cuda_$p"; done
   done
 fi
 

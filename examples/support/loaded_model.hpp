@@ -45,8 +45,11 @@ class AnyModel {
   virtual MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) = 0;
   virtual void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
                           TensorView<float, 3> logits) = 0;
+  [[nodiscard]] virtual std::unique_ptr<TokenSource> choose_tokens(Index sequence,
+                                                                   const std::optional<SamplingOptions>& sampling,
+                                                                   Index most) = 0;
 };
-static_assert(LanguageModel<AnyModel>);
+static_assert(ChoosesTokens<AnyModel>);
 
 /// The one that a Model is.
 template <LanguageModel Model>
@@ -72,6 +75,13 @@ class ModelOf final : public AnyModel {
   void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
                   TensorView<float, 3> logits) override {
     model_.early_exit(pieces, layers, logits);
+  }
+  /// Null of models that leave the choice to others.
+  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(Index sequence,
+                                                           const std::optional<SamplingOptions>& sampling,
+                                                           Index most) override {
+    if constexpr (ChoosesTokens<Model>) return model_.choose_tokens(sequence, sampling, most);
+    return nullptr;
   }
 
  private:

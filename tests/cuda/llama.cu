@@ -24,7 +24,7 @@ extern template class activation_trace::Llama<activation_trace::Cuda>;  // llama
 using namespace activation_trace;
 using namespace activation_trace::test;
 
-static_assert(LanguageModel<OnHost<Llama<Cuda>>>);
+static_assert(ChoosesTokens<OnHost<Llama<Cuda>>>);
 
 namespace {
 
@@ -191,6 +191,51 @@ TEST_CASE("steps that are recorded are those that are not, bit for bit, across a
 #endif
 }
 
+TEST_CASE(
+    "texts whose tokens the device chooses are the host's: greedy, drawn, ended early, cancelled, a full context") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.layers = 2;
+  Both both(options, {.max_context = 24, .max_batch = 16, .sequences = 2});
+  const std::vector<TokenId> prompt = some_ids(6, options.config.vocab);
+  const auto check = [&](const GenerationOptions& how, const GenerationCallbacks& callbacks = {}) {
+    const GenerationResult device = generate(both.on_device, NoText(), prompt, how, callbacks);
+    const GenerationResult host = generate(both.on_host, NoText(), prompt, how, callbacks);
+    CHECK(device.ids == host.ids);
+    CHECK(device.reason == host.reason);
+    CHECK(std::ranges::equal(both.on_device.ids(), both.on_host.ids()));
+    return host.ids;
+  };
+  GenerationOptions how{.mode = Baseline{}, .max_new_tokens = 7};
+#ifndef __CUDACC__
+  const int before = cuda_on_cpu::devices[0].graph_launches;
+#endif
+  const std::vector<TokenId> greedy = check(how);
+  REQUIRE(greedy.size() == 7);
+#ifndef __CUDACC__
+  CHECK(cuda_on_cpu::devices[0].graph_launches - before == 6 - 1);  // of the steps behind the prompt all but the first
+#endif
+  int shown = 0;
+  check(how, {.on_token = [&](const GeneratedToken&) { return ++shown % 3 == 0 ? Continue::no : Continue::yes; }});
+  how.eos = {greedy[3]};
+  check(how);
+  how.eos.clear();
+  how.stop_sequences = {{greedy[1], greedy[2]}};
+  check(how);
+  how.stop_sequences.clear();
+  how.max_new_tokens = 40;
+  CHECK(check(how).size() == 19);  // 24 positions, and a token that is not read
+  how.max_new_tokens = 6;
+  for (const std::uint64_t seed : {1, 2, 3})
+    for (const SamplingOptions& sampling :
+         {SamplingOptions{.seed = seed},
+          SamplingOptions{.temperature = 1.3f, .top_k = 30, .top_p = 0.9f, .min_p = 0.01f, .seed = seed}}) {
+      how.sampling = sampling;
+      check(how);
+    }
+  how.sampling->typical_p = 0.9f;  // not on the device
+  check(how);
+}
+
 TEST_CASE("a prompt in pieces of few_rows or more leaves the same states, bit for bit") {
   TinyLlamaOptions options = small_family_options();
   options.config.windows = {3, 0, 20};
@@ -296,26 +341,49 @@ TEST_CASE("weights that are not finite are found, and the layer says where") {
 
 TEST_CASE("what a recorded step finds that is not finite is said as ever, and the text goes on") {
   const TinyLlama tiny(small_family_options());
-  LlamaWeights<> weights = tiny.weights();
-  const auto width = static_cast<std::size_t>(tiny.config().hidden);
-  std::vector<float> embedding(static_cast<std::size_t>(tiny.config().vocab) * width);
-  for (std::size_t i = 0; i < embedding.size(); i += width)
-    weights.embedding.decode_row(static_cast<Index>(i / width), std::span(embedding).subspan(i, width));
-  weights.embedding = as_matrix(std::span<const float>(embedding), tiny.config().vocab, tiny.config().hidden);
-  embedding[5 * width + 1] = std::numeric_limits<float>::infinity();
   Execution<Host> execution(1);
-  cuda::Stream stream;
-  Execution<Cuda> device = stream;
-  const cuda::DeviceWeights device_weights(device, weights);
-  OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), {.max_context = 40}, device, execution);
-  const auto step = [&](TokenId id) { return numbers(model.forward(std::vector<SequencePiece<>>{{0, {&id, 1}}})); };
-  for (const TokenId id : {1, 2, 3}) step(id);
-  CHECK_THROWS_WITH_AS(
-      step(5), "Llama: h_0 at position 3 is inf: the model's weights are damaged, or too large for float", Error);
-  CHECK(model.position() == 3);
-  const std::vector<float> next = step(4);
-  model.rewind(3);
-  CHECK(step(4) == next);
+  // A model in which one token's embedding is damaged.
+  const auto run = [&](TokenId damaged, const auto& use) {
+    LlamaWeights<> weights = tiny.weights();
+    const auto width = static_cast<std::size_t>(tiny.config().hidden);
+    std::vector<float> embedding(static_cast<std::size_t>(tiny.config().vocab) * width);
+    for (std::size_t i = 0; i < embedding.size(); i += width)
+      weights.embedding.decode_row(static_cast<Index>(i / width), std::span(embedding).subspan(i, width));
+    weights.embedding = as_matrix(std::span<const float>(embedding), tiny.config().vocab, tiny.config().hidden);
+    embedding[static_cast<std::size_t>(damaged) * width + 1] = std::numeric_limits<float>::infinity();
+    cuda::Stream stream;
+    Execution<Cuda> device = stream;
+    const cuda::DeviceWeights device_weights(device, weights);
+    OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), {.max_context = 40}, device, execution);
+    use(model);
+  };
+  const auto message = [](int position) {
+    return "Llama: h_0 at position " + std::to_string(position) +
+           " is inf: the model's weights are damaged, or too large for float";
+  };
+  std::vector<TokenId> greedy;
+  const std::vector<TokenId> prompt{1, 2};
+  const auto text = [&](OnHost<Llama<Cuda>>& model) {
+    return generate(model, NoText(), prompt, {.mode = Baseline{}, .max_new_tokens = 6}).ids;
+  };
+  run(5, [&](OnHost<Llama<Cuda>>& model) {
+    const auto step = [&](TokenId id) { return numbers(model.forward(std::vector<SequencePiece<>>{{0, {&id, 1}}})); };
+    for (const TokenId id : {1, 2, 3}) step(id);
+    CHECK_THROWS_WITH_AS(step(5), message(3).c_str(), Error);
+    CHECK(model.position() == 3);
+    const std::vector<float> next = step(4);
+    model.rewind(3);
+    CHECK(step(4) == next);
+    greedy = text(model);
+  });
+  // The token is one that the device chose itself, and is about to read.
+  REQUIRE(greedy.size() == 6);
+  const TokenId damaged = greedy[3];
+  const auto first = std::ranges::find(greedy, damaged) - greedy.begin();
+  run(damaged, [&](OnHost<Llama<Cuda>>& model) {
+    CHECK_THROWS_WITH_AS(text(model), message(2 + static_cast<int>(first)).c_str(), Error);
+    CHECK(model.position() == 2 + first);
+  });
 }
 
 #if __has_include("device_llama.inl")  // a fragment of the guide, where Python extracts it

@@ -28,12 +28,15 @@ DOLA = ("contrast", "DoLa from hidden states*")
 ROWS_OF_STATES = ("forward_ops", "rows *")
 HEADS = ("forward_ops", "attention in place*")
 WINDOWS = ("forward_ops", "attention's scale*")
+CHOICE = ("choose_token", "*")
+RECORDED = ("llama", "steps that are recorded*")
 
-WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, SHARPNESS, DOLA_FILE = (
+(WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
+ SHARPNESS, DOLA_FILE) = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
                  "ops/row_statistics", "ops/multiply_rows", "ops/multiply_tiles", "ops/stored_octets",
-                 "ops/attention_kernel", "ops/rms_norm", "ops/elements",
+                 "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
                  "processors/sharpness_kernels", "processors/dola"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
@@ -96,6 +99,15 @@ MUTATIONS = [
     ("rows are copied over those that are read", ELEMENTS, "«__syncthreads();»  // all have read", "", ROWS_OF_STATES),
     ("warps are summed before they are there", NORM, "parts[threadIdx.x / 32] = squares;\n    «__syncthreads();»", "",
      ROWS_OF_STATES),
+    ("a step sees a position too few", ATTENTION, "step == nullptr ? positions : «step->position + 1»;", "step->position",
+     RECORDED),
+    ("a step is rotated as the next one", ROPE, "at == nullptr ? row : «at->position»;", "at->position + 1", RECORDED),
+    ("a step's keys go a position too far", STEPS, "const Index position = «step->position»;", "step->position + 1", RECORDED),
+    ("the histogram of a block is added before it is there", CHOOSE, "«__syncthreads();»\n  for (int i = static_cast<int>(threadIdx.x); i < 256; i += threads) {\n    if (counts", "", CHOICE),
+    ("a block says that it is done before its part is added", CHOOSE, "«__syncthreads();»  // all of the block", "", CHOICE),
+    ("equals at a cut all stay", CHOOSE, "state->ties = «count != 0 || each == 0» ? ~0u", "true", CHOICE),
+    ("equals of the runs before do not count", CHOOSE, "before += «run.equals»;", "0", CHOICE),
+    ("the place in a block is read before it is known", CHOOSE, "place = block;\n  }\n  «__syncthreads();»", "", CHOICE),
     ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),

@@ -71,7 +71,7 @@ class LlamaSteps<Cuda> {
     }
     const Recording place(*this,
                           cuda::detail::step_bucket(*std::ranges::max_element(step.positions) + 1, max_context_));
-    set_rows(execution, step);
+    if (!step.ids_are_there) set_rows(execution, step);
     const Key key = key_of(step, bucket_);
     if (graphs_.size() == most_graphs && !graphs_.contains(key)) graphs_.clear();
     const auto [known, is_new] = graphs_.try_emplace(key);
@@ -84,6 +84,9 @@ class LlamaSteps<Cuda> {
     graph->launch(execution);
     return false;
   }
+
+  /// Tokens and positions of the next step, one row for each piece.
+  [[nodiscard]] cuda::detail::StepRow* rows() noexcept { return rows_.data(); }
 
   void embed(Execution<Cuda> execution, const StoredMatrix<Cuda>& embedding, const Run& run, Matrix x) const {
     if (bucket_ == 0)

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/llama.cuh"
 #include "activation_trace/cuda/pinned.cuh"
+#include "activation_trace/cuda/token_loop.cuh"
 #include "activation_trace/generation/language_model.hpp"
 
 namespace activation_trace {
@@ -69,9 +71,9 @@ class OnHost {
   void fill(std::span<const SequencePiece<>> pieces) { model_.fill(DevicePieces(*this, pieces)); }
   /// As Llama: logits [pieces, V] in the host's memory, valid until the next call.
   MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
-    const MatrixView<const float, Cuda> logits = model_.forward(DevicePieces(*this, pieces));
-    const MatrixView<float, cuda::Pinned> result = logits_.matrix(logits.extent(0), logits.extent(1));
-    cuda::copy(device(), logits, result);
+    last_ = model_.forward(DevicePieces(*this, pieces));
+    const MatrixView<float, cuda::Pinned> result = logits_.matrix(last_.extent(0), last_.extent(1));
+    cuda::copy(device(), last_, result);
     device().synchronize();
     return cuda::on_host(result);
   }
@@ -83,6 +85,14 @@ class OnHost {
     model_.early_exit(DevicePieces(*this, pieces), layers, exits);
     for (Index p = 0; p < exits.extent(0); ++p) cuda::copy(device(), exits.row(p), logits.row(p));
     device().synchronize();
+  }
+  /// Up to `most` tokens, chosen on the device, right after forward() of the sequence alone (cuda/README.md 8). Null
+  /// for typical_p, and on the default stream.
+  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(Index sequence,
+                                                           const std::optional<SamplingOptions>& sampling, Index most) {
+    if (!cuda::TokenLoop<Model>::serves(model_, sampling)) return nullptr;
+    const cuda::DeviceGuard guard(device().device());
+    return std::make_unique<cuda::TokenLoop<Model>>(model_, sequence, last_.slice(0, 0, 1), sampling, most);
   }
 
  private:
@@ -145,6 +155,7 @@ class OnHost {
   LmHead<> lm_head_;
   FinalNorm final_norm_;
   Model model_;
+  MatrixView<const float, Cuda> last_;  // the model's logits of the last forward()
   Buffer<float, cuda::Pinned> logits_;  // [sequences, V]
   Buffer<float, cuda::Pinned> states_;  // [rows, d] that an observer is shown
   Buffer<float, Cuda> exits_;           // [pieces, layers, V]

@@ -46,6 +46,15 @@ requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationR
 
 namespace detail {
 
+/// Whether a step is a choice among the logits and nothing more: no record, no bias, penalty or caller's processor.
+[[nodiscard]] inline bool needs_logits_only(const GenerationOptions& options, const Companions& with) {
+  GenerationOptions plain = options;
+  plain.sampling.reset();
+  const auto* const baseline = std::get_if<Baseline>(&options.mode);
+  return baseline != nullptr && !baseline->mature_layer && !record_options(options) && with.amateur == nullptr &&
+         make_score_chain(plain, with.processors, 1).empty();
+}
+
 /// The engine of both.
 template <LanguageModel Model, class MakeDecoder>
 class Generation {
@@ -126,6 +135,7 @@ class Generation {
       goes_on = false;
     }
     text->end_prefill();
+    if (goes_on && read_whole(*text, slot, choice.sampling)) goes_on = false;
     if (goes_on) {
       StepLogits logits = forward_[0];
       if (with_.amateur != nullptr) logits.amateur = with_.amateur->begin(slot, prompt);
@@ -133,6 +143,24 @@ class Generation {
     }
     if (!goes_on) finish(text);
     return text;
+  }
+
+  // Where the model chooses tokens itself, one text at a time: the whole of it.
+  bool read_whole(Run& text, Index slot, const std::optional<SamplingOptions>& sampling) {
+    if constexpr (ChoosesTokens<Model>) {
+      if (slots_ != 1 || !needs_logits_only(options_, with_)) return false;
+      const std::unique_ptr<TokenSource> source = model_.choose_tokens(slot, sampling, options_.max_new_tokens);
+      if (source == nullptr) return false;
+      for (bool goes_on = true; goes_on;) {
+        const TokenId id = source->next();
+        goes_on = text.take(id, room(slot), callbacks_);
+        if (!goes_on || !callbacks_.stop.stop_requested()) continue;
+        text.cancel();
+        goes_on = false;
+      }
+      return true;
+    }
+    return false;
   }
 
   // The positions of the prompt that need not be computed.

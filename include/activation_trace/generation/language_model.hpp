@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -54,6 +55,25 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const Sequen
   {model.fill(pieces)};
   { model.forward(pieces) } -> std::convertible_to<MatrixView<const float>>;
   {model.early_exit(pieces, layers, exits)};
+};
+
+/// Tokens of one text from a model that chooses them itself, without logits that anybody sees.
+class TokenSource {
+ public:
+  TokenSource() = default;
+  TokenSource(const TokenSource&) = delete;
+  TokenSource& operator=(const TokenSource&) = delete;
+  virtual ~TokenSource() = default;
+  /// The next one. The one before it is then in the sequence, as after forward(); the last is not.
+  [[nodiscard]] virtual TokenId next() = 0;
+};
+
+/// A LanguageModel that does. choose_tokens(sequence, sampling, most), right after a forward() of that sequence alone,
+/// gives up to `most` of the tokens that a TokenChooser of these options would choose, or null where it cannot.
+template <class M>
+concept ChoosesTokens = LanguageModel<M> &&
+    requires(M& model, Index i, const std::optional<SamplingOptions>& sampling) {
+  { model.choose_tokens(i, sampling, i) } -> std::same_as<std::unique_ptr<TokenSource>>;
 };
 
 /// What generate() asks of a detokeniser: complete characters as they become known, and at the end the rest.

@@ -72,7 +72,11 @@ class TextRun {
   /// Chooses the next token and shows it; `room` says whether the model could read it. Returns whether the text goes
   /// on.
   bool step(const StepLogits& logits, Room room, const GenerationCallbacks& callbacks) {
-    const TokenId id = chooser_.choose(logits);
+    return take(chooser_.choose(logits), room, callbacks);
+  }
+
+  /// The same for a token that is chosen.
+  bool take(TokenId id, Room room, const GenerationCallbacks& callbacks) {
     const auto number = static_cast<Index>(text_.ids().size());
     const std::size_t before = text_.text().size();
     const std::optional<FinishReason> ended = text_.push(id, room);

@@ -76,9 +76,7 @@ class Llama {
   /// Those tokens, valid until the sequence changes.
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return ids_[checked(sequence)]; }
   /// Throws StateError while a call is under way, as all that change the model do.
-  void check_idle() const {
-    if (passing_) throw StateError("Llama: a pass is under way, which an observer must not change");
-  }
+  void check_idle() const { detail::Turn::check(passing_); }
   /// Forgets the tokens from `position` on. Throws ArgumentError unless 0 <= position <= position(sequence).
   void rewind(Index position, Index sequence = 0);
   /// Makes `to` equal to `from`. Positions before `begin` must be equal already and are not copied. Throws
@@ -111,22 +109,19 @@ class Llama {
   void early_exit(std::span<const SequencePiece<Space>> pieces, std::span<const Index> layers,
                   TensorView<float, 3, Space> logits);
 
+  // For loops whose tokens the space chooses itself, the host a step behind (cuda/token_loop.cuh).
+
+  /// Where a step finds its token and position.
+  [[nodiscard]] auto* step_rows() noexcept requires(!Space::host_accessible) { return blocks_.steps().rows(); }
+  /// What looks for what is not finite.
+  [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return watch_; }
+  /// Queues forward() of the one token in step_rows(), whose position is that of the sequence, and says where its
+  /// logits will be. It has not been appended.
+  MatrixView<const float, Space> queue_step(Index sequence) requires(!Space::host_accessible);
+  /// Appends the token of the step that was queued.
+  void accept_step(TokenId id, Index sequence);
+
  private:
-  /// While it lives, a pass is under way. Throws StateError if one is already.
-  class Pass {
-   public:
-    explicit Pass(Llama& model) : model_(model) {
-      model.check_idle();
-      model.passing_ = true;
-    }
-    Pass(const Pass&) = delete;
-    Pass& operator=(const Pass&) = delete;
-    ~Pass() { model_.passing_ = false; }
-
-   private:
-    Llama& model_;
-  };
-
   static detail::LlamaBlocks<Space> make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
                                                 const LlamaOptions& options, Execution<Space>& execution);
   static Index max_rows(const LlamaOptions& options) {
@@ -136,9 +131,6 @@ class Llama {
   [[nodiscard]] std::size_t checked(Index sequence) const {
     return detail::check_sequence("Llama", sequence, sequences());
   }
-  /// Throws Error if the watched rows of h_layer, or of logits for layer -1, hold NaN or an infinity, or sees to it
-  /// that advance() does.
-  void check_finite(MatrixView<const float, Space> states, Index layer);
 
   void check(std::span<const SequencePiece<Space>> pieces) const {
     detail::check_pieces(pieces, {"Llama", sequences(), max_context(), config().vocab, config().layers},
@@ -146,15 +138,15 @@ class Llama {
   }
   /// Appends the pieces. `logits` [pieces * exits, V] become those of h_exits_[i] at the last position of each.
   void append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits);
-  /// Computes the pieces, and leaves h_exits_[i] of the last position of piece p in row p * exits + i of
-  /// exit_states_. The caches count the new positions only after advance().
-  void run(std::span<const SequencePiece<Space>> pieces);
+  /// Whether it was computed; not where the space did again what it had recorded.
+  bool compute(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits, bool ids_are_there);
+  /// Computes the pieces, h_exits_[i] of the last position of piece p in row p * exits + i of exit_states_, and the
+  /// logits of those. The caches count the new positions only after advance().
+  void run(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits);
   void run_batch();
   /// `logits` [rows, V] of the first rows of exit_states_, each as it is alone.
   void multiply_lm_head(Index rows, MatrixView<float, Space> logits);
   void advance(std::span<const SequencePiece<Space>> pieces);
-  /// The rows of a run, counted from its end, whose h_N somebody needs.
-  [[nodiscard]] Index needed_rows(const detail::LlamaRun<Space>& run) const;
   /// Hands out h_layer of the batch.
   void show(Index layer, MatrixView<const float, Space> states);
 
@@ -256,7 +248,7 @@ void Llama<Space>::early_exit(std::span<const TokenId> ids, std::span<const Inde
 
 template <class Space>
 MatrixView<const float, Space> Llama<Space>::forward(std::span<const SequencePiece<Space>> pieces) {
-  const Pass pass(*this);
+  const detail::Turn turn(passing_);
   check(pieces);
   exits_.assign(1, config().layers);
   const MatrixView<float, Space> logits = logits_.matrix(static_cast<Index>(pieces.size()), config().vocab);
@@ -266,7 +258,7 @@ MatrixView<const float, Space> Llama<Space>::forward(std::span<const SequencePie
 
 template <class Space>
 void Llama<Space>::fill(std::span<const SequencePiece<Space>> pieces) {
-  const Pass pass(*this);
+  const detail::Turn turn(passing_);
   check(pieces);
   exits_.clear();
   append(pieces, {});
@@ -275,7 +267,7 @@ void Llama<Space>::fill(std::span<const SequencePiece<Space>> pieces) {
 template <class Space>
 void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std::span<const Index> layers,
                               TensorView<float, 3, Space> logits) {
-  const Pass pass(*this);
+  const detail::Turn turn(passing_);
   const auto exits = static_cast<Index>(layers.size());
   const auto count = static_cast<Index>(pieces.size());
   if (exits > config().layers + 1)
@@ -290,16 +282,9 @@ void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std:
 
 template <class Space>
 void Llama<Space>::append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits) {
-  const auto compute = [&] {
-    run(pieces);
-    if (logits.extent(0) > 0) multiply_lm_head(logits.extent(0), logits);
-  };
-  positions_.clear();
-  for (const SequencePiece<Space>& piece : pieces) positions_.push_back(position(piece.sequence));
-  bool computed = blocks_.steps().run(execution(), {pieces, positions_, exits_, logits}, compute);
-  // What was only done again has told nothing but that something is wrong.
-  if (!computed && !watch_.all_finite(execution())) {
-    compute();
+  bool computed = compute(pieces, logits, false);
+  if (!computed && !watch_.all_finite(execution())) {  // more is not known of what was only done again
+    run(pieces, logits);
     computed = true;
   }
   if (computed) detail::check_found(config(), watch_.end(execution()));
@@ -307,7 +292,35 @@ void Llama<Space>::append(std::span<const SequencePiece<Space>> pieces, MatrixVi
 }
 
 template <class Space>
-void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
+bool Llama<Space>::compute(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits,
+                           bool ids_are_there) {
+  positions_.clear();
+  for (const SequencePiece<Space>& piece : pieces) positions_.push_back(position(piece.sequence));
+  return blocks_.steps().run(execution(), {pieces, positions_, exits_, logits, ids_are_there},
+                             [&] { run(pieces, logits); });
+}
+
+template <class Space>
+MatrixView<const float, Space> Llama<Space>::queue_step(Index sequence) requires(!Space::host_accessible) {
+  const detail::Turn turn(passing_);
+  constexpr TokenId some = 0;
+  const SequencePiece<Space> piece{sequence, std::span(&some, 1), nullptr};
+  check(std::span(&piece, 1));
+  exits_.assign(1, config().layers);
+  const MatrixView<float, Space> logits = logits_.matrix(1, config().vocab);
+  compute(std::span(&piece, 1), logits, true);
+  return logits;
+}
+
+template <class Space>
+void Llama<Space>::accept_step(TokenId id, Index sequence) {
+  const SequencePiece<Space> piece{sequence, std::span(&id, 1), nullptr};
+  check(std::span(&piece, 1));
+  advance(std::span(&piece, 1));
+}
+
+template <class Space>
+void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits) {
   watch_.begin(execution());
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
@@ -320,6 +333,7 @@ void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces) {
       batch_.clear();
     }
   }
+  if (logits.extent(0) > 0) multiply_lm_head(logits.extent(0), logits);
 }
 
 template <class Space>
@@ -329,13 +343,8 @@ void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits)
   detail::multiply<Space>(execution(), states, std::span(&target, 1), true, blocks_.arithmetic());
   watched_.clear();
   for (Index row = 0; row < rows; ++row) watched_.push_back({row, -1});
-  check_finite(logits, -1);
+  detail::check_found(config(), watch_.look(execution(), logits, watched_, -1));
   finish_logits(execution(), logits, config().logits());
-}
-
-template <class Space>
-void Llama<Space>::check_finite(MatrixView<const float, Space> states, Index layer) {
-  detail::check_found(config(), watch_.look(execution(), states, watched_, layer));
 }
 
 template <class Space>
@@ -351,15 +360,8 @@ template <class Space>
 void Llama<Space>::run_batch() {
   batch_.arrange();
   blocks_.run(
-      batch_, [this](const detail::LlamaRun<Space>& run) { return needed_rows(run); },
+      batch_, [this](const detail::LlamaRun<Space>& run) { return run.needed_rows(exits_, config().layers); },
       [this](Index layer, MatrixView<const float, Space> states) { show(layer, states); });
-}
-
-template <class Space>
-Index Llama<Space>::needed_rows(const detail::LlamaRun<Space>& run) const {
-  const bool exits = run.ends_piece && std::ranges::find(exits_, config().layers) != exits_.end();
-  const bool shown = run.shows(config().layers, config().layers);
-  return std::max<Index>(exits ? 1 : 0, shown ? run.rows - run.observed_begin() : 0);
 }
 
 template <class Space>
@@ -372,7 +374,7 @@ void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
     if (run.shows(layer, config().layers))
       for (Index row = run.observed_begin(); row < std::min(run.observed_end(), run.rows - 1); ++row) watch(row);
   }
-  check_finite(states, layer);
+  detail::check_found(config(), watch_.look(execution(), states, watched_, layer));
   for (const detail::LlamaRun<Space>& run : batch_.runs()) {
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/error.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/ops/matmul.hpp"
@@ -16,6 +17,26 @@ namespace activation_trace {
 inline namespace v0 {
 
 namespace detail {
+
+/// While it lives, a pass is under way.
+class Turn {
+ public:
+  /// Throws StateError if one is already.
+  explicit Turn(bool& passing) : passing_(passing) {
+    check(passing);
+    passing_ = true;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() { passing_ = false; }
+
+  static void check(bool passing) {
+    if (passing) throw StateError("Llama: a pass is under way, which an observer must not change");
+  }
+
+ private:
+  bool& passing_;
+};
 
 /// Consecutive positions of one piece, among the rows that a model computes at once.
 template <class Space>
@@ -36,6 +57,11 @@ struct LlamaRun {
   /// The rows that the observer's positions cover, counted from `row`.
   [[nodiscard]] Index observed_begin() const { return std::clamp(observer->begin - position, Index{0}, rows); }
   [[nodiscard]] Index observed_end() const { return std::clamp(observer->end - position, observed_begin(), rows); }
+  /// The rows, counted from the end, whose h_N somebody needs: for logits of `exits`, or to be shown it.
+  [[nodiscard]] Index needed_rows(std::span<const Index> exits, Index blocks) const {
+    const bool ends = ends_piece && std::ranges::find(exits, blocks) != exits.end();
+    return std::max<Index>(ends ? 1 : 0, shows(blocks, blocks) ? rows - observed_begin() : 0);
+  }
 };
 
 /// The rows that a model computes at once: one run after another.

@@ -25,6 +25,7 @@ struct LlamaStep {
   std::span<const Index> positions;  ///< of the pieces' first ids
   std::span<const Index> exits;      ///< layers whose logits are wanted
   MatrixView<float, Space> logits;   ///< [pieces * exits, V]
+  bool ids_are_there = false;        ///< in the space's memory, which knows better than the pieces
 };
 
 /// The part of a layer's work that depends on tokens and positions: ops of the space, told by the run. A space that

@@ -125,6 +125,10 @@ template <class T>
 T atomicMin(T* address, T value) {
   return cuda_on_cpu::atomic(address, [=](T old) { return min(old, value); });
 }
+template <class T>
+T atomicMax(T* address, T value) {
+  return cuda_on_cpu::atomic(address, [=](T old) { return max(old, value); });
+}
 inline unsigned atomicInc(unsigned* address, unsigned last) {
   return cuda_on_cpu::atomic(address, [=](unsigned old) { return old >= last ? 0 : old + 1; });
 }

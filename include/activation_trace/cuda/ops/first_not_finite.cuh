@@ -49,6 +49,8 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
+inline __global__ void begin_watch_kernel(FirstNotFinite* found) { *found = all_finite; }
+
 /// Enqueues a look at these rows, no more than there is room for.
 inline void look_at_rows(Execution<Cuda> execution, MatrixView<const float, Cuda> states, const WatchedRows& rows,
                          Index count, FirstNotFinite* found) {
@@ -97,7 +99,9 @@ class FiniteWatch<Cuda> {
  public:
   void begin(Execution<Cuda> execution) {
     looked_at_.clear();
-    cuda::set_bytes(execution, found_.view(), 0xff);
+    // No memset: in a graph the kernel that follows depends on a kernel, as all that wait for themselves.
+    cuda::detail::launch(execution, "begin_watch_kernel", {cuda::detail::blocks(1), 1},
+                         cuda::detail::begin_watch_kernel, found_.data());
   }
 
   [[nodiscard]] std::optional<FoundNotFinite> look(Execution<Cuda> execution, MatrixView<const float, Cuda> states,
@@ -122,6 +126,8 @@ class FiniteWatch<Cuda> {
     return FoundNotFinite{where.layer, where.position, cuda::detail::not_finite_of(bits)};
   }
 
+  /// What was found, for kernels in the order of the work.
+  [[nodiscard]] const cuda::detail::FirstNotFinite* found() const noexcept { return found_.data(); }
   [[nodiscard]] bool all_finite(Execution<Cuda> execution) {
     return cuda::detail::read(execution, found_) == cuda::detail::all_finite;
   }

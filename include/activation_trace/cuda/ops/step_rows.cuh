@@ -24,7 +24,6 @@ struct StepRows {
 template <int threads>
 __global__ void __launch_bounds__(threads)
     set_step_rows_kernel(const __grid_constant__ StepRows rows, StepRow* target) {
-  ptx::wait_for_previous();
   target[threadIdx.x] = rows.row[threadIdx.x];
 }
 
@@ -32,8 +31,7 @@ __global__ void __launch_bounds__(threads)
 template <int = 0>
 void set_step_rows(Execution<Cuda> execution, const StepRows& rows, StepRow* target) {
   constexpr int threads = static_cast<int>(StepRows::most);
-  launch_dependent(execution, "set_step_rows_kernel", {blocks(1), threads}, set_step_rows_kernel<threads>, rows,
-                   target);
+  launch(execution, "set_step_rows_kernel", {blocks(1), threads}, set_step_rows_kernel<threads>, rows, target);
 }
 
 }  // namespace cuda::detail

@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#include "activation_trace/cuda/ops/choose_token.cuh"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "activation_trace/processors/argmax.hpp"
+#include "activation_trace/processors/sampler.hpp"
+#include "activation_trace/processors/sampling_chain.hpp"
+#include "support.cuh"
+
+// The choice on the device against the host's, and both against the definition in long double.
+using namespace activation_trace;
+using namespace activation_trace::test;
+using cuda::detail::ChoiceRecord;
+using cuda::detail::ChoiceRules;
+using cuda::detail::ChoiceState;
+using cuda::detail::StepRow;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// A device that chooses, step after step.
+class Chooser {
+ public:
+  Chooser() {
+    cuda::set_bytes(stream_, state_.view(), 0);
+    cuda::set_bytes(stream_, found_.view(), 0xff);
+    cuda::detail::set_step_rows(stream_, {}, rows_.data());
+  }
+
+  ChoiceRecord choose(const std::vector<float>& logits, const ChoiceRules& rules = {}, double uniform = 0) {
+    const Buffer<float, Cuda> row = to_device(logits);
+    cuda::detail::choose_token(stream_, row.view(), rules, uniform, found_.data(), state_.data(), rows_.data(),
+                               record_.data());
+    ++steps_;
+    const StepRow step = to_host(rows_).front();
+    const ChoiceRecord record = to_host(record_).front();
+    CHECK(step.position == steps_);
+    CHECK(step.token == std::max(record.token, 0));
+    return record;
+  }
+  void find_something() { cuda::set_bytes(stream_, found_.view(), 0); }
+
+ private:
+  cuda::Stream stream_;
+  Buffer<ChoiceState, Cuda> state_{1};
+  Buffer<cuda::detail::FirstNotFinite, Cuda> found_{1};
+  Buffer<StepRow, Cuda> rows_{cuda::detail::StepRows::most};
+  Buffer<ChoiceRecord, Cuda> record_{1};
+  int steps_ = 0;
+};
+
+/// The token, and how far from another one the number was, as a share of the total.
+struct Drawn {
+  Index token;
+  double margin;
+};
+
+/// By the definition: scores, an order, sums. Filters one after another, in which equals at a border stay, but in
+/// top_p.
+Drawn draw_oracle(const std::vector<float>& logits, const SamplingOptions& options, double uniform) {
+  const std::size_t n = logits.size();
+  std::vector<long double> weight(n);
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  const bool blurred = std::abs(largest / options.temperature) > 1024;
+  std::vector<float> score(n);
+  for (std::size_t i = 0; i < n; ++i)
+    score[i] = blurred ? static_cast<float>((static_cast<double>(logits[i]) - static_cast<double>(largest)) /
+                                            static_cast<double>(options.temperature))
+                       : logits[i] / options.temperature;
+  const long double best = *std::max_element(score.begin(), score.end());
+  for (std::size_t i = 0; i < n; ++i) weight[i] = std::exp(static_cast<long double>(score[i]) - best);
+  std::vector<std::size_t> order(n);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return score[a] > score[b]; });
+  if (options.top_k > 0 && options.top_k < static_cast<Index>(n)) {
+    const float kth = score[order[static_cast<std::size_t>(options.top_k - 1)]];
+    for (std::size_t i = 0; i < n; ++i)
+      if (score[i] < kth) weight[i] = 0;
+  }
+  double margin = 1;
+  const auto total = [&] { return std::accumulate(weight.begin(), weight.end(), 0.0L); };
+  if (options.top_p < 1) {
+    const long double whole = total();
+    long double sum = 0;
+    for (const std::size_t i : order) {
+      const bool enough = sum >= static_cast<long double>(options.top_p) * whole;
+      margin = std::min(margin, static_cast<double>(std::abs(sum / whole - static_cast<long double>(options.top_p))));
+      sum += weight[i];
+      if (enough) weight[i] = 0;
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i)
+    if (options.min_p > 0 && score[i] < static_cast<float>(best) + std::log(options.min_p)) weight[i] = 0;
+  const long double whole = total();
+  long double sum = 0;
+  Index token = -1;
+  for (std::size_t i = 0; i < n; ++i) {
+    sum += weight[i];
+    margin = std::min(margin, static_cast<double>(std::abs(sum / whole - static_cast<long double>(uniform))));
+    if (token < 0 && sum > static_cast<long double>(uniform) * whole) token = static_cast<Index>(i);
+  }
+  return {token, margin};
+}
+
+[[nodiscard]] Index draw_on_host(std::vector<float> logits, const SamplingOptions& options, double uniform) {
+  ProcessorChain chain;
+  append_sampling(chain, options);
+  chain.process(logits);
+  return Sampler(0).draw(logits, uniform);
+}
+
+}  // namespace
+
+TEST_CASE("the largest logit, of equals the first; what is no number is no choice") {
+  Chooser chooser;
+  for (const Index n : {1, 33, 5000}) {
+    CAPTURE(n);
+    std::vector<float> logits = normal_vector<float>(n, 3, static_cast<std::uint64_t>(n));
+    CHECK(chooser.choose(logits).token == argmax(logits));
+    std::fill(logits.begin(), logits.end(), -0.0f);
+    logits[static_cast<std::size_t>(n / 2)] = 0.0f;
+    CHECK(chooser.choose(logits).token == 0);
+    logits.back() = std::numeric_limits<float>::lowest();
+    logits.front() = n == 1 ? 2.0f : -infinity;
+    CHECK(chooser.choose(logits).token == (n == 1 ? 0 : 1));
+    for (const float wrong : {infinity, NAN, -NAN}) {
+      logits.back() = wrong;
+      CHECK(chooser.choose(logits).token == -1);
+      CHECK(chooser.choose(logits, {.sampled = true}, 0.5).token == -1);
+    }
+    logits.back() = 7;
+    CHECK(chooser.choose(logits).token == n - 1);
+  }
+  CHECK(chooser.choose({1, 2}).finite);
+  chooser.find_something();
+  CHECK(!chooser.choose({1, 2}).finite);
+}
+
+TEST_CASE("a draw is the host's, by every filter and all of them, of rows with and without equals") {
+  Chooser chooser;
+  Random random(5);
+  const std::vector<SamplingOptions> all{{},
+                                         {.temperature = 0.7f},
+                                         {.temperature = 1e-3f},
+                                         {.top_k = 1},
+                                         {.temperature = 1.5f, .top_k = 40},
+                                         {.top_p = 0.9f},
+                                         {.top_p = 0.05f},
+                                         {.min_p = 0.1f},
+                                         {.temperature = 0.8f, .top_k = 100, .top_p = 0.8f, .min_p = 0.02f}};
+  int sure = 0;
+  for (const Index n : {7, 4500})
+    for (const bool equals : {false, true}) {
+      std::vector<float> logits = normal_vector<float>(n, 2, static_cast<std::uint64_t>(n));
+      if (equals)
+        for (float& x : logits) x = std::round(x);
+      for (const SamplingOptions& options : all)
+        for (const double uniform : {1e-7, random.uniform(), random.uniform(), 1 - 0x1p-53}) {
+          CAPTURE(n);
+          CAPTURE(equals);
+          CAPTURE(uniform);
+          CAPTURE(&options - all.data());
+          const ChoiceRules rules{.sampled = true,
+                                  .temperature = options.temperature,
+                                  .top_k = options.top_k,
+                                  .top_p = options.top_p,
+                                  .log_min_p = std::log(options.min_p)};
+          const TokenId token = chooser.choose(logits, rules, uniform).token;
+          const Drawn expected = draw_oracle(logits, options, uniform);
+          if (expected.margin > 1e-9 || uniform > 0.999999) {  // the last border is all, for both
+            CHECK(token == expected.token);
+            CHECK(token == draw_on_host(logits, options, uniform));
+            ++sure;
+          }
+        }
+    }
+  CHECK(sure > 100);
+}
