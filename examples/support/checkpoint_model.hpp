@@ -14,22 +14,26 @@ namespace activation_trace::examples {
 class CheckpointModel : public LoadedModel {
  public:
   explicit CheckpointModel(const ModelSettings& settings)
-      : batch_(settings.batch), checkpoint_(load_llama(settings.path, settings.access)) {}
+      : batch_(settings.batch),
+        arithmetic_(settings.arithmetic),
+        checkpoint_(load_llama(settings.path, settings.access)) {}
 
   [[nodiscard]] ModelShape shape() const override {
     return {checkpoint_.config.layers, checkpoint_.config.vocab, checkpoint_.config.max_context};
   }
   [[nodiscard]] Embeddings embeddings() const override { return checkpoint_.embeddings; }
   [[nodiscard]] Tokenizer tokenizer() const override { return load_tokenizer(checkpoint_); }
+  [[nodiscard]] nlohmann::ordered_json identity() const override { return {{"arithmetic", name(arithmetic_)}}; }
 
  protected:
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
   [[nodiscard]] LlamaOptions options(Index context, Index sequences) const {
-    return {.max_context = context, .max_batch = batch_, .sequences = sequences};
+    return {.max_context = context, .max_batch = batch_, .sequences = sequences, .arithmetic = arithmetic_};
   }
 
  private:
   Index batch_;
+  Arithmetic arithmetic_;
   Checkpoint checkpoint_;
 };
 

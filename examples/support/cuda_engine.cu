@@ -66,7 +66,11 @@ class CudaModel final : public CheckpointModel {
   explicit CudaModel(const ModelSettings& settings)
       : CheckpointModel(settings), device_(*settings.cuda_device), weights_(execution_, checkpoint().weights) {}
 
-  [[nodiscard]] Json identity() const override { return {{"device", device_.identity()}}; }
+  [[nodiscard]] Json identity() const override {
+    Json identity = CheckpointModel::identity();
+    identity["device"] = device_.identity();
+    return identity;
+  }
   [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
     return std::make_unique<ModelOf<OnHost<Llama<Cuda>>>>(shape(), context, checkpoint().config, checkpoint().weights,
                                                           weights_.view(), options(context, sequences), execution_,

@@ -31,7 +31,6 @@ class OwnModel final : public CheckpointModel {
  public:
   using CheckpointModel::CheckpointModel;
 
-  [[nodiscard]] nlohmann::ordered_json identity() const override { return nlohmann::ordered_json::object(); }
   [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
     const LlamaOptions memory = options(context, sequences);
     if (context <= shape().max_context)  // what is longer the model itself refuses

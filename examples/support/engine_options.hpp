@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/ops/arithmetic.hpp"
 #include "activation_trace/processors/mode.hpp"
 #include "support/command_line.hpp"
 #include "support/model_settings.hpp"
@@ -126,6 +127,27 @@ inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
       ->type_name("on|off");
 }
 
+inline void add_arithmetic_option(CLI::App& app, Arithmetic& arithmetic) {
+  app.add_option_function<std::string>(
+         "--arithmetic",
+         [&arithmetic](const std::string& text) {
+           if (text != name(Arithmetic::exact) && text != name(Arithmetic::fast))
+             throw CLI::ValidationError("--arithmetic", "expected exact|fast, got " + text);
+           arithmetic = text == name(Arithmetic::fast) ? Arithmetic::fast : Arithmetic::exact;
+         },
+         "of our own engine: fast rounds what quantised weights are multiplied by to 8 bits (default: exact)")
+      ->type_name("exact|fast");
+}
+
+/// Throws UsageError for arithmetic that what runs the model does not have.
+inline void refuse_senseless_arithmetic(const CLI::App& app, const ModelSettings& s) {
+  if (app.count("--arithmetic") == 0) return;
+  const std::string option = "--arithmetic " + std::string(name(s.arithmetic));
+  if (s.engine != EngineName::own) throw UsageError(option + ": is for our own engine; llama.cpp has its own");
+  if (s.cuda_device && s.arithmetic != Arithmetic::exact)
+    throw UsageError(option + ": is for --device cpu; a device computes exactly");
+}
+
 /// Throws UsageError for a device that cannot be. The published scripts' --device cuda is told, and forgotten.
 inline void refuse_senseless_device(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
   if (app.count("--device") == 0) return;
@@ -143,6 +165,7 @@ inline void refuse_senseless_device(const CLI::App& app, ModelSettings& s, Publi
 /// Throws UsageError for options of an engine that is not to run.
 inline void refuse_senseless_engine(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
   refuse_senseless_device(app, s, published);
+  refuse_senseless_arithmetic(app, s);
   check_engine_is_there(s.engine);
   if (s.engine == EngineName::llama_cpp) return;
   for (const char* option : {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc",
@@ -159,9 +182,11 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
                                PublishedGpuOptions published = PublishedGpuOptions::refused) {
   const std::string group = app.option_defaults()->get_group();
   app.option_defaults()->group("Engine");
-  engine_options::add_engine_name(app, "--engine", s.engine,
-                                  "what runs the model (default: own); the rest, but --device, is llama.cpp's");
+  engine_options::add_engine_name(
+      app, "--engine", s.engine,
+      "what runs the model (default: own); the rest, but --device and --arithmetic, is llama.cpp's");
   engine_options::add_device_option(app, s.cuda_device);
+  engine_options::add_arithmetic_option(app, s.arithmetic);
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });

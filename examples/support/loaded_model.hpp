@@ -102,7 +102,7 @@ class LoadedModel {
   /// Made for the model's vocabulary.
   [[nodiscard]] virtual Tokenizer tokenizer() const = 0;
   /// What the last bits of all numbers depend on besides the model's files, the options and our own code, for
-  /// manifests: an object, empty of our own engine.
+  /// manifests: an object.
   [[nodiscard]] virtual nlohmann::ordered_json identity() const = 0;
   /// With memory for `sequences` texts of `context` positions. This object and `execution` must outlive it. Throws
   /// Error for more memory than there is, ArgumentError for a context longer than the model's.

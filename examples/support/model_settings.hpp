@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/ops/arithmetic.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 
 // What engines are told. Of the command line nothing else is known to them.
@@ -40,7 +41,8 @@ struct ModelSettings {
   FileAccess access = FileAccess::map;
   bool quiet = false;
   EngineName engine = EngineName::own;
-  std::optional<int> cuda_device;  ///< that our own engine runs on; none: the host
+  std::optional<int> cuda_device;             ///< that our own engine runs on; none: the host
+  Arithmetic arithmetic = Arithmetic::exact;  ///< of our own engine
   LlamaCppSettings llama_cpp;
 };
 

@@ -70,6 +70,7 @@ def check_refusals(place, alone):
     place.fails(1, ["--device cuda:2: there are 2 CUDA devices"], *generate, "--device", "cuda:2", "-q")
     for text in ("cpu", "cuda"):
         place.fails(2, [f"--device {text}: is for our own engine; llama.cpp is told by -ngl"], *generate, "--engine", "llama.cpp", "--device", text)
+    place.fails(2, ["--arithmetic fast: is for --device cpu"], *generate, "--device", "cuda", "--arithmetic", "fast")
     place.fails(2, ["--num-gpus: needs --engine llama.cpp; our own engine takes --device"], *generate, "--num-gpus", 1)
     alone.fails(2, ["--device cuda:0: this program was built without CUDA", "ACTIVATION_TRACE_ENABLE_CUDA"], *generate, "--device", "cuda:0")
 

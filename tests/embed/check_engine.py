@@ -170,6 +170,7 @@ def check_refusals(place):
                    ["-fa", "on"]):
         name = {"-ngl": "--n-gpu-layers", "-ts": "--tensor-split", "-ctk": "--cache-type-k", "-fa": "--flash-attn"}.get(option[0], option[0])
         place.fails(2, [f"{name}: needs --engine llama.cpp"], "generate", *model, *option)
+    place.fails(2, ["--arithmetic fast: is for our own engine"], "generate", *model, "--engine", "llama.cpp", "--arithmetic", "fast")
     for option in (["-ngl", "-1"], ["-ngl", "many"], ["-ts", "0,0"], ["-ts", "x"], ["--num-gpus", 0], ["-ctv", "q9"], ["-fa", "auto"]):
         place.fails(2, ["expected" if option[0] != "-ctv" else "q9"], "generate", *model, "--engine", "llama.cpp", *option)
     place.fails(2, ["--engine: expected own|llama.cpp, got other"], "generate", *model, "--engine", "other")

@@ -105,6 +105,7 @@ def check_files(task, data, output, model):
     require(manifest["task"] == task and manifest["format"] == 1, task, manifest)
     require(manifest["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest(), task, "hash of", data)
     require(manifest["isa"] == this_machine(), task, "isa of", manifest)
+    require(manifest["arithmetic"] == "exact", task, "arithmetic of", manifest)
     require(manifest["model"]["sha256"] == hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest(), task, "hash")
     for record in records:
         question, true, false = (QUESTIONS * 2)[record["sample"]]
@@ -252,6 +253,7 @@ def check_bad_input(program, folder):
         (["--early_exit_layers"], "--early_exit_layers", "low"),
         (["--relative_top", "baseline"], "--decoding_mode", "baseline", "--relative_top", "0.2"),
         (["--single_entropy"], "--single_entropy", "negated"), (["--max-new-tokens"], "--max-new-tokens", "0"),
+        (["--arithmetic", "expected exact|fast, got quick"], "--arithmetic", "quick"),
     ]:
         task = "known-facts" if "--single_entropy" in more else "nq"
         model, program.model = program.model, str(folder / "missing.gguf")  # refused before it is looked for
@@ -268,6 +270,12 @@ def check_bad_input(program, folder):
         require(files_of(output) == files, "changed files", more)
     done = program.run("nq", output, "--resume", "--limit", "2")
     require(done.returncode == 0 and files_of(output) == files, "resuming a finished run", done.stderr)
+    done = program.run("nq", output, "--resume", "--limit", "2", "--arithmetic", "fast")
+    require(done.returncode == 1 and "'arithmetic' was \"exact\" and is now \"fast\"" in done.stderr, "faster:", done.stderr)
+    fast = folder / "fast.jsonl"
+    done = program.run("nq", fast, "--limit", "2", "--arithmetic", "fast")
+    require(done.returncode == 0, "fast:", done.stderr)
+    require(json.loads(pathlib.Path(f"{fast}.manifest.json").read_text())["arithmetic"] == "fast", "manifest of fast")
 
     manifest = pathlib.Path(f"{output}.manifest.json")
     before = manifest.read_text()

@@ -9,11 +9,13 @@ constexpr Index integer_rows = 2;
 
 /// 16 bytes at `p` of each of `lanes` rows: v[j] holds bytes 4j to 4j + 3 of row r in lane r.
 [[gnu::always_inline]] inline void load_columns(const std::byte* p, Index stride, I (&v)[4]) {
+  std::int32_t words[4][lanes];
   for (Index r = 0; r < lanes; ++r, p += stride) {
-    std::int32_t words[4];
-    std::memcpy(words, p, sizeof(words));
-    for (int j = 0; j < 4; ++j) v[j][r] = words[j];
+    std::int32_t row[4];
+    std::memcpy(row, p, sizeof(row));
+    for (int j = 0; j < 4; ++j) words[j][r] = row[j];
   }
+  for (int j = 0; j < 4; ++j) std::memcpy(&v[j], words[j], sizeof(v[j]));
 }
 [[gnu::always_inline]] inline I load_words(const std::byte* p) {
   I v;
@@ -26,9 +28,9 @@ constexpr Index integer_rows = 2;
 [[gnu::always_inline]] inline I multiply(I a, I b) { return a * b; }
 /// The halves in the lower 16 bits, as floats.
 [[gnu::always_inline]] inline F widen_lower_halves(I v) {
-  F out;
+  float out[lanes];
   for (Index r = 0; r < lanes; ++r) out[r] = Half::from_bits(static_cast<std::uint16_t>(v[r]));
-  return out;
+  return load(out);
 }
 /// values[byte] for every byte, which is less than 16.
 [[gnu::always_inline]] inline I lookup_bytes(const std::uint8_t (&values)[16], I v) {
