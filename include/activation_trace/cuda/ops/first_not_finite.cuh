@@ -49,7 +49,10 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-inline __global__ void begin_watch_kernel(FirstNotFinite* found) { *found = all_finite; }
+template <int threads>
+__global__ void __launch_bounds__(threads) begin_watch_kernel(FirstNotFinite* found) {
+  *found = all_finite;
+}
 
 /// Enqueues a look at these rows, no more than there is room for.
 inline void look_at_rows(Execution<Cuda> execution, MatrixView<const float, Cuda> states, const WatchedRows& rows,
@@ -101,7 +104,7 @@ class FiniteWatch<Cuda> {
     looked_at_.clear();
     // No memset: in a graph the kernel that follows depends on a kernel, as all that wait for themselves.
     cuda::detail::launch(execution, "begin_watch_kernel", {cuda::detail::blocks(1), 1},
-                         cuda::detail::begin_watch_kernel, found_.data());
+                         cuda::detail::begin_watch_kernel<1>, found_.data());
   }
 
   [[nodiscard]] std::optional<FoundNotFinite> look(Execution<Cuda> execution, MatrixView<const float, Cuda> states,
