@@ -405,6 +405,48 @@ TEST_CASE("guide: our own forward pass") {
 }
 #endif
 
+TEST_CASE("blocks on two devices are those on one, bit for bit") {
+  int devices = 0;
+  cuda::check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
+  if (devices < 2) return;
+  Execution<Host> execution(1);
+  const cuda::Stream first_stream;
+  Execution<Cuda> first = first_stream;
+  const std::optional<cuda::Stream> second_stream = [] {
+    const cuda::DeviceGuard guard(1);
+    return std::optional<cuda::Stream>(std::in_place);
+  }();
+  Execution<Cuda> second = *second_stream;
+  REQUIRE(second.device() == 1);
+  for (const Embeddings embeddings : {Embeddings::tied, Embeddings::separate}) {
+    TinyLlamaOptions options = small_family_options();
+    options.embeddings = embeddings;
+    options.config.windows = {0, 5, 0};
+    const TinyLlama tiny(options);
+    const LlamaWeights<> weights = tiny.weights();
+    Both both(tiny, two_sequences);
+    const std::vector<std::vector<float>> expected = history(both.on_device, 21);  // two batches
+    for (const Index border : {1, 2}) {
+      CAPTURE(border);
+      const std::vector<LlamaPlace<Cuda>> places{{&first, border}, {&second, tiny.config().layers}};
+      const cuda::DeviceWeights device_weights(places, weights);
+      OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), two_sequences, places, execution);
+      CHECK(history(model, 21) == expected);
+      const std::vector<TokenId> prompt = some_ids(5, tiny.config().vocab);
+      const GenerationOptions how{.mode = Baseline{}, .max_new_tokens = 5};
+      CHECK(generate(model, NoText(), prompt, how).ids == generate(both.on_device, NoText(), prompt, how).ids);
+    }
+    const auto wrong = [&](const std::vector<LlamaPlace<Cuda>>& places) {
+      CHECK_THROWS_AS(Llama<Cuda>(tiny.config(), cuda::DeviceWeights(first, weights).view(), two_sequences, places),
+                      ArgumentError);
+    };
+    wrong({});
+    wrong({{&first, 2}});
+    wrong({{&first, 2}, {&second, 2}, {&second, 3}});
+    wrong({{&first, 4}});
+  }
+}
+
 #ifndef __CUDACC__  // of the device on the CPU, whose memory is what we say it is
 TEST_CASE("a model that does not fit is refused with the sums") {
   const TinyLlama tiny(small_family_options());

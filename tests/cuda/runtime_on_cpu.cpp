@@ -3,12 +3,18 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <csignal>
+#include <cstdio>
 #include <stdexcept>
 #include <thread>
 #include <utility>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/graph.cuh"
+#include "activation_trace/cuda/ops/elements.cuh"
 #include "activation_trace/cuda/ops/lm_head_logits.cuh"
 #include "activation_trace/cuda/processors/contrastive.cuh"
 #include "activation_trace/cuda/processors/dola.cuh"
@@ -199,6 +205,42 @@ TEST_CASE("an event is reached when the work ahead of it is done, and what comes
   CHECK(a.data()[0] == 2);
   CHECK(a.data()[1] == 1);
   CHECK(to_host(a)[1] == 2);
+}
+
+TEST_CASE("a stream waits for another's event, and for nothing behind it") {
+  const cuda::Stream stream, other;
+  Buffer<int, Cuda> a = to_device(std::vector<int>{1, 1, 1});
+  const Buffer<int, Cuda> b = to_device(std::vector<int>{2});
+  cuda::Event event(stream);
+  cuda::copy(stream, b.view(), a.view().slice(0, 0, 1));
+  event.record(stream);
+  cuda::copy(stream, b.view(), a.view().slice(0, 1, 2));
+  REQUIRE(cudaStreamWaitEvent(other.get(), event.get(), 0) == cudaSuccess);
+  cuda::copy(other, std::as_const(a).view().slice(0, 0, 1), a.view().slice(0, 2, 3));
+  CHECK(a.data()[0] == 1);
+  other.synchronize();
+  CHECK(a.data()[0] == 2);
+  CHECK(a.data()[1] == 1);
+  CHECK(a.data()[2] == 2);
+}
+
+TEST_CASE("a kernel does not see the memory of another device") {
+  Buffer<float, Cuda> here(4);
+  const CurrentDevice restored(1);
+  const cuda::Stream stream;
+  const Execution<Cuda> execution = stream;
+  const pid_t child = fork();  // it is ended
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stderr);
+    std::signal(SIGSEGV, SIG_DFL);
+    scale(execution, here.matrix(1, 4), 2.0f);
+    execution.synchronize();
+    std::_Exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
+  here.data()[0] = 1;  // the host does
 }
 
 TEST_CASE("a context that grows and its steps copy nothing from pageable memory") {

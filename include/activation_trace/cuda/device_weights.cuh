@@ -2,12 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/stream.cuh"
+#include "activation_trace/model/llama_part.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
@@ -64,53 +67,92 @@ inline VectorView<const float, Cuda> upload(Execution<Cuda> execution, const std
   return {place, {size}};
 }
 
-inline LlamaWeights<Cuda> upload(Execution<Cuda> execution, const LlamaWeights<>& weights, Placement& placement) {
-  const auto place = [&](const auto& w) { return upload(execution, w, placement); };
-  LlamaWeights<Cuda> result;
-  result.embedding = place(weights.embedding);
-  result.layers.reserve(weights.layers.size());
-  for (const LlamaLayerWeights<>& w : weights.layers)
-    result.layers.push_back({place(w.attention_norm), place(w.q), place(w.k), place(w.v), place(w.o), place(w.ffn_norm),
-                             place(w.gate), place(w.up), place(w.down), place(w.q_bias), place(w.k_bias),
-                             place(w.v_bias), place(w.o_bias), place(w.q_norm), place(w.k_norm),
-                             place(w.attention_out_norm), place(w.ffn_out_norm)});
-  result.final_norm = place(weights.final_norm);
+/// What upload() places of a block; of the embedding, or of the LM head and the norm in front of it; each by a function
+/// of one matrix or vector.
+template <class Place>
+LlamaLayerWeights<Cuda> upload_block(const LlamaLayerWeights<>& w, const Place& place) {
+  return {place(w.attention_norm),
+          place(w.q),
+          place(w.k),
+          place(w.v),
+          place(w.o),
+          place(w.ffn_norm),
+          place(w.gate),
+          place(w.up),
+          place(w.down),
+          place(w.q_bias),
+          place(w.k_bias),
+          place(w.v_bias),
+          place(w.o_bias),
+          place(w.q_norm),
+          place(w.k_norm),
+          place(w.attention_out_norm),
+          place(w.ffn_out_norm)};
+}
+
+/// Whether the LM head is the embedding.
+inline bool is_tied(const LlamaWeights<>& weights) {
   const StoredMatrix<>& head = weights.lm_head;
   const StoredMatrix<>& embedding = weights.embedding;
-  const bool tied = head.data() == embedding.data() && head.dtype() == embedding.dtype() &&
-                    head.rows() == embedding.rows() && head.cols() == embedding.cols() &&
-                    head.row_bytes() == embedding.row_bytes();
-  result.lm_head = tied ? result.embedding : place(head);
+  return head.data() == embedding.data() && head.dtype() == embedding.dtype() && head.rows() == embedding.rows() &&
+         head.cols() == embedding.cols() && head.row_bytes() == embedding.row_bytes();
+}
+
+/// Each block to the place that has it, one placement for each. What is tied lies once where first and last are one.
+inline LlamaWeights<Cuda> upload(std::span<const LlamaPlace<Cuda>> places, const LlamaWeights<>& weights,
+                                 std::span<Placement> placements) {
+  const auto at = [&](std::size_t p) {
+    return [&, p](const auto& w) { return upload(*places[p].execution, w, placements[p]); };
+  };
+  LlamaWeights<Cuda> result;
+  result.embedding = at(0)(weights.embedding);
+  result.layers.reserve(weights.layers.size());
+  for (std::size_t p = 0; const LlamaLayerWeights<>& w : weights.layers) {
+    while (static_cast<Index>(result.layers.size()) >= places[p].end && p + 1 < places.size()) ++p;
+    result.layers.push_back(upload_block(w, at(p)));
+  }
+  result.final_norm = at(places.size() - 1)(weights.final_norm);
+  result.lm_head = places.size() == 1 && is_tied(weights) ? result.embedding : at(places.size() - 1)(weights.lm_head);
   return result;
 }
 
 }  // namespace detail
 
-/// A LLaMA's weights in the memory of one device, in one piece: as they are stored, in rows at multiples of 16 bytes,
-/// so that what reads them on the host may read a copy of them. A tied LM head is there once.
+/// A LLaMA's weights in the memory of a device, in one piece: as they are stored, in rows at multiples of 16 bytes,
+/// so that what reads them on the host may read a copy of them. A tied LM head is there once. Of several devices each
+/// has its blocks, the first the embedding, the last the LM head.
 class DeviceWeights {
  public:
   /// Copies `weights`, perhaps of a mapped file, which need not live longer than the call. Throws Error with the sums
   /// if the device of `execution` has no memory for them, CudaError for other failures.
-  DeviceWeights(Execution<Cuda> execution, const LlamaWeights<>& weights) {
-    detail::Placement sizes;
-    (void)detail::upload(execution, weights, sizes);
-    const DeviceGuard guard(execution.device());
-    memory_ =
-        detail::made_in_memory(execution.device(), "DeviceWeights: the weights", static_cast<double>(sizes.bytes()), "",
-                               [&] { return Buffer<std::byte, Cuda>(sizes.bytes()); });
-    detail::Placement placement(memory_.data());
-    view_ = detail::upload(execution, weights, placement);
-    execution.synchronize();
+  DeviceWeights(Execution<Cuda> execution, const LlamaWeights<>& weights)
+      : DeviceWeights(std::array{LlamaPlace<Cuda>{&execution, static_cast<Index>(weights.layers.size())}}, weights) {}
+  /// The same to the places of a Llama<Cuda>.
+  DeviceWeights(std::span<const LlamaPlace<Cuda>> places, const LlamaWeights<>& weights) {
+    std::vector<detail::Placement> sizes(places.size());
+    (void)detail::upload(places, weights, sizes);
+    std::vector<detail::Placement> placements;
+    for (std::size_t p = 0; p < places.size(); ++p) {
+      memory_.push_back(detail::made_in_memory(places[p].execution->device(), "DeviceWeights: the weights",
+                                               static_cast<double>(sizes[p].bytes()), "",
+                                               [&] { return Buffer<std::byte, Cuda>(sizes[p].bytes()); }));
+      placements.emplace_back(memory_.back().data());
+    }
+    view_ = detail::upload(places, weights, placements);
+    for (const LlamaPlace<Cuda>& place : places) place.execution->synchronize();
   }
 
   /// Views of them, valid as long as this object or what it was moved to.
   [[nodiscard]] const LlamaWeights<Cuda>& view() const noexcept { return view_; }
-  /// What they take of the device's memory.
-  [[nodiscard]] Index bytes() const noexcept { return memory_.size(); }
+  /// What they take of the devices' memory.
+  [[nodiscard]] Index bytes() const noexcept {
+    Index sum = 0;
+    for (const Buffer<std::byte, Cuda>& memory : memory_) sum += memory.size();
+    return sum;
+  }
 
  private:
-  Buffer<std::byte, Cuda> memory_;
+  std::vector<Buffer<std::byte, Cuda>> memory_;  // of each place
   LlamaWeights<Cuda> view_;
 };
 

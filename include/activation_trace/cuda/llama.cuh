@@ -9,6 +9,7 @@
 //
 // Its memory is of the device that is current when it is made, which must be the execution's (cuda::DeviceGuard). Calls
 // wait for the device once, at their end, where they say whether all was finite: observers are called before that.
+#include "activation_trace/cuda/crossing.cuh"
 #include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/llama_steps.cuh"
 #include "activation_trace/cuda/ops/attention.cuh"

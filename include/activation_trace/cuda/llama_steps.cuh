@@ -65,7 +65,8 @@ class LlamaSteps<Cuda> {
   /// As on the host; false for a graph, launched.
   template <class Work>
   bool run(Execution<Cuda> execution, const LlamaStep<Cuda>& step, const Work& work) {
-    if (execution.get() == nullptr || !is_step(step)) {  // the legacy default stream cannot be recorded
+    // The legacy default stream cannot be recorded, and over several devices nothing is.
+    if (execution.get() == nullptr || step.at_several_places || !is_step(step)) {
       work();
       return true;
     }

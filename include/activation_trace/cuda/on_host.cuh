@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,10 +36,15 @@ class OnHost {
   /// has no memory for the options.
   OnHost(const LlamaConfig& config, const LlamaWeights<>& weights, LlamaWeights<Cuda> device_weights,
          const LlamaOptions& options, Execution<Cuda>& device, Execution<Host>& execution)
+      : OnHost(config, weights, std::move(device_weights), options,
+               std::array{LlamaPlace<Cuda>{&device, config.layers}}, execution) {}
+  /// The same on several devices.
+  OnHost(const LlamaConfig& config, const LlamaWeights<>& weights, LlamaWeights<Cuda> device_weights,
+         const LlamaOptions& options, std::span<const LlamaPlace<Cuda>> places, Execution<Host>& execution)
       : execution_(&execution),
         lm_head_(weights.lm_head, config.logits()),
         final_norm_{weights.final_norm, config.rms_norm_eps},
-        model_(make(config, std::move(device_weights), options, device)) {
+        model_(make(config, std::move(device_weights), options, places)) {
     const Index vocab = model_.config().vocab;
     logits_ = Buffer<float, cuda::Pinned>(options.sequences * vocab);
   }
@@ -99,12 +105,13 @@ class OnHost {
   [[nodiscard]] Execution<Cuda>& device() const noexcept { return model_.execution(); }
 
   static Model make(const LlamaConfig& config, LlamaWeights<Cuda> weights, const LlamaOptions& options,
-                    Execution<Cuda>& device) {
+                    std::span<const LlamaPlace<Cuda>> places) {
     const std::string what =
         "Llama: " + std::to_string(options.sequences) + " x " + std::to_string(options.max_context) + " positions";
-    return cuda::detail::made_in_memory(device.device(), what, llama_memory(config, options),
+    return cuda::detail::made_in_memory(places.empty() ? 0 : places.back().execution->device(), what,
+                                        llama_memory(config, options),
                                         " beside the weights; lower the context, or the batch",
-                                        [&] { return Model(config, std::move(weights), options, device); });
+                                        [&] { return Model(config, std::move(weights), options, places); });
   }
 
   /// Memory for `size` elements, which grows once and then again.
@@ -146,8 +153,9 @@ class OnHost {
 
   void show(const LayerObserver<>& observer, Index layer, Index first, MatrixView<const float, Cuda> states) {
     const MatrixView<float, cuda::Pinned> copy(memory_of(states_, states.size()), states.extents());
-    cuda::copy(device(), states, copy);
-    device().synchronize();
+    Execution<Cuda>& there = model_.execution_of(layer);
+    cuda::copy(there, states, copy);
+    there.synchronize();
     observer.on_states(layer, first, cuda::on_host(copy));
   }
 

@@ -27,8 +27,8 @@ class TokenLoop final : public TokenSource {
  public:
   /// Whether these options are known here.
   [[nodiscard]] static bool serves(const Model& model, const std::optional<SamplingOptions>& sampling) {
-    return model.execution().get() != nullptr && model.config().vocab <= detail::most_choice_entries &&
-           (!sampling || sampling->typical_p == 1);
+    return model.places() == 1 && model.execution().get() != nullptr &&
+           model.config().vocab <= detail::most_choice_entries && (!sampling || sampling->typical_p == 1);
   }
 
   /// Right after a forward() of the sequence alone, which gave `logits` [1, V]. `model` must outlive it, and its device

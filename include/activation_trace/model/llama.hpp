@@ -3,21 +3,23 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <new>
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "activation_trace/model/check_found.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_blocks.hpp"
 #include "activation_trace/model/llama_options.hpp"
+#include "activation_trace/model/llama_part.hpp"
 #include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
@@ -50,7 +52,13 @@ class Llama {
   /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an
   /// impossible config or option, a context longer than the model's or arithmetic that the space lacks, ShapeError for
   /// weights that do not fit, and Error if there is no memory for the options.
-  Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options, Execution<Space>& execution);
+  Llama(const LlamaConfig& config, LlamaWeights<Space> weights, const LlamaOptions& options,
+        Execution<Space>& execution)
+      : Llama(config, std::move(weights), options, std::array{LlamaPlace<Space>{&execution, config.layers}}) {}
+  /// The same, its blocks at several places, whose weights lie there. Throws ArgumentError, too, unless they have every
+  /// block.
+  Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options,
+        const std::type_identity_t<std::span<const LlamaPlace<Space>>>& places);
 
   /// As given to the constructor.
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
@@ -62,17 +70,21 @@ class Llama {
   [[nodiscard]] FinalNorm final_norm() const requires(Space::host_accessible) {
     return {weights().final_norm, config().rms_norm_eps};
   }
-  /// Where it runs, for those who work in turns with it.
+  /// Where it runs, for those who work in turns with it; of several places the last, where logits are.
   [[nodiscard]] Execution<Space>& execution() const noexcept { return blocks_.execution(); }
+  /// Where h_`layer`, 0..N, is.
+  [[nodiscard]] Execution<Space>& execution_of(Index layer) const { return *blocks_.part_of(layer).execution; }
+  /// The number of places that its blocks are at.
+  [[nodiscard]] std::size_t places() const noexcept { return blocks_.parts().size(); }
   /// Positions that a sequence may have, as in the options.
-  [[nodiscard]] Index max_context() const noexcept { return blocks_.caches().front().capacity(); }
+  [[nodiscard]] Index max_context() const noexcept { return caches().front().capacity(); }
   /// Sequences with a cache of their own, numbered from 0.
-  [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(blocks_.caches().size()); }
+  [[nodiscard]] Index sequences() const noexcept { return static_cast<Index>(caches().size()); }
 
   // Every call below throws ArgumentError for a sequence that does not exist.
 
   /// Tokens in the sequence's cache, which is also the position of the next one.
-  [[nodiscard]] Index position(Index sequence = 0) const { return blocks_.caches()[checked(sequence)].size(); }
+  [[nodiscard]] Index position(Index sequence = 0) const { return caches()[checked(sequence)].size(); }
   /// Those tokens, valid until the sequence changes.
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return ids_[checked(sequence)]; }
   /// Throws StateError while a call is under way, as all that change the model do.
@@ -110,11 +122,10 @@ class Llama {
                   TensorView<float, 3, Space> logits);
 
   // For loops whose tokens the space chooses itself, the host a step behind (cuda/token_loop.cuh).
-
   /// Where a step finds its token and position.
   [[nodiscard]] auto* step_rows() noexcept requires(!Space::host_accessible) { return blocks_.steps().rows(); }
-  /// What looks for what is not finite.
-  [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return watch_; }
+  /// What looks for what is not finite at the last place.
+  [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return blocks_.parts().back().watch; }
   /// Queues forward() of the one token in step_rows(), whose position is that of the sequence, and says where its
   /// logits will be. It has not been appended.
   MatrixView<const float, Space> queue_step(Index sequence) requires(!Space::host_accessible);
@@ -123,11 +134,9 @@ class Llama {
 
  private:
   static detail::LlamaBlocks<Space> make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
-                                                const LlamaOptions& options, Execution<Space>& execution);
-  static Index max_rows(const LlamaOptions& options) {
-    return std::min(options.max_batch, options.max_context * options.sequences);
-  }
-  [[nodiscard]] KvCache<Space>& cache(Index sequence) { return blocks_.caches()[checked(sequence)]; }
+                                                const LlamaOptions& options, std::span<const LlamaPlace<Space>> places);
+  /// Of the first place: all count the same positions.
+  [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return blocks_.parts().front().caches; }
   [[nodiscard]] std::size_t checked(Index sequence) const {
     return detail::check_sequence("Llama", sequence, sequences());
   }
@@ -152,37 +161,39 @@ class Llama {
 
   detail::LlamaBlocks<Space> blocks_;
   detail::LlamaBatch<Space> batch_;
-  std::vector<std::vector<TokenId>> ids_;  // of each sequence
-  Buffer<float, Space> logits_;            // [sequences, V]
-  Buffer<float, Space> exit_states_;       // [sequences * (N + 1), d]
-  std::vector<Index> exits_;               // layers whose last state the current call returns logits of
-  std::vector<Index> positions_;           // of the current call's pieces
-  detail::FiniteWatch<Space> watch_;
+  std::vector<std::vector<TokenId>> ids_;    // of each sequence
+  Buffer<float, Space> logits_;              // [sequences, V]
+  Buffer<float, Space> exit_states_;         // [sequences * (N + 1), d]
+  std::vector<Index> exits_;                 // layers whose last state the current call returns logits of
+  std::vector<Index> positions_;             // of the current call's pieces
   std::vector<detail::WatchedRow> watched_;  // of what is looked at next
   bool passing_ = false;
 };
 
 template <class Space>
 Llama<Space>::Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options,
-                    Execution<Space>& execution)
-    : blocks_(make_blocks(std::move(config), std::move(weights), options, execution)),
-      batch_(options.sequences, max_rows(options)),
-      ids_(static_cast<std::size_t>(options.sequences)),
-      logits_(options.sequences * this->config().vocab),
-      exit_states_(options.sequences * (this->config().layers + 1) * this->config().hidden) {
+                    const std::type_identity_t<std::span<const LlamaPlace<Space>>>& places)
+    : blocks_(make_blocks(std::move(config), std::move(weights), options, places)),
+      batch_(options.sequences, options.max_rows()),
+      ids_(static_cast<std::size_t>(options.sequences)) {
+  const detail::MemoryScope<Space> memory(execution());
+  logits_ = Buffer<float, Space>(options.sequences * this->config().vocab);
+  exit_states_ = Buffer<float, Space>(options.sequences * (this->config().layers + 1) * this->config().hidden);
   exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
   positions_.reserve(static_cast<std::size_t>(options.sequences));
   watched_.reserve(
-      static_cast<std::size_t>(std::max(max_rows(options), options.sequences * (this->config().layers + 1))));
+      static_cast<std::size_t>(std::max(options.max_rows(), options.sequences * (this->config().layers + 1))));
   for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
 }
 
 template <class Space>
 detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
-                                                     const LlamaOptions& options, Execution<Space>& execution) {
+                                                     const LlamaOptions& options,
+                                                     std::span<const LlamaPlace<Space>> places) {
   config.validate();
   weights.validate(config);
   options.validate(config);
+  detail::check_places(places, config.layers);
   if (!detail::HasFastProducts<Space> && options.arithmetic != Arithmetic::exact)
     throw ArgumentError("LlamaOptions: arithmetic " + std::string(name(options.arithmetic)) +
                         " is not there in this memory space; exact is");
@@ -191,7 +202,7 @@ detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWe
                               std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
                               " MiB, which cannot be had; lower LlamaOptions::max_context";
   try {
-    return {std::move(config), std::move(weights), options, max_rows(options), execution};
+    return {std::move(config), std::move(weights), options, options.max_rows(), places};
   } catch (const std::bad_alloc&) {
     throw Error(problem);
   }
@@ -200,26 +211,19 @@ detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWe
 template <class Space>
 void Llama<Space>::rewind(Index position, Index sequence) {
   check_idle();
-  cache(sequence).rewind(position);
+  blocks_.rewind(position, checked(sequence));
   ids_[checked(sequence)].resize(static_cast<std::size_t>(position));
 }
 
 template <class Space>
 void Llama<Space>::copy_sequence(Index from, Index to, Index begin) {
   check_idle();
-  KvCache<Space>& source = cache(from);
-  KvCache<Space>& target = cache(to);
-  const Index end = source.size();
-  if (begin < 0 || begin > std::min(end, target.size()))
+  const Index end = position(from);
+  if (begin < 0 || begin > std::min(end, position(to)))
     throw ArgumentError("Llama: copy_sequence from position " + std::to_string(begin) + ", but the sequences hold " +
-                        std::to_string(end) + " and " + std::to_string(target.size()));
+                        std::to_string(end) + " and " + std::to_string(position(to)));
   if (from == to) return;
-  for (Index block = 0; block < config().layers; ++block) {
-    copy(execution(), source.keys(block, begin, end), target.keys(block, begin, end));
-    copy(execution(), source.values(block, begin, end), target.values(block, begin, end));
-  }
-  target.rewind(begin);
-  target.advance(end - begin);
+  blocks_.copy_positions(checked(from), checked(to), begin, end);
   ids_[checked(to)] = ids_[checked(from)];
 }
 
@@ -283,11 +287,12 @@ void Llama<Space>::early_exit(std::span<const SequencePiece<Space>> pieces, std:
 template <class Space>
 void Llama<Space>::append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits) {
   bool computed = compute(pieces, logits, false);
-  if (!computed && !watch_.all_finite(execution())) {  // more is not known of what was only done again
+  if (!computed &&
+      !blocks_.parts().back().watch.all_finite(execution())) {  // more is not known of what was only done again
     run(pieces, logits);
     computed = true;
   }
-  if (computed) detail::check_found(config(), watch_.end(execution()));
+  if (computed) blocks_.check_watched();
   advance(pieces);
 }
 
@@ -296,7 +301,7 @@ bool Llama<Space>::compute(std::span<const SequencePiece<Space>> pieces, MatrixV
                            bool ids_are_there) {
   positions_.clear();
   for (const SequencePiece<Space>& piece : pieces) positions_.push_back(position(piece.sequence));
-  return blocks_.steps().run(execution(), {pieces, positions_, exits_, logits, ids_are_there},
+  return blocks_.steps().run(execution(), {pieces, positions_, exits_, logits, ids_are_there, places() > 1},
                              [&] { run(pieces, logits); });
 }
 
@@ -321,7 +326,7 @@ void Llama<Space>::accept_step(TokenId id, Index sequence) {
 
 template <class Space>
 void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits) {
-  watch_.begin(execution());
+  blocks_.begin_watch();
   batch_.clear();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const SequencePiece<Space>& piece = pieces[p];
@@ -343,14 +348,14 @@ void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits)
   detail::multiply<Space>(execution(), states, std::span(&target, 1), true, blocks_.arithmetic());
   watched_.clear();
   for (Index row = 0; row < rows; ++row) watched_.push_back({row, -1});
-  detail::check_found(config(), watch_.look(execution(), logits, watched_, -1));
+  blocks_.watch(-1, logits, watched_);
   finish_logits(execution(), logits, config().logits());
 }
 
 template <class Space>
 void Llama<Space>::advance(std::span<const SequencePiece<Space>> pieces) {
   for (const SequencePiece<Space>& piece : pieces) {
-    cache(piece.sequence).advance(static_cast<Index>(piece.ids.size()));
+    blocks_.advance(checked(piece.sequence), static_cast<Index>(piece.ids.size()));
     std::vector<TokenId>& ids = ids_[checked(piece.sequence)];
     ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
   }
@@ -374,13 +379,13 @@ void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
     if (run.shows(layer, config().layers))
       for (Index row = run.observed_begin(); row < std::min(run.observed_end(), run.rows - 1); ++row) watch(row);
   }
-  detail::check_found(config(), watch_.look(execution(), states, watched_, layer));
+  blocks_.watch(layer, states, watched_);
   for (const detail::LlamaRun<Space>& run : batch_.runs()) {
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
-        copy(execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
-             exit_states_.matrix(run.piece * exits + i + 1, config().hidden)
-                 .slice(0, run.piece * exits + i, run.piece * exits + i + 1));
+        detail::bring(execution_of(layer), execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
+                      exit_states_.matrix(run.piece * exits + i + 1, config().hidden)
+                          .slice(0, run.piece * exits + i, run.piece * exits + i + 1));
     if (!run.shows(layer, config().layers)) continue;
     run.observer->on_states(layer, run.position + run.observed_begin(),
                             states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));

@@ -10,12 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/model/check_found.hpp"
 #include "activation_trace/model/config.hpp"
-#include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_options.hpp"
+#include "activation_trace/model/llama_part.hpp"
 #include "activation_trace/model/llama_steps.hpp"
-#include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/add_bias.hpp"
 #include "activation_trace/ops/attention.hpp"
@@ -25,7 +25,6 @@
 #include "activation_trace/ops/gated_multiply.hpp"
 #include "activation_trace/ops/matmul.hpp"
 #include "activation_trace/ops/rms_norm.hpp"
-#include "activation_trace/ops/rope.hpp"
 #include "activation_trace/ops/scale.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
@@ -56,18 +55,38 @@ class LlamaBlocks {
   using Run = LlamaRun<Space>;
   using Batch = LlamaBatch<Space>;
   using Target = MatmulTarget<Space>;
+  using Part = LlamaPart<Space>;
 
-  /// A cache for each sequence of `options`, and memory for batches of `max_batch` rows.
+  /// A cache for each sequence of `options`, and memory for batches of `max_batch` rows, at places that have a block or
+  /// more each.
   LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
-              Execution<Space>& execution);
+              std::span<const LlamaPlace<Space>> places);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
   [[nodiscard]] const Weights& weights() const noexcept { return weights_; }
-  [[nodiscard]] Execution<Space>& execution() const noexcept { return *execution_; }
+  /// Where logits are made.
+  [[nodiscard]] Execution<Space>& execution() const noexcept { return *parts_.back().execution; }
+  [[nodiscard]] std::span<Part> parts() noexcept { return parts_; }
+  [[nodiscard]] std::span<const Part> parts() const noexcept { return parts_; }
+  /// The part that has h_`layer`, and the last for the logits, -1.
+  [[nodiscard]] const Part& part_of(Index layer) const {
+    const auto has = [&](const Part& part) { return layer >= 0 && layer < part.end; };
+    const auto found = std::ranges::find_if(parts_, has);
+    return found == parts_.end() ? parts_.back() : *found;
+  }
   [[nodiscard]] Arithmetic arithmetic() const noexcept { return arithmetic_; }
-  [[nodiscard]] std::span<KvCache<Space>> caches() noexcept { return caches_; }
-  [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return caches_; }
   [[nodiscard]] LlamaSteps<Space>& steps() noexcept { return steps_; }
+
+  // Caches, at every part.
+  void rewind(Index position, std::size_t sequence);
+  void advance(std::size_t sequence, Index count);
+  /// Positions [begin, end) of `to`, which has those before, become those of `from`.
+  void copy_positions(std::size_t from, std::size_t to, Index begin, Index end);
+
+  // What is not finite is an Error of the model's, now or when all is done.
+  void begin_watch();
+  void watch(Index layer, ConstMatrix states, std::span<const WatchedRow> rows);
+  void check_watched();
 
   /// Writes the batch's keys and values behind those that the caches count, and calls show(k) for h_0 to h_N in turn:
   /// h_k(row) of the batch is then row `row` of what it is given, as show(k, states). `needed_rows(run)` is how many
@@ -79,17 +98,18 @@ class LlamaBlocks {
   [[nodiscard]] const LlamaLayerWeights<Space>& block(Index i) const {
     return weights_.layers[static_cast<std::size_t>(i)];
   }
-  [[nodiscard]] KvCache<Space>& cache(const Run& run) { return caches_[static_cast<std::size_t>(run.sequence)]; }
+  [[nodiscard]] KvCache<Space>& cache(const Run& run) { return part_->caches[static_cast<std::size_t>(run.sequence)]; }
+  [[nodiscard]] Execution<Space>& here() const { return *part_->execution; }
+  /// The number of block i among those of its part, as caches count.
+  [[nodiscard]] Index local(Index i) const { return i - part_->begin; }
+  /// On to the part behind this one, with what the batch has in x and y.
+  void cross();
 
   /// k and v of all rows, and q too if the same rows are wanted; keys and values enter the caches.
   enum class Queries { with_keys, later };
   void project(Index i, ConstMatrix y, Queries queries);
   /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
   void finish_heads(Matrix x, ConstVector bias, ConstVector norm);
-  /// Of what rotates sequences of at most `positions`.
-  static RopeTable<Space> rope_table(const RopeConfig& rope, Index head_dim, Index positions) {
-    return {rope_frequencies(rope, head_dim, positions), positions, head_dim, rope.amplitude};
-  }
   /// Rotates each row of x by its position, as block i does, if it does.
   void rotate(Index i, Matrix x, Index heads);
   /// y <- W_o attention(q), ready to be added.
@@ -105,61 +125,86 @@ class LlamaBlocks {
   [[nodiscard]] TensorView<float, 3, Space> in_heads(Matrix m) const;
   /// The batch's rows of a buffer.
   [[nodiscard]] Matrix rows(Buffer<float, Space>& buffer, Index cols) { return buffer.matrix(batch_->rows(), cols); }
-  [[nodiscard]] Matrix q() { return rows(q_, config_.heads * config_.head_dim); }
+  [[nodiscard]] Matrix q() { return rows(part_->q, config_.heads * config_.head_dim); }
 
   LlamaConfig config_;
   Weights weights_;
-  Execution<Space>* execution_;
   Arithmetic arithmetic_;
-  std::vector<KvCache<Space>> caches_;  // one per sequence
   LlamaSteps<Space> steps_;
-  RopeTable<Space> rope_;
-  std::optional<RopeTable<Space>> window_rope_;
-  const Batch* batch_ = nullptr;             // that is computed
-  Buffer<float, Space> x_;                   // [max_batch, d] residual stream
-  Buffer<float, Space> y_;                   // [max_batch, d] its norm, then what is added to it next
-  Buffer<float, Space> q_;                   // [max_batch, heads * D] queries, then attention's output
-  Buffer<float, Space> k_;                   // [max_batch, kv_heads * D] on their way to the caches
-  Buffer<float, Space> v_;                   // the same
-  Buffer<float, Space> gate_;                // [max_batch, F]
-  Buffer<float, Space> up_;                  // [max_batch, F]
-  std::vector<AttentionPart<Space>> parts_;  // one per run
+  std::vector<Part> parts_;
+  Part* part_ = nullptr;                        // whose blocks are computed
+  const Batch* batch_ = nullptr;                // that is computed
+  std::vector<AttentionPart<Space>> attended_;  // one per run
 };
 
 template <class Space>
 LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
-                                Execution<Space>& execution)
+                                std::span<const LlamaPlace<Space>> places)
     : config_(std::move(config)),
       weights_(std::move(weights)),
-      execution_(&execution),
       arithmetic_(options.arithmetic),
-      steps_(options.max_context),
-      rope_(rope_table(config_.rope, config_.head_dim, options.max_context)),
-      x_(max_batch * config_.hidden),
-      y_(max_batch * config_.hidden),
-      q_(max_batch * config_.heads * config_.head_dim),
-      k_(max_batch * config_.kv_heads * config_.head_dim),
-      v_(max_batch * config_.kv_heads * config_.head_dim),
-      gate_(max_batch * config_.ffn),
-      up_(max_batch * config_.ffn) {
-  for (Index i = 0; i < options.sequences; ++i)
-    caches_.emplace_back(config_.layers, options.max_context, config_.kv_heads * config_.head_dim);
-  if (config_.window_rope)
-    window_rope_.emplace(rope_table(*config_.window_rope, config_.head_dim, options.max_context));
-  parts_.reserve(static_cast<std::size_t>(options.sequences));
+      steps_(options.max_context) {
+  parts_.reserve(places.size());
+  for (Index begin = 0; const auto& [execution, end] : places) {
+    const MemoryScope<Space> memory(*execution);
+    parts_.emplace_back(config_, *execution, begin, end, options.max_context, max_batch, options.sequences);
+    begin = end;
+  }
+  attended_.reserve(static_cast<std::size_t>(options.sequences));
+}
+
+template <class Space>
+void LlamaBlocks<Space>::rewind(Index position, std::size_t sequence) {
+  for (Part& part : parts_) part.caches[sequence].rewind(position);
+}
+
+template <class Space>
+void LlamaBlocks<Space>::advance(std::size_t sequence, Index count) {
+  for (Part& part : parts_) part.caches[sequence].advance(count);
+}
+
+template <class Space>
+void LlamaBlocks<Space>::copy_positions(std::size_t from, std::size_t to, Index begin, Index end) {
+  for (Part& part : parts_) {
+    KvCache<Space>& source = part.caches[from];
+    KvCache<Space>& target = part.caches[to];
+    for (Index i = 0; i < part.end - part.begin; ++i) {
+      copy(*part.execution, source.keys(i, begin, end), target.keys(i, begin, end));
+      copy(*part.execution, source.values(i, begin, end), target.values(i, begin, end));
+    }
+    target.rewind(begin);
+    target.advance(end - begin);
+  }
+}
+
+template <class Space>
+void LlamaBlocks<Space>::begin_watch() {
+  for (Part& part : parts_) part.watch.begin(*part.execution);
+}
+
+template <class Space>
+void LlamaBlocks<Space>::watch(Index layer, ConstMatrix states, std::span<const WatchedRow> rows) {
+  Part& part = parts_[static_cast<std::size_t>(&part_of(layer) - parts_.data())];
+  check_found(config_, part.watch.look(*part.execution, states, rows, layer));
+}
+
+template <class Space>
+void LlamaBlocks<Space>::check_watched() {
+  for (Part& part : parts_) check_found(config_, part.watch.end(*part.execution));
 }
 
 template <class Space>
 template <class NeededRows, class Show>
 void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const Show& show) {
   batch_ = &batch;
+  part_ = parts_.data();
   const Index layers = config_.layers;
-  Matrix x = rows(x_, config_.hidden);
-  Matrix y = rows(y_, config_.hidden);
+  Matrix x = rows(part_->x, config_.hidden);
+  Matrix y = rows(part_->y, config_.hidden);
   for (const Run& run : batch.runs())
-    steps_.embed(*execution_, weights_.embedding, run, x.slice(0, run.row, run.row + run.rows));
-  if (config_.embedding_scale != 1) scale(*execution_, x, config_.embedding_scale);
-  rms_norm(*execution_, x, block(0).attention_norm, config_.rms_norm_eps, y);
+    steps_.embed(here(), weights_.embedding, run, x.slice(0, run.row, run.row + run.rows));
+  if (config_.embedding_scale != 1) scale(here(), x, config_.embedding_scale);
+  rms_norm(here(), x, block(0).attention_norm, config_.rms_norm_eps, y);
   for (Index i = 0; i < layers; ++i) {
     show(i, x);
     const bool last = i + 1 == layers;
@@ -168,53 +213,69 @@ void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const 
     project(i, y, trims ? Queries::later : Queries::with_keys);
     if (trims) {
       batch.trim(needed_rows, [&](Index from, Index to, Index count) {
-        for (const Matrix& m : {x, y}) copy(*execution_, m.slice(0, from, from + count), m.slice(0, to, to + count));
+        for (const Matrix& m : {x, y}) copy(here(), m.slice(0, from, from + count), m.slice(0, to, to + count));
       });
       if (batch.rows() == 0) return;
-      x = rows(x_, config_.hidden);
-      y = rows(y_, config_.hidden);
+      x = rows(part_->x, config_.hidden);
+      y = rows(part_->y, config_.hidden);
       multiply(y, {{block(i).q, q()}});
     }
     attend(i, y);
-    add_rms_norm(*execution_, x, y, block(i).ffn_norm, config_.rms_norm_eps);
+    add_rms_norm(here(), x, y, block(i).ffn_norm, config_.rms_norm_eps);
     feed_forward(i, y);
-    add_rms_norm(*execution_, x, y, last ? weights_.final_norm : block(i + 1).attention_norm, config_.rms_norm_eps);
+    if (!last && i + 1 == part_->end) {
+      cross();
+      x = rows(part_->x, config_.hidden);
+      y = rows(part_->y, config_.hidden);
+    }
+    add_rms_norm(here(), x, y, last ? weights_.final_norm : block(i + 1).attention_norm, config_.rms_norm_eps);
   }
   show(layers, y);
 }
 
 template <class Space>
+void LlamaBlocks<Space>::cross() {
+  const ConstMatrix x = rows(part_->x, config_.hidden);
+  const ConstMatrix y = rows(part_->y, config_.hidden);
+  Part& next = part_[1];
+  Crossing<Space> crossing(here(), *next.execution);
+  crossing(x, rows(next.x, config_.hidden));
+  crossing(y, rows(next.y, config_.hidden));
+  part_ = &next;
+}
+
+template <class Space>
 void LlamaBlocks<Space>::project(Index i, ConstMatrix y, Queries queries) {
   const LlamaLayerWeights<Space>& w = block(i);
-  const Matrix k = rows(k_, config_.kv_heads * config_.head_dim);
-  const Matrix v = rows(v_, config_.kv_heads * config_.head_dim);
+  const Matrix k = rows(part_->k, config_.kv_heads * config_.head_dim);
+  const Matrix v = rows(part_->v, config_.kv_heads * config_.head_dim);
   if (queries == Queries::with_keys)
     multiply(y, {{w.k, k}, {w.v, v}, {w.q, q()}});
   else
     multiply(y, {{w.k, k}, {w.v, v}});
   finish_heads(k, w.k_bias, w.k_norm);
   rotate(i, k, config_.kv_heads);
-  if (!w.v_bias.empty()) add_bias(*execution_, v, w.v_bias);
+  if (!w.v_bias.empty()) add_bias(here(), v, w.v_bias);
   for (const Run& run : batch_->runs())
-    steps_.store(*execution_, run, k.slice(0, run.row, run.row + run.rows), v.slice(0, run.row, run.row + run.rows),
-                 cache(run), i);
+    steps_.store(here(), run, k.slice(0, run.row, run.row + run.rows), v.slice(0, run.row, run.row + run.rows),
+                 cache(run), local(i));
 }
 
 template <class Space>
 void LlamaBlocks<Space>::finish_heads(Matrix x, ConstVector bias, ConstVector norm) {
-  if (!bias.empty()) add_bias(*execution_, x, bias);
+  if (!bias.empty()) add_bias(here(), x, bias);
   if (norm.empty()) return;
   const Index dim = config_.head_dim;
   const Matrix heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
-  rms_norm(*execution_, heads, norm, config_.rms_norm_eps, heads);
+  rms_norm(here(), heads, norm, config_.rms_norm_eps, heads);
 }
 
 template <class Space>
 void LlamaBlocks<Space>::rotate(Index i, Matrix x, Index heads) {
   if (!config_.rotates(i)) return;
-  const RopeTable<Space>& table = config_.rotates_by_window(i) ? *window_rope_ : rope_;
+  const RopeTable<Space>& table = config_.rotates_by_window(i) ? *part_->window_rope : part_->rope;
   for (const Run& run : batch_->runs())
-    steps_.rotate(*execution_, run, x.slice(0, run.row, run.row + run.rows), heads, table, config_.rope.layout);
+    steps_.rotate(here(), run, x.slice(0, run.row, run.row + run.rows), heads, table, config_.rope.layout);
 }
 
 template <class Space>
@@ -222,33 +283,34 @@ void LlamaBlocks<Space>::attend(Index i, Matrix y) {
   const LlamaLayerWeights<Space>& w = block(i);
   finish_heads(q(), w.q_bias, w.q_norm);
   rotate(i, q(), config_.heads);
-  parts_.clear();
+  attended_.clear();
   for (const Run& run : batch_->runs()) {
     const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
     const Index end = steps_.seen(run);
-    parts_.push_back({queries, in_heads(cache(run).keys(i, 0, end)), in_heads(cache(run).values(i, 0, end)), queries});
+    attended_.push_back(
+        {queries, in_heads(cache(run).keys(local(i), 0, end)), in_heads(cache(run).values(local(i), 0, end)), queries});
   }
-  steps_.attend(*execution_, parts_, config_.attention(i));
+  steps_.attend(here(), attended_, config_.attention(i));
   multiply(q(), {{w.o, y}});
-  if (!w.o_bias.empty()) add_bias(*execution_, y, w.o_bias);
+  if (!w.o_bias.empty()) add_bias(here(), y, w.o_bias);
   finish_half(y, w.attention_out_norm);
 }
 
 template <class Space>
 void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
   const LlamaLayerWeights<Space>& w = block(i);
-  const Matrix gate = rows(gate_, config_.ffn);
-  const Matrix up = rows(up_, config_.ffn);
+  const Matrix gate = rows(part_->gate, config_.ffn);
+  const Matrix up = rows(part_->up, config_.ffn);
   multiply(y, {{w.gate, gate}, {w.up, up}});
-  gated_multiply(*execution_, config_.activation, gate, up, gate);
+  gated_multiply(here(), config_.activation, gate, up, gate);
   multiply(gate, {{w.down, y}});
   finish_half(y, w.ffn_out_norm);
 }
 
 template <class Space>
 void LlamaBlocks<Space>::finish_half(Matrix y, ConstVector norm) {
-  if (!norm.empty()) rms_norm(*execution_, y, norm, config_.rms_norm_eps, y);
-  if (config_.residual_scale != 1) scale(*execution_, y, config_.residual_scale);
+  if (!norm.empty()) rms_norm(here(), y, norm, config_.rms_norm_eps, y);
+  if (config_.residual_scale != 1) scale(here(), y, config_.residual_scale);
 }
 
 static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");
@@ -268,7 +330,7 @@ void LlamaBlocks<Space>::multiply(ConstMatrix x, std::initializer_list<Target> t
       return Target{target.w, target.y.slice(0, begin, end)};
     });
     const std::span<const Target> used = std::span(parts).first(targets.size());
-    detail::multiply(*execution_, x.slice(0, begin, end), used, by_row, arithmetic_);
+    detail::multiply(here(), x.slice(0, begin, end), used, by_row, arithmetic_);
   }
 }
 

@@ -20,6 +20,9 @@ struct LlamaOptions {
   Index sequences = 1;      ///< sequences with a KV cache of their own
   Arithmetic arithmetic = Arithmetic::exact;  ///< of products with weights, of the LM head too; not every space is fast
 
+  /// Positions that one batch may have.
+  [[nodiscard]] Index max_rows() const { return std::min(max_batch, max_context * sequences); }
+
   /// Throws ArgumentError for numbers that are not positive, a context longer than the model's, more than 1024
   /// sequences and what no machine can address.
   void validate(const LlamaConfig& config) const;

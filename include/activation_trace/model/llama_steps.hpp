@@ -26,6 +26,7 @@ struct LlamaStep {
   std::span<const Index> exits;      ///< layers whose logits are wanted
   MatrixView<float, Space> logits;   ///< [pieces * exits, V]
   bool ids_are_there = false;        ///< in the space's memory, which knows better than the pieces
+  bool at_several_places = false;
 };
 
 /// The part of a layer's work that depends on tokens and positions: ops of the space, told by the run. A space that

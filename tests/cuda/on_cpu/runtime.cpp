@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/mman.h>
+
 #include "races.hpp"
 
 // The part of CUDA's runtime that the library calls. Device memory is memory.
@@ -48,6 +50,8 @@ struct CUevent_st {
 };
 
 namespace {
+
+constexpr std::size_t page = 4096;
 
 struct Memory {
   std::size_t bytes;
@@ -153,6 +157,28 @@ Place place_of(const void* pointer, std::size_t pitch, std::size_t bytes, std::s
   return first + (rows - 1) * pitch + bytes <= end ? Place::device : Place::outside;
 }
 
+bool is_memory_of(int device, const void* pointer) {
+  auto found = memory_of_devices.upper_bound(const_cast<std::byte*>(static_cast<const std::byte*>(pointer)));
+  return found != memory_of_devices.begin() && (--found)->second.device == device;
+}
+
+/// While it lives, the memory of other devices is not there: a kernel that touches it ends the program by SIGSEGV.
+class OtherDevicesHidden {
+ public:
+  explicit OtherDevicesHidden(int device) : device_(device) { protect(PROT_NONE); }
+  OtherDevicesHidden(const OtherDevicesHidden&) = delete;
+  OtherDevicesHidden& operator=(const OtherDevicesHidden&) = delete;
+  ~OtherDevicesHidden() { protect(PROT_READ | PROT_WRITE); }
+
+ private:
+  void protect(int access) const {
+    for (const auto& [memory, what] : memory_of_devices)
+      if (what.device != device_ && mprotect(memory, what.bytes, access) != 0) std::abort();
+  }
+
+  int device_;
+};
+
 struct Rows {
   std::byte* data;
   std::size_t pitch;
@@ -207,6 +233,7 @@ cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread
   const bool can_wait = device.ptx_version >= 90;
   add(*found,
       [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes), body = std::move(thread)](CUstream_st& here) {
+        const OtherDevicesHidden hidden(here.device);
         run_grid({blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait, &here.queued,
                   &here.done, &here.kernel},
                  body);
@@ -279,7 +306,7 @@ cudaError_t CUDARTAPI cudaMalloc(void** memory, std::size_t bytes) {
   if (spoils_recording()) return cudaErrorStreamCaptureUnsupported;
   if (const auto& device = properties(current_device); bytes > device.total - device.bytes)
     return cudaErrorMemoryAllocation;
-  *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  *memory = std::aligned_alloc(page, (bytes + page - 1) / page * page);  // whole pages, which can be hidden
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);  // NaN, and indices of -1: uninitialised memory that is used shows
   memory_of_devices[static_cast<std::byte*>(*memory)] = {bytes, current_device};
@@ -354,6 +381,12 @@ cudaError_t CUDARTAPI cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const vo
 cudaError_t CUDARTAPI cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                                       cudaStream_t stream) {
   return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+}
+cudaError_t CUDARTAPI cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, std::size_t bytes,
+                                          cudaStream_t stream) {
+  if (!is_device(to_device) || !is_device(from_device)) return cudaErrorInvalidDevice;
+  if (!is_memory_of(to_device, to) || !is_memory_of(from_device, from)) return cudaErrorInvalidValue;
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream);
 }
 cudaError_t CUDARTAPI cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
   CUstream_st* const found = find_here(stream);
@@ -453,6 +486,17 @@ cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (found == nullptr || found->device != event->device) return cudaErrorInvalidResourceHandle;
   event->stream = found;
   event->end = found->end();
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  CUstream_st* const found = find_here(stream);
+  if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  if (flags != 0 || found->recording) return cudaErrorNotSupported;
+  if (event->stream == nullptr) return cudaSuccess;
+  add(*found, [other = event->stream, end = event->end](CUstream_st& here) {
+    finish(*other, end);
+    cuda_on_cpu::release(&here.done);
+  });
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) {

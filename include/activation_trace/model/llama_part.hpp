@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: 2026 The activation_trace authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "activation_trace/error.hpp"
+#include "activation_trace/model/config.hpp"
+#include "activation_trace/model/kv_cache.hpp"
+#include "activation_trace/model/rope_frequencies.hpp"
+#include "activation_trace/ops/copy.hpp"
+#include "activation_trace/ops/execution.hpp"
+#include "activation_trace/ops/first_not_finite.hpp"
+#include "activation_trace/ops/rope.hpp"
+#include "activation_trace/tensor/buffer.hpp"
+#include "activation_trace/tensor/view.hpp"
+
+namespace activation_trace {
+inline namespace v0 {
+
+/// Where some of a model's blocks are computed: those behind the place before it, up to `end`. Weights of blocks lie in
+/// the memory of their place, the embedding in that of the first, the LM head and the norm in front of it in that of
+/// the last, where logits are.
+template <class Space = Host>
+struct LlamaPlace {
+  Execution<Space>* execution;  ///< must outlive the model
+  Index end;                    ///< number of the first block behind it
+};
+
+namespace detail {
+
+/// Throws ArgumentError unless every place has a block or more, and all have them all.
+template <class Space>
+void check_places(std::span<const LlamaPlace<Space>> places, Index blocks) {
+  Index begin = 0;
+  for (const LlamaPlace<Space>& place : places) {
+    if (place.end <= begin || place.end > blocks)
+      throw ArgumentError("LlamaPlace: expected ascending ends of blocks, at most " + std::to_string(blocks) +
+                          ", got " + std::to_string(place.end) + " behind " + std::to_string(begin));
+    begin = place.end;
+  }
+  if (begin != blocks)
+    throw ArgumentError("LlamaPlace: expected places of " + std::to_string(blocks) + " blocks, got places of " +
+                        std::to_string(begin));
+}
+
+/// While it lives, new memory is that of an execution. Of a space that has several.
+template <class Space>
+struct MemoryScope {
+  explicit MemoryScope(const Execution<Space>&) {}
+};
+
+/// Copies from the memory of one execution to that of another, between what both are asked before and after it.
+template <class Space>
+struct Crossing {
+  Crossing(Execution<Space>&, Execution<Space>& to) : to_execution(to) {}
+  /// Rows without gaps.
+  void operator()(MatrixView<const float, Space> from, MatrixView<float, Space> to) { copy(to_execution, from, to); }
+
+  Execution<Space>& to_execution;
+};
+
+/// A copy in the order of both, which may be one.
+template <class Space>
+void bring(Execution<Space>& from, Execution<Space>& to, const MatrixView<const float, Space>& x,
+           const MatrixView<float, Space>& y) {
+  if (&from == &to)
+    copy(to, x, y);
+  else
+    Crossing<Space>(from, to)(x, y);
+}
+
+/// The memory of one place, beside its weights.
+template <class Space>
+struct LlamaPart {
+  using Floats = Buffer<float, Space>;
+
+  /// For blocks [begin, end) of sequences of `max_context` positions, and batches of `max_batch` rows.
+  LlamaPart(const LlamaConfig& config, Execution<Space>& where, Index first, Index behind, Index max_context,
+            Index max_batch, Index sequences)
+      : execution(&where),
+        begin(first),
+        end(behind),
+        rope(rope_table(config.rope, config.head_dim, max_context)),
+        x(max_batch * config.hidden),
+        y(max_batch * config.hidden),
+        q(max_batch * config.heads * config.head_dim),
+        k(max_batch * config.kv_heads * config.head_dim),
+        v(max_batch * config.kv_heads * config.head_dim),
+        gate(max_batch * config.ffn),
+        up(max_batch * config.ffn) {
+    for (Index i = 0; i < sequences; ++i)
+      caches.emplace_back(end - begin, max_context, config.kv_heads * config.head_dim);
+    if (config.window_rope) window_rope.emplace(rope_table(*config.window_rope, config.head_dim, max_context));
+  }
+
+  Execution<Space>* execution;
+  Index begin, end;                    // blocks
+  std::vector<KvCache<Space>> caches;  // one per sequence, of these blocks
+  RopeTable<Space> rope;
+  std::optional<RopeTable<Space>> window_rope;
+  FiniteWatch<Space> watch;  // of its states
+  Floats x;                  // [max_batch, d] residual stream
+  Floats y;                  // [max_batch, d] its norm, then what is added to it next
+  Floats q;                  // [max_batch, heads * D] queries, then attention's output
+  Floats k;                  // [max_batch, kv_heads * D] on their way to the caches
+  Floats v;                  // the same
+  Floats gate;               // [max_batch, F]
+  Floats up;                 // [max_batch, F]
+
+ private:
+  /// Of what rotates sequences of at most `positions`.
+  static RopeTable<Space> rope_table(const RopeConfig& rope, Index head_dim, Index positions) {
+    return {rope_frequencies(rope, head_dim, positions), positions, head_dim, rope.amplitude};
+  }
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace activation_trace
