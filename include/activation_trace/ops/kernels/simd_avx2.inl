@@ -19,8 +19,9 @@ constexpr Index lanes = 8;
   return _mm256_andnot_ps(_mm256_cmp_ps(x, bound, _CMP_LT_OQ), result);
 }
 [[gnu::always_inline]] inline F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-[[gnu::always_inline]] inline F power_of_two(F n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+[[gnu::always_inline]] inline F times_power_of_two(F p, F n) {
+  return p *
+         _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 
 [[gnu::always_inline]] inline float sum(F v) {
@@ -87,15 +88,15 @@ constexpr Index header_floats = 8;  // from memory that is cheaper than two, and
 
 constexpr Index transpose_size = 8;
 /// Four columns of rows r and r + 4 in one register: everything after these loads stays within 128-bit halves.
-[[gnu::always_inline]] inline F load_row_pair(const float* p, Index stride) {
-  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+[[gnu::always_inline]] inline F load_row_pair(const float* const* rows, Index c) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[0] + c)), _mm_loadu_ps(rows[4] + c), 1);
 }
-[[gnu::always_inline]] inline void transpose(const float* in, Index in_stride, float* out, Index out_stride) {
+[[gnu::always_inline]] inline void transpose(const float* const* in, Index begin, float* out, Index out_stride) {
   for (Index c = 0; c < 8; c += 4) {
-    const F r0 = load_row_pair(in + 0 * in_stride + c, in_stride);
-    const F r1 = load_row_pair(in + 1 * in_stride + c, in_stride);
-    const F r2 = load_row_pair(in + 2 * in_stride + c, in_stride);
-    const F r3 = load_row_pair(in + 3 * in_stride + c, in_stride);
+    const F r0 = load_row_pair(in, begin + c);
+    const F r1 = load_row_pair(in + 1, begin + c);
+    const F r2 = load_row_pair(in + 2, begin + c);
+    const F r3 = load_row_pair(in + 3, begin + c);
     const F low01 = _mm256_unpacklo_ps(r0, r1);
     const F high01 = _mm256_unpackhi_ps(r0, r1);
     const F low23 = _mm256_unpacklo_ps(r2, r3);

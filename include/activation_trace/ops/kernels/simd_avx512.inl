@@ -24,10 +24,7 @@ constexpr __mmask16 all = 0xffff;
 [[gnu::always_inline]] inline F round(F x) {
   return _mm512_maskz_roundscale_ps(all, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-[[gnu::always_inline]] inline F power_of_two(F n) {
-  return _mm512_castsi512_ps(
-      _mm512_maskz_slli_epi32(all, _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, n), _mm512_set1_epi32(127)), 23));
-}
+[[gnu::always_inline]] inline F times_power_of_two(F p, F n) { return _mm512_maskz_scalef_ps(all, p, n); }
 
 [[gnu::always_inline]] inline float sum(F v) {
   return avx2::sum(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1)));

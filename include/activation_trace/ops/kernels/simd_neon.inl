@@ -21,8 +21,8 @@ constexpr Index lanes = 4;
   return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(result), vcltq_f32(x, bound)));
 }
 [[gnu::always_inline]] inline F round(F x) { return vrndnq_f32(x); }
-[[gnu::always_inline]] inline F power_of_two(F n) {
-  return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+[[gnu::always_inline]] inline F times_power_of_two(F p, F n) {
+  return p * vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
 }
 
 [[gnu::always_inline]] inline float sum(F v) { return vaddvq_f32(v); }
@@ -94,9 +94,9 @@ constexpr Index header_floats = 4;  // one conversion, and blocks are longer
 [[gnu::always_inline]] inline void widen_halves(const std::byte* p, float* out) { store(out, load_f16(p)); }
 
 constexpr Index transpose_size = 4;
-[[gnu::always_inline]] inline void transpose(const float* in, Index in_stride, float* out, Index out_stride) {
-  const float32x4x2_t r01 = vtrnq_f32(load(in), load(in + in_stride));
-  const float32x4x2_t r23 = vtrnq_f32(load(in + 2 * in_stride), load(in + 3 * in_stride));
+[[gnu::always_inline]] inline void transpose(const float* const* in, Index c, float* out, Index out_stride) {
+  const float32x4x2_t r01 = vtrnq_f32(load(in[0] + c), load(in[1] + c));
+  const float32x4x2_t r23 = vtrnq_f32(load(in[2] + c), load(in[3] + c));
   store(out, vcombine_f32(vget_low_f32(r01.val[0]), vget_low_f32(r23.val[0])));
   store(out + out_stride, vcombine_f32(vget_low_f32(r01.val[1]), vget_low_f32(r23.val[1])));
   store(out + 2 * out_stride, vcombine_f32(vget_high_f32(r01.val[0]), vget_high_f32(r23.val[0])));

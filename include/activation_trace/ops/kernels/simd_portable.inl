@@ -42,9 +42,9 @@ using U = std::uint32_t __attribute__((vector_size(4 * lanes)));
 }
 /// Nearest whole number, for |x| < 2^22.
 [[gnu::always_inline]] inline F round(F x) { return (x + set(12582912.0f)) - set(12582912.0f); }
-/// 2^n for whole -126 <= n <= 127.
-[[gnu::always_inline]] inline F power_of_two(F n) {
-  return reinterpret_cast<F>((__builtin_convertvector(n, I) + 127) << 23);
+/// p 2^n for whole -126 <= n <= 127.
+[[gnu::always_inline]] inline F times_power_of_two(F p, F n) {
+  return p * reinterpret_cast<F>((__builtin_convertvector(n, I) + 127) << 23);
 }
 
 // Four lanes, of which a vector is one or two.
@@ -167,11 +167,11 @@ constexpr Index header_floats = 2;
 }
 [[gnu::always_inline]] inline F load_bf16(const std::byte* p) { return reinterpret_cast<F>(load_u16(p) << 16); }
 
-/// Square blocks of this size are transposed at once; tile widths are multiples of it.
+/// Square blocks of this size are transposed at once: columns from c on of so many rows. Tile widths are multiples.
 constexpr Index transpose_size = 4;
-[[gnu::always_inline]] inline void transpose(const float* in, Index in_stride, float* out, Index out_stride) {
+[[gnu::always_inline]] inline void transpose(const float* const* in, Index c, float* out, Index out_stride) {
   F4 rows[4];
-  for (Index r = 0; r < 4; ++r) std::memcpy(&rows[r], in + r * in_stride, sizeof(F4));
+  for (Index r = 0; r < 4; ++r) std::memcpy(&rows[r], in[r] + c, sizeof(F4));
   const F4 low01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5);
   const F4 high01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
   const F4 low23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5);
@@ -179,7 +179,7 @@ constexpr Index transpose_size = 4;
   const F4 columns[4] = {
       __builtin_shufflevector(low01, low23, 0, 1, 4, 5), __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
       __builtin_shufflevector(high01, high23, 0, 1, 4, 5), __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
-  for (Index c = 0; c < 4; ++c) std::memcpy(out + c * out_stride, &columns[c], sizeof(F4));
+  for (Index j = 0; j < 4; ++j) std::memcpy(out + j * out_stride, &columns[j], sizeof(F4));
 }
 
 // Register tile of the matrix product: rows x vectors accumulators out of 16 registers.

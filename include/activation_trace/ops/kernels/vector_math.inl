@@ -3,49 +3,65 @@
 
 // Elementary functions, and the pieces of ops that are made of them.
 
-/// e^x to 1 ulp or so: 0 below -87.3, where results would be denormal, and constant above 88.3; NaN stays NaN.
-[[gnu::always_inline]] inline F exp(F x) {
-  // min and max return their second argument if one is NaN.
-  const F clamped = min(set(88.3f), max(set(-87.3f), x));
-  const F n = round(clamped * set(0x1.715476p0f));
+/// e^x to 1 ulp or so for -87.3 <= x <= 88.3; NaN stays NaN.
+[[gnu::always_inline]] inline F exp_in_range(F x) {
+  const F n = round(x * set(0x1.715476p0f));
   // ln 2 in two parts; n times the first is exact.
-  const F r = multiply_add(n, set(-0x1.0bfbe8p-15f), multiply_add(n, set(-0x1.62ep-1f), clamped));
+  const F r = multiply_add(n, set(-0x1.0bfbe8p-15f), multiply_add(n, set(-0x1.62ep-1f), x));
   // (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2, relative error of e^r 4e-9: weighted least squares towards equal ripples.
   F p = set(0x1.6a235p-10f);
   p = multiply_add(p, r, set(0x1.123a6cp-7f));
   p = multiply_add(p, r, set(0x1.5558f4p-5f));
   p = multiply_add(p, r, set(0x1.55549p-3f));
   p = multiply_add(p, r, set(0x1.fffffcp-2f));
-  p = multiply_add(p * r, r, r) + set(1.0f);
-  return zero_where_less(x, set(-87.3f), p * power_of_two(n));
+  return times_power_of_two(multiply_add(p * r, r, r) + set(1.0f), n);
+}
+
+/// The same for any x: 0 below -87.3, where results would be denormal, and constant above 88.3.
+[[gnu::always_inline]] inline F exp(F x) {
+  // min and max return their second argument if one is NaN.
+  return zero_where_less(x, set(-87.3f), exp_in_range(min(set(88.3f), max(set(-87.3f), x))));
+}
+
+/// The largest of `old` and a column of `rows` scores, in every lane; NaN is passed over. In four chains: in one, each
+/// step waits for the one before.
+[[gnu::always_inline]] inline F largest_of_columns(const float* scores, Index rows, F old) {
+  F m[4] = {old, old, old, old};
+  Index t = 0;
+  for (; t + 4 <= rows; t += 4)
+#pragma GCC unroll 4
+    for (Index j = 0; j < 4; ++j) m[j] = max(load(scores + (t + j) * panel_width), m[j]);
+  for (; t < rows; ++t) m[0] = max(load(scores + t * panel_width), m[0]);
+  return max(max(m[0], m[1]), max(m[2], m[3]));
 }
 
 /// Appends `rows` rows of scores, each `width` columns wide, to the softmax state of every column. `state` is
 /// [3][panel_width]: maxima, sums, weighted sums as in SoftmaxState, whose rules for -inf, +inf and NaN hold.
 /// Two passes, maximum first: the tile is in the first-level cache, and differences are exact (numerics/README.md 2).
 inline void softmax_columns(const float* scores, Index rows, Index width, float* state) {
-  const F floor = set(-256.0f);  // e^-256 is 0, and a finite factor keeps 0 * inf out of the sums
+  const F lowest = set(std::numeric_limits<float>::lowest());
   for (Index c = 0; c < width; c += lanes) {
     const F old = load(state + c);
-    F m = old;
-    for (Index t = 0; t < rows; ++t) m = max(load(scores + t * panel_width + c), m);
-    // A finite stand-in for -inf: differences from it are -inf, not NaN.
-    const F base = max(m, set(std::numeric_limits<float>::lowest()));
+    const F m = largest_of_columns(scores + c, rows, old);
+    const F base = max(m, lowest);  // a finite stand-in for -inf: differences from it are -inf, not NaN
     F l = set(0.0f);
     F a = set(0.0f);
     for (Index t = 0; t < rows; ++t) {
-      const F d = max(floor, load(scores + t * panel_width + c) - base);
-      const F e = exp(d);
+      // Below it e^d is lost beside that of the maximum, which is 1; and it keeps 0 * inf out of the sums.
+      const F d = max(set(-87.3f), load(scores + t * panel_width + c) - base);
+      const F e = exp_in_range(d);
       l = l + e;
       a = multiply_add(d, e, a);
     }
-    const F d = max(floor, old - base);
+    const F d = max(set(-256.0f), old - base);  // e^-256 is 0
     const F scale = exp(d);
     const F old_sum = load(state + panel_width + c);
     const F old_weighted = load(state + 2 * panel_width + c);
     store(state + c, m);
-    store(state + panel_width + c, multiply_add(scale, old_sum, l));
-    store(state + 2 * panel_width + c, multiply_add(scale, multiply_add(d, old_sum, old_weighted), a));
+    // Where every score is -inf, nothing is added.
+    store(state + panel_width + c, multiply_add(scale, old_sum, zero_where_less(m, lowest, l)));
+    store(state + 2 * panel_width + c,
+          multiply_add(scale, multiply_add(d, old_sum, old_weighted), zero_where_less(m, lowest, a)));
   }
 }
 
