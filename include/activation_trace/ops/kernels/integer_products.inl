@@ -5,12 +5,16 @@
 // Of a row of y every term is an integer, exactly, times one float: its bits are those of the order in which the blocks
 // follow each other, the same for every width and whatever rows are beside it.
 
-/// Blocks of T from element `begin` of the rows at `w`, `stride` bytes apart, as a panel.
+/// Blocks of T from element `begin` of the rows at `w`, `stride` bytes apart, as a panel. As much of the rows behind
+/// them is read ahead: a processor's own prefetching does not follow so many rows at once.
 template <class T>
 inline void pack_integers(const std::byte* w, Index stride, Index begin, Index count, float* panel) {
   PanelRows rows{w + begin / T::elements * static_cast<Index>(sizeof(T)), stride};
   PanelBlock out{panel};
-  for (Index i = 0; i < count; i += T::elements) {
+  constexpr auto bytes = lanes * static_cast<Index>(sizeof(T));
+  const std::byte* ahead = w + lanes * stride + begin / T::elements * bytes;
+  for (Index i = 0; i < count; i += T::elements, ahead += bytes) {
+    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line);
     Integers<T>::pack(rows, out);
     rows = rows.at(static_cast<Index>(sizeof(T)));
     out = out.next(T::elements / 32);
