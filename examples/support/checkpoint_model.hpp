@@ -16,6 +16,7 @@ class CheckpointModel : public LoadedModel {
   explicit CheckpointModel(const ModelSettings& settings)
       : batch_(settings.batch),
         arithmetic_(settings.arithmetic),
+        cache_(settings.cache),
         checkpoint_(load_llama(settings.path, settings.access)) {}
 
   [[nodiscard]] ModelShape shape() const override {
@@ -23,17 +24,24 @@ class CheckpointModel : public LoadedModel {
   }
   [[nodiscard]] Embeddings embeddings() const override { return checkpoint_.embeddings; }
   [[nodiscard]] Tokenizer tokenizer() const override { return load_tokenizer(checkpoint_); }
-  [[nodiscard]] nlohmann::ordered_json identity() const override { return {{"arithmetic", name(arithmetic_)}}; }
+  [[nodiscard]] nlohmann::ordered_json identity() const override {
+    return {{"arithmetic", name(arithmetic_)}, {"cache", cache_ == DType::f16 ? "f16" : "f32"}};
+  }
 
  protected:
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
   [[nodiscard]] LlamaOptions options(Index context, Index sequences) const {
-    return {.max_context = context, .max_batch = batch_, .sequences = sequences, .arithmetic = arithmetic_};
+    return {.max_context = context,
+            .max_batch = batch_,
+            .sequences = sequences,
+            .arithmetic = arithmetic_,
+            .cache = cache_};
   }
 
  private:
   Index batch_;
   Arithmetic arithmetic_;
+  DType cache_;
   Checkpoint checkpoint_;
 };
 

@@ -55,7 +55,7 @@ class Engine {
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
   /// What the last bits of all numbers depend on besides model and options, for manifests: {"version", "compiler",
-  /// "isa"}, of our own engine {"arithmetic"} and of another {"engine"}.
+  /// "isa"}, of our own engine {"arithmetic", "cache"} and of another {"engine"}.
   [[nodiscard]] nlohmann::ordered_json program() const;
 
   /// Positions of a context for texts of `needed` ones: as many as the command line says, or else as are needed, but no

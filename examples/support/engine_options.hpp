@@ -110,11 +110,11 @@ inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
       ->delimiter(',')
       ->type_name("HOST:PORT,...");
   const std::vector<std::string> types{"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"};
-  app.add_option("--cache-type-k,--cache_type_k", s.cache_type_k, "-ctk: of keys; f32 is exact")
-      ->capture_default_str()
+  app.add_option(
+         "--cache-type-k,--cache_type_k", s.cache_type_k,
+         "-ctk: of keys, of our own engine f32 or f16; f32 is exact (default: f16 of llama.cpp, f32 of our own)")
       ->check(CLI::IsMember(types));
-  app.add_option("--cache-type-v,--cache_type_v", s.cache_type_v, "-ctv: of values, the same")
-      ->capture_default_str()
+  app.add_option("--cache-type-v,--cache_type_v", s.cache_type_v, "-ctv: of values, the same; of our own as of keys")
       ->check(CLI::IsMember(types));
   app.add_option_function<std::string>(
          "--flash-attn,--flash_attn",
@@ -162,17 +162,32 @@ inline void refuse_senseless_device(const CLI::App& app, ModelSettings& s, Publi
   s.cuda_device.reset();
 }
 
+/// The cache of our own engine, by llama.cpp's flags. Throws UsageError for one that it does not have.
+inline void choose_own_cache(const CLI::App& app, ModelSettings& s) {
+  const auto of = [&](const char* option, const std::string& given) { return app.count(option) == 0 ? "f32" : given; };
+  const std::string keys = of("--cache-type-k", s.llama_cpp.cache_type_k);
+  const std::string values = of("--cache-type-v", s.llama_cpp.cache_type_v);
+  for (const auto& [option, type] : {std::pair{"--cache-type-k ", keys}, {"--cache-type-v ", values}})
+    if (type != "f32" && type != "f16") throw UsageError(option + type + ": our own engine has f32 and f16");
+  if (keys != values)
+    throw UsageError("--cache-type-k " + keys + ", --cache-type-v " + values +
+                     ": our own engine keeps keys and values alike, f32 unless both are told");
+  if (keys == "f16" && s.cuda_device) throw UsageError("--cache-type-k f16: is for --device cpu; a device keeps f32");
+  s.cache = keys == "f16" ? DType::f16 : DType::f32;
+}
+
 /// Throws UsageError for options of an engine that is not to run.
 inline void refuse_senseless_engine(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
   refuse_senseless_device(app, s, published);
   refuse_senseless_arithmetic(app, s);
   check_engine_is_there(s.engine);
   if (s.engine == EngineName::llama_cpp) return;
-  for (const char* option : {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc",
-                             "--cache-type-k", "--cache-type-v", "--flash-attn"})
+  for (const char* option :
+       {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc", "--flash-attn"})
     if (app.count(option) != 0 && (published == PublishedGpuOptions::refused ||
                                    std::ranges::count(kPublishedGpuOptions, std::string(option)) == 0))
       throw UsageError(std::string(option) + ": needs --engine llama.cpp; our own engine takes --device");
+  choose_own_cache(app, s);
 }
 
 }  // namespace engine_options
@@ -184,7 +199,7 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
   app.option_defaults()->group("Engine");
   engine_options::add_engine_name(
       app, "--engine", s.engine,
-      "what runs the model (default: own); the rest, but --device and --arithmetic, is llama.cpp's");
+      "what runs the model (default: own); the rest, but --device, --arithmetic and -ctk, is llama.cpp's");
   engine_options::add_device_option(app, s.cuda_device);
   engine_options::add_arithmetic_option(app, s.arithmetic);
   engine_options::add_llama_cpp_options(app, s.llama_cpp);

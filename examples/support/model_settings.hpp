@@ -10,6 +10,7 @@
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/ops/arithmetic.hpp"
+#include "activation_trace/tensor/dtype.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 
 // What engines are told. Of the command line nothing else is known to them.
@@ -43,6 +44,7 @@ struct ModelSettings {
   EngineName engine = EngineName::own;
   std::optional<int> cuda_device;             ///< that our own engine runs on; none: the host
   Arithmetic arithmetic = Arithmetic::exact;  ///< of our own engine
+  DType cache = DType::f32;                   ///< of our own engine: the same flags as llama.cpp's
   LlamaCppSettings llama_cpp;
 };
 

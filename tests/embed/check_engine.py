@@ -166,9 +166,9 @@ def check_evaluate(place, found):
 
 def check_refusals(place):
     model = ["-m", place.model, "-p", "x", "-n", 1]
-    for option in (["-ngl", 5], ["--num-gpus", 1], ["--max_gpu_memory", 4], ["-ts", "1,1"], ["--rpc", "localhost:1"], ["-ctk", "f32"],
+    for option in (["-ngl", 5], ["--num-gpus", 1], ["--max_gpu_memory", 4], ["-ts", "1,1"], ["--rpc", "localhost:1"],
                    ["-fa", "on"]):
-        name = {"-ngl": "--n-gpu-layers", "-ts": "--tensor-split", "-ctk": "--cache-type-k", "-fa": "--flash-attn"}.get(option[0], option[0])
+        name = {"-ngl": "--n-gpu-layers", "-ts": "--tensor-split", "-fa": "--flash-attn"}.get(option[0], option[0])
         place.fails(2, [f"{name}: needs --engine llama.cpp"], "generate", *model, *option)
     place.fails(2, ["--arithmetic fast: is for our own engine"], "generate", *model, "--engine", "llama.cpp", "--arithmetic", "fast")
     for option in (["-ngl", "-1"], ["-ngl", "many"], ["-ts", "0,0"], ["-ts", "x"], ["--num-gpus", 0], ["-ctv", "q9"], ["-fa", "auto"]):

@@ -105,7 +105,7 @@ def check_files(task, data, output, model):
     require(manifest["task"] == task and manifest["format"] == 1, task, manifest)
     require(manifest["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest(), task, "hash of", data)
     require(manifest["isa"] == this_machine(), task, "isa of", manifest)
-    require(manifest["arithmetic"] == "exact", task, "arithmetic of", manifest)
+    require(manifest["arithmetic"] == "exact" and manifest["cache"] == "f32", task, "arithmetic of", manifest)
     require(manifest["model"]["sha256"] == hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest(), task, "hash")
     for record in records:
         question, true, false = (QUESTIONS * 2)[record["sample"]]
@@ -253,6 +253,8 @@ def check_bad_input(program, folder):
         (["--early_exit_layers"], "--early_exit_layers", "low"),
         (["--relative_top", "baseline"], "--decoding_mode", "baseline", "--relative_top", "0.2"),
         (["--single_entropy"], "--single_entropy", "negated"), (["--max-new-tokens"], "--max-new-tokens", "0"),
+        (["--cache-type-k f16, --cache-type-v f32", "alike"], "-ctk", "f16"),
+        (["--cache-type-v q8_0", "f32 and f16"], "-ctv", "q8_0"),
         (["--arithmetic", "expected exact|fast, got quick"], "--arithmetic", "quick"),
     ]:
         task = "known-facts" if "--single_entropy" in more else "nq"
@@ -272,10 +274,13 @@ def check_bad_input(program, folder):
     require(done.returncode == 0 and files_of(output) == files, "resuming a finished run", done.stderr)
     done = program.run("nq", output, "--resume", "--limit", "2", "--arithmetic", "fast")
     require(done.returncode == 1 and "'arithmetic' was \"exact\" and is now \"fast\"" in done.stderr, "faster:", done.stderr)
+    done = program.run("nq", output, "--resume", "--limit", "2", "-ctk", "f16", "-ctv", "f16")
+    require(done.returncode == 1 and "'cache' was \"f32\" and is now \"f16\"" in done.stderr, "halves:", done.stderr)
     fast = folder / "fast.jsonl"
-    done = program.run("nq", fast, "--limit", "2", "--arithmetic", "fast")
+    done = program.run("nq", fast, "--limit", "2", "--arithmetic", "fast", "-ctk", "f16", "-ctv", "f16")
     require(done.returncode == 0, "fast:", done.stderr)
-    require(json.loads(pathlib.Path(f"{fast}.manifest.json").read_text())["arithmetic"] == "fast", "manifest of fast")
+    manifest = json.loads(pathlib.Path(f"{fast}.manifest.json").read_text())
+    require(manifest["arithmetic"] == "fast" and manifest["cache"] == "f16", "manifest of fast", manifest)
 
     manifest = pathlib.Path(f"{output}.manifest.json")
     before = manifest.read_text()

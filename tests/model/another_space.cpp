@@ -211,5 +211,9 @@ TEST_CASE("in memory that the host cannot reach the forward pass is the same, bi
     fast.arithmetic = Arithmetic::fast;  // for which this space has no products
     CHECK_THROWS_WITH_AS(Llama(tiny->config(), there(weights), fast, far),
                          "LlamaOptions: arithmetic fast is not there in this memory space; exact is", ArgumentError);
+    LlamaOptions halves = memory;
+    halves.cache = DType::f16;
+    CHECK_THROWS_WITH_AS(Llama(tiny->config(), there(weights), halves, far),
+                         "LlamaOptions: a cache of F16 is not there in this memory space; F32 is", ArgumentError);
   }
 }

@@ -20,6 +20,18 @@ TEST_CASE("blocks, keys and values have rows of their own") {
   CHECK(cache.values(1, 2, 3)(0, 3) == 47);
 }
 
+TEST_CASE("a cache holds floats or halves, and is asked for what it holds") {
+  KvCache cache(2, 3, 4, DType::f16);
+  CHECK(cache.stored() == DType::f16);
+  cache.keys<Half>(1, 2, 3)(0, 3) = Half(0.5f);
+  CHECK(static_cast<float>(cache.keys<Half>(1, 0, 3)(2, 3)) == 0.5f);
+  CHECK(static_cast<float>(cache.values<Half>(1, 0, 3)(2, 3)) == 0.0f);
+  CHECK_THROWS_WITH_AS((void)cache.keys(0, 0, 1), "KvCache: keys and values are F16, asked for as F32", StateError);
+  CHECK_THROWS_AS((void)KvCache(1, 1, 1).values<Half>(0, 0, 1), StateError);
+  CHECK_THROWS_WITH_AS(KvCache(1, 1, 1, DType::bf16), "KvCache: keys and values are F32 or F16, not BF16",
+                       ArgumentError);
+}
+
 TEST_CASE("the size moves within the capacity only") {
   KvCache cache(1, 5, 2);
   CHECK(cache.size() == 0);

@@ -59,6 +59,48 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
   }
 }
 
+TEST_CASE("keys and values that are halves are widened exactly: prefill, decode, windows") {
+  std::mt19937 random(9);
+  for (const Case& shape :
+       {Case{1, 1, 9, 3, 64}, Case{1, 513, 8, 1, 128}, Case{3, 40, 9, 3, 64}, Case{17, 40, 6, 2, 10},
+        Case{65, 129, 9, 3, 64}, Case{130, 300, 4, 4, 80}, Case{7, 64, 2, 2, 2}}) {
+    const Index n = shape.n, t = shape.t, H = shape.H, G = shape.G, D = shape.D;
+    const auto halves = [&] {
+      std::vector<Half> values;
+      for (const float v : test::normal_floats(t * G * D, random)) values.emplace_back(v);
+      return values;
+    };
+    const std::vector<Half> half_keys = halves();
+    const std::vector<Half> half_values = halves();
+    const std::vector<float> keys(half_keys.begin(), half_keys.end());
+    const std::vector<float> values(half_values.begin(), half_values.end());
+    const std::vector<float> q_memory = test::normal_floats(n * H * D, random);
+    const Heads q(q_memory.data(), {n, H, D});
+    for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{.soft_cap = 2.0f, .window = 33}}) {
+      const std::vector<double> expected =
+          test::attention(q, Heads(keys.data(), {t, G, D}), Heads(values.data(), {t, G, D}), options);
+      test::each_isa([&](Isa isa) {
+        std::vector<float> of_one;
+        for (const int threads : {1, 3}) {
+          Execution<Host> execution(threads, isa);
+          std::vector<float> out(q_memory.size(), -1e9f);
+          const AttentionPart<Host, Half> part{
+              q, {half_keys.data(), {t, G, D}}, {half_values.data(), {t, G, D}}, {out.data(), {n, H, D}}};
+          attention(execution, std::span(&part, 1), options);
+          double worst = 0;
+          for (std::size_t i = 0; i < out.size(); ++i)
+            worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
+          CAPTURE(n);
+          CAPTURE(t);
+          CHECK(worst <= 4e-6);
+          if (threads == 1) of_one = out;
+          CHECK(out == of_one);
+        }
+      });
+    }
+  }
+}
+
 TEST_CASE("scale, soft cap and window, each and together, in prefill and decode") {
   std::mt19937 random(4);
   const Index D = 24;

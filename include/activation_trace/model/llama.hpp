@@ -50,8 +50,8 @@ template <class Space = Host>
 class Llama {
  public:
   /// `weights` are views whose memory must outlive the model, and so must `execution`. Throws ArgumentError for an
-  /// impossible config or option, a context longer than the model's or arithmetic that the space lacks, ShapeError for
-  /// weights that do not fit, and Error if there is no memory for the options.
+  /// impossible config or option, a context longer than the model's, arithmetic or a cache that the space lacks,
+  /// ShapeError for weights that do not fit, and Error if there is no memory for the options.
   Llama(const LlamaConfig& config, LlamaWeights<Space> weights, const LlamaOptions& options,
         Execution<Space>& execution)
       : Llama(config, std::move(weights), options, std::array{LlamaPlace<Space>{&execution, config.layers}}) {}
@@ -194,9 +194,7 @@ detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWe
   weights.validate(config);
   options.validate(config);
   detail::check_places(places, config.layers);
-  if (!detail::HasFastProducts<Space> && options.arithmetic != Arithmetic::exact)
-    throw ArgumentError("LlamaOptions: arithmetic " + std::string(name(options.arithmetic)) +
-                        " is not there in this memory space; exact is");
+  detail::check_space<Space>(options);
   const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
                               std::to_string(options.max_context) + " positions take " +
                               std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +

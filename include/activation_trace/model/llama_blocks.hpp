@@ -7,6 +7,9 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -40,6 +43,17 @@ void multiply(Execution<Space>& execution, MatrixView<const float, Space> x,
     by_row ? matmul_by_row(execution, x, targets, arithmetic) : matmul(execution, x, targets, arithmetic);
   else
     by_row ? matmul_by_row(execution, x, targets) : matmul(execution, x, targets);
+}
+
+/// Throws ArgumentError for options that `Space` has no ops for.
+template <class Space>
+void check_space(const LlamaOptions& options) {
+  if (!HasFastProducts<Space> && options.arithmetic != Arithmetic::exact)
+    throw ArgumentError("LlamaOptions: arithmetic " + std::string(name(options.arithmetic)) +
+                        " is not there in this memory space; exact is");
+  if (!HasHalfCache<Space> && options.cache != DType::f32)
+    throw ArgumentError("LlamaOptions: a cache of " + std::string(name(options.cache)) +
+                        " is not there in this memory space; F32 is");
 }
 
 /// The decoder blocks of a LLaMA, and the keys and values of its sequences: hidden states of one batch at a time.
@@ -122,7 +136,8 @@ class LlamaBlocks {
   /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
   void multiply(ConstMatrix x, std::initializer_list<Target> targets);
   /// [n, heads * D] as [n, heads, D].
-  [[nodiscard]] TensorView<float, 3, Space> in_heads(Matrix m) const;
+  template <class T>
+  [[nodiscard]] TensorView<T, 3, Space> in_heads(MatrixView<T, Space> m) const;
   /// The batch's rows of a buffer.
   [[nodiscard]] Matrix rows(Buffer<float, Space>& buffer, Index cols) { return buffer.matrix(batch_->rows(), cols); }
   [[nodiscard]] Matrix q() { return rows(part_->q, config_.heads * config_.head_dim); }
@@ -132,9 +147,10 @@ class LlamaBlocks {
   Arithmetic arithmetic_;
   LlamaSteps<Space> steps_;
   std::vector<Part> parts_;
-  Part* part_ = nullptr;                        // whose blocks are computed
-  const Batch* batch_ = nullptr;                // that is computed
-  std::vector<AttentionPart<Space>> attended_;  // one per run
+  Part* part_ = nullptr;          // whose blocks are computed
+  const Batch* batch_ = nullptr;  // that is computed
+  // One per run, of what the caches hold.
+  std::tuple<std::vector<AttentionPart<Space>>, std::vector<AttentionPart<Space, Half>>> attended_;
 };
 
 template <class Space>
@@ -147,10 +163,11 @@ LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, const Llama
   parts_.reserve(places.size());
   for (Index begin = 0; const auto& [execution, end] : places) {
     const MemoryScope<Space> memory(*execution);
-    parts_.emplace_back(config_, *execution, begin, end, options.max_context, max_batch, options.sequences);
+    parts_.emplace_back(config_, *execution, begin, end, options, max_batch);
     begin = end;
   }
-  attended_.reserve(static_cast<std::size_t>(options.sequences));
+  std::apply([&](auto&... attended) { (attended.reserve(static_cast<std::size_t>(options.sequences)), ...); },
+             attended_);
 }
 
 template <class Space>
@@ -168,10 +185,15 @@ void LlamaBlocks<Space>::copy_positions(std::size_t from, std::size_t to, Index 
   for (Part& part : parts_) {
     KvCache<Space>& source = part.caches[from];
     KvCache<Space>& target = part.caches[to];
-    for (Index i = 0; i < part.end - part.begin; ++i) {
-      copy(*part.execution, source.keys(i, begin, end), target.keys(i, begin, end));
-      copy(*part.execution, source.values(i, begin, end), target.values(i, begin, end));
-    }
+    visit_stored(source, [&]<class T>(std::type_identity<T>) {
+      const auto copied = [&](MatrixView<const T, Space> rows, MatrixView<T, Space> to_rows) {
+        copy(*part.execution, rows, to_rows);
+      };
+      for (Index i = 0; i < part.end - part.begin; ++i) {
+        copied(source.template keys<T>(i, begin, end), target.template keys<T>(i, begin, end));
+        copied(source.template values<T>(i, begin, end), target.template values<T>(i, begin, end));
+      }
+    });
     target.rewind(begin);
     target.advance(end - begin);
   }
@@ -283,14 +305,17 @@ void LlamaBlocks<Space>::attend(Index i, Matrix y) {
   const LlamaLayerWeights<Space>& w = block(i);
   finish_heads(q(), w.q_bias, w.q_norm);
   rotate(i, q(), config_.heads);
-  attended_.clear();
-  for (const Run& run : batch_->runs()) {
-    const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
-    const Index end = steps_.seen(run);
-    attended_.push_back(
-        {queries, in_heads(cache(run).keys(local(i), 0, end)), in_heads(cache(run).values(local(i), 0, end)), queries});
-  }
-  steps_.attend(here(), attended_, config_.attention(i));
+  visit_stored(part_->caches.front(), [&]<class T>(std::type_identity<T>) {
+    auto& attended = std::get<std::vector<AttentionPart<Space, T>>>(attended_);
+    attended.clear();
+    for (const Run& run : batch_->runs()) {
+      const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
+      const Index end = steps_.seen(run);
+      attended.push_back({queries, in_heads(cache(run).template keys<T>(local(i), 0, end)),
+                          in_heads(cache(run).template values<T>(local(i), 0, end)), queries});
+    }
+    steps_.attend(here(), std::span<const AttentionPart<Space, T>>(attended), config_.attention(i));
+  });
   multiply(q(), {{w.o, y}});
   if (!w.o_bias.empty()) add_bias(here(), y, w.o_bias);
   finish_half(y, w.attention_out_norm);
@@ -335,7 +360,8 @@ void LlamaBlocks<Space>::multiply(ConstMatrix x, std::initializer_list<Target> t
 }
 
 template <class Space>
-TensorView<float, 3, Space> LlamaBlocks<Space>::in_heads(Matrix m) const {
+template <class T>
+TensorView<T, 3, Space> LlamaBlocks<Space>::in_heads(MatrixView<T, Space> m) const {
   const Index dim = config_.head_dim;
   return {m.data(), {m.extent(0), m.extent(1) / dim, dim}, {m.stride(0), dim, 1}};
 }

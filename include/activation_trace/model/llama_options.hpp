@@ -9,6 +9,7 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/ops/arithmetic.hpp"
+#include "activation_trace/tensor/dtype.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -19,12 +20,13 @@ struct LlamaOptions {
   Index max_batch = 512;    ///< positions computed at once; longer inputs are cut into pieces of this length
   Index sequences = 1;      ///< sequences with a KV cache of their own
   Arithmetic arithmetic = Arithmetic::exact;  ///< of products with weights, of the LM head too; not every space is fast
+  DType cache = DType::f32;  ///< of keys and values, or f16: rounded, in half the memory; not in every space
 
   /// Positions that one batch may have.
   [[nodiscard]] Index max_rows() const { return std::min(max_batch, max_context * sequences); }
 
   /// Throws ArgumentError for numbers that are not positive, a context longer than the model's, more than 1024
-  /// sequences and what no machine can address.
+  /// sequences, a cache of other types and what no machine can address.
   void validate(const LlamaConfig& config) const;
 };
 
@@ -41,10 +43,10 @@ ACTIVATION_TRACE_COMPILED_INLINE double llama_memory(const LlamaConfig& c, const
   const double context = number(o.max_context);
   const double tables = c.window_rope ? 2 : 1;  // of the rotation
   const double rows = std::min(number(o.max_batch), context * sequences);
-  return sizeof(float) *
-         (sequences * context * (2 * number(c.layers) * keys + 1) + tables * context * number(c.head_dim) +
-          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
-          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
+  return sequences * context * 2 * number(c.layers) * keys * number(block_bytes(o.cache)) +
+         sizeof(float) * (sequences * context + tables * context * number(c.head_dim) +
+                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
+                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void LlamaOptions::validate(const LlamaConfig& config) const {
@@ -56,6 +58,8 @@ ACTIVATION_TRACE_COMPILED_INLINE void LlamaOptions::validate(const LlamaConfig& 
   if (sequences < 1 || sequences > max_sequences)
     throw ArgumentError("LlamaOptions: sequences must be in 1.." + std::to_string(max_sequences) + ", got " +
                         std::to_string(sequences));
+  if (cache != DType::f32 && cache != DType::f16)
+    throw ArgumentError("LlamaOptions: cache must be F32 or F16, got " + std::string(name(cache)));
   if (llama_memory(config, *this) > 0x1p60)  // below, no extent overflows
     throw ArgumentError("LlamaOptions: max_context " + std::to_string(max_context) + " of " +
                         std::to_string(sequences) + " sequences takes more memory than can be addressed");

@@ -10,6 +10,7 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/model/config.hpp"
 #include "activation_trace/model/kv_cache.hpp"
+#include "activation_trace/model/llama_options.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
@@ -78,13 +79,13 @@ template <class Space>
 struct LlamaPart {
   using Floats = Buffer<float, Space>;
 
-  /// For blocks [begin, end) of sequences of `max_context` positions, and batches of `max_batch` rows.
-  LlamaPart(const LlamaConfig& config, Execution<Space>& where, Index first, Index behind, Index max_context,
-            Index max_batch, Index sequences)
+  /// For blocks [begin, end) of the sequences of `options`, and batches of `max_batch` rows.
+  LlamaPart(const LlamaConfig& config, Execution<Space>& where, Index first, Index behind, const LlamaOptions& options,
+            Index max_batch)
       : execution(&where),
         begin(first),
         end(behind),
-        rope(rope_table(config.rope, config.head_dim, max_context)),
+        rope(rope_table(config.rope, config.head_dim, options.max_context)),
         x(max_batch * config.hidden),
         y(max_batch * config.hidden),
         q(max_batch * config.heads * config.head_dim),
@@ -92,9 +93,9 @@ struct LlamaPart {
         v(max_batch * config.kv_heads * config.head_dim),
         gate(max_batch * config.ffn),
         up(max_batch * config.ffn) {
-    for (Index i = 0; i < sequences; ++i)
-      caches.emplace_back(end - begin, max_context, config.kv_heads * config.head_dim);
-    if (config.window_rope) window_rope.emplace(rope_table(*config.window_rope, config.head_dim, max_context));
+    for (Index i = 0; i < options.sequences; ++i)
+      caches.emplace_back(end - begin, options.max_context, config.kv_heads * config.head_dim, options.cache);
+    if (config.window_rope) window_rope.emplace(rope_table(*config.window_rope, config.head_dim, options.max_context));
   }
 
   Execution<Space>* execution;

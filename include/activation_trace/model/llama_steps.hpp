@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <type_traits>
 
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/llama_batch.hpp"
@@ -12,11 +13,30 @@
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/gather.hpp"
 #include "activation_trace/ops/rope.hpp"
+#include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
+
+/// Whether keys and values in `Space` can be halves: attention() reads them, copy() rounds to them.
+template <class Space>
+concept HasHalfCache = requires(Execution<Space>& execution, std::span<const AttentionPart<Space, Half>> parts,
+                                MatrixView<const float, Space> from, MatrixView<const Half, Space> stored,
+                                MatrixView<Half, Space> to) {
+  attention(execution, parts, AttentionOptions{});
+  copy(execution, from, to);
+  copy(execution, stored, to);
+};
+
+/// f(std::type_identity<T>{}) with the type of what the cache holds.
+template <class Space, class F>
+void visit_stored(const KvCache<Space>& cache, const F& f) {
+  if constexpr (HasHalfCache<Space>)
+    if (cache.stored() == DType::f16) return f(std::type_identity<Half>{});
+  f(std::type_identity<float>{});
+}
 
 /// What a call on one token of each sequence computes, and where to.
 template <class Space>
@@ -58,13 +78,16 @@ class LlamaSteps {
   }
   /// The run's keys and values enter the cache of block i.
   void store(Execution<Space>& execution, const Run& run, Matrix k, Matrix v, KvCache<Space>& cache, Index i) const {
-    copy(execution, k, cache.keys(i, run.position, seen(run)));
-    copy(execution, v, cache.values(i, run.position, seen(run)));
+    visit_stored(cache, [&]<class T>(std::type_identity<T>) {
+      copy(execution, k, cache.template keys<T>(i, run.position, seen(run)));
+      copy(execution, v, cache.template values<T>(i, run.position, seen(run)));
+    });
   }
   /// Positions whose keys and values attention is given.
   [[nodiscard]] Index seen(const Run& run) const { return run.position + run.rows; }
   /// attention() of the batch's runs.
-  void attend(Execution<Space>& execution, std::span<const AttentionPart<Space>> parts,
+  template <class T>
+  void attend(Execution<Space>& execution, std::span<const AttentionPart<Space, T>> parts,
               const AttentionOptions& options) const {
     attention(execution, parts, options);
   }

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/ops/attention_options.hpp"
@@ -16,6 +17,7 @@
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/kernels/kernels.hpp"
 #include "activation_trace/ops/soft_cap.hpp"
+#include "activation_trace/tensor/dtype.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -36,12 +38,12 @@ struct AttentionTuning {
   Index query_subtile = 24;  ///< of them, those whose scores are held at once
 };
 
-/// Attention of one sequence among several, as above.
-template <class Space = Host>
+/// Attention of one sequence among several, as above; keys and values are floats or halves, which are widened exactly.
+template <class Space = Host, class T = float>
 struct AttentionPart {
   TensorView<const float, 3, Space> q;  ///< [n, H, D]
-  TensorView<const float, 3, Space> k;  ///< [t, G, D]
-  TensorView<const float, 3, Space> v;  ///< [t, G, D]
+  TensorView<const T, 3, Space> k;      ///< [t, G, D]
+  TensorView<const T, 3, Space> v;      ///< [t, G, D]
   TensorView<float, 3, Space> out;      ///< [n, H, D], may be q
 };
 
@@ -49,13 +51,16 @@ struct AttentionPart {
 /// another kernel. The result of a part does not depend on the others. Throws as above.
 void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options = {},
                const AttentionTuning& tuning = {});
+/// The same with keys and values of half the size.
+void attention(Execution<Host>& execution, std::span<const AttentionPart<Host, Half>> parts,
+               const AttentionOptions& options = {}, const AttentionTuning& tuning = {});
 
 namespace detail {
 
 void check_attention(const AttentionOptions& options);
 
-template <class Space>
-void check_attention(const AttentionPart<Space>& part) {
+template <class Space, class T>
+void check_attention(const AttentionPart<Space, T>& part) {
   const auto& [q, k, v, out] = part;
   const Index n = q.extent(0);
   const Index heads = q.extent(1);
@@ -77,10 +82,10 @@ void check_attention(const AttentionPart<Space>& part) {
 }
 
 /// All that attention() throws for, in any space.
-template <class Space>
-void check_attention(std::span<const AttentionPart<Space>> parts, const AttentionOptions& options) {
+template <class Space, class T>
+void check_attention(std::span<const AttentionPart<Space, T>> parts, const AttentionOptions& options) {
   check_attention(options);
-  for (const AttentionPart<Space>& part : parts) {
+  for (const AttentionPart<Space, T>& part : parts) {
     check_attention(part);
     check_extent("attention: heads of a part", part.q.extent(1), parts[0].q.extent(1));
     check_extent("attention: kv heads of a part", part.k.extent(1), parts[0].k.extent(1));
@@ -105,12 +110,18 @@ float weigh_scores(const Kernels& kernels, const AttentionOptions& options, Inde
 
 /// Few queries: one head of one query at a time.
 constexpr Index few_queries = 4;
-[[nodiscard]] inline bool has_few_queries(const AttentionPart<>& part) { return part.q.extent(0) < few_queries; }
-void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options);
+template <class T>
+[[nodiscard]] bool has_few_queries(const AttentionPart<Host, T>& part) {
+  return part.q.extent(0) < few_queries;
+}
+template <class T>
+void attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts,
+                   const AttentionOptions& options);
 
 /// Many queries: both products run on packed panels, the scores of a few queries at a time stay in cache.
-void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<>> parts, const AttentionOptions& options,
-                    const AttentionTuning& tuning);
+template <class T>
+void attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts,
+                    const AttentionOptions& options, const AttentionTuning& tuning);
 
 /// Keys before a tile's window are left out in steps that are whole chains of the product and whole panels, so that
 /// every sum is cut where it would be with them.
@@ -134,12 +145,19 @@ struct TileScratch {
 };
 
 /// Keys and values of kv head g, packed.
-void pack_tile(const Kernels& kernels, TensorView<const float, 3> k, TensorView<const float, 3> v, Index g,
+template <class T>
+void pack_tile(const Kernels& kernels, TensorView<const T, 3> k, TensorView<const T, 3> v, Index g,
                const TileScratch& scratch);
 
 /// Tile number `tile` of a part's queries, in the heads that read kv head g.
-void attend_tile(const Kernels& kernels, const AttentionPart<>& part, const AttentionOptions& options, Index g,
+template <class T>
+void attend_tile(const Kernels& kernels, const AttentionPart<Host, T>& part, const AttentionOptions& options, Index g,
                  Index tile, const TileScratch& scratch);
+
+/// attention() of keys and values that are T.
+template <class T>
+void attend(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts, const AttentionOptions& options,
+            const AttentionTuning& tuning);
 
 }  // namespace detail
 
@@ -154,9 +172,21 @@ ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, Tens
 
 ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution, std::span<const AttentionPart<>> parts,
                                                 const AttentionOptions& options, const AttentionTuning& tuning) {
-  detail::check_attention(parts, options);
-  if (std::ranges::any_of(parts, detail::has_few_queries)) detail::attend_by_row(execution, parts, options);
-  if (!std::ranges::all_of(parts, detail::has_few_queries)) detail::attend_by_tile(execution, parts, options, tuning);
+  detail::attend(execution, parts, options, tuning);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void attention(Execution<Host>& execution,
+                                                std::span<const AttentionPart<Host, Half>> parts,
+                                                const AttentionOptions& options, const AttentionTuning& tuning) {
+  detail::attend(execution, parts, options, tuning);
+}
+
+template <class T>
+void detail::attend(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts,
+                    const AttentionOptions& options, const AttentionTuning& tuning) {
+  check_attention(parts, options);
+  if (std::ranges::any_of(parts, has_few_queries<T>)) attend_by_row(execution, parts, options);
+  if (!std::ranges::all_of(parts, has_few_queries<T>)) attend_by_tile(execution, parts, options, tuning);
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void detail::check_attention(const AttentionOptions& options) {
@@ -184,17 +214,17 @@ ACTIVATION_TRACE_COMPILED_INLINE float detail::weigh_scores(const Kernels& kerne
   return kernels.exponentiate_row(scores, count, padded, 1.0f);
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& execution,
-                                                            std::span<const AttentionPart<>> parts,
-                                                            const AttentionOptions& options) {
+template <class T>
+void detail::attend_by_row(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts,
+                           const AttentionOptions& options) {
   const Kernels& kernels = detail::kernels(execution.isa());
-  const DotKernels& dot_kernels = detail::dot_kernels(execution.isa(), DType::f32);
+  const DotKernels& dot_kernels = detail::dot_kernels(execution.isa(), dtype_of<T>);
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
   const Index sharing = parts[0].q.extent(1) / groups;
   Index rows = 0;
   Index longest = 0;
-  for (const AttentionPart<>& part : parts)
+  for (const AttentionPart<Host, T>& part : parts)
     if (has_few_queries(part)) {
       rows += part.q.extent(0);
       longest = std::max(longest, part.k.extent(0));
@@ -219,15 +249,18 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
           const Index hidden = window_begin(options, all);
           const Index visible = all - hidden;
           dot_kernels.dot_rows(reinterpret_cast<const std::byte*>(k.data() + hidden * k.stride(0) + g * k.stride(1)),
-                               k.stride(0) * static_cast<Index>(sizeof(float)), visible, D,
+                               k.stride(0) * static_cast<Index>(sizeof(T)), visible, D,
                                q.data() + i * q.stride(0) + h * q.stride(1), q.stride(1), heads, weights, stride);
           const Index padded = (visible + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
           for (Index head = 0; head < heads; ++head) {
             float* row = weights + head * stride;
             const float total = weigh_scores(kernels, options, D, row, 0, visible, padded);
             float* result = out.data() + i * out.stride(0) + (h + head) * out.stride(1);
-            kernels.weighted_sum(row, v.data() + hidden * v.stride(0) + g * v.stride(1), v.stride(0), visible, D,
-                                 result);
+            const T* values = v.data() + hidden * v.stride(0) + g * v.stride(1);
+            if constexpr (std::is_same_v<T, Half>)
+              kernels.weighted_sum_f16(row, values, v.stride(0), visible, D, result);
+            else
+              kernels.weighted_sum(row, values, v.stride(0), visible, D, result);
             for (Index c = 0; c < D; ++c) result[c] /= total;
           }
         }
@@ -236,18 +269,17 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_row(Execution<Host>& exe
   });
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_tile(Execution<Host>& execution,
-                                                             std::span<const AttentionPart<>> parts,
-                                                             const AttentionOptions& options,
-                                                             const AttentionTuning& tuning) {
+template <class T>
+void detail::attend_by_tile(Execution<Host>& execution, std::span<const AttentionPart<Host, T>> parts,
+                            const AttentionOptions& options, const AttentionTuning& tuning) {
   const Index groups = parts[0].k.extent(1);
   const Index width = kernels(execution.isa()).panel_width;
-  const auto tiles_of = [&](const AttentionPart<>& part) {
+  const auto tiles_of = [&](const AttentionPart<Host, T>& part) {
     return has_few_queries(part) ? 0 : (part.q.extent(0) + tuning.query_tile - 1) / tuning.query_tile;
   };
   Index tiles = 0;
   Index longest = 0;
-  for (const AttentionPart<>& part : parts) {
+  for (const AttentionPart<Host, T>& part : parts) {
     tiles += tiles_of(part);
     if (tiles_of(part) > 0) longest = std::max(longest, part.k.extent(0));
   }
@@ -255,7 +287,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_by_tile(Execution<Host>& ex
     const TileScratch scratch(execution, worker, tuning, longest, parts[0].q.extent(2), width);
     Index item = 0;
     for (Index g = 0; g < groups; ++g) {
-      for (const AttentionPart<>& part : parts) {
+      for (const AttentionPart<Host, T>& part : parts) {
         const Index own = tiles_of(part);
         const Index first = item;
         item += own;
@@ -291,9 +323,9 @@ ACTIVATION_TRACE_COMPILED_INLINE detail::TileScratch::TileScratch(Execution<Host
   totals = results + sizes[4];
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::pack_tile(const Kernels& kernels, TensorView<const float, 3> k,
-                                                        TensorView<const float, 3> v, Index g,
-                                                        const TileScratch& scratch) {
+template <class T>
+void detail::pack_tile(const Kernels& kernels, TensorView<const T, 3> k, TensorView<const T, 3> v, Index g,
+                       const TileScratch& scratch) {
   const Index width = kernels.panel_width;
   const Index D = k.extent(2);
   const Index visible = k.extent(0);
@@ -303,23 +335,23 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::pack_tile(const Kernels& kernels, 
     const Index rows = std::min(width, visible - p * width);
     for (Index r = 0; r < rows; ++r)
       source[r] = reinterpret_cast<const std::byte*>(k.data() + (p * width + r) * k.stride(0) + g * k.stride(1));
-    kernels.pack(kernels.decode_of(DType::f32), source, rows, 0, D, scratch.row_buffer,
+    kernels.pack(kernels.decode_of(dtype_of<T>), source, rows, 0, D, scratch.row_buffer,
                  scratch.packed_keys + p * D * width);
   }
   for (Index p = 0; p < scratch.value_panels; ++p) {
     float* panel = scratch.packed_values + p * scratch.key_panels * width * width;
     const Index columns = std::min(width, D - p * width);
     for (Index r = 0; r < visible; ++r, panel += width) {
-      const float* value = v.data() + r * v.stride(0) + g * v.stride(1) + p * width;
+      const T* value = v.data() + r * v.stride(0) + g * v.stride(1) + p * width;
       std::copy(value, value + columns, panel);
       std::fill(panel + columns, panel + width, 0.0f);
     }
   }
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::attend_tile(const Kernels& kernels, const AttentionPart<>& part,
-                                                          const AttentionOptions& options, Index g, Index tile,
-                                                          const TileScratch& scratch) {
+template <class T>
+void detail::attend_tile(const Kernels& kernels, const AttentionPart<Host, T>& part, const AttentionOptions& options,
+                         Index g, Index tile, const TileScratch& scratch) {
   const auto& [q, all_keys, all_values, out] = part;
   const Index width = kernels.panel_width;
   const Index n = q.extent(0);

@@ -107,16 +107,20 @@ inline double sum_exponentials(const float* x, Index n, float maximum) {
   return total;
 }
 
-/// out[c] = sum over the rows r of weights[r] * values[r][c].
-inline void weighted_sum(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out) {
+/// out[c] = sum over the rows r of weights[r] * values[r][c], floats or halves.
+template <class T>
+inline void weighted_sum(const float* weights, const T* values, Index stride, Index rows, Index cols, float* out) {
   Index c = 0;
   for (; c + 4 * lanes <= cols; c += 4 * lanes) {
     F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
     for (Index r = 0; r < rows; ++r) {
-      const float* row = values + r * stride + c;
-      for (Index j = 0; j < 4 * lanes; j += 16) __builtin_prefetch(row + 8 * stride + j);
+      const T* row = values + r * stride + c;
+      for (Index j = 0; j < 4 * lanes; j += 64 / static_cast<Index>(sizeof(T)))
+        __builtin_prefetch(row + 8 * stride + j);
 #pragma GCC unroll 4
-      for (Index j = 0; j < 4; ++j) sums[j] = multiply_add(set(weights[r]), load(row + j * lanes), sums[j]);
+      for (Index j = 0; j < 4; ++j)
+        sums[j] =
+            multiply_add(set(weights[r]), load_vector<T>(reinterpret_cast<const std::byte*>(row + j * lanes)), sums[j]);
     }
     for (Index j = 0; j < 4; ++j) store(out + c + j * lanes, sums[j]);
   }
