@@ -500,6 +500,37 @@ TEST_CASE("More continuations than a block of rows, and repeated ones, change no
   }
 }
 
+TEST_CASE("Answers that begin alike, and the same answers to another prompt, score as each does alone") {
+  const std::vector<Ids> alike{{7, 12, 30, 7}, {7, 12, 30},       {7, 12, 31, 7},
+                               {12, 30, 7},    {7, 12, 30, 7, 5}, {7, 12, 30}};
+  Ids other = prompt;
+  other[1] += 1;
+  std::vector<Ids> sequences;
+  for (const Ids& before : {prompt, other})
+    for (const Ids& answer : alike) {
+      sequences.push_back(before);
+      sequences.back().insert(sequences.back().end(), answer.begin(), answer.end());
+    }
+  for (const std::string name : {"baseline", "dola", "dola_static", "activation", "activation_dola"}) {
+    CAPTURE(name);
+    const ScoreOptions options = runs().at(name);
+    const auto score_all = [&](std::span<const Ids> some, Index at_once) {
+      Execution<Host> execution(2);
+      Llama llama(tiny().config(), tiny().weights(), {.max_context = 32, .sequences = at_once}, execution);
+      return score_sequences(llama, some, std::ssize(prompt), options);
+    };
+    std::vector<ContinuationScore> single;
+    for (const Ids& sequence : sequences) single.push_back(score_all(std::span(&sequence, 1), 1)[0]);
+    for (const Index at_once : {1, 3, 12}) {
+      const std::vector<ContinuationScore> together = score_all(sequences, at_once);
+      REQUIRE(together.size() == single.size());
+      // Of prompts that differ less is computed at once: the same numbers to rounding.
+      for (std::size_t i = 0; i < single.size(); ++i) check_close(together[i], single[i], 5e-5);
+    }
+    check_equal(score_all(std::span(sequences).first(6), 4), std::vector(single.begin(), single.begin() + 6));
+  }
+}
+
 TEST_CASE("A prompt of one token") {
   const Ids bos{1};
   for (const std::string name : {"baseline", "dola", "activation", "activation, prompt", "activation_dola"}) {

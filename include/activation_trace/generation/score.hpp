@@ -27,7 +27,8 @@ inline namespace v0 {
 /// How well each of `continuations` continues `prompt`, by any mode of generation/README.md 1. Sums in double.
 ///
 /// The prompt is computed once, its last tokens aside, and so is its part of the entropies; only tokens of the
-/// continuations have entropies computed. A model with several sequences computes as many continuations at once.
+/// continuations have entropies computed. A model with several sequences computes as many continuations at once. Where
+/// continuations begin alike, logits are computed once, of all layers that the mode reads.
 /// Logits exist for 64 rows at a time. Overwrites the model's sequences from position 0 on.
 ///
 /// With a Llama whose max_batch holds the continuations and a prompt of `few_rows` tokens or more, the same bits come
@@ -149,6 +150,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
     results_.answers[i].ids.assign(sequences[i].begin() + prompt_length, sequences[i].end());
     total_ += static_cast<Index>(rest(i).size());
   }
+  log_probs_.plan(sequences, prompt_length, results_.answers);
 }
 
 template <class Model>
@@ -281,8 +283,7 @@ LayerObserver<> Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStat
   LayerObserver<> observer;
   observer.layers = layers_;
   observer.layers.insert(observer.layers.end(), entropies_.layers().begin(), entropies_.layers().end());
-  const Ids prompt = Ids(sequences_[i]).first(static_cast<std::size_t>(prompt_length_));
-  const Index answer = log_probs_.expect(prompt, results_.answers[i]);
+  const Index answer = log_probs_.expect(i);
   observer.on_states = [this, i, &own_states, answer](Index layer, Index first, MatrixView<const float> states) {
     const auto within = [&](Index begin, Index end) {
       const Index from = std::clamp<Index>(begin - first, 0, states.extent(0));
