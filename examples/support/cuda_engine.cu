@@ -1,12 +1,18 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 // Our own engine on a CUDA device: a file beside the programs that engine.cpp loads, with CUDA's libraries.
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "activation_trace/cuda/on_host.cuh"
 #include "support/checkpoint_model.hpp"
+#include "support/gpu_layers.hpp"
 #include "support/loaded_model.hpp"
 #include "support/model_settings.hpp"
 
@@ -61,26 +67,85 @@ class Device {
   int runtime_ = 0;
 };
 
-class CudaModel final : public CheckpointModel {
+/// The stream of a device that a model is on.
+class DeviceStream {
  public:
-  explicit CudaModel(const ModelSettings& settings)
-      : CheckpointModel(settings), device_(*settings.cuda_device), weights_(execution_, checkpoint().weights) {}
+  explicit DeviceStream(int number) : device_(number) {}
 
-  [[nodiscard]] Json identity() const override {
-    Json identity = CheckpointModel::identity();
-    identity["device"] = device_.identity();
-    return identity;
-  }
-  [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
-    return std::make_unique<ModelOf<OnHost<Llama<Cuda>>>>(shape(), context, checkpoint().config, checkpoint().weights,
-                                                          weights_.view(), options(context, sequences), execution_,
-                                                          execution);
+  [[nodiscard]] const Device& device() const { return device_; }
+  [[nodiscard]] Execution<Cuda>& execution() { return execution_; }
+  /// Bytes that are free, in GiB no more than `limit`, if that is not 0.
+  [[nodiscard]] double room(double limit) const {
+    const cuda::DeviceGuard guard(execution_.device());
+    std::size_t free = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return std::min(static_cast<double>(free), limit > 0 ? limit * 0x1p30 : static_cast<double>(free));
   }
 
  private:
   Device device_;
   cuda::Stream stream_;
   Execution<Cuda> execution_{stream_};
+};
+
+class CudaModel final : public CheckpointModel {
+ public:
+  explicit CudaModel(const ModelSettings& settings)
+      : CheckpointModel(settings),
+        devices_(streams(settings)),
+        places_(share(settings)),
+        weights_(places_, checkpoint().weights) {}
+
+  [[nodiscard]] Json identity() const override {
+    Json identity{{"device", devices_.front()->device().identity()}};
+    if (places_.size() > 1)
+      for (const LlamaPlace<Cuda>& place : places_) identity["blocks_end"].push_back(place.end);
+    return identity;
+  }
+  [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
+    return std::make_unique<ModelOf<OnHost<Llama<Cuda>>>>(shape(), context, checkpoint().config, checkpoint().weights,
+                                                          weights_.view(), options(context, sequences), places_,
+                                                          execution);
+  }
+
+ private:
+  using Devices = std::vector<std::unique_ptr<DeviceStream>>;
+
+  static Devices streams(const ModelSettings& settings) {
+    Devices devices;
+    for (Index i = 0; i < settings.llama_cpp.gpus.value_or(1); ++i)
+      devices.push_back(std::make_unique<DeviceStream>(*settings.cuda_device + static_cast<int>(i)));
+    return devices;
+  }
+
+  /// Blocks by free memory. Throws Error with the sums where they do not fit.
+  [[nodiscard]] std::vector<LlamaPlace<Cuda>> share(const ModelSettings& settings) const {
+    if (devices_.size() == 1 && settings.llama_cpp.gpu_memory == 0)  // which says itself what does not fit
+      return {{&devices_.front()->execution(), shape().layers}};
+    const std::vector<double> blocks =
+        cuda::DeviceWeights::block_bytes(devices_.front()->execution(), checkpoint().weights);
+    std::vector<double> room;
+    for (const auto& device : devices_) room.push_back(device->room(settings.llama_cpp.gpu_memory));
+    const std::optional<std::vector<Index>> ends = share_layers(blocks, room);
+    const auto mib = [](double bytes) { return std::to_string(std::llround(bytes / 0x1p20)) + " MiB"; };
+    if (!ends) {
+      std::string sums;
+      for (std::size_t i = 0; i < room.size(); ++i)
+        sums += (i == 0 ? "" : ", ") + mib(room[i]) + " (device " +
+                std::to_string(*settings.cuda_device + static_cast<int>(i)) + ")";
+      throw Error(settings.path + ": the weights take " + mib(std::accumulate(blocks.begin(), blocks.end(), 0.0)) +
+                  " in whole blocks, and CUDA devices have room for " + sums +
+                  "; --num-gpus and --max_gpu_memory say how much");
+    }
+    std::vector<LlamaPlace<Cuda>> places;
+    for (std::size_t i = 0; i < ends->size(); ++i)
+      if ((*ends)[i] > (places.empty() ? 0 : places.back().end))
+        places.push_back({&devices_[i]->execution(), (*ends)[i]});
+    return places;
+  }
+
+  Devices devices_;
+  std::vector<LlamaPlace<Cuda>> places_;
   cuda::DeviceWeights weights_;
 };
 

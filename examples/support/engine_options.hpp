@@ -90,9 +90,10 @@ inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
   add_number_or(app, "--n-gpu-layers,--n_gpu_layers,--gpu-layers", s.gpu_layers, 0, "all",
                 "-ngl: layers on GPUs, the last ones (default: all)");
   add_number_or(app, "--num-gpus,--num_gpus", s.gpus, 1, "auto",
-                "GPUs to use, the first that there are (default: all)");
+                "GPUs to use, the first that there are (default: all; of --device cuda:i 1, from i on)");
   app.add_option("--max_gpu_memory,--max-gpu-memory", s.gpu_memory,
-                 "GiB of weights that a GPU takes, the rest stays on the host (default: all of its memory)")
+                 "GiB of weights that a GPU takes, the rest stays on the host, but not of --device cuda "
+                 "(default: all of its memory)")
       ->check(positive_number());
   app.add_option_function<std::string>(
          "--tensor-split,--tensor_split",
@@ -182,10 +183,12 @@ inline void refuse_senseless_engine(const CLI::App& app, ModelSettings& s, Publi
   refuse_senseless_arithmetic(app, s);
   check_engine_is_there(s.engine);
   if (s.engine == EngineName::llama_cpp) return;
+  if (s.cuda_device && app.count("--num-gpus") != 0 && !s.llama_cpp.gpus)
+    throw UsageError("--num-gpus auto: is llama.cpp's; --device cuda takes a number");
   for (const char* option :
        {"--n-gpu-layers", "--num-gpus", "--max_gpu_memory", "--tensor-split", "--rpc", "--flash-attn"})
-    if (app.count(option) != 0 && (published == PublishedGpuOptions::refused ||
-                                   std::ranges::count(kPublishedGpuOptions, std::string(option)) == 0))
+    if (const bool known = std::ranges::count(kPublishedGpuOptions, std::string(option)) != 0;
+        app.count(option) != 0 && !(known && (s.cuda_device || published == PublishedGpuOptions::told)))
       throw UsageError(std::string(option) + ": needs --engine llama.cpp; our own engine takes --device");
   choose_own_cache(app, s);
 }

@@ -10,7 +10,7 @@
 
 #include "activation_trace/config.hpp"
 
-// What --max_gpu_memory means to an engine that asks for numbers of layers.
+// What --num-gpus and --max_gpu_memory mean to engines that ask for numbers of layers.
 namespace activation_trace::examples {
 
 /// How many of `layers` each of `gpus` takes, in order, if none takes more than `limit`; none if they do not fit.
@@ -42,6 +42,31 @@ namespace activation_trace::examples {
     (fill_gpus(layers, gpus, middle) ? high : low) = middle;
   }
   return fill_gpus(layers, gpus, high).value_or(std::vector<Index>(static_cast<std::size_t>(gpus), 0));
+}
+
+/// Where each of the GPUs ends that have some of `layers`, whose sizes in bytes these are, in order: each takes about
+/// the same share of its `room`, and one that would take none is left out, as a number that is that of the GPU before
+/// it. None if they do not fit.
+[[nodiscard]] inline std::optional<std::vector<Index>> share_layers(std::span<const double> layers,
+                                                                    std::span<const double> room) {
+  const auto fill = [&](double share) -> std::optional<std::vector<Index>> {
+    std::vector<Index> ends;
+    std::size_t next = 0;
+    for (const double bytes : room) {
+      double left = share * bytes;
+      for (; next < layers.size() && layers[next] <= left; ++next) left -= layers[next];
+      ends.push_back(static_cast<Index>(next));
+    }
+    return next == layers.size() ? std::optional(ends) : std::nullopt;
+  };
+  if (!fill(1)) return std::nullopt;
+  double low = 0;
+  double high = 1;
+  for (int i = 0; i < 60; ++i) {  // the lowest share that does
+    const double middle = (low + high) / 2;
+    (fill(middle) ? high : low) = middle;
+  }
+  return fill(high);
 }
 
 }  // namespace activation_trace::examples

@@ -36,7 +36,9 @@ def check_runs(place):
     for way in ways:
         command = ["generate", "-m", place.model, "-p", "the the", "-n", 8, "-q", "--decoding_mode", "baseline", *way]
         found.same(*place.both(lambda name, engine: place.run(*command, *engine).stdout), f"generate {way}")
-    runs += len(ways)
+    two = place.run(*command, "--device", "cuda", "--num-gpus", 2, "--max_gpu_memory", 1, "-t", 1).stdout
+    found.same(place.run(*command, "--device", "cpu", "-t", 1).stdout, two, "generate on two devices")
+    runs += len(ways) + 1
     check_engine.PROMPTS = ["the"] * 4
     check_engine.check_score_and_pictures(place, found)
     return runs + 2, found
@@ -72,6 +74,9 @@ def check_refusals(place, alone):
         place.fails(2, [f"--device {text}: is for our own engine; llama.cpp is told by -ngl"], *generate, "--engine", "llama.cpp", "--device", text)
     place.fails(2, ["--arithmetic fast: is for --device cpu"], *generate, "--device", "cuda", "--arithmetic", "fast")
     place.fails(2, ["--num-gpus: needs --engine llama.cpp; our own engine takes --device"], *generate, "--num-gpus", 1)
+    place.fails(2, ["--num-gpus auto: is llama.cpp's; --device cuda takes a number"], *generate, "--device", "cuda", "--num-gpus", "auto")
+    place.fails(1, ["the weights take", "CUDA devices have room for 0 MiB (device 0), 0 MiB (device 1)"], *generate, "-q", "--device", "cuda",
+                "--num-gpus", 2, "--max_gpu_memory", "0.00001")
     alone.fails(2, ["--device cuda:0: this program was built without CUDA", "ACTIVATION_TRACE_ENABLE_CUDA"], *generate, "--device", "cuda:0")
 
 

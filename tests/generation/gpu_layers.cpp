@@ -12,6 +12,7 @@
 
 using activation_trace::Index;
 using activation_trace::examples::place_layers;
+using activation_trace::examples::share_layers;
 using Counts = std::vector<Index>;
 
 namespace {
@@ -64,5 +65,42 @@ TEST_CASE("layers on GPUs: no way to divide them has a smaller largest part, and
     CHECK(largest == doctest::Approx(best_largest(layers, first, gpus)));
     CHECK(largest <= limit);
     if (first > 0) CHECK(best_largest(layers, first - 1, gpus) > limit);
+  }
+}
+
+TEST_CASE("layers are shared out by room: the fullest GPU is as empty as can be") {
+  std::mt19937 random(3);
+  const auto number = [&](int most) { return static_cast<double>(1 + random() % static_cast<unsigned>(most)); };
+  for (int round = 0; round < 200; ++round) {
+    std::vector<double> layers(1 + random() % 9), room(1 + random() % 3);
+    for (double& bytes : layers) bytes = number(5);
+    for (double& bytes : room) bytes = number(20);
+    // Every way to divide them in order: the smallest largest share.
+    double best = 1e300;
+    for (std::size_t a = 0; a <= layers.size(); ++a)
+      for (std::size_t b = a; b <= layers.size(); ++b) {
+        const std::vector<std::size_t> ends = room.size() == 1   ? std::vector{layers.size()}
+                                              : room.size() == 2 ? std::vector{a, layers.size()}
+                                                                 : std::vector{a, b, layers.size()};
+        double worst = 0;
+        for (std::size_t g = 0, begin = 0; g < ends.size(); begin = ends[g++]) {
+          double sum = 0;
+          for (std::size_t i = begin; i < ends[g]; ++i) sum += layers[i];
+          worst = std::max(worst, sum / room[g]);
+        }
+        best = std::min(best, worst);
+      }
+    const auto ends = share_layers(layers, room);
+    REQUIRE(ends.has_value() == (best <= 1));
+    if (!ends) continue;
+    double worst = 0;
+    Index begin = 0;
+    for (std::size_t g = 0; g < room.size(); begin = (*ends)[g++]) {
+      double sum = 0;
+      for (Index i = begin; i < (*ends)[g]; ++i) sum += layers[static_cast<std::size_t>(i)];
+      worst = std::max(worst, sum / room[g]);
+    }
+    CHECK(begin == static_cast<Index>(layers.size()));
+    CHECK(worst <= best + 1e-9);
   }
 }

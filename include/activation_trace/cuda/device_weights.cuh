@@ -142,6 +142,24 @@ class DeviceWeights {
     for (const LlamaPlace<Cuda>& place : places) place.execution->synchronize();
   }
 
+  /// Bytes that each block takes, with the embedding in the first and the LM head in the last: what is shared out among
+  /// devices. `execution` is of any of them.
+  [[nodiscard]] static std::vector<double> block_bytes(Execution<Cuda> execution, const LlamaWeights<>& weights) {
+    std::vector<double> result;
+    for (const LlamaLayerWeights<>& w : weights.layers) {
+      detail::Placement sizes;
+      const auto count = [&](const auto& matrix) { return detail::upload(execution, matrix, sizes); };
+      (void)detail::upload_block(w, count);
+      if (result.empty()) (void)count(weights.embedding);
+      if (result.size() + 1 == weights.layers.size()) {
+        (void)count(weights.final_norm);
+        (void)count(weights.lm_head);
+      }
+      result.push_back(static_cast<double>(sizes.bytes()));
+    }
+    return result;
+  }
+
   /// Views of them, valid as long as this object or what it was moved to.
   [[nodiscard]] const LlamaWeights<Cuda>& view() const noexcept { return view_; }
   /// What they take of the devices' memory.
