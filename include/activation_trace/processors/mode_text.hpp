@@ -65,7 +65,7 @@ template <NamedEnum E>
 struct OptionText<E> {
   static std::string expected() {
     std::string words;
-    for (const auto& [value, word] : EnumNames<E>::all) words += (words.empty() ? "" : "|") + std::string(word);
+    for (const auto& [value, word] : EnumNames<E>::all) words.append(words.empty() ? "" : "|").append(word);
     return words;
   }
 
@@ -108,7 +108,7 @@ struct OptionText<std::vector<T>> {
 
   static std::string write(const std::vector<T>& values) {
     std::string text;
-    for (const T& value : values) text += (text.empty() ? "" : ",") + OptionText<T>::write(value);
+    for (const T& value : values) text.append(text.empty() ? "" : ",").append(OptionText<T>::write(value));
     return text;
   }
 };

@@ -11,7 +11,7 @@ constexpr Index integer_rows = 2;
 [[gnu::always_inline]] inline void load_columns(const std::byte* p, Index stride, I (&v)[4]) {
   std::int32_t words[4][lanes];
   for (Index r = 0; r < lanes; ++r, p += stride) {
-    std::int32_t row[4];
+    std::int32_t row[4]{};  // g++ 12 warns of what memcpy fills
     std::memcpy(row, p, sizeof(row));
     for (int j = 0; j < 4; ++j) words[j][r] = row[j];
   }
