@@ -361,7 +361,7 @@ void Measurements::add_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (!has_device()) return 77;
+  if (!bench::has_device()) return 77;
   cudaDeviceProp device{};
   cuda::check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
   std::printf("%s, %d multiprocessors, %d MB of L2; medians, hot: in a graph\n", device.name,

@@ -260,7 +260,7 @@ template <class Out>
                                                Index half, int quarter, Out y) {
   Words v;
   read(at + half * 64 + quarter / 2 * 32, offsetof(Q5_KBlock, q), v);
-  v >>= (quarter % 2 * 4);
+  v >>= static_cast<unsigned>(quarter % 2 * 4);
   Words bits;
   read(at, offsetof(Q5_KBlock, high), bits);
   bits >>= static_cast<unsigned>(4 * half);
@@ -282,7 +282,7 @@ template <class Out>
                                                Index half, int quarter, Out y) {
   Words v;
   read(at + half * 64 + quarter % 2 * 32, offsetof(Q6_KBlock, low), v);
-  v >>= (quarter / 2 * 4);
+  v >>= static_cast<unsigned>(quarter / 2 * 4);
   Words bits;
   read(at + half * 32, offsetof(Q6_KBlock, high), bits);
   const float* steps = headers + 8 * half + 2 * quarter;
