@@ -46,7 +46,7 @@ class TokenLoop final : public TokenSource {
     set_bytes(device, state_.view(), 0);
     detail::StepRows rows{};
     rows.row[0].position = static_cast<int>(model_.position(sequence) - 1);
-    detail::set_step_rows(device, rows, model_.step_rows());
+    detail::set_step_rows(device, rows, model_.steps().rows());
     choose(logits);
   }
   /// Waits for what is queued.
@@ -83,7 +83,7 @@ class TokenLoop final : public TokenSource {
     const Execution<Cuda> device = model_.execution();
     Told& told = told_of(chosen_++);
     detail::choose_token(device, logits.row(0), rules_, sampler_ ? sampler_->next() : 0, model_.watch().found(),
-                         state_.data(), model_.step_rows(), told.on_device.data());
+                         state_.data(), model_.steps().rows(), told.on_device.data());
     copy(device, std::as_const(told.on_device).view(), told.record.view());
     told.event.record(device);
   }

@@ -122,8 +122,8 @@ class Llama {
                   TensorView<float, 3, Space> logits);
 
   // For loops whose tokens the space chooses itself, the host a step behind (cuda/token_loop.cuh).
-  /// Where a step finds its token and position.
-  [[nodiscard]] auto* step_rows() noexcept requires(!Space::host_accessible) { return blocks_.steps().rows(); }
+  /// What knows where a step finds its token and position.
+  [[nodiscard]] detail::LlamaSteps<Space>& steps() noexcept { return blocks_.steps(); }
   /// What looks for what is not finite at the last place.
   [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return blocks_.parts().back().watch; }
   /// Queues forward() of the one token in step_rows(), whose position is that of the sequence, and says where its
