@@ -13,13 +13,16 @@ struct Scalar {
 };
 
 /// A block that nobody decodes but itself.
-struct Block {
-  static constexpr int elements = 32;
-  std::uint8_t q[32];
+template <int n>
+struct BlockOf {
+  static constexpr int elements = n;
+  std::uint8_t q[n];
   void decode(float* y) const noexcept {
-    for (int j = 0; j < 32; ++j) y[j] = static_cast<float>(q[j]);
+    for (int j = 0; j < n; ++j) y[j] = static_cast<float>(q[j]);
   }
 };
+using Block = BlockOf<32>;
+using LongBlock = BlockOf<256>;
 
 [[maybe_unused]] const auto kernel = &detail::KERNEL;
 

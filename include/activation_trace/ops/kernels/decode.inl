@@ -146,6 +146,9 @@ template <class Out>
 template <ShortBlock T, class Out>
 [[gnu::always_inline]] inline void decode_part(std::type_identity<T> type, const float* headers, const std::byte* at,
                                                Index half, int quarter, Out y) {
+  static_assert(
+      requires { decode_block(type, headers, at, y); },
+      "this weight type has no kernel: write its decode_block in decode.inl");
   const Index part = 4 * half + quarter;
   decode_block(type, headers + part * header_floats, at + part * static_cast<Index>(sizeof(T)), y);
 }
@@ -349,7 +352,7 @@ inline void decode(const std::byte* units, Index count, float* y) {
     constexpr std::type_identity<T> type;
     static_assert(
         requires { decode_part(type, y, units, 0, 0, y); },
-        "this weight type has no kernel: write its decode_part in decode.inl");
+        "this weight type has no kernel: write its unpack_headers and decode_part in decode.inl");
     for (; count > 0; count -= run_elements, units += run_elements / T::elements * size, y += run_elements) {
       const Index parts = std::min(run_parts, count / part_elements);
       float headers[header_size];
