@@ -97,7 +97,8 @@ class CudaModel final : public CheckpointModel {
         weights_(places_, checkpoint().weights) {}
 
   [[nodiscard]] Json identity() const override {
-    Json identity{{"device", devices_.front()->device().identity()}};
+    Json identity = CheckpointModel::identity();
+    identity["device"] = devices_.front()->device().identity();
     if (places_.size() > 1)
       for (const LlamaPlace<Cuda>& place : places_) identity["blocks_end"].push_back(place.end);
     return identity;
