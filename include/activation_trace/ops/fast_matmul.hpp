@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <span>
 
 #include "activation_trace/config.hpp"
@@ -125,7 +124,7 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_integer_panel(const Integ
   if (w.rows() < kernels.lanes) {  // those that are missing are the last once more
     stride = StoredMatrix<>::row_bytes_of(w.dtype(), w.cols());
     for (Index r = 0; r < kernels.lanes; ++r)
-      std::memcpy(scratch.copied + r * stride, w.row(std::min(r, w.rows() - 1)), static_cast<std::size_t>(stride));
+      std::copy_n(w.row(std::min(r, w.rows() - 1)), stride, scratch.copied + r * stride);  // of no columns, too
     rows = scratch.copied;
   }
   std::fill_n(scratch.out, n * kernels.lanes, 0.0f);
