@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares prefill of 512 tokens and decode after them with llama.cpp, interleaved on the same machine.
 
-Needs PyPI's llama-cpp-python, and gguf and numpy for types other than the file's own:
+Needs PyPI's llama-cpp-python or ik-llama-cpp-python or both, as --peers names them, and gguf and numpy for types other
+than the file's own. llama-cpp-python takes the llama.cpp of examples/get_llama_cpp.sh by LLAMA_CPP_LIB_PATH, which names
+its lib folder; ik_llama.cpp's wheel is of AVX2:
 
     compare_llama_cpp.py --bench build/release/bench/bench_model --model SmolLM2-135M-Instruct.Q4_1.gguf \\
         --types file f16 bf16 q8_0
 
 "file" is the model as it is; for the other types its dequantised weights are written in that type to a temporary
-folder. Each round runs llama.cpp and then our benchmark program; the table gives the medians over the rounds.
+folder. Each round runs the peers and then our benchmark program; the table gives the medians over the rounds.
 """
 
 import argparse
@@ -46,26 +48,70 @@ def convert(source, target, type_name):
     writer.close()
 
 
-class LlamaCpp:
+class Peer:
+    """Times what a subclass does by `vocab`, reset() and eval(ids), which goes on where the last one ended."""
+
+    def prefill(self):
+        self.reset()
+        return self.rate([self.ids()])
+
+    def decode(self):
+        return self.rate([[i] for i in self.ids()[:64]])
+
+    def ids(self):
+        return [(i * 7919 + 13) % self.vocab for i in range(512)]
+
+    def rate(self, calls):
+        start = time.perf_counter()
+        for ids in calls:
+            self.eval(ids)
+        return sum(map(len, calls)) / (time.perf_counter() - start)
+
+
+class LlamaCpp(Peer):
     def __init__(self, path, threads, flash_attention):
         import llama_cpp
 
         self.model = llama_cpp.Llama(path, n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=threads,
                                      n_threads_batch=threads, flash_attn=flash_attention, verbose=False)
-        self.ids = [(i * 7919 + 13) % self.model.n_vocab() for i in range(512)]
+        self.vocab = self.model.n_vocab()
+        self.reset = self.model.reset
+        self.eval = self.model.eval
 
-    def prefill(self):
-        self.model.reset()
-        return self.rate([self.ids])
 
-    def decode(self):
-        return self.rate([[i] for i in self.ids[:64]])
+class IkLlamaCpp(Peer):
+    def __init__(self, path, threads, flash_attention):
+        from ik_llama_cpp import _ctypes_api, _internals
 
-    def rate(self, calls):
-        start = time.perf_counter()
-        for ids in calls:
-            self.model.eval(ids)
-        return sum(map(len, calls)) / (time.perf_counter() - start)
+        self.api = _ctypes_api
+        self.batch_of = _internals.make_batch_range
+        self.model = _internals.IkModel(path)
+        self.context = _internals.IkContext(self.model, n_ctx=1024, n_threads=threads, flash_attn=flash_attention)
+        self.vocab = _ctypes_api.llama_vocab_n_tokens(self.model.vocab)
+        self.position = 0
+
+    def reset(self):
+        self.context.kv_cache_clear()
+        self.position = 0
+
+    def eval(self, ids):
+        batch = self.batch_of(ids, pos_start=self.position)
+        failed = self.context.decode(batch)
+        self.api.llama_batch_free(batch)
+        if failed:
+            raise RuntimeError(f"ik_llama.cpp: llama_decode returned {failed}")
+        self.position += len(ids)
+
+
+PEERS = {"llama.cpp": LlamaCpp, "ik_llama.cpp": IkLlamaCpp}
+
+
+def loaded(peer, path, threads):
+    """The peer with flash attention and without."""
+    models = [PEERS[peer](path, threads, flash) for flash in (False, True)]
+    for model in models:  # the first run loads the file
+        model.prefill()
+    return models
 
 
 def ours(program, path, threads):
@@ -85,33 +131,34 @@ def main():
     parser.add_argument("--types", nargs="+", default=["file"], help='"file", f16, bf16, q8_0, q4_0, ...')
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="+", default=["llama.cpp"], choices=list(PEERS))
     args = parser.parse_args()
 
-    print(f"tokens/s, medians of {args.rounds} rounds, {args.threads} threads, llama.cpp at the better of flash "
-          "attention on and off")
-    print(f"{'type':8} {'what':12} {'llama.cpp':>10} {'ours':>10} {'ratio':>6}   ours, every round")
+    print(f"tokens/s, medians of {args.rounds} rounds, {args.threads} threads, peers at the better of flash attention "
+          "on and off")
+    print(f"{'type':8} {'what':12} {'peer':12} {'theirs':>10} {'ours':>10} {'ratio':>6}   ours, every round")
     with tempfile.TemporaryDirectory() as folder:
         for type_name in args.types:
             path = args.model
             if type_name != "file":
                 path = os.path.join(folder, f"converted-{type_name}.gguf")
                 convert(args.model, path, type_name)
-            baselines = [LlamaCpp(path, args.threads, flash) for flash in (False, True)]
-            theirs = [{"prefill_512": [], "decode": []} for _ in baselines]
+            peers = {peer: loaded(peer, path, args.threads) for peer in args.peers}
+            theirs = {peer: [{"prefill_512": [], "decode": []} for _ in models] for peer, models in peers.items()}
             mine = {"prefill_512": [], "decode": []}
-            for baseline in baselines:  # the first run loads the file
-                baseline.prefill()
             for _ in range(args.rounds):
-                for baseline, rates in zip(baselines, theirs):
-                    rates["prefill_512"].append(baseline.prefill())
-                    rates["decode"].append(baseline.decode())
+                for peer, models in peers.items():
+                    for model, rates in zip(models, theirs[peer]):
+                        rates["prefill_512"].append(model.prefill())
+                        rates["decode"].append(model.decode())
                 for what, rate in ours(args.bench, path, args.threads).items():
                     mine[what].append(rate)
             for what, rates in mine.items():
-                best = max(statistics.median(t[what]) for t in theirs)
                 median = statistics.median(rates)
-                print(f"{type_name:8} {what:12} {best:10.1f} {median:10.1f} {median / best:6.2f}   "
-                      + " ".join(f"{r:.1f}" for r in rates), flush=True)
+                for peer in args.peers:
+                    best = max(statistics.median(t[what]) for t in theirs[peer])
+                    print(f"{type_name:8} {what:12} {peer:12} {best:10.1f} {median:10.1f} {median / best:6.2f}   "
+                          + " ".join(f"{r:.1f}" for r in rates), flush=True)
             if type_name != "file":
                 os.remove(path)
 
