@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our own engine on a CUDA device: a file beside the programs that engine.cpp loads, with CUDA's libraries.
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -128,13 +127,13 @@ class CudaModel final : public CheckpointModel {
     std::vector<double> room;
     for (const auto& device : devices_) room.push_back(device->room(settings.llama_cpp.gpu_memory));
     const std::optional<std::vector<Index>> ends = share_layers(blocks, room);
-    const auto mib = [](double bytes) { return std::to_string(std::llround(bytes / 0x1p20)) + " MiB"; };
     if (!ends) {
       std::string sums;
       for (std::size_t i = 0; i < room.size(); ++i)
-        sums += (i == 0 ? "" : ", ") + mib(room[i]) + " (device " +
+        sums += (i == 0 ? "" : ", ") + cuda::detail::mebibytes(room[i]) + " (device " +
                 std::to_string(*settings.cuda_device + static_cast<int>(i)) + ")";
-      throw Error(settings.path + ": the weights take " + mib(std::accumulate(blocks.begin(), blocks.end(), 0.0)) +
+      const double all = std::accumulate(blocks.begin(), blocks.end(), 0.0);
+      throw Error(settings.path + ": the weights take " + cuda::detail::mebibytes(all) +
                   " in whole blocks, and CUDA devices have room for " + sums +
                   "; --num-gpus and --max_gpu_memory say how much");
     }

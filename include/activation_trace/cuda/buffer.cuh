@@ -73,6 +73,11 @@ void set_bytes(Execution<Cuda> stream, VectorView<T, Cuda> target, int value) {
 }
 
 namespace detail {
+/// "12 MiB", for messages.
+[[nodiscard]] inline std::string mebibytes(double bytes) {
+  return std::to_string(std::llround(bytes / 0x1p20)) + " MiB";
+}
+
 /// What make() makes on `device`. Where that has no memory for it, Error: `what` takes `bytes`, and how much is free,
 /// `advice` behind it.
 template <class Make>
@@ -86,9 +91,9 @@ template <class Make>
   }
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  const auto mib = [](double count) { return std::to_string(std::llround(count / 0x1p20)) + " MiB"; };
-  throw Error(what + " take " + mib(bytes) + ", and of the " + mib(static_cast<double>(total)) + " of CUDA device " +
-              std::to_string(device) + " only " + mib(static_cast<double>(free)) + " are free" + advice);
+  throw Error(what + " take " + mebibytes(bytes) + ", and of the " + mebibytes(static_cast<double>(total)) +
+              " of CUDA device " + std::to_string(device) + " only " + mebibytes(static_cast<double>(free)) +
+              " are free" + advice);
 }
 }  // namespace detail
 
