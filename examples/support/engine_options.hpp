@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "activation_trace/ops/arithmetic.hpp"
-#include "activation_trace/processors/mode.hpp"
+#include "activation_trace/processors/mode_text.hpp"
 #include "support/command_line.hpp"
 #include "support/model_settings.hpp"
 
@@ -42,18 +42,21 @@ inline constexpr const char* kPublishedGpuOptions[] = {"--num-gpus", "--max_gpu_
 
 namespace engine_options {
 
-template <class Engine>
-CLI::Option* add_engine_name(CLI::App& app, const std::string& names, Engine& engine, const std::string& help) {
+/// One of an enumeration's values, by name.
+template <NamedEnum E, class Value>
+CLI::Option* add_name(CLI::App& app, const std::string& names, Value& value, const std::string& help) {
+  const std::string expected = OptionText<E>::expected();
   return app
       .add_option_function<std::string>(
           names,
-          [&engine, names](const std::string& text) {
-            if (text != name(EngineName::own) && text != name(EngineName::llama_cpp))
-              throw CLI::ValidationError(names.substr(0, names.find(',')), "expected own|llama.cpp, got " + text);
-            engine = text == name(EngineName::own) ? EngineName::own : EngineName::llama_cpp;
+          [&value, names, expected](const std::string& text) {
+            const std::optional<E> read = OptionText<E>::read(text);
+            if (!read)
+              throw CLI::ValidationError(names.substr(0, names.find(',')), "expected " + expected + ", got " + text);
+            value = *read;
           },
           help)
-      ->type_name("own|llama.cpp");
+      ->type_name(expected);
 }
 
 /// A number, or none for `word`.
@@ -128,18 +131,6 @@ inline void add_llama_cpp_options(CLI::App& app, LlamaCppSettings& s) {
       ->type_name("on|off");
 }
 
-inline void add_arithmetic_option(CLI::App& app, Arithmetic& arithmetic) {
-  app.add_option_function<std::string>(
-         "--arithmetic",
-         [&arithmetic](const std::string& text) {
-           if (text != name(Arithmetic::exact) && text != name(Arithmetic::fast))
-             throw CLI::ValidationError("--arithmetic", "expected exact|fast, got " + text);
-           arithmetic = text == name(Arithmetic::fast) ? Arithmetic::fast : Arithmetic::exact;
-         },
-         "of our own engine: fast rounds what quantised weights are multiplied by to 8 bits (default: exact)")
-      ->type_name("exact|fast");
-}
-
 /// Throws UsageError for arithmetic that what runs the model does not have.
 inline void refuse_senseless_arithmetic(const CLI::App& app, const ModelSettings& s) {
   if (app.count("--arithmetic") == 0) return;
@@ -200,11 +191,13 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
                                PublishedGpuOptions published = PublishedGpuOptions::refused) {
   const std::string group = app.option_defaults()->get_group();
   app.option_defaults()->group("Engine");
-  engine_options::add_engine_name(
+  engine_options::add_name<EngineName>(
       app, "--engine", s.engine,
       "what runs the model (default: own); the rest, but --device, --arithmetic and -ctk, is llama.cpp's");
   engine_options::add_device_option(app, s.cuda_device);
-  engine_options::add_arithmetic_option(app, s.arithmetic);
+  engine_options::add_name<Arithmetic>(
+      app, "--arithmetic", s.arithmetic,
+      "of our own engine: fast rounds what quantised weights are multiplied by to 8 bits (default: exact)");
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });
@@ -230,8 +223,8 @@ inline void add_model_options(CLI::App& app, ModelSettings& s,
 inline void add_student_options(CLI::App& app, StudentSettings& s) {
   app.add_option("--student,--student_model,--student-model", s.name, "the amateur: a model, or ngram (the prompt's)");
   app.add_flag("--ignore_prefix,--ignore-prefix", s.ignore_prefix, "it sees the prompt's last token only");
-  engine_options::add_engine_name(app, "--student_engine,--student-engine", s.engine,
-                                  "what runs it (default: as --engine)");
+  engine_options::add_name<EngineName>(app, "--student_engine,--student-engine", s.engine,
+                                       "what runs it (default: as --engine)");
 }
 
 /// `wanted`: whether a mode subtracts an amateur's likings. Throws UsageError for a student without a use, or for none.

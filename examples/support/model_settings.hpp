@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "activation_trace/config.hpp"
 #include "activation_trace/ops/arithmetic.hpp"
 #include "activation_trace/tensor/dtype.hpp"
+#include "activation_trace/text/enum_names.hpp"
 #include "activation_trace/text/mapped_file.hpp"
 
 // What engines are told. Of the command line nothing else is known to them.
@@ -19,7 +22,15 @@ namespace activation_trace::examples {
 /// What runs a model.
 enum class EngineName { own, llama_cpp };
 
-[[nodiscard]] inline std::string name(EngineName engine) { return engine == EngineName::own ? "own" : "llama.cpp"; }
+}  // namespace activation_trace::examples
+
+template <>
+struct activation_trace::EnumNames<activation_trace::examples::EngineName> {
+  using Name = activation_trace::examples::EngineName;
+  static constexpr std::pair<Name, std::string_view> all[] = {{Name::own, "own"}, {Name::llama_cpp, "llama.cpp"}};
+};
+
+namespace activation_trace::examples {
 
 /// What llama.cpp has beside the model, in its words and defaults.
 struct LlamaCppSettings {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "activation_trace/config.hpp"
+#include "activation_trace/text/enum_names.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -15,10 +17,11 @@ enum class Arithmetic {
   fast,   ///< activations are rounded to eight bits, 32 at a time, as llama.cpp does: other numbers, ops/README.md 2
 };
 
-/// As in manifests of runs.
-[[nodiscard]] constexpr std::string_view name(Arithmetic arithmetic) {
-  return arithmetic == Arithmetic::exact ? "exact" : "fast";
-}
+template <>
+struct EnumNames<Arithmetic> {
+  static constexpr std::pair<Arithmetic, std::string_view> all[] = {{Arithmetic::exact, "exact"},
+                                                                    {Arithmetic::fast, "fast"}};
+};
 
 }  // namespace v0
 }  // namespace activation_trace
