@@ -124,6 +124,23 @@ TEST_CASE_TEMPLATE("the logits of several rows are those of double precision", T
               5e-6);
     }
     for (Index c = 0; c < count; ++c) CHECK(got[static_cast<std::size_t>(c * (vocab + 2) + vocab)] == 7);
+
+    // Of floats, whatever w is; and a row alone.
+    const std::vector<float> floats = test::normal_vector<float>(count * d, 1, 5);
+    const Buffer<float, Cuda> device_floats = test::to_device(floats);
+    Buffer<float, Cuda> of_floats(count * vocab), alone(vocab);
+    cuda::lm_head_logits(Execution<Cuda>{}, device_floats.matrix(count, d), device_w.matrix(vocab, d),
+                         of_floats.matrix(count, vocab));
+    cuda::lm_head_logits(Execution<Cuda>{}, device_floats.matrix(count, d).slice(0, count - 1, count),
+                         device_w.matrix(vocab, d), alone.matrix(1, vocab));
+    const std::vector<float> all = test::to_host(of_floats), last = test::to_host(alone);
+    CHECK(std::equal(last.begin(), last.end(), all.end() - vocab));
+    const std::vector<float> wide(w.begin(), w.end());
+    for (Index v = 0; v < vocab; ++v) {
+      const std::vector<double> expected = test::logits_oracle(floats, wide, d, v);
+      for (Index c = 0; c < count; ++c)
+        CHECK(std::abs(all[static_cast<std::size_t>(c * vocab + v)] - expected[static_cast<std::size_t>(c)]) <= 5e-6);
+    }
   }
   Buffer<T, Cuda> some = test::to_device(std::vector<T>(64));
   Buffer<float, Cuda> out(64);

@@ -31,12 +31,12 @@ WINDOWS = ("forward_ops", "attention's scale*")
 CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
 
-(WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
+(WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
  SHARPNESS, DOLA_FILE) = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
-                 "ops/row_statistics", "ops/multiply_rows", "ops/multiply_tiles", "ops/stored_octets",
-                 "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
+                 "ops/row_statistics", "ops/multiply_rows", "ops/multiply_direct", "ops/multiply_tiles",
+                 "ops/stored_octets", "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
                  "processors/sharpness_kernels", "processors/dola"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
@@ -85,7 +85,9 @@ MUTATIONS = [
     ("barrier before the products removed", TILES, "«__syncthreads();»  // tile k is there", "", PRODUCTS),
     ("copies of x are not waited for", TILES, "«ptx::wait_copies<0>();»", "", PRODUCTS),
     ("the next tile goes where this one is read", TILES, "fill(«k + 1»);", "k", PRODUCTS),
-    ("the second product of a launch begins a row too far", TILES, "tile -= «tiles»;", "tiles - 1", PRODUCTS),
+    ("the second product of a launch begins a row too far", FEW_ROWS, "group -= «groups»;", "groups - 1", PRODUCTS),
+    ("a column is scaled as its neighbour", DIRECT, "__shfl_sync(0xffffffffu, back, «column + 4»)", "column", PRODUCTS),
+    ("the end of a row is left out", DIRECT, "__ballot_sync(0xffffffffu, «left > 0») != 0", "left > 64", PRODUCTS),
     ("lanes are joined but for the last step", FEW_ROWS, "int distance = «16»;", "8", PRODUCTS),
     ("what lies beyond a row counts", OCTETS, "y[i] = «i < left» ? widen", "true", PRODUCTS),
     ("keys are loaded over those that are read", ATTENTION, "«__syncthreads();»  // the chunk before is done with", "", HEADS),

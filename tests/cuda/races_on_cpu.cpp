@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/cuda/ops/multiply_direct.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
@@ -105,7 +106,7 @@ TEST_CASE("statistics of rows, by several blocks each, twice") {
 
 TEST_CASE("products of few rows and of many, two to a launch") {
   using cuda::detail::StoredRows;
-  const Index columns = 196, rows = 70;
+  const Index columns = 200, rows = 70;
   const std::vector<Index> sizes{130, 5};
   const std::vector<float> x = normal_vector<float>(rows * columns, 1.0f, 1);
   const Buffer<float, Cuda> device_x = to_device(x);
@@ -134,6 +135,8 @@ TEST_CASE("products of few rows and of many, two to a launch") {
   const auto rows_of_x = [&](Index used) { return StoredRows(StoredMatrix<Cuda>(device_x.matrix(used, columns))); };
   cuda::detail::multiply_rows<Half>(Execution<Cuda>{}, products, rows_of_x(9));
   check(9);
+  cuda::detail::multiply_direct<Half, float>(Execution<Cuda>{}, products, rows_of_x(17));
+  check(17);
   cuda::detail::multiply_tiles<Half>(Execution<Cuda>{}, products, rows_of_x(rows));
   check(rows);
 }

@@ -42,6 +42,17 @@ __device__ T narrow(float x) {
   }
 }
 
+/// The same of two numbers, the first in the lower half of a word: one instruction for both.
+template <class T>
+__device__ std::uint32_t narrow_pair(float first, float second) {
+  std::uint32_t pair;
+  if constexpr (std::is_same_v<T, Half>)
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+
 /// c[16 x 8] += a[16 x 16] b[8 x 16]^T by one warp, fp32 sums.
 inline __device__ void multiply(BFloat16, float* c, const std::uint32_t* a, const std::uint32_t* b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

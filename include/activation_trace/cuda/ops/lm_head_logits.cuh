@@ -2,114 +2,51 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstring>
-#include <string>
+#include <span>
 #include <type_traits>
 
-#include "activation_trace/cuda/launch.cuh"
-#include "activation_trace/cuda/ops/softmax_candidates.cuh"
+#include "activation_trace/cuda/ops/matmul.cuh"
+#include "activation_trace/ops/check.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda {
 
-/// logits[C, V] = states[C, d] w[V, d]^T: what C layers, or C sequences, say of every token, in one pass over the LM
-/// head for up to 16 rows and one more for each further 16. Products and sums are fp32: with C = 9 that is half of what
-/// a card can do while it reads W once, so tensor cores would gain nothing.
+/// logits[C, V] = states[C, d] w[V, d]^T: what C layers, or C sequences, say of every token. w is read from memory
+/// once. It is matmul_by_row, also for states of 16 bits: a row's bits are what it gets alone.
 ///
-/// Types are f32, f16 or bf16, columns contiguous; rows of 16-byte multiples are fast. Runs in the order of `stream`,
-/// does not synchronise, allocates nothing. The same bits every time. Arguments must not alias. Throws ShapeError.
-template <class T>
-void lm_head_logits(Execution<Cuda> stream, MatrixView<T, Cuda> states,
-                    std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
-                    MatrixView<float, Cuda> logits);
-
-namespace detail {
-
-/// Tokens that a warp works on at once: so often is a chunk of the states used when it is read.
-constexpr int logits_tokens = 4;
-
-/// A warp per four tokens, its lanes along d. The states are read again for every four tokens, from L1.
-template <class T, RowAccess access, int rows, int threads>
-__global__ void __launch_bounds__(threads, 1)
-    lm_head_logits_kernel(RowBytes states, RowBytes w, Index first, float* logits, Index stride) {
-  constexpr int elements = 16 / static_cast<int>(sizeof(T));
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const Index warp = (static_cast<Index>(blockIdx.x) * threads + threadIdx.x) / 32;
-  const Index v0 = warp * logits_tokens;
-  if (v0 >= w.rows) return;
-  const auto unpack = [](uint4 chunk, float(&x)[elements]) {
-    T values[elements];
-    memcpy(static_cast<void*>(values), &chunk, sizeof(chunk));
-#pragma unroll
-    for (int i = 0; i < elements; ++i) x[i] = widen(values[i]);
-  };
-  // What does not exist is read as the last row, and not written.
-  const auto row_of = [](const RowBytes& m, Index row) { return m.data + min(row, m.rows - 1) * m.stride_bytes; };
-
-  float acc[rows][logits_tokens] = {};
-  for (Index byte = 16 * lane; byte < w.row_bytes; byte += 32 * 16) {
-    float weights[logits_tokens][elements];
-#pragma unroll
-    for (int t = 0; t < logits_tokens; ++t)
-      unpack(load_chunk<T, access>(row_of(w, v0 + t), byte, w.row_bytes), weights[t]);
-#pragma unroll
-    for (int c = 0; c < rows; ++c) {
-      float state[elements];
-      unpack(load_chunk<T, access>(row_of(states, first + c), byte, w.row_bytes), state);
-#pragma unroll
-      for (int t = 0; t < logits_tokens; ++t)
-#pragma unroll
-        for (int i = 0; i < elements; ++i) acc[c][t] += state[i] * weights[t][i];
-    }
-  }
-#pragma unroll
-  for (int c = 0; c < rows; ++c)
-#pragma unroll
-    for (int t = 0; t < logits_tokens; ++t) {
-      float sum = acc[c][t];
-#pragma unroll
-      for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-      if (lane == 0 && first + c < states.rows && v0 + t < w.rows) logits[(first + c) * stride + v0 + t] = sum;
-    }
-}
-
-template <class T, RowAccess access, int rows>
-void launch_lm_head_logits(Execution<Cuda> stream, const RowBytes& states, const RowBytes& w, Index first,
-                           const MatrixView<float, Cuda>& logits) {
-  constexpr int threads = 128;
-  const Index warps = (w.rows + logits_tokens - 1) / logits_tokens;
-  launch(stream, "lm_head_logits_kernel", {blocks((warps + threads / 32 - 1) / (threads / 32)), threads},
-         lm_head_logits_kernel<T, access, rows, threads>, states, w, first, logits.data(), logits.stride(0));
-}
-
-}  // namespace detail
-
-template <class T>
-void lm_head_logits(Execution<Cuda> stream, MatrixView<T, Cuda> states,
-                    std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w,
+/// w is f32, f16 or bf16; states are f32, whose logits have the error of fp32 sums, or of w's type, which are
+/// multiplied exactly too and need a device and code for sm_80. Columns contiguous; rows of 16-byte multiples are fast.
+/// Runs in the order of `execution`, does not synchronise, allocates nothing. The same bits every time. Arguments must
+/// not alias. Throws ShapeError, ArgumentError without code for the device.
+template <class S, class T>
+void lm_head_logits(Execution<Cuda> execution, MatrixView<S, Cuda> states, MatrixView<T, Cuda> w,
                     MatrixView<float, Cuda> logits) {
   using namespace detail;
-  using Value = std::remove_const_t<T>;
-  const MatrixView<const Value, Cuda> rows = states;
-  check_product(states, w);
-  if (logits.extent(0) != rows.extent(0) || logits.extent(1) != w.extent(0))
-    throw ShapeError("lm_head_logits: expected logits [" + std::to_string(rows.extent(0)) + ", " +
-                     std::to_string(w.extent(0)) + "], got [" + std::to_string(logits.extent(0)) + ", " +
-                     std::to_string(logits.extent(1)) + "]");
-  for (const Index stride : {rows.extent(1) > 1 ? rows.stride(1) : 1, w.extent(1) > 1 ? w.stride(1) : 1,
-                             logits.extent(1) > 1 ? logits.stride(1) : 1})
-    if (stride != 1) throw ShapeError("lm_head_logits: columns must be contiguous");
+  using activation_trace::detail::check_contiguous_rows;
+  using activation_trace::detail::check_extent;
+  using State = std::remove_const_t<S>;
+  using Weight = std::remove_const_t<T>;
+  static_assert(std::is_same_v<State, float> || std::is_same_v<State, Weight>, "states are f32 or of w's type");
+  check_contiguous_rows("lm_head_logits: states", states);
+  check_contiguous_rows("lm_head_logits: w", w);
+  check_contiguous_rows("lm_head_logits: logits", logits);
+  check_extent("lm_head_logits: columns of w", w.extent(1), states.extent(1));
+  check_extent("lm_head_logits: rows of logits", logits.extent(0), states.extent(0));
+  check_extent("lm_head_logits: columns of logits", logits.extent(1), w.extent(0));
   if (logits.empty()) return;
-  const bool chunks = row_access(rows) == RowAccess::chunks && row_access(w) == RowAccess::chunks;
-  for (Index first = 0; first < rows.extent(0); first += 16) {
-    const auto run = [&](auto start) { start(stream, RowBytes(rows), RowBytes(w), first, logits); };
-    if (!chunks)
-      run(launch_lm_head_logits<Value, RowAccess::elements, 16>);
-    else if (rows.extent(0) - first > 8)
-      run(launch_lm_head_logits<Value, RowAccess::chunks, 16>);
-    else
-      run(launch_lm_head_logits<Value, RowAccess::chunks, 8>);
+  const MatmulTarget<Cuda> target{StoredMatrix<Cuda>(w), logits};
+  if constexpr (std::is_same_v<State, float>) {
+    matmul_by_row(execution, states, std::span(&target, 1));
+  } else {
+    const StoredMatrix<Cuda> rows(states);
+    check_stored("lm_head_logits: states", rows);
+    check_stored("lm_head_logits: w", target.w);
+    if (!has_multiply_direct<Weight, State>(execution))
+      throw ArgumentError("lm_head_logits: states of 16 bits need a device and code for sm_80");
+    Products products;
+    products.product[products.count++] = {StoredRows(target.w), logits.data(), logits.stride(0)};
+    multiply_direct<Weight, State>(execution, products, StoredRows(rows));
   }
 }
 

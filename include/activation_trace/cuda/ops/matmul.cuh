@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "activation_trace/cuda/ops/multiply_direct.cuh"
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/ops/matmul.hpp"
@@ -32,6 +33,14 @@ void for_each_launch(const MatrixView<const float, Cuda>& x, std::span<const Mat
   }
 }
 
+/// Every row of x for itself.
+template <class T>
+void multiply_each(Execution<Cuda> execution, const Products& products, const StoredRows& x) {
+  if constexpr (sizeof(T) == 2)
+    if (has_multiply_direct<T, float>(execution)) return multiply_direct<T, float>(execution, products, x);
+  multiply_rows<T>(execution, products, x);
+}
+
 }  // namespace cuda::detail
 
 // These are templates only so that their kernels, of all types of weights, are compiled where somebody calls them.
@@ -43,7 +52,7 @@ void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
                    std::span<const MatmulTarget<Cuda>> targets) {
   using namespace cuda::detail;
   for_each_launch(x, targets, [&]<class T>(std::type_identity<T>, const Products& products, const StoredRows& rows) {
-    multiply_rows<T>(execution, products, rows);
+    multiply_each<T>(execution, products, rows);
   });
 }
 
@@ -59,7 +68,7 @@ void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, std::spa
     if (rows.rows >= few_rows && has_multiply_tiles<T>(execution))
       multiply_tiles<T>(execution, products, rows);
     else
-      multiply_rows<T>(execution, products, rows);
+      multiply_each<T>(execution, products, rows);
   });
 }
 

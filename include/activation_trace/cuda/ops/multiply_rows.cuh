@@ -22,11 +22,26 @@ struct Products {
   static constexpr int most = 4;
   Product product[most];
   int count = 0;
+
+  /// Groups of `size` rows of w, none of which has rows of two products.
+  [[nodiscard]] Index groups(Index size) const {
+    Index sum = 0;
+    for (int i = 0; i < count; ++i) sum += (product[i].w.rows + size - 1) / size;
+    return sum;
+  }
+  /// The product that has group `group`, which becomes its place there; null if there are fewer.
+  [[nodiscard]] __device__ const Product* find(Index& group, Index size) const {
+    for (int i = 0; i < count; ++i) {
+      const Index groups = (product[i].w.rows + size - 1) / size;
+      if (group < groups) return product + i;
+      group -= groups;
+    }
+    return nullptr;
+  }
 };
 
 /// Rows of w that a warp multiplies at once, so that x is read from the first-level cache for all of them.
 constexpr int warp_weights = 4;
-ACTIVATION_TRACE_HOST_DEVICE inline Index weight_groups(Index rows) { return (rows + warp_weights - 1) / warp_weights; }
 
 /// A warp per `warp_weights` rows of w and up to `rows` rows of x. A lane widens each weight once, and its part of a
 /// sum is the same whatever `rows` is and however many there are: by fused additions in the order of its pairs of
@@ -38,15 +53,9 @@ __global__ void __launch_bounds__(128, rows == 1 ? 4 : 2)
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const Index x0 = static_cast<Index>(blockIdx.x) % x_groups * rows;  // who read the same of w run together
   Index group = static_cast<Index>(blockIdx.x) / x_groups * (blockDim.x / 32) + threadIdx.x / 32;
-  int at = 0;
-  for (; at < products.count; ++at) {
-    const Index groups = weight_groups(products.product[at].w.rows);
-    if (group < groups) break;
-    group -= groups;
-  }
-  if (at == products.count) return;
-  const Product& product = products.product[at];
-  const StoredRows& w = product.w;
+  const Product* const product = products.find(group, warp_weights);
+  if (product == nullptr) return;
+  const StoredRows& w = product->w;
   const Index w0 = group * warp_weights;
   const int used = static_cast<int>(min(static_cast<Index>(rows), x.rows - x0));
 
@@ -83,7 +92,7 @@ __global__ void __launch_bounds__(128, rows == 1 ? 4 : 2)
       float sum = acc[v][r];
 #pragma unroll
       for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-      if (lane == 0 && w0 + v < w.rows) product.y[(x0 + r) * product.y_stride + w0 + v] = sum;
+      if (lane == 0 && w0 + v < w.rows) product->y[(x0 + r) * product->y_stride + w0 + v] = sum;
     }
   }
 }
@@ -92,9 +101,7 @@ __global__ void __launch_bounds__(128, rows == 1 ? 4 : 2)
 template <class T>
 void multiply_rows(Execution<Cuda> execution, const Products& products, const StoredRows& x) {
   constexpr int threads = 128;
-  Index groups = 0;
-  for (int i = 0; i < products.count; ++i) groups += weight_groups(products.product[i].w.rows);
-  const Index w_blocks = (groups + threads / 32 - 1) / (threads / 32);
+  const Index w_blocks = (products.groups(warp_weights) + threads / 32 - 1) / (threads / 32);
   const auto run = [&](auto kernel, int rows) {
     const Index x_groups = (x.rows + rows - 1) / rows;
     launch_dependent(execution, "multiply_rows_kernel", {blocks(w_blocks * x_groups), threads}, kernel, products, x,

@@ -99,14 +99,9 @@ __global__ void __launch_bounds__(256, 2)
   using Factor = std::conditional_t<std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>, ShortFloat, float>;
   using Part = WarpTile<Tuning>;
   Index tile = static_cast<Index>(blockIdx.x) / x_tiles;  // those that read the same of w run together
-  int at = 0;
-  for (; at < products.count; ++at) {
-    const Index tiles = (products.product[at].w.rows + Tuning::tile_v - 1) / Tuning::tile_v;
-    if (tile < tiles) break;
-    tile -= tiles;
-  }
-  if (at == products.count) return;
-  const Product& product = products.product[at];
+  const Product* const found = products.find(tile, Tuning::tile_v);
+  if (found == nullptr) return;
+  const Product& product = *found;
   const Index w0 = tile * Tuning::tile_v;
   const Index x0 = static_cast<Index>(blockIdx.x) % x_tiles * Tuning::tile_t;
   const int k_tiles = (x.cols + 31) / 32;
@@ -156,9 +151,7 @@ template <class T>
 template <class T>
 void multiply_tiles(Execution<Cuda> execution, const Products& products, const StoredRows& x) {
   using Tuning = ProductTuning;
-  Index w_tiles = 0;
-  for (int i = 0; i < products.count; ++i)
-    w_tiles += (products.product[i].w.rows + Tuning::tile_v - 1) / Tuning::tile_v;
+  const Index w_tiles = products.groups(Tuning::tile_v);
   const Index x_tiles = (x.rows + Tuning::tile_t - 1) / Tuning::tile_t;
   launch_dependent(execution, "multiply_tiles_kernel",
                    {blocks(w_tiles * x_tiles), 256, Tuning::stages * Tuning::stage_bytes},

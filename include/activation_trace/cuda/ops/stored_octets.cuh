@@ -50,7 +50,7 @@ struct StoredRows {
 /// Throws ShapeError for rows that a kernel cannot read: longer than an int counts, or at an address that no T can
 /// have.
 inline void check_stored(const char* what, const StoredMatrix<Cuda>& m) {
-  if (m.cols() > 1 << 30)
+  if (m.cols() >= 1 << 30)
     throw ShapeError(std::string(what) + ": rows of " + std::to_string(m.cols()) + " elements are too long");
   const Index alignment = visit_dtype(m.dtype(), []<class T>(std::type_identity<T>) { return stored_alignment<T>; });
   if (reinterpret_cast<std::uintptr_t>(m.data()) % static_cast<std::uintptr_t>(alignment) != 0 ||

@@ -17,6 +17,11 @@ T narrow(float x) {
   return T(x);
 }
 
+template <class T>
+std::uint32_t narrow_pair(float first, float second) {
+  return T(first).bits | static_cast<std::uint32_t>(T(second).bits) << 16;
+}
+
 struct Fragments {
   std::uint32_t a[4], b[2];
 };
