@@ -164,7 +164,6 @@ inline void choose_own_cache(const CLI::App& app, ModelSettings& s) {
   if (keys != values)
     throw UsageError("--cache-type-k " + keys + ", --cache-type-v " + values +
                      ": our own engine keeps keys and values alike, f32 unless both are told");
-  if (keys == "f16" && s.cuda_device) throw UsageError("--cache-type-k f16: is for --device cpu; a device keeps f32");
   s.cache = keys == "f16" ? DType::f16 : DType::f32;
 }
 

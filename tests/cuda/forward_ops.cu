@@ -200,13 +200,75 @@ TEST_CASE("rows are copied, also onto themselves") {
                        ShapeError);
 }
 
+TEST_CASE("rows are rounded to halves as the host rounds, and halves are copied") {
+  const cuda::Stream stream;
+  const Execution<Cuda> execution = stream;
+  // Ties and both sides of them, of normal numbers, of the smallest and of the largest; what is beyond, and none at
+  // all.
+  std::vector<float> values{0.0f,
+                            1 + 0x1p-11f,
+                            1 + 0x3p-11f,
+                            1 + 0x1.01p-11f,
+                            1 + 0x1.ffp-12f,
+                            0x1p-14f,
+                            0x1.ffcp-15f,
+                            0x1.ffep-15f,
+                            0x1p-24f,
+                            0x1p-25f,
+                            0x1.01p-25f,
+                            0x3p-25f,
+                            0x1p-26f,
+                            0x1p-140f,
+                            65504.0f,
+                            65519.99f,
+                            65520.0f,
+                            1e30f,
+                            std::numeric_limits<float>::infinity()};
+  for (const float x : normal_vector<float>(300 - std::ssize(values), 3.0f, 1)) values.push_back(x);
+  const Index rows = 3, columns = static_cast<Index>(values.size());
+  std::vector<float> all;
+  for (const float factor : {1.0f, -1.0f, 0x1p-10f})
+    for (const float x : values) all.push_back(factor * x);
+  const Buffer<float, Cuda> from = to_device(all);
+  const Half poison = Half::from_bits(0x7bcd);
+  const Index gap = 5;
+  const auto check = [&](const Buffer<Half, Cuda>& found) {
+    const std::vector<Half> memory = to_host(found);
+    Index wrong = 0;
+    for (Index i = 0; i < std::ssize(memory); ++i) {
+      const Index column = i % (columns + gap);
+      const float x = column < columns ? all[static_cast<std::size_t>(i / (columns + gap) * columns + column)] : 0;
+      wrong += memory[static_cast<std::size_t>(i)].bits != (column < columns ? Half(x) : poison).bits;
+    }
+    CHECK(wrong == 0);
+  };
+  const std::vector<Half> poisoned(static_cast<std::size_t>(rows * (columns + gap)), poison);
+  Buffer<Half, Cuda> halves = to_device(poisoned), copies = to_device(poisoned);
+  const auto view = [&](Buffer<Half, Cuda>& x) {
+    return MatrixView<Half, Cuda>(x.data(), {rows, columns}, {columns + gap, 1});
+  };
+  copy(execution, from.matrix(rows, columns), view(halves));
+  check(halves);
+  copy(execution, MatrixView<const Half, Cuda>(view(halves)), view(copies));
+  check(copies);
+  const Buffer<float, Cuda> nan = to_device(std::vector<float>{NAN});
+  copy(execution, nan.matrix(1, 1), view(halves).slice(0, 0, 1).slice(1, 0, 1));
+  CHECK(std::isnan(float{to_host(halves)[0]}));
+  CHECK_THROWS_WITH_AS(copy(execution, from.matrix(columns, rows), view(halves)),
+                       "copy: rows of to: expected 300, got 3", ShapeError);
+}
+
 namespace {
 
 /// Queries, keys and values on both sides, [n, H, D] and [t, G, D].
+template <class T = float>
 struct HeadsProblem {
   Index n, t, H, G, D;
-  std::vector<float> q, k, v;
-  Buffer<float, Cuda> device_q, device_k, device_v, device_out;
+  std::vector<float> q;
+  std::vector<T> k, v;
+  Buffer<float, Cuda> device_q;
+  Buffer<T, Cuda> device_k, device_v;
+  Buffer<float, Cuda> device_out;
 
   HeadsProblem(Index queries, Index positions, Index heads, Index groups, Index dim, float scale, std::uint64_t seed)
       : n(queries),
@@ -215,28 +277,30 @@ struct HeadsProblem {
         G(groups),
         D(dim),
         q(normal_vector<float>(n * H * D, scale, seed)),
-        k(normal_vector<float>(t * G * D, 1.0f, seed + 1)),
-        v(normal_vector<float>(t * G * D, 1.0f, seed + 2)),
+        k(normal_vector<T>(t * G * D, 1.0f, seed + 1)),
+        v(normal_vector<T>(t * G * D, 1.0f, seed + 2)),
         device_q(to_device(q)),
         device_k(to_device(k)),
         device_v(to_device(v)),
         device_out(to_device(std::vector<float>(q.size(), NAN))) {}
 
   /// Of queries [begin, end), which see what is before them.
-  [[nodiscard]] AttentionPart<Cuda> part(Index begin, Index end) {
+  [[nodiscard]] AttentionPart<Cuda, T> part(Index begin, Index end) {
     const TensorView<const float, 3, Cuda> queries(device_q.data(), {n, H, D});
-    const TensorView<const float, 3, Cuda> keys(device_k.data(), {t, G, D});
-    const TensorView<const float, 3, Cuda> values(device_v.data(), {t, G, D});
+    const TensorView<const T, 3, Cuda> keys(device_k.data(), {t, G, D});
+    const TensorView<const T, 3, Cuda> values(device_v.data(), {t, G, D});
     const TensorView<float, 3, Cuda> out(device_out.data(), {n, H, D});
     const Index visible = t - n + end;
     return {queries.slice(0, begin, end), keys.slice(0, 0, visible), values.slice(0, 0, visible),
             out.slice(0, begin, end)};
   }
-  [[nodiscard]] AttentionPart<Cuda> part() { return part(0, n); }
+  [[nodiscard]] AttentionPart<Cuda, T> part() { return part(0, n); }
 
   [[nodiscard]] double worst(const AttentionOptions& options) const {
+    const std::vector<float> keys(k.begin(), k.end());
+    const std::vector<float> values(v.begin(), v.end());
     const std::vector<double> expected =
-        test::attention({q.data(), {n, H, D}}, {k.data(), {t, G, D}}, {v.data(), {t, G, D}}, options);
+        test::attention({q.data(), {n, H, D}}, {keys.data(), {t, G, D}}, {values.data(), {t, G, D}}, options);
     const std::vector<float> found = to_host(device_out);
     double result = 0;
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -259,13 +323,16 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
                         Case{5, 5, 4, 2, 32}, Case{17, 40, 6, 2, 10}, Case{33, 300, 4, 4, 80}, Case{3, 70, 2, 1, 256},
                         Case{7, 64, 2, 2, 3}, Case{1, 520, 2, 1, 130}})
     for (const float scale : {1.0f, 30.0f}) {  // 30: softmax is nearly one-hot
-      HeadsProblem heads(c.n, c.t, c.H, c.G, c.D, scale, 20);
-      const AttentionPart<Cuda> part = heads.part();
-      attention(execution, std::span(&part, 1));
-      CAPTURE(c.n);
-      CAPTURE(c.t);
-      CAPTURE(c.D);
-      CHECK(heads.worst({}) <= 4e-6 * double{scale});
+      const auto check = [&](auto heads) {
+        const auto part = heads.part();
+        attention(execution, std::span(&part, 1));
+        CAPTURE(c.n);
+        CAPTURE(c.t);
+        CAPTURE(c.D);
+        CHECK(heads.worst({}) <= 4e-6 * double{scale});
+      };
+      check(HeadsProblem<>(c.n, c.t, c.H, c.G, c.D, scale, 20));
+      check(HeadsProblem<Half>(c.n, c.t, c.H, c.G, c.D, scale, 20));
     }
 }
 
@@ -276,7 +343,7 @@ TEST_CASE("attention's scale, soft cap and window, in prefill and decode") {
                                           {.window = 300},  {.window = 10000},  {0.3f, 1.5f, 40}};
   for (const auto& lengths : {std::pair<Index, Index>{1, 1}, {1, 590}, {3, 150}, {37, 300}})
     for (const AttentionOptions& options : all_options) {
-      HeadsProblem heads(lengths.first, lengths.second, 4, 2, 24, 3.0f, 30);
+      HeadsProblem<> heads(lengths.first, lengths.second, 4, 2, 24, 3.0f, 30);
       const AttentionPart<Cuda> part = heads.part();
       attention(execution, std::span(&part, 1), options);
       CAPTURE(heads.n);
@@ -290,14 +357,14 @@ TEST_CASE("a query's bits do not depend on what is computed with it") {
   const Execution<Cuda> execution = stream;
   for (const Index window : {0, 100}) {
     const AttentionOptions options{.window = window};
-    HeadsProblem heads(40, 610, 4, 2, 16, 2.0f, 40);
-    const AttentionPart<Cuda> all = heads.part();
+    HeadsProblem<Half> heads(40, 610, 4, 2, 16, 2.0f, 40);
+    const AttentionPart<Cuda, Half> all = heads.part();
     attention(execution, std::span(&all, 1), options);
     const std::vector<float> expected = to_host(heads.device_out);
     for (const std::vector<Index>& cuts : {std::vector<Index>{0, 1, 2, 3, 40}, {0, 20, 33, 40}, {0, 39, 40}})
       for (const bool together : {false, true}) {
         heads.device_out = to_device(std::vector<float>(expected.size(), NAN));
-        std::vector<AttentionPart<Cuda>> parts;
+        std::vector<AttentionPart<Cuda, Half>> parts;
         for (std::size_t i = 1; i < cuts.size(); ++i) parts.push_back(heads.part(cuts[i - 1], cuts[i]));
         if (together) parts.insert(parts.end(), 20, parts.back());  // more than a launch has room for
         if (together) attention(execution, parts, options);
@@ -311,19 +378,19 @@ TEST_CASE("a query's bits do not depend on what is computed with it") {
 TEST_CASE("attention in place, of caches with gaps, and what it refuses") {
   const cuda::Stream stream;
   const Execution<Cuda> execution = stream;
-  HeadsProblem heads(5, 50, 2, 1, 8, 1.0f, 50);
+  HeadsProblem<> heads(5, 50, 2, 1, 8, 1.0f, 50);
   AttentionPart<Cuda> part = heads.part();
   attention(execution, std::span(&part, 1));
   const std::vector<float> expected = to_host(heads.device_out);
   part.out = {heads.device_q.data(), {5, 2, 8}};
   attention(execution, std::span(&part, 1));
   CHECK(to_host(heads.device_q) == expected);
-  HeadsProblem shared(1, 530, 2, 1, 8, 1.0f, 60);  // its positions are shared out
+  HeadsProblem<> shared(1, 530, 2, 1, 8, 1.0f, 60);  // its positions are shared out
   const AttentionPart<Cuda> decode = shared.part();
   attention(execution, std::span(&decode, 1));
   CHECK(shared.worst({}) <= 4e-6);
 
-  HeadsProblem large(1, 2, 1, 1, 257, 1.0f, 1);
+  HeadsProblem<> large(1, 2, 1, 1, 257, 1.0f, 1);
   const AttentionPart<Cuda> too_large = large.part();
   CHECK_THROWS_WITH_AS(attention(execution, std::span(&too_large, 1)),
                        "attention: heads have at most 256 elements on a device, got 257", ArgumentError);

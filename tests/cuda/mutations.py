@@ -96,7 +96,7 @@ MUTATIONS = [
     ("the last share is left out", ATTENTION, "const int last = «(seen.end - 1) / attention_split»;",
      "(seen.end - 1) / attention_split - 1", HEADS),
     ("shares are joined before they are there", ATTENTION,
-     "join_attention_kernel(const __grid_constant__ AttentionWork work) {\n  «ptx::wait_for_previous();»", "", HEADS),
+     "join_attention_kernel(const __grid_constant__ AttentionWork<T> work) {\n  «ptx::wait_for_previous();»", "", HEADS),
     ("a window is a position too wide", ATTENTION, "? 0 : «end - window», end};", "end - window - 1", WINDOWS),
     ("rows are copied over those that are read", ELEMENTS, "«__syncthreads();»  // all have read", "", ROWS_OF_STATES),
     ("warps are summed before they are there", NORM, "parts[threadIdx.x / 32] = squares;\n    «__syncthreads();»", "",

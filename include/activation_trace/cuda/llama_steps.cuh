@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
@@ -24,17 +25,18 @@ inline namespace v0 {
 namespace cuda::detail {
 
 /// `column` counts the elements of k, then those of v.
+template <class T>
 struct StoredStep {
   ElementRows<const float> k, v;
-  ElementRows<float> keys, values;  ///< of the cache, from position 0 on
+  ElementRows<T> keys, values;  ///< of the cache, from position 0 on
   Index width;
   const StepRow* step;
   __device__ void operator()(Index row, Index column) const {
     const Index position = step->position;
     if (column < width)
-      keys.at(position, column) = k.at(row, column);
+      keys.at(position, column) = converted<T>(k.at(row, column));
     else
-      values.at(position, column - width) = v.at(row, column - width);
+      values.at(position, column - width) = converted<T>(v.at(row, column - width));
   }
 };
 
@@ -105,19 +107,22 @@ class LlamaSteps<Cuda> {
   void store(Execution<Cuda> execution, const Run& run, Matrix k, Matrix v, KvCache<Cuda>& cache, Index i) const {
     using cuda::detail::ElementRows;
     const Index end = seen(run);
-    if (bucket_ == 0) {
-      copy(execution, k, cache.keys(i, run.position, end));
-      copy(execution, v, cache.values(i, run.position, end));
-      return;
-    }
-    cuda::detail::each_element(
-        execution, 1, 2 * k.extent(1),
-        cuda::detail::StoredStep{ElementRows<const float>(k), ElementRows<const float>(v),
-                                 ElementRows<float>(cache.keys(i, 0, end)), ElementRows<float>(cache.values(i, 0, end)),
-                                 k.extent(1), row(run)});
+    visit_stored(cache, [&]<class T>(std::type_identity<T>) {
+      if (bucket_ == 0) {
+        copy(execution, k, cache.template keys<T>(i, run.position, end));
+        copy(execution, v, cache.template values<T>(i, run.position, end));
+        return;
+      }
+      cuda::detail::each_element(
+          execution, 1, 2 * k.extent(1),
+          cuda::detail::StoredStep<T>{ElementRows<const float>(k), ElementRows<const float>(v),
+                                      ElementRows<T>(cache.template keys<T>(i, 0, end)),
+                                      ElementRows<T>(cache.template values<T>(i, 0, end)), k.extent(1), row(run)});
+    });
   }
   [[nodiscard]] Index seen(const Run& run) const { return bucket_ == 0 ? run.position + run.rows : bucket_; }
-  void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+  template <class T>
+  void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda, T>> parts,
               const AttentionOptions& options) const {
     cuda::detail::attention(execution, parts, options, bucket_ == 0 ? nullptr : rows_.data());
   }

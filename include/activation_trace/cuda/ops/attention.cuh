@@ -8,6 +8,7 @@
 
 #include "activation_trace/cuda/ops/attention_kernel.cuh"
 #include "activation_trace/ops/attention.hpp"
+#include "activation_trace/tensor/half.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -15,7 +16,8 @@ inline namespace v0 {
 namespace cuda::detail {
 
 /// Throws as the host's attention, and for heads that are too large.
-inline void check_attention(std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options) {
+template <class T>
+void check_attention(std::span<const AttentionPart<Cuda, T>> parts, const AttentionOptions& options) {
   activation_trace::detail::check_attention(parts, options);
   const Index D = parts.empty() ? 0 : parts[0].q.extent(2);
   if (D > most_head_elements)
@@ -23,20 +25,20 @@ inline void check_attention(std::span<const AttentionPart<Cuda>> parts, const At
                         " elements on a device, got " + std::to_string(D));
 }
 
-template <int rows, int columns>
-void launch_attention(Execution<Cuda> execution, const AttentionWork& work, const Grid& grid, const Grid& join) {
-  launch_dependent(execution, "attention_kernel", grid, attention_kernel<rows, columns>, work);
+template <int rows, int columns, class T>
+void launch_attention(Execution<Cuda> execution, const AttentionWork<T>& work, const Grid& grid, const Grid& join) {
+  launch_dependent(execution, "attention_kernel", grid, attention_kernel<T, rows, columns>, work);
   if (work.shares > 1)
-    launch_dependent(execution, "join_attention_kernel", join, join_attention_kernel<attention_warps>, work);
+    launch_dependent(execution, "join_attention_kernel", join, join_attention_kernel<T, attention_warps>, work);
 }
 
 /// At most `most_attention_parts`. `steps` as for attention().
-template <int = 0>
-void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options,
+template <class T>
+void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda, T>> parts, const AttentionOptions& options,
             const StepRow* steps) {
   const Index D = parts[0].q.extent(2);
   const Index groups = parts[0].k.extent(1);
-  AttentionWork work{};
+  AttentionWork<T> work{};
   work.D = static_cast<int>(D);
   work.sharing = static_cast<int>(parts[0].q.extent(1) / groups);
   work.scale = activation_trace::detail::attention_scale(options, D);
@@ -77,17 +79,17 @@ void attend(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> part
   const Grid join{blocks((most_rows + attention_warps - 1) / attention_warps, groups, z), 32 * attention_warps};
   const auto run = [&](auto one_row, auto several) { (few ? one_row : several)(execution, work, grid, join); };
   if (D <= 64)
-    run(launch_attention<1, 2>, launch_attention<attention_rows, 2>);
+    run(launch_attention<1, 2, T>, launch_attention<attention_rows, 2, T>);
   else if (D <= 128)
-    run(launch_attention<1, 4>, launch_attention<attention_rows, 4>);
+    run(launch_attention<1, 4, T>, launch_attention<attention_rows, 4, T>);
   else
-    run(launch_attention<1, 8>, launch_attention<attention_rows, 8>);
+    run(launch_attention<1, 8, T>, launch_attention<attention_rows, 8, T>);
 }
 
 /// As below. `steps`, if not null, say for each part, of one query, where its positions end among those given.
-template <int = 0>
-void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts, const AttentionOptions& options,
-               const StepRow* steps) {
+template <class T>
+void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda, T>> parts,
+               const AttentionOptions& options, const StepRow* steps) {
   check_attention(parts, options);
   for (std::size_t first = 0; first < parts.size(); first += most_attention_parts)
     attend(execution, parts.subspan(first, std::min(parts.size() - first, most_attention_parts)), options,
@@ -101,6 +103,12 @@ void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> p
 /// memory where few queries share many positions.
 template <int = 0>
 void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda>> parts,
+               const AttentionOptions& options = {}) {
+  cuda::detail::attention(execution, parts, options, nullptr);
+}
+/// The same with keys and values of half the size.
+template <int = 0>
+void attention(Execution<Cuda> execution, std::span<const AttentionPart<Cuda, Half>> parts,
                const AttentionOptions& options = {}) {
   cuda::detail::attention(execution, parts, options, nullptr);
 }

@@ -7,6 +7,7 @@
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/step_rows.cuh"
+#include "activation_trace/cuda/ops/widen.cuh"
 #include "activation_trace/tensor/view.hpp"
 
 // Attention in f32, softmax on the way (numerics/README.md): for ops/attention.cuh. Positions are cut at multiples of
@@ -40,8 +41,10 @@ template <class T>
 HeadRows(const TensorView<T, 3, Cuda>&) -> HeadRows<T>;
 
 /// One sequence. Row r of kv head g is query r / sharing in head g * sharing + r % sharing.
+template <class T>
 struct AttentionSequence {
-  HeadRows<const float> q, k, v;
+  HeadRows<const float> q;
+  HeadRows<const T> k, v;
   HeadRows<float> out;
   int queries;
   int positions;
@@ -51,8 +54,9 @@ struct AttentionSequence {
   [[nodiscard]] __device__ int end() const { return step == nullptr ? positions : step->position + 1; }
 };
 
+template <class T>
 struct AttentionWork {
-  AttentionSequence parts[most_attention_parts];
+  AttentionSequence<T> parts[most_attention_parts];
   int D;
   int sharing;
   float scale;
@@ -65,11 +69,11 @@ struct AttentionWork {
   struct Seen {
     int begin, end;
   };
-  [[nodiscard]] __device__ Seen seen(const AttentionSequence& part, int r) const {
+  [[nodiscard]] __device__ Seen seen(const AttentionSequence<T>& part, int r) const {
     const int end = part.end() - part.queries + r / sharing + 1;
     return {window == 0 || window > end ? 0 : end - window, end};
   }
-  [[nodiscard]] __device__ float* partial(const AttentionSequence& part, int g, int r, int share) const {
+  [[nodiscard]] __device__ float* partial(const AttentionSequence<T>& part, int g, int r, int share) const {
     const Index row = part.first_row + Index{g} * part.queries * sharing + r;
     return partials + (row * shares + share) * (D + 2);
   }
@@ -133,8 +137,8 @@ struct AttentionTile {
   __device__ void fill(float* target, int rows, const Source& source) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     for (int i = static_cast<int>(threadIdx.x) / 32; i < rows; i += attention_warps) {
-      const float* const from = source(i);
-      for (int c = lane; c < stride; c += 32) target[i * stride + c] = from != nullptr && c < D ? from[c] : 0.0f;
+      const auto* const from = source(i);
+      for (int c = lane; c < stride; c += 32) target[i * stride + c] = from != nullptr && c < D ? widen(from[c]) : 0.0f;
     }
   }
 };
@@ -189,9 +193,10 @@ __device__ void add_values(const AttentionTile& tile, const float* weights, cons
 
 /// Folds the chunk of positions from `begin` on, which is in shared memory, into the warp's rows, which are
 /// attention_warps apart.
-template <int rows, int columns>
-__device__ void fold_chunk(const AttentionWork& work, const AttentionTile& tile, int begin,
-                           const AttentionWork::Seen (&seen)[rows], AttentionState<columns> (&states)[rows]) {
+template <int rows, int columns, class T>
+__device__ void fold_chunk(const AttentionWork<T>& work, const AttentionTile& tile, int begin,
+                           const typename AttentionWork<T>::Seen (&seen)[rows],
+                           AttentionState<columns> (&states)[rows]) {
   float scores[rows] = {};
   multiply_keys<rows>(tile, scores);
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -249,13 +254,13 @@ __device__ void write_row(const AttentionState<columns>& state, float* out, int 
 
 /// A block has a tile of rows of one kv head and sequence, `rows` for each warp, and all their positions or a split.
 /// Launch bounds: with the registers that it gets otherwise it spills.
-template <int rows, int columns>
+template <class T, int rows, int columns>
 __global__ void __launch_bounds__(32 * attention_warps, 1)
-    attention_kernel(const __grid_constant__ AttentionWork work) {
+    attention_kernel(const __grid_constant__ AttentionWork<T> work) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
   constexpr int tile_rows = rows * attention_warps;
-  const AttentionSequence& part = work.parts[blockIdx.z];
+  const AttentionSequence<T>& part = work.parts[blockIdx.z];
   const int g = static_cast<int>(blockIdx.y);
   const int all_rows = part.queries * work.sharing;
   const int share = static_cast<int>(blockIdx.x) % work.shares;
@@ -276,11 +281,11 @@ __global__ void __launch_bounds__(32 * attention_warps, 1)
     const int r = first + i;
     return r < all_rows ? part.q.at(r / work.sharing, g * work.sharing + r % work.sharing) : nullptr;
   });
-  AttentionWork::Seen seen[rows];
+  typename AttentionWork<T>::Seen seen[rows];
 #pragma unroll
   for (int r = 0; r < rows; ++r) {
     const int row = first + warp + r * attention_warps;
-    seen[r] = row < all_rows ? work.seen(part, row) : AttentionWork::Seen{0, 0};
+    seen[r] = row < all_rows ? work.seen(part, row) : typename AttentionWork<T>::Seen{0, 0};
   }
   AttentionState<columns> whole[rows];
   for (; split <= last_split; ++split) {
@@ -310,15 +315,15 @@ __global__ void __launch_bounds__(32 * attention_warps, 1)
 }
 
 /// A warp per row joins what the shares left, in order, as the kernel above does.
-template <int warps>
-__global__ void __launch_bounds__(32 * warps) join_attention_kernel(const __grid_constant__ AttentionWork work) {
+template <class T, int warps>
+__global__ void __launch_bounds__(32 * warps) join_attention_kernel(const __grid_constant__ AttentionWork<T> work) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
-  const AttentionSequence& part = work.parts[blockIdx.z];
+  const AttentionSequence<T>& part = work.parts[blockIdx.z];
   const int g = static_cast<int>(blockIdx.y);
   const int row = static_cast<int>(blockIdx.x * warps + threadIdx.x / 32);
   if (row >= part.queries * work.sharing) return;
-  const AttentionWork::Seen seen = work.seen(part, row);
+  const typename AttentionWork<T>::Seen seen = work.seen(part, row);
   const int last = (seen.end - 1) / attention_split;
   float* const out = part.out.at(row / work.sharing, g * work.sharing + row % work.sharing);
   for (int column = static_cast<int>(threadIdx.x) % 32; column < work.D; column += 32) {

@@ -6,12 +6,15 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <type_traits>
 
 #include "activation_trace/cuda/execution.cuh"
 #include "activation_trace/cuda/launch.cuh"
+#include "activation_trace/cuda/ops/widen.cuh"
 #include "activation_trace/ops/check.hpp"
 #include "activation_trace/ops/ffn_activation.hpp"
 #include "activation_trace/ops/gated_multiply.hpp"
+#include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 // What the forward pass does to matrices element by element, by one kernel. As the ops of the same names on the host
@@ -92,24 +95,60 @@ struct Gated {
   }
 };
 
+/// Rounded to the nearest, ties to even, where To is shorter.
+template <class To, class From>
+__device__ To converted(From x) {
+  if constexpr (std::is_same_v<To, From>)
+    return x;
+  else
+    return ptx::narrow<To>(widen(x));
+}
+
+template <class From, class To>
 struct Copied {
-  ElementRows<const float> from;
-  ElementRows<float> to;
-  __device__ void operator()(Index row, Index column) const { to.at(row, column) = from.at(row, column); }
+  ElementRows<const From> from;
+  ElementRows<To> to;
+  __device__ void operator()(Index row, Index column) const {
+    to.at(row, column) = converted<To>(from.at(row, column));
+  }
 };
 
 /// One block goes over the rows in order: `to` may begin before `from` and overlap it.
-template <int threads>
-__global__ void __launch_bounds__(threads) copy_in_order_kernel(Index rows, Index columns, Copied copied) {
+template <int threads, class From, class To>
+__global__ void __launch_bounds__(threads) copy_in_order_kernel(Index rows, Index columns, Copied<From, To> copied) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
   for (Index row = 0; row < rows; ++row)
     for (Index begin = 0; begin < columns; begin += threads) {
       const Index column = begin + threadIdx.x;
-      const float value = column < columns ? copied.from.at(row, column) : 0.0f;
+      const To value = column < columns ? converted<To>(copied.from.at(row, column)) : To{};
       __syncthreads();  // all have read what others write over
       if (column < columns) copied.to.at(row, column) = value;
     }
+}
+
+template <class From, class To>
+void copy_matrix(Execution<Cuda> execution, MatrixView<const From, Cuda> from, MatrixView<To, Cuda> to) {
+  using activation_trace::detail::check_contiguous_rows;
+  using activation_trace::detail::check_extent;
+  const Index rows = from.extent(0);
+  const Index columns = from.extent(1);
+  check_extent("copy: rows of to", to.extent(0), rows);
+  check_extent("copy: columns of to", to.extent(1), columns);
+  check_contiguous_rows("copy: from", from);
+  check_contiguous_rows("copy: to", to);
+  if (rows == 0 || columns == 0) return;
+  const Copied<From, To> copied{ElementRows<const From>(from), ElementRows<To>(to)};
+  const auto end_of = [&](const auto& m) -> const void* { return m.data() + (rows - 1) * m.stride(0) + columns; };
+  const std::less_equal<> before;  // also of pointers into different memory
+  if (before(end_of(to), static_cast<const void*>(from.data())) ||
+      before(end_of(from), static_cast<const void*>(to.data()))) {
+    each_element(execution, rows, columns, copied);
+    return;
+  }
+  constexpr int threads = 512;
+  launch_dependent(execution, "copy_in_order_kernel", {blocks(1), threads}, copy_in_order_kernel<threads, From, To>,
+                   rows, columns, copied);
 }
 
 }  // namespace cuda::detail
@@ -156,23 +195,17 @@ void gated_multiply(Execution<Cuda> execution, FfnActivation activation, MatrixV
 /// As on the host.
 template <int = 0>
 void copy(Execution<Cuda> execution, MatrixView<const float, Cuda> from, MatrixView<float, Cuda> to) {
-  const Index rows = from.extent(0);
-  const Index columns = from.extent(1);
-  detail::check_extent("copy: rows of to", to.extent(0), rows);
-  detail::check_extent("copy: columns of to", to.extent(1), columns);
-  detail::check_contiguous_rows("copy: from", from);
-  detail::check_contiguous_rows("copy: to", to);
-  if (rows == 0 || columns == 0) return;
-  const cuda::detail::Copied copied{cuda::detail::ElementRows<const float>(from), cuda::detail::ElementRows<float>(to)};
-  const auto end_of = [&](MatrixView<const float, Cuda> m) { return m.data() + (rows - 1) * m.stride(0) + columns; };
-  const std::less_equal<> before;  // also of pointers into different memory
-  if (before(end_of(to), from.data()) || before(end_of(from), to.data())) {
-    cuda::detail::each_element(execution, rows, columns, copied);
-    return;
-  }
-  constexpr int threads = 512;
-  cuda::detail::launch_dependent(execution, "copy_in_order_kernel", {cuda::detail::blocks(1), threads},
-                                 cuda::detail::copy_in_order_kernel<threads>, rows, columns, copied);
+  cuda::detail::copy_matrix(execution, from, to);
+}
+/// As on the host.
+template <int = 0>
+void copy(Execution<Cuda> execution, MatrixView<const float, Cuda> from, MatrixView<Half, Cuda> to) {
+  cuda::detail::copy_matrix(execution, from, to);
+}
+/// As on the host.
+template <int = 0>
+void copy(Execution<Cuda> execution, MatrixView<const Half, Cuda> from, MatrixView<Half, Cuda> to) {
+  cuda::detail::copy_matrix(execution, from, to);
 }
 
 }  // namespace v0
