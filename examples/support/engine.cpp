@@ -18,6 +18,7 @@
 #include "activation_trace/generation/generate.hpp"
 #include "activation_trace/generation/score.hpp"
 #include "activation_trace/model/llama.hpp"
+#include "activation_trace/ops/fast_matmul.hpp"
 #include "activation_trace/tokenizer/stream_decoder.hpp"
 #include "support/checkpoint_model.hpp"
 #include "support/loaded_model.hpp"
@@ -151,7 +152,9 @@ nlohmann::ordered_json Engine::program() const {
 #else
   const char* compiler = "gcc " __VERSION__;
 #endif
-  nlohmann::ordered_json program{{"version", version_text()}, {"compiler", compiler}, {"isa", name(isa_)}};
+  std::string isa(name(isa_));
+  if (settings_.arithmetic == Arithmetic::fast && rounds_bf16(isa_)) isa += " with BF16";
+  nlohmann::ordered_json program{{"version", version_text()}, {"compiler", compiler}, {"isa", isa}};
   program.update(loaded_->identity());
   return program;
 }

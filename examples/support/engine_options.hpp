@@ -194,9 +194,10 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
       app, "--engine", s.engine,
       "what runs the model (default: own); the rest, but --device, --arithmetic and -ctk, is llama.cpp's");
   engine_options::add_device_option(app, s.cuda_device);
-  engine_options::add_name<Arithmetic>(
-      app, "--arithmetic", s.arithmetic,
-      "of our own engine: fast rounds what quantised weights are multiplied by to 8 bits (default: exact)");
+  engine_options::add_name<Arithmetic>(app, "--arithmetic", s.arithmetic,
+                                       "of our own engine: fast rounds what weights are multiplied by, to 8 bits where "
+                                       "those are quantised, and to 16 of "
+                                       "BF16 where the processor has its products (default: exact)");
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });

@@ -174,8 +174,9 @@ def check_texts(generate, model, folder, records, mode, options):
             require(close(line["log_prob"], p, 1e-4) and close(line["entropy"], e, 1e-4), mode, line, p, e)
 
 
-def this_machine():
-    """The widest instruction set that there are kernels for, by what Linux says of the processor."""
+def this_machine(arithmetic="exact"):
+    """The widest instruction set that there are kernels for, by what Linux says of the processor, and what more of it
+    fast arithmetic depends on."""
     if platform.machine() == "aarch64":
         return "neon"
     flags = set()
@@ -184,7 +185,10 @@ def this_machine():
             flags.update(line.split(":")[1].split())
     if not {"avx2", "fma", "f16c"} <= flags:
         return "portable"
-    return "avx512" if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags else "avx2"
+    if not {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+        return "avx2"
+    has_pairs = arithmetic == "fast" and {"avx512_vnni", "avx512_bf16"} <= flags
+    return "avx512 with BF16" if has_pairs else "avx512"
 
 
 def check_other_models(evaluate, model, folder, answers):
@@ -281,6 +285,7 @@ def check_bad_input(program, folder):
     require(done.returncode == 0, "fast:", done.stderr)
     manifest = json.loads(pathlib.Path(f"{fast}.manifest.json").read_text())
     require(manifest["arithmetic"] == "fast" and manifest["cache"] == "f16", "manifest of fast", manifest)
+    require(manifest["isa"] == this_machine("fast"), "isa of fast", manifest)
 
     manifest = pathlib.Path(f"{output}.manifest.json")
     before = manifest.read_text()

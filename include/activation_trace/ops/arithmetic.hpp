@@ -11,10 +11,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
-/// How products with quantised weights are computed.
+/// How products with weights are computed.
 enum class Arithmetic {
   exact,  ///< weights are widened exactly, activations stay float: the promise, and the default
-  fast,   ///< activations are rounded to eight bits, 32 at a time, as llama.cpp does: other numbers, ops/README.md 2
+  fast,   ///< activations are rounded, to eight bits for quantised weights: other numbers, ops/README.md 2
 };
 
 template <>

@@ -19,13 +19,19 @@ inline namespace v0 {
 /// y_i = x w_i^T for every target, as matmul() by Arithmetic::exact. By Arithmetic::fast, quantised weights are
 /// multiplied by x in eight bits: of each 32 elements the scale is max |x| / 127, to whole multiples of which they are
 /// rounded, so that an element of y is off by at most the sum over these blocks of half a scale times sum |w|, besides
-/// the rounding of float sums. Every row of y is what it is alone. Other weights are multiplied exactly.
+/// the rounding of float sums. BF16 weights, where rounds_bf16() and x has whole blocks of 32, are multiplied by x in
+/// BF16, each element off by at most 2^-8 of itself. Every row of y is what it is alone. Other weights are multiplied
+/// exactly.
 void matmul(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
             Arithmetic arithmetic);
 
 /// The same as matmul_by_row().
 void matmul_by_row(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
                    Arithmetic arithmetic);
+
+/// Whether Arithmetic::fast rounds what BF16 weights are multiplied by: by AVX-512, where the processor has a dot
+/// product of BF16 pairs.
+[[nodiscard]] bool rounds_bf16(Isa isa);
 
 namespace detail {
 
@@ -37,43 +43,48 @@ concept HasFastProducts = requires(Execution<Space>& execution, MatrixView<const
   matmul_by_row(execution, x, targets, Arithmetic::fast);
 };
 
-/// A worker's scratch memory for products by integers.
-struct IntegerScratch {
-  EightBits* x;       ///< [n, d / 32]
-  float* panel;       ///< `lanes` rows of w, integer_depth elements of each
+/// A worker's scratch memory for products of rounded activations.
+struct FastScratch {
+  RoundedBlock* x;    ///< [n, d / 32]
+  float* panel;       ///< `lanes` rows of w, fast_depth elements of each
   float* out;         ///< [n, lanes]
   std::byte* copied;  ///< rows of a w that has fewer than `lanes`
 
-  IntegerScratch(Execution<Host>& execution, int worker, MatrixView<const float> x,
-                 std::span<const MatmulTarget<>> targets);
+  FastScratch(Execution<Host>& execution, int worker, MatrixView<const float> x,
+              std::span<const MatmulTarget<>> targets);
 };
 
 /// y = x times the panel of `kernels.lanes` rows that begin at `first`, in which the first `skipped` are not asked for.
-void multiply_integer_panel(const IntegerKernels& kernels, const IntegerScratch& scratch, const MatmulTarget<>& target,
-                            Index first, Index skipped);
+void multiply_fast_panel(const FastKernels& kernels, const FastScratch& scratch, const MatmulTarget<>& target,
+                         Index first, Index skipped);
 
-/// Products by integers of targets whose kernels exist.
-void multiply_integers(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
+/// Products of targets whose kernels exist and round x to the same.
+void multiply_rounded(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets);
 
-/// Calls `exact` for the targets that have no integers, and multiplies the others.
+/// Calls `exact` for the targets that have no fast kernels, and multiplies the others.
 template <class Exact>
 void multiply_fast(Execution<Host>& execution, MatrixView<const float> x, std::span<const MatmulTarget<>> targets,
                    const Exact& exact) {
   check_matmul(x, targets);
-  const auto is_integer = [&](const MatmulTarget<>& target) {
-    return integer_kernels(execution.isa(), target.w.dtype()).lanes != 0;
+  const auto rounding_of = [&](const MatmulTarget<>& target) {  // null where x is not rounded
+    return x.extent(1) % 32 == 0 ? fast_kernels(execution.isa(), target.w.dtype()).round : nullptr;
   };
-  if (std::ranges::all_of(targets, is_integer)) return multiply_integers(execution, x, targets);
-  for (const MatmulTarget<>& target : targets)
-    if (is_integer(target))
-      multiply_integers(execution, x, std::span(&target, 1));
-    else
-      exact(std::span(&target, 1));
+  const auto multiply = [&](std::span<const MatmulTarget<>> alike) {
+    return rounding_of(alike[0]) != nullptr ? multiply_rounded(execution, x, alike) : exact(alike);
+  };
+  if (targets.empty()) return;
+  if (std::ranges::all_of(targets, [&](const auto& t) { return rounding_of(t) == rounding_of(targets[0]); }))
+    return multiply(targets);
+  for (const MatmulTarget<>& target : targets) multiply(std::span(&target, 1));
 }
 
 }  // namespace detail
 
 #if ACTIVATION_TRACE_BODIES
+
+ACTIVATION_TRACE_COMPILED_INLINE bool rounds_bf16(Isa isa) {
+  return detail::fast_kernels(isa, DType::bf16).round != nullptr;
+}
 
 ACTIVATION_TRACE_COMPILED_INLINE void matmul(Execution<Host>& execution, MatrixView<const float> x,
                                              std::span<const MatmulTarget<>> targets, Arithmetic arithmetic) {
@@ -89,13 +100,13 @@ ACTIVATION_TRACE_COMPILED_INLINE void matmul_by_row(Execution<Host>& execution, 
                         [&](std::span<const MatmulTarget<>> rest) { matmul_by_row(execution, x, rest); });
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE detail::IntegerScratch::IntegerScratch(Execution<Host>& execution, int worker,
-                                                                        MatrixView<const float> activations,
-                                                                        std::span<const MatmulTarget<>> targets) {
+ACTIVATION_TRACE_COMPILED_INLINE detail::FastScratch::FastScratch(Execution<Host>& execution, int worker,
+                                                                  MatrixView<const float> activations,
+                                                                  std::span<const MatmulTarget<>> targets) {
   const Index n = activations.extent(0);
   const Index blocks = activations.extent(1) / 32;
-  const IntegerKernels& kernels = integer_kernels(execution.isa(), targets[0].w.dtype());
-  constexpr Index block_floats = sizeof(EightBits) / sizeof(float);
+  const FastKernels& kernels = fast_kernels(execution.isa(), targets[0].w.dtype());
+  constexpr Index block_floats = sizeof(RoundedBlock) / sizeof(float);
   Index copied_floats = 0;
   for (const auto& [w, y] : targets)
     if (w.rows() < kernels.lanes)
@@ -104,18 +115,18 @@ ACTIVATION_TRACE_COMPILED_INLINE detail::IntegerScratch::IntegerScratch(Executio
   float* memory =
       execution.scratch(worker, n * blocks * block_floats + kernels.panel_floats + n * kernels.lanes + copied_floats)
           .data();
-  x = reinterpret_cast<EightBits*>(memory);
+  x = reinterpret_cast<RoundedBlock*>(memory);
   panel = memory + n * blocks * block_floats;
   out = panel + kernels.panel_floats;
   copied = reinterpret_cast<std::byte*>(out + n * kernels.lanes);
   for (Index i = 0; i < n; ++i)
-    kernels.quantize(activations.data() + i * activations.stride(0), activations.extent(1), x + i * blocks);
+    kernels.round(activations.data() + i * activations.stride(0), activations.extent(1), x + i * blocks);
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_integer_panel(const IntegerKernels& kernels,
-                                                                     const IntegerScratch& scratch,
-                                                                     const MatmulTarget<>& target, Index first,
-                                                                     Index skipped) {
+ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_fast_panel(const FastKernels& kernels,
+                                                                  const FastScratch& scratch,
+                                                                  const MatmulTarget<>& target, Index first,
+                                                                  Index skipped) {
   const auto& [w, y] = target;
   const Index n = y.extent(0);
   const Index blocks = w.cols() / 32;
@@ -128,8 +139,8 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_integer_panel(const Integ
     rows = scratch.copied;
   }
   std::fill_n(scratch.out, n * kernels.lanes, 0.0f);
-  for (Index begin = 0; begin < w.cols(); begin += integer_depth) {
-    const Index count = std::min(integer_depth, w.cols() - begin);
+  for (Index begin = 0; begin < w.cols(); begin += fast_depth) {
+    const Index count = std::min(fast_depth, w.cols() - begin);
     kernels.pack(rows, stride, begin, count, scratch.panel);
     kernels.multiply(scratch.panel, count / 32, scratch.x + begin / 32, blocks, n, scratch.out);
   }
@@ -138,24 +149,24 @@ ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_integer_panel(const Integ
     std::copy_n(scratch.out + i * kernels.lanes + skipped, columns, y.data() + i * y.stride(0) + first + skipped);
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_integers(Execution<Host>& execution, MatrixView<const float> x,
-                                                                std::span<const MatmulTarget<>> targets) {
-  if (targets.empty() || x.extent(0) == 0) return;
-  const Index lanes = integer_kernels(execution.isa(), targets[0].w.dtype()).lanes;
+ACTIVATION_TRACE_COMPILED_INLINE void detail::multiply_rounded(Execution<Host>& execution, MatrixView<const float> x,
+                                                               std::span<const MatmulTarget<>> targets) {
+  if (x.extent(0) == 0) return;
+  const Index lanes = fast_kernels(execution.isa(), targets[0].w.dtype()).lanes;
   const auto panels_of = [&](const StoredMatrix<>& w) { return (w.rows() + lanes - 1) / lanes; };
   Index panels = 0;
   for (const auto& [w, y] : targets) panels += panels_of(w);
   execution.for_each_range(panels, 1, [&](Index begin, Index end, int worker) {
     // Every worker rounds x for itself: that is cheaper than waiting for one that does it for all.
-    const IntegerScratch scratch(execution, worker, x, targets);
+    const FastScratch scratch(execution, worker, x, targets);
     Index before = 0;  // of this target among all panels
     for (const MatmulTarget<>& target : targets) {
-      const IntegerKernels& kernels = integer_kernels(execution.isa(), target.w.dtype());
+      const FastKernels& kernels = fast_kernels(execution.isa(), target.w.dtype());
       const Index own = panels_of(target.w);
       for (Index p = std::max(begin - before, Index{0}); p < std::min(end - before, own); ++p) {
         // The last panel ends where w does, and repeats rows of the one before.
         const Index first = std::max(std::min(p * lanes, target.w.rows() - lanes), Index{0});
-        multiply_integer_panel(kernels, scratch, target, first, p * lanes - first);
+        multiply_fast_panel(kernels, scratch, target, first, p * lanes - first);
       }
       before += own;
     }

@@ -117,6 +117,20 @@ using namespace avx512;
 }  // namespace vnni
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma clang attribute push(                                                                          \
+    __attribute__((target("avx512bf16,avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+    apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512bf16,avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
+namespace avx512bf16 {
+using namespace vnni;
+#include "activation_trace/ops/kernels/bf16_products.inl"
+}  // namespace avx512bf16
+#if defined(__clang__)
+#pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
@@ -127,10 +141,17 @@ namespace avx512 = portable;
 namespace vnni = portable;
 #endif
 
-/// Whether this processor multiplies bytes by AVX-512's VNNI.
+/// Whether this processor multiplies bytes by AVX-512's VNNI, and then also pairs of BF16.
 inline bool has_vnni() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
+}
+inline bool has_bf16() {
+#if defined(__x86_64__)
+  return has_vnni() && __builtin_cpu_supports("avx512bf16") != 0;
 #else
   return false;
 #endif
@@ -181,11 +202,14 @@ ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dt
                   neon::dot_table)[static_cast<std::size_t>(dtype)];
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE const IntegerKernels& integer_kernels(Isa isa, DType dtype) {
+ACTIVATION_TRACE_COMPILED_INLINE const FastKernels& fast_kernels(Isa isa, DType dtype) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512 && dtype == DType::bf16 && has_bf16()) return avx512bf16::bf16_kernels;
+#endif
   // Processors with AVX-512 and without VNNI take AVX2's, whose results are the same bits.
-  const auto& of_avx512 = has_vnni() ? vnni::integer_table : avx2::integer_table;
-  return table_of(isa, portable::integer_table, avx2::integer_table, of_avx512,
-                  neon::integer_table)[static_cast<std::size_t>(dtype)];
+  const auto& of_avx512 = has_vnni() ? vnni::fast_table : avx2::fast_table;
+  return table_of(isa, portable::fast_table, avx2::fast_table, of_avx512,
+                  neon::fast_table)[static_cast<std::size_t>(dtype)];
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa) {

@@ -23,7 +23,7 @@ inline void pack_integers(const std::byte* w, Index stride, Index begin, Index c
 
 /// out[i] += a panel of `blocks` times row i < n of x, of which rows are x_stride blocks apart.
 template <class Form, Index n>
-inline void multiply_integer_tile(const float* panel, Index blocks, const EightBits* x, Index x_stride, float* out) {
+inline void multiply_integer_tile(const float* panel, Index blocks, const RoundedBlock* x, Index x_stride, float* out) {
   constexpr int halves = Form::has_halves ? 2 : 1;
   constexpr int quads = 8 / halves;
   F sums[n];
@@ -35,26 +35,26 @@ inline void multiply_integer_tile(const float* panel, Index blocks, const EightB
       IntegerSum<Form::bits> integers[n];
 #pragma GCC unroll 8
       for (Index i = 0; i < n; ++i)
-        integers[i].start(-Form::centre * x[i * x_stride].totals[Form::has_halves ? half : 2]);
+        integers[i].start(-Form::centre * x[i * x_stride].eight.totals[Form::has_halves ? half : 2]);
 #pragma GCC unroll 8
       for (int j = 0; j < quads; ++j) {
         const int quad = half * quads + j;
         const I quanta = load_words(reinterpret_cast<const std::byte*>(panel + quad * lanes));
 #pragma GCC unroll 8
         for (Index i = 0; i < n; ++i) {
-          integers[i].add(quanta, x[i * x_stride].q + 4 * quad);
+          integers[i].add(quanta, x[i * x_stride].eight.q + 4 * quad);
           if ((j + 1) % IntegerSum<Form::bits>::held == 0 || j + 1 == quads) integers[i].collect();
         }
       }
       const F step = load(panel + (8 + half) * lanes);
 #pragma GCC unroll 8
       for (Index i = 0; i < n; ++i)
-        sums[i] = multiply_add(to_float(integers[i].total), step * set(x[i * x_stride].scale), sums[i]);
+        sums[i] = multiply_add(to_float(integers[i].total), step * set(x[i * x_stride].eight.scale), sums[i]);
       if constexpr (Form::has_offsets) {
         const F offset = load(panel + (10 + half) * lanes);
 #pragma GCC unroll 8
         for (Index i = 0; i < n; ++i)
-          sums[i] = multiply_add(offset, set(x[i * x_stride].sums[Form::has_halves ? half : 2]), sums[i]);
+          sums[i] = multiply_add(offset, set(x[i * x_stride].eight.sums[Form::has_halves ? half : 2]), sums[i]);
       }
     }
   }
@@ -64,7 +64,7 @@ inline void multiply_integer_tile(const float* panel, Index blocks, const EightB
 
 /// The same of any n rows.
 template <class Form, Index tile = integer_rows>
-inline void multiply_integers(const float* panel, Index blocks, const EightBits* x, Index x_stride, Index n,
+inline void multiply_integers(const float* panel, Index blocks, const RoundedBlock* x, Index x_stride, Index n,
                               float* out) {
   for (; n >= tile; n -= tile, x += tile * x_stride, out += tile * lanes)
     multiply_integer_tile<Form, tile>(panel, blocks, x, x_stride, out);
@@ -72,8 +72,10 @@ inline void multiply_integers(const float* panel, Index blocks, const EightBits*
 }
 
 /// d activations, a multiple of 32, in eight bits.
-inline void quantize_activations(const float* x, Index d, EightBits* out) {
-  for (Index i = 0; i < d; i += 32, x += 32, ++out) {
+inline void quantize_activations(const float* x, Index d, RoundedBlock* blocks) {
+  for (Index i = 0; i < d; i += 32, x += 32, ++blocks) {
+    blocks->eight = {};
+    EightBits* out = &blocks->eight;
     F most = max(load(x), set(0.0f) - load(x));
     bool finite = true;
     for (Index j = 0; j < 32; j += lanes) {
@@ -83,7 +85,6 @@ inline void quantize_activations(const float* x, Index d, EightBits* out) {
     }
     const float largest_of_all = largest(most);
     if (!finite || largest_of_all < least_activation) {
-      *out = {};
       if (!finite) out->scale = out->sums[0] = out->sums[1] = out->sums[2] = std::numeric_limits<float>::quiet_NaN();
       continue;
     }
@@ -101,12 +102,12 @@ inline void quantize_activations(const float* x, Index d, EightBits* out) {
 }
 
 template <class T>
-constexpr IntegerKernels integer_kernels_of() {
+constexpr FastKernels fast_kernels_of() {
   if constexpr (requires { Integers<T>::bits; }) {
     using Form = IntegerForm<Integers<T>::bits, Integers<T>::centre, Integers<T>::has_offsets, Integers<T>::has_halves>;
     return {.lanes = lanes,
-            .panel_floats = integer_depth / 32 * PanelBlock::floats,
-            .quantize = quantize_activations,
+            .panel_floats = fast_depth / 32 * PanelBlock::floats,
+            .round = quantize_activations,
             .pack = pack_integers<T>,
             .multiply = multiply_integers<Form>};
   } else {
@@ -114,8 +115,8 @@ constexpr IntegerKernels integer_kernels_of() {
   }
 }
 template <class... T>
-constexpr std::array<IntegerKernels, sizeof...(T)> integer_kernels(TypeList<T...>) {
-  return {integer_kernels_of<T>()...};
+constexpr std::array<FastKernels, sizeof...(T)> fast_kernels(TypeList<T...>) {
+  return {fast_kernels_of<T>()...};
 }
 
-inline constexpr auto integer_table = integer_kernels(WeightTypes{});
+inline constexpr auto fast_table = fast_kernels(WeightTypes{});

@@ -60,17 +60,25 @@ struct alignas(64) EightBits {
 /// Activations that are all smaller than this count as 0.
 constexpr float least_activation = 0x1p-100f;
 
-/// Elements of a row of w that are in a panel of integers at once; a multiple of every block length.
-constexpr Index integer_depth = 256;
+/// 32 activations as the kernel that rounded them has them.
+union RoundedBlock {
+  EightBits eight;
+  std::uint16_t bf16[32];
+};
 
-/// The kernels that multiply rows of one quantised type by rows of x in eight bits; null for another type. `multiply`
-/// adds to out [n, lanes] what a panel of `blocks` blocks of 32 makes: integer_products.inl.
-struct IntegerKernels {
+/// Elements of a row of w that are in a panel of rounded products at once; a multiple of every block length.
+constexpr Index fast_depth = 256;
+
+/// The kernels that multiply rows of one type by rows of x that were rounded, 32 elements at a time; null for a type
+/// that has none. `multiply` adds to out [n, lanes] what a panel of `blocks` blocks of 32 makes: integer_products.inl,
+/// bf16_products.inl.
+struct FastKernels {
   Index lanes = 0;         ///< rows of w in a panel
-  Index panel_floats = 0;  ///< of integer_depth elements
-  void (*quantize)(const float* x, Index d, EightBits* out) = nullptr;
+  Index panel_floats = 0;  ///< of fast_depth elements
+  void (*round)(const float* x, Index d, RoundedBlock* out) = nullptr;
   void (*pack)(const std::byte* w, Index stride, Index begin, Index count, float* panel) = nullptr;
-  void (*multiply)(const float* panel, Index blocks, const EightBits* x, Index x_stride, Index n, float* out) = nullptr;
+  void (*multiply)(const float* panel, Index blocks, const RoundedBlock* x, Index x_stride, Index n,
+                   float* out) = nullptr;
 };
 
 /// The kernels that compare layers' distributions.
@@ -113,8 +121,9 @@ ACTIVATION_TRACE_COMPILED_INLINE const Kernels& kernels(Isa isa);
 /// Those for rows of `dtype`, which must be one of DType's.
 ACTIVATION_TRACE_COMPILED_INLINE const DotKernels& dot_kernels(Isa isa, DType dtype);
 
-/// Those for rows of `dtype`, of which all are null if it is not a quantised one.
-ACTIVATION_TRACE_COMPILED_INLINE const IntegerKernels& integer_kernels(Isa isa, DType dtype);
+/// Those for rows of `dtype`, of which all are null if it is not a quantised one, nor BF16 where the processor
+/// multiplies that.
+ACTIVATION_TRACE_COMPILED_INLINE const FastKernels& fast_kernels(Isa isa, DType dtype);
 
 /// Those for layers.
 ACTIVATION_TRACE_COMPILED_INLINE const DivergenceKernels& divergence_kernels(Isa isa);
