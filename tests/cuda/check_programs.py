@@ -69,7 +69,7 @@ def check_refusals(place, alone):
     generate = ["generate", "-m", place.model, "-p", "x", "-n", 1, "--info_layer", 1]
     for text in ("gpu", "cuda:", "cuda:-1", "cuda:x", "cuda1"):
         place.fails(2, ["--device", "expected cpu, cuda or cuda:NUMBER, got " + text], *generate, "--device", text)
-    place.fails(1, ["--device cuda:2: there are 2 CUDA devices"], *generate, "--device", "cuda:2", "-q")
+    place.fails(1, ["--device cuda:4: there are 4 CUDA devices"], *generate, "--device", "cuda:4", "-q")
     for text in ("cpu", "cuda"):
         place.fails(2, [f"--device {text}: is for our own engine; llama.cpp is told by -ngl"], *generate, "--engine", "llama.cpp", "--device", text)
     place.fails(2, ["--arithmetic fast: is for --device cpu"], *generate, "--device", "cuda", "--arithmetic", "fast")

@@ -445,19 +445,45 @@ TEST_CASE("guide: our own forward pass") {
 }
 #endif
 
-TEST_CASE("blocks on two devices are those on one, bit for bit") {
+namespace {
+
+/// A stream of each of the first devices.
+class DeviceStreams {
+ public:
+  explicit DeviceStreams(int count) {
+    for (int device = 0; device < count; ++device) {
+      const cuda::DeviceGuard guard(device);
+      streams_.emplace_back();
+      executions_.emplace_back(streams_.back());
+    }
+  }
+
+  /// One per end of blocks.
+  [[nodiscard]] std::vector<LlamaPlace<Cuda>> places(const std::vector<Index>& ends) {
+    std::vector<LlamaPlace<Cuda>> result;
+    for (std::size_t i = 0; i < ends.size(); ++i) result.push_back({&executions_[i], ends[i]});
+    return result;
+  }
+
+ private:
+  std::vector<cuda::Stream> streams_;
+  std::vector<Execution<Cuda>> executions_;
+};
+
+/// Two and three devices, where they are there.
+std::vector<std::vector<Index>> borders_of_three_blocks() {
   int devices = 0;
   cuda::check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
-  if (devices < 2) return;
+  std::vector<std::vector<Index>> result;
+  if (devices > 1) result = {{1, 3}, {2, 3}};
+  if (devices > 2) result.push_back({1, 2, 3});
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("blocks on several devices are those on one, bit for bit") {
   Execution<Host> execution(1);
-  const cuda::Stream first_stream;
-  Execution<Cuda> first = first_stream;
-  const std::optional<cuda::Stream> second_stream = [] {
-    const cuda::DeviceGuard guard(1);
-    return std::optional<cuda::Stream>(std::in_place);
-  }();
-  Execution<Cuda> second = *second_stream;
-  REQUIRE(second.device() == 1);
   for (const Embeddings embeddings : {Embeddings::tied, Embeddings::separate}) {
     TinyLlamaOptions options = small_family_options();
     options.embeddings = embeddings;
@@ -468,9 +494,11 @@ TEST_CASE("blocks on two devices are those on one, bit for bit") {
     memory.cache = embeddings == Embeddings::tied ? DType::f16 : DType::f32;
     Both both(tiny, memory);
     const std::vector<std::vector<float>> expected = history(both.on_device, 21);  // two batches
-    for (const Index border : {1, 2}) {
-      CAPTURE(border);
-      const std::vector<LlamaPlace<Cuda>> places{{&first, border}, {&second, tiny.config().layers}};
+    for (const std::vector<Index>& ends : borders_of_three_blocks()) {
+      CAPTURE(ends.front());
+      CAPTURE(ends.size());
+      DeviceStreams streams(static_cast<int>(ends.size()));
+      const std::vector<LlamaPlace<Cuda>> places = streams.places(ends);
       const cuda::DeviceWeights device_weights(places, weights);
       OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), memory, places, execution);
       CHECK(history(model, 21) == expected);
@@ -478,14 +506,65 @@ TEST_CASE("blocks on two devices are those on one, bit for bit") {
       const GenerationOptions how{.mode = Baseline{}, .max_new_tokens = 5};
       CHECK(generate(model, NoText(), prompt, how).ids == generate(both.on_device, NoText(), prompt, how).ids);
     }
-    const auto wrong = [&](const std::vector<LlamaPlace<Cuda>>& places) {
+    DeviceStreams streams(1);
+    const auto wrong = [&](std::vector<Index> ends) {
+      std::vector<LlamaPlace<Cuda>> places;
+      for (const Index end : ends) places.push_back({streams.places({end}).front().execution, end});
+      Execution<Cuda>& first = *streams.places({1}).front().execution;
       CHECK_THROWS_AS(Llama<Cuda>(tiny.config(), cuda::DeviceWeights(first, weights).view(), two_sequences, places),
                       ArgumentError);
     };
     wrong({});
-    wrong({{&first, 2}});
-    wrong({{&first, 2}, {&second, 2}, {&second, 3}});
-    wrong({{&first, 4}});
+    wrong({2});
+    wrong({2, 2, 3});
+    wrong({4});
+  }
+}
+
+TEST_CASE("pieces of a prompt follow each other over the devices, and are what they are on one, bit for bit") {
+  const TinyLlama tiny(small_family_options());
+  const LlamaWeights<> weights = tiny.weights();
+  Execution<Host> execution(1);
+  constexpr Index pieces = 5;
+  const LlamaOptions memory{.max_context = 48, .max_batch = 8};
+  const std::vector<TokenId> ids = some_ids(8 * pieces + 2, tiny.config().vocab);
+  const std::span<const TokenId> prompt = std::span(ids).first(8 * pieces);
+  // Twice: what the first call left is used by the second.
+  const auto run = [&](OnHost<Llama<Cuda>>& model) {
+    std::vector<std::vector<float>> rows;
+    for (int round = 0; round < 2; ++round) {
+      model.rewind(0);
+      rows.push_back(numbers(model.forward(std::vector<SequencePiece<>>{{0, prompt}})));
+      rows.push_back(numbers(model.forward(std::vector<SequencePiece<>>{{0, std::span(ids).last(2)}})));
+    }
+    return rows;
+  };
+  Both both(tiny, memory);
+  const std::vector<std::vector<float>> expected = run(both.on_device);
+  for (const std::vector<Index>& ends : borders_of_three_blocks()) {
+    CAPTURE(ends.front());
+    CAPTURE(ends.size());
+    DeviceStreams streams(static_cast<int>(ends.size()));
+    const std::vector<LlamaPlace<Cuda>> places = streams.places(ends);
+    const cuda::DeviceWeights device_weights(places, weights);
+    OnHost<Llama<Cuda>> model(tiny.config(), weights, device_weights.view(), memory, places, execution);
+    CHECK(run(model) == expected);
+#ifndef __CUDACC__
+    // The device on the CPU does the work of the first device first, and of another only what that has to wait for.
+    model.rewind(0);
+    std::vector<int> order;  // devices of kernels
+    cuda_on_cpu::on_kernel = [&](int device) { order.push_back(device); };
+    model.fill(std::vector<SequencePiece<>>{{0, prompt}});
+    cuda_on_cpu::on_kernel = nullptr;
+    for (int device = 0; device + 1 < std::ssize(ends); ++device) {
+      auto other = std::ranges::find(order, device + 1);  // the watch's
+      other = std::find(other + 1, order.end(), device + 1);
+      const auto kernels = std::ranges::count(order, device) - 1;  // but that of the watch
+      REQUIRE(kernels % pieces == 0);
+      // Three pieces: the next device has memory for two, and the third is all there but not brought.
+      CHECK(std::count(order.begin(), other, device) - 1 == 3 * kernels / pieces);
+    }
+#endif
   }
 }
 

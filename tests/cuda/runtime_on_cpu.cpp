@@ -23,7 +23,7 @@
 #include "on_cpu/runtime.hpp"
 #include "support.cuh"
 
-// What shows only on a machine that is as late and as strict as CUDA allows, and has two devices: see
+// What shows only on a machine that is as late and as strict as CUDA allows, and has several devices: see
 // on_cpu/runtime.hpp.
 using namespace activation_trace;
 using namespace activation_trace::test;

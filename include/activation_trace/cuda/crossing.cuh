@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/model/llama_part.hpp"
@@ -18,33 +19,36 @@ struct MemoryScope<Cuda> {
   cuda::DeviceGuard guard;
 };
 
-/// By the stream that they come from, which waits for what the other was asked before; the other waits for them.
+/// An event, where the host waits for nothing.
+template <>
+struct Mark<Cuda> {
+  void set(Execution<Cuda>& execution) {
+    if (!event) event.emplace(execution);
+    event->record(execution);
+  }
+  void wait(Execution<Cuda>& execution) const {
+    if (!event) return;
+    const cuda::DeviceGuard guard(execution.device());
+    cuda::check(cudaStreamWaitEvent(execution.get(), event->get(), 0), "cudaStreamWaitEvent");
+  }
+
+  std::optional<cuda::Event> event;
+};
+
 template <>
 struct Crossing<Cuda> {
-  Crossing(Execution<Cuda>& source, Execution<Cuda>& target) : from_execution(source), to_execution(target) {
-    order(to_execution, from_execution);
+  static void bring(Execution<Cuda>& from, Execution<Cuda>& to, const MatrixView<const float, Cuda>& x,
+                    const MatrixView<float, Cuda>& y) {
+    {
+      const cuda::DeviceGuard guard(from.device());
+      cuda::check(cudaMemcpyPeerAsync(y.data(), to.device(), x.data(), from.device(),
+                                      static_cast<std::size_t>(x.size()) * sizeof(float), from.get()),
+                  "cudaMemcpyPeerAsync");
+    }
+    Mark<Cuda> there;  // streams that wait for an event go on without it
+    there.set(from);
+    there.wait(to);
   }
-  Crossing(const Crossing&) = delete;
-  Crossing& operator=(const Crossing&) = delete;
-
-  void operator()(MatrixView<const float, Cuda> from, MatrixView<float, Cuda> to) {
-    const cuda::DeviceGuard guard(from_execution.device());
-    cuda::check(cudaMemcpyPeerAsync(to.data(), to_execution.device(), from.data(), from_execution.device(),
-                                    static_cast<std::size_t>(from.size()) * sizeof(float), from_execution.get()),
-                "cudaMemcpyPeerAsync");
-    order(from_execution, to_execution);
-  }
-
-  /// What `after` is asked from now on waits for what `before` was asked until now.
-  static void order(Execution<Cuda>& before, Execution<Cuda>& after) {
-    cuda::Event event(before);
-    event.record(before);
-    const cuda::DeviceGuard guard(after.device());
-    cuda::check(cudaStreamWaitEvent(after.get(), event.get(), 0), "cudaStreamWaitEvent");
-  }
-
-  Execution<Cuda>& from_execution;
-  Execution<Cuda>& to_execution;
 };
 
 }  // namespace detail

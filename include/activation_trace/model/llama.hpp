@@ -163,7 +163,7 @@ class Llama {
   detail::LlamaBatch<Space> batch_;
   std::vector<std::vector<TokenId>> ids_;    // of each sequence
   Buffer<float, Space> logits_;              // [sequences, V]
-  Buffer<float, Space> exit_states_;         // [sequences * (N + 1), d]
+  Buffer<float, Space> exit_states_;         // [sequences * (N + 1), d], which no call before reads any more
   std::vector<Index> exits_;                 // layers whose last state the current call returns logits of
   std::vector<Index> positions_;             // of the current call's pieces
   std::vector<detail::WatchedRow> watched_;  // of what is looked at next

@@ -116,6 +116,10 @@ class LlamaBlocks {
   [[nodiscard]] Execution<Space>& here() const { return *part_->execution; }
   /// The number of block i among those of its part, as caches count.
   [[nodiscard]] Index local(Index i) const { return i - part_->begin; }
+  /// The next batch has the states that the batch before the last one had, and this is where the last one's work ends.
+  void begin_batch(const Batch& batch);
+  /// Of the batch that is computed, where it is.
+  [[nodiscard]] LlamaStates<Space>& states(Part& part) const { return part.states[turn_ % part.states.size()]; }
   /// On to the part behind this one, with what the batch has in x and y.
   void cross();
 
@@ -140,6 +144,8 @@ class LlamaBlocks {
   [[nodiscard]] TensorView<T, 3, Space> in_heads(MatrixView<T, Space> m) const;
   /// The batch's rows of a buffer.
   [[nodiscard]] Matrix rows(Buffer<float, Space>& buffer, Index cols) { return buffer.matrix(batch_->rows(), cols); }
+  [[nodiscard]] Matrix x() { return rows(states(*part_).x, config_.hidden); }
+  [[nodiscard]] Matrix y() { return rows(states(*part_).y, config_.hidden); }
   [[nodiscard]] Matrix q() { return rows(part_->q, config_.heads * config_.head_dim); }
 
   LlamaConfig config_;
@@ -149,6 +155,7 @@ class LlamaBlocks {
   std::vector<Part> parts_;
   Part* part_ = nullptr;          // whose blocks are computed
   const Batch* batch_ = nullptr;  // that is computed
+  std::size_t turn_ = 0;          // of batches
   // One per run, of what the caches hold.
   std::tuple<std::vector<AttentionPart<Space>>, std::vector<AttentionPart<Space, Half>>> attended_;
 };
@@ -218,11 +225,10 @@ void LlamaBlocks<Space>::check_watched() {
 template <class Space>
 template <class NeededRows, class Show>
 void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const Show& show) {
-  batch_ = &batch;
-  part_ = parts_.data();
+  begin_batch(batch);
   const Index layers = config_.layers;
-  Matrix x = rows(part_->x, config_.hidden);
-  Matrix y = rows(part_->y, config_.hidden);
+  Matrix x = this->x();
+  Matrix y = this->y();
   for (const Run& run : batch.runs())
     steps_.embed(here(), weights_.embedding, run, x.slice(0, run.row, run.row + run.rows));
   if (config_.embedding_scale != 1) scale(here(), x, config_.embedding_scale);
@@ -238,8 +244,8 @@ void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const 
         for (const Matrix& m : {x, y}) copy(here(), m.slice(0, from, from + count), m.slice(0, to, to + count));
       });
       if (batch.rows() == 0) return;
-      x = rows(part_->x, config_.hidden);
-      y = rows(part_->y, config_.hidden);
+      x = this->x();
+      y = this->y();
       multiply(y, {{block(i).q, q()}});
     }
     attend(i, y);
@@ -247,8 +253,8 @@ void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const 
     feed_forward(i, y);
     if (!last && i + 1 == part_->end) {
       cross();
-      x = rows(part_->x, config_.hidden);
-      y = rows(part_->y, config_.hidden);
+      x = this->x();
+      y = this->y();
     }
     add_rms_norm(here(), x, y, last ? weights_.final_norm : block(i + 1).attention_norm, config_.rms_norm_eps);
   }
@@ -256,14 +262,22 @@ void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const 
 }
 
 template <class Space>
+void LlamaBlocks<Space>::begin_batch(const Batch& batch) {
+  batch_ = &batch;
+  part_ = parts_.data();
+  ++turn_;
+  for (Part& part : parts_)
+    if (part.states.size() > 1) part.states[(turn_ + 1) % part.states.size()].free.set(*part.execution);
+}
+
+template <class Space>
 void LlamaBlocks<Space>::cross() {
-  const ConstMatrix x = rows(part_->x, config_.hidden);
-  const ConstMatrix y = rows(part_->y, config_.hidden);
-  Part& next = part_[1];
-  Crossing<Space> crossing(here(), *next.execution);
-  crossing(x, rows(next.x, config_.hidden));
-  crossing(y, rows(next.y, config_.hidden));
-  part_ = &next;
+  Execution<Space>& from = here();
+  const ConstMatrix sent[] = {x(), y()};
+  ++part_;
+  states(*part_).free.wait(from);
+  bring(from, here(), sent[0], x());
+  bring(from, here(), sent[1], y());
 }
 
 template <class Space>

@@ -54,45 +54,64 @@ struct MemoryScope {
   explicit MemoryScope(const Execution<Space>&) {}
 };
 
-/// Copies from the memory of one execution to that of another, between what both are asked before and after it.
+/// A point in the work of one execution that others wait for. Of a space that computes at once it is always reached.
 template <class Space>
-struct Crossing {
-  Crossing(Execution<Space>&, Execution<Space>& to) : to_execution(to) {}
-  /// Rows without gaps.
-  void operator()(MatrixView<const float, Space> from, MatrixView<float, Space> to) { copy(to_execution, from, to); }
-
-  Execution<Space>& to_execution;
+struct Mark {
+  /// Moves it behind all that `execution` was asked so far.
+  void set(Execution<Space>&) {}
+  /// What `execution` is asked from now on waits for the mark where it is now; for nothing if it never was set.
+  void wait(Execution<Space>&) const {}
 };
 
-/// A copy in the order of both, which may be one.
+/// From the memory of one execution to that of another.
+template <class Space>
+struct Crossing {
+  /// Rows without gaps, by `from`, which waits for nothing; what `to` is asked from now on waits for them.
+  static void bring(Execution<Space>&, Execution<Space>& to, const MatrixView<const float, Space>& x,
+                    const MatrixView<float, Space>& y) {
+    copy(to, x, y);
+  }
+};
+
+/// The same, of two that may be one.
 template <class Space>
 void bring(Execution<Space>& from, Execution<Space>& to, const MatrixView<const float, Space>& x,
            const MatrixView<float, Space>& y) {
   if (&from == &to)
     copy(to, x, y);
   else
-    Crossing<Space>(from, to)(x, y);
+    Crossing<Space>::bring(from, to, x, y);
 }
+
+/// The states of a batch at one place.
+template <class Space>
+struct LlamaStates {
+  explicit LlamaStates(Index elements) : x(elements), y(elements) {}
+
+  Buffer<float, Space> x;  // [max_batch, d] residual stream
+  Buffer<float, Space> y;  // [max_batch, d] its norm, then what is added to it next
+  Mark<Space> free;        // behind all that reads what a batch left in them
+};
 
 /// The memory of one place, beside its weights.
 template <class Space>
 struct LlamaPart {
   using Floats = Buffer<float, Space>;
 
-  /// For blocks [begin, end) of the sequences of `options`, and batches of `max_batch` rows.
+  /// For blocks [begin, end) of the sequences of `options`, and batches of `max_batch` rows. Where another place comes
+  /// before this one, that one can bring a batch while this one computes the batch before.
   LlamaPart(const LlamaConfig& config, Execution<Space>& where, Index first, Index behind, const LlamaOptions& options,
             Index max_batch)
       : execution(&where),
         begin(first),
         end(behind),
         rope(rope_table(config.rope, config.head_dim, options.max_context)),
-        x(max_batch * config.hidden),
-        y(max_batch * config.hidden),
         q(max_batch * config.heads * config.head_dim),
         k(max_batch * config.kv_heads * config.head_dim),
         v(max_batch * config.kv_heads * config.head_dim),
         gate(max_batch * config.ffn),
         up(max_batch * config.ffn) {
+    for (int i = 0; i < (begin == 0 ? 1 : 2); ++i) states.emplace_back(max_batch * config.hidden);
     for (Index i = 0; i < options.sequences; ++i)
       caches.emplace_back(end - begin, options.max_context, config.kv_heads * config.head_dim, options.cache);
     if (config.window_rope) window_rope.emplace(rope_table(*config.window_rope, config.head_dim, options.max_context));
@@ -103,14 +122,13 @@ struct LlamaPart {
   std::vector<KvCache<Space>> caches;  // one per sequence, of these blocks
   RopeTable<Space> rope;
   std::optional<RopeTable<Space>> window_rope;
-  FiniteWatch<Space> watch;  // of its states
-  Floats x;                  // [max_batch, d] residual stream
-  Floats y;                  // [max_batch, d] its norm, then what is added to it next
-  Floats q;                  // [max_batch, heads * D] queries, then attention's output
-  Floats k;                  // [max_batch, kv_heads * D] on their way to the caches
-  Floats v;                  // the same
-  Floats gate;               // [max_batch, F]
-  Floats up;                 // [max_batch, F]
+  FiniteWatch<Space> watch;                // of its states
+  std::vector<LlamaStates<Space>> states;  // one, or two for batches in turn
+  Floats q;                                // [max_batch, heads * D] queries, then attention's output
+  Floats k;                                // [max_batch, kv_heads * D] on their way to the caches
+  Floats v;                                // the same
+  Floats gate;                             // [max_batch, F]
+  Floats up;                               // [max_batch, F]
 
  private:
   /// Of what rotates sequences of at most `positions`.

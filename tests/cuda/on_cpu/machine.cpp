@@ -149,10 +149,12 @@ struct Box {
 
 #ifdef CUDA_ON_CPU_RACES
 constexpr std::size_t most_multiprocessors = 2;  // neighbouring blocks have nothing that orders them
+constexpr bool own_multiprocessors = true;       // of each device: nor have blocks of two devices
 #else
 constexpr std::size_t most_multiprocessors = 1;
+constexpr bool own_multiprocessors = false;
 #endif
-std::vector<std::unique_ptr<Multiprocessor>> multiprocessors;
+std::map<int, std::vector<std::unique_ptr<Multiprocessor>>> multiprocessors_of;
 std::vector<Multiprocessor*> cluster;  // those that run now
 Multiprocessor* current = nullptr;
 std::vector<Box> boxes;  // on their way
@@ -391,8 +393,11 @@ void run_grid(const Launch& launch, const std::function<void()>& body) {
   blockDim = dim3(static_cast<unsigned>(launch.threads));
   const auto size = static_cast<unsigned>(launch.cluster);
   const std::size_t used = std::max<std::size_t>(most_multiprocessors, size);
+  const bool is_first = multiprocessors_of.empty();
+  std::vector<std::unique_ptr<Multiprocessor>>& multiprocessors =
+      multiprocessors_of[own_multiprocessors ? launch.device : 0];
   while (multiprocessors.size() < used)
-    multiprocessors.push_back(std::make_unique<Multiprocessor>(multiprocessors.empty()));
+    multiprocessors.push_back(std::make_unique<Multiprocessor>(is_first && multiprocessors.empty()));
   for (unsigned z = 0; z < launch.blocks.z; ++z)
     for (unsigned y = 0; y < launch.blocks.y; ++y)
       for (unsigned x = 0; x < launch.blocks.x; x += size) {

@@ -22,6 +22,7 @@ namespace cuda_on_cpu {
 
 /// A kernel on its way.
 struct Launch {
+  int device;
   dim3 blocks;
   int threads;
   int shared_bytes;

@@ -41,12 +41,14 @@ struct CUstream_st {
   // Addresses to order by: of what the host has done, of the work that is done, and of the kernel that is.
   char queued = 0, done = 0, kernel = 0;
   cuda_on_cpu::Identity self = {};  // who does its copies
+  std::deque<Work> past = {};       // kept until the host may touch it again
   [[nodiscard]] std::size_t end() const { return begun + queue.size(); }
 };
 struct CUevent_st {
   int device;
   CUstream_st* stream = nullptr;
-  std::size_t end = 0;  // the work of the stream that is ahead of it
+  std::size_t end = 0;                                          // the work of the stream up to it
+  std::shared_ptr<char> reached = std::make_shared<char>('0');  // address to order by: outlives it in the streams
 };
 
 namespace {
@@ -59,7 +61,12 @@ struct Memory {
 };
 
 int current_device = 0;
-std::array<CUstream_st, cuda_on_cpu::devices.size()> default_streams{{{.device = 0}, {.device = 1}}};
+std::vector<CUstream_st> default_streams = [] {
+  std::vector<CUstream_st> streams;
+  for (int device = 0; device < static_cast<int>(cuda_on_cpu::devices.size()); ++device)
+    streams.push_back({.device = device});
+  return streams;
+}();
 std::set<CUstream_st*> made_streams;
 std::set<CUstream_st*> destroyed_streams;  // whose work is done all the same, when the device is waited for
 std::map<std::byte*, Memory> memory_of_devices;
@@ -88,29 +95,36 @@ void add(CUstream_st& stream, Work work) {
   cuda_on_cpu::release(&stream.queued);
 }
 
-/// Adds what a copy engine does.
-void add_copy(CUstream_st& stream, std::function<void()> copy) {
-  add(stream, [copy = std::move(copy)](CUstream_st& here) {
-    cuda_on_cpu::Identity host = cuda_on_cpu::Identity::current();
-    here.self.become();
-    cuda_on_cpu::acquire(&here.queued);
-    cuda_on_cpu::acquire(&here.done);
-    copy();
-    cuda_on_cpu::release(&here.done);
-    host.become();
-  });
+/// Does something in the order of a stream, as the stream.
+void as_stream(CUstream_st& here, const std::function<void()>& work) {
+  cuda_on_cpu::Identity host = cuda_on_cpu::Identity::current();
+  here.self.become();
+  cuda_on_cpu::acquire(&here.queued);
+  cuda_on_cpu::acquire(&here.done);
+  work();
+  cuda_on_cpu::release(&here.done);
+  host.become();
 }
 
-/// Does the work of a stream up to `end`.
-void finish(CUstream_st& stream, std::size_t end) {
-  std::vector<Work> done;  // kept until the host may touch them again
+/// Adds what a copy engine does.
+void add_copy(CUstream_st& stream, std::function<void()> copy) {
+  add(stream, [copy = std::move(copy)](CUstream_st& here) { as_stream(here, copy); });
+}
+
+/// Does the work of a stream up to `end`. The host has not waited for it.
+void run(CUstream_st& stream, std::size_t end) {
   while (stream.begun < end) {
-    done.push_back(std::move(stream.queue.front()));
+    stream.past.push_back(std::move(stream.queue.front()));
     stream.queue.pop_front();
     ++stream.begun;
-    done.back()(stream);
+    stream.past.back()(stream);
   }
+}
+/// The same for the host, which waits.
+void finish(CUstream_st& stream, std::size_t end) {
+  run(stream, end);
   cuda_on_cpu::acquire(&stream.done);
+  stream.past.clear();
 }
 void finish(CUstream_st& stream) { finish(stream, stream.end()); }
 
@@ -233,9 +247,10 @@ cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread
   const bool can_wait = device.ptx_version >= 90;
   add(*found,
       [=, shared_bytes = static_cast<int>(config.dynamicSmemBytes), body = std::move(thread)](CUstream_st& here) {
+        if (on_kernel) on_kernel(here.device);
         const OtherDevicesHidden hidden(here.device);
-        run_grid({blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait, &here.queued,
-                  &here.done, &here.kernel},
+        run_grid({here.device, blocks, threads, shared_bytes, static_cast<int>(cluster), dependent, can_wait,
+                  &here.queued, &here.done, &here.kernel},
                  body);
         Identity host = Identity::current();
         here.self.become();
@@ -484,6 +499,9 @@ cudaError_t CUDARTAPI cudaEventDestroy(cudaEvent_t event) {
 cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   CUstream_st* const found = find_here(stream);
   if (found == nullptr || found->device != event->device) return cudaErrorInvalidResourceHandle;
+  if (found->recording) return cudaErrorNotSupported;
+  add(*found,
+      [reached = event->reached](CUstream_st& here) { as_stream(here, [&] { cuda_on_cpu::release(reached.get()); }); });
   event->stream = found;
   event->end = found->end();
   return cudaSuccess;
@@ -493,9 +511,9 @@ cudaError_t CUDARTAPI cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event
   if (found == nullptr) return cudaErrorInvalidResourceHandle;
   if (flags != 0 || found->recording) return cudaErrorNotSupported;
   if (event->stream == nullptr) return cudaSuccess;
-  add(*found, [other = event->stream, end = event->end](CUstream_st& here) {
-    finish(*other, end);
-    cuda_on_cpu::release(&here.done);
+  add(*found, [other = event->stream, end = event->end, reached = event->reached](CUstream_st& here) {
+    run(*other, end);
+    as_stream(here, [&] { cuda_on_cpu::acquire(reached.get()); });
   });
   return cudaSuccess;
 }

@@ -29,8 +29,14 @@ struct Device {
   int graph_launches = 0;
 };
 
-/// A device like an H100, and one that runs what was compiled for sm_80.
-inline std::array<Device, 2> devices{{{.major = 9, .ptx_version = 90}, {.major = 12, .ptx_version = 80}}};
+/// Devices like an H100, and some that run what was compiled for sm_80. All else takes any number of them.
+inline std::array<Device, 4> devices{{{.major = 9, .ptx_version = 90},
+                                      {.major = 12, .ptx_version = 80},
+                                      {.major = 9, .ptx_version = 90},
+                                      {.major = 8, .ptx_version = 80}}};
+
+/// Told the device of each kernel that begins, where somebody wants to know in which order they can be done.
+inline std::function<void(int)> on_kernel;
 
 cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread);
 /// Of a kernel; one for Hopper, which takes tensor maps, is there where the code is sm_90a's.
