@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Prefill of 512 tokens and decode after them, for the SmolLM2 file and for random weights of its shape.
+// Prefill of 512 tokens and decode after them, for the SmolLM2 file and for random weights of its shape and
+// TinyLlama-1.1B's.
 // Beside each, its floor by the multiply-adds and the reading that the machine reaches in the same run.
 // bench/compare_llama_cpp.py runs this beside llama.cpp and prints the ratios.
 #include "activation_trace/model/llama.hpp"
@@ -95,6 +96,9 @@ int main(int argc, char** argv) {
        {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::iq4_nl})
     add("random_SmolLM2_shape_" + std::string(name(dtype)),
         [&models, dtype]() -> const Models::Model& { return models.random(dtype); });
+  for (const DType dtype : {DType::q8_0, DType::q4_1, DType::q4_k})
+    add("random_TinyLlama_shape_" + std::string(name(dtype)),
+        [&models, dtype]() -> const Models::Model& { return models.random(dtype, bench::tinyllama()); });
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -35,6 +35,20 @@ inline Work attention_of(const LlamaConfig& c, Index queries, Index end) {
 /// `rows` of x by what is read once.
 inline Work shared(const Work& work, Index rows) { return {work.flops * static_cast<double>(rows), work.bytes}; }
 
+/// The shape of TinyLlama-1.1B.
+inline LlamaConfig tinyllama() {
+  LlamaConfig c = test::tiny_llama_config();
+  c.layers = 22;
+  c.hidden = 2048;
+  c.ffn = 5632;
+  c.heads = 32;
+  c.kv_heads = 4;
+  c.head_dim = 64;
+  c.vocab = 32000;
+  c.max_context = 2048;
+  return c;
+}
+
 /// The shape of SmolLM2-135M.
 inline LlamaConfig smollm2() {
   LlamaConfig c = test::tiny_llama_config();
@@ -72,14 +86,15 @@ class Models {
     return model_;
   }
 
-  const Model& random(DType dtype) {
-    const std::string wanted(name(dtype));
+  /// Random weights of a shape; SmolLM2's embedding is its LM head, too.
+  const Model& random(DType dtype, const LlamaConfig& shape = smollm2()) {
+    const std::string wanted = std::to_string(shape.hidden) + " " + std::string(name(dtype));
     if (model_.name != wanted) {
       model_ = {};
       test::TinyLlamaOptions options;
       options.dtype = dtype;
-      options.embeddings = Embeddings::tied;
-      options.config = smollm2();
+      options.embeddings = shape.hidden == smollm2().hidden ? Embeddings::tied : Embeddings::separate;
+      options.config = shape;
       model_.random = std::make_unique<test::TinyLlama>(options);
       model_.config = model_.random->config();
       model_.weights = model_.random->weights();

@@ -196,8 +196,8 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
   engine_options::add_device_option(app, s.cuda_device);
   engine_options::add_name<Arithmetic>(app, "--arithmetic", s.arithmetic,
                                        "of our own engine: fast rounds what weights are multiplied by, to 8 bits where "
-                                       "those are quantised, and to 16 of "
-                                       "BF16 where the processor has its products (default: exact)");
+                                       "those are quantised, and to BF16 where they are that and the processor has its "
+                                       "products (default: exact)");
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });
