@@ -22,6 +22,7 @@
 #include "activation_trace/cuda/ops/rope.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "activation_trace/cuda/ops/softmax_entropy.cuh"
+#include "activation_trace/cuda/ops/softmax_stored.cuh"
 #include "activation_trace/cuda/pinned.cuh"
 #include "activation_trace/cuda/processors/contrastive.cuh"
 #include "activation_trace/cuda/processors/dola.cuh"

@@ -4,7 +4,9 @@
 
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/processors/entropy_sharpness_batch.hpp"
+#include "device_matrix.cuh"
 #include "device_processor.cuh"
+#include "support/random_matrix.hpp"
 
 using SharpnessUnderTest = activation_trace::test::DeviceProcessor<>;
 constexpr float sharpness_tolerance = 1e-5f;
@@ -54,9 +56,26 @@ struct Both {
   void observe(Index b, Index positions) {
     const Matrix hidden = rounded(random_matrix(random, positions, d, 1));
     const Buffer<T, Cuda> device = upload(hidden);
-    batch[b].observe_context(device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
+    if constexpr (std::is_same_v<T, float>) {
+      if (stored_lm_head)
+        batch[b].observe_context(device.matrix(positions, d), stored_lm_head->view());
+      else
+        batch[b].observe_context(device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
+    } else {
+      batch[b].observe_context(device.matrix(positions, d), std::as_const(device_lm_head).matrix(vocab, d));
+    }
     stream.synchronize();
     hosts[static_cast<std::size_t>(b)].observe_context(hidden.view(), lm_head.view());
+  }
+
+  /// The LM head becomes one of `dtype`, before any context.
+  void store_lm_head(DType dtype) {
+    const test::RandomMatrix stored(dtype, vocab, d, random);
+    for (Index v = 0; v < vocab; ++v)
+      stored.view().decode_row(
+          v, std::span<float>(lm_head.data).subspan(static_cast<std::size_t>(v * d), static_cast<std::size_t>(d)));
+    stored_lm_head.emplace(stream, stored.view());
+    stream.synchronize();
   }
 
   void upload_logits(float deviation) {
@@ -102,6 +121,7 @@ struct Both {
   EntropySharpnessOptions options;
   Matrix lm_head;
   Buffer<T, Cuda> device_lm_head;
+  std::optional<test::DeviceMatrix> stored_lm_head;
   cuda::Stream stream;
   EntropySharpnessBatch<Cuda> batch;
   std::vector<EntropySharpnessProcessor<>> hosts;
@@ -309,6 +329,34 @@ TEST_CASE("a token named twice whose products are all -inf is looked at again wh
   const SharpnessRecord record = step();
   REQUIRE(record.kept.size() == 3);
   CHECK(std::abs(record.kept[0].entropy - test::entropy_oracle({-2, -4})) <= 1e-6);
+}
+
+TEST_CASE("f32 states and an LM head in any stored form are one host processor per row") {
+  struct Case {
+    DType dtype;
+    Index d;
+  };
+  for (const auto& [dtype, d] : {Case{DType::f16, 24}, {DType::bf16, 19}, {DType::q8_0, 64}, {DType::q6_k, 256}}) {
+    for (const Index candidates : {2, 1024}) {  // more new tokens than there is room for, and fewer
+      Both<float> both(3, 300, d, {.alpha = 0.8f}, 1.3f, candidates);
+      both.store_lm_head(dtype);
+      both.observe(0, 1);
+      both.observe(1, 90);
+      both.observe(2, 33);
+      for (int i = 0; i < 2; ++i) both.step();
+      both.observe(2, 13);  // of what is known, too
+      both.step();
+      CHECK(std::abs(both.batch[1].state(7).entropy() - both.hosts[1].state(7).entropy()) <= 2e-5f);
+      both.step();  // all are known
+    }
+  }
+  Both<float> all(2, 130, 32, {.filter = {.relative_top = 0}});
+  all.store_lm_head(DType::q4_1);
+  all.observe(0, 20);
+  all.observe(1, 140);
+  all.step();
+  all.observe(0, 7);
+  all.step();
 }
 
 TEST_CASE("the penalty is for observed tokens, and passes over what is none") {

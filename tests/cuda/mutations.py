@@ -32,12 +32,12 @@ CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
 
 (WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
- SHARPNESS, DOLA_FILE) = (
+ SHARPNESS, DOLA_FILE, STORED) = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
                  "ops/row_statistics", "ops/multiply_rows", "ops/multiply_direct", "ops/multiply_tiles",
                  "ops/stored_octets", "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
-                 "processors/sharpness_kernels", "processors/dola"))
+                 "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
@@ -76,6 +76,8 @@ MUTATIONS = [
      "«ptx::wait_for_previous();»\n  ptx::launch_dependents();\n  batch.select", "", FEW),
     ("join of candidates leaves one out", CANDIDATES, "s < «min((lane + 1) * run, splits)»",
      "min((lane + 1) * run, splits - 1)", FEW),
+    ("warps leave octets out", STORED, "first += «4 * warps»)", "8 * warps", FEW),
+    ("rows past the first panel are those of the first", STORED, "w.slice(«first», first + rows)", "0", FEW),
     ("fence before the ticket removed", ROWS, "«__threadfence();»\n    last =", "", ROW),
     ("fence after the ticket removed", ROWS, "«__threadfence();»  // by the thread", "", ROW),
     ("barrier of the last block removed", ROWS, "«__syncthreads();»\n  return last;", "", ROW),

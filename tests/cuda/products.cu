@@ -9,31 +9,16 @@
 #include <string>
 #include <vector>
 
-#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/ops/gather.cuh"
 #include "activation_trace/cuda/ops/matmul.cuh"
+#include "device_matrix.cuh"
 #include "support.cuh"
 #include "support/oracle.hpp"
 #include "support/random_matrix.hpp"
 
 namespace activation_trace::test {
 namespace {
-
-/// A matrix of the host, in device memory.
-class DeviceMatrix {
- public:
-  DeviceMatrix(Execution<Cuda> execution, const StoredMatrix<>& m)
-      : memory_(m.rows() * cuda::detail::device_row_bytes(m) + 256) {
-    cuda::detail::Placement placement(memory_.data());
-    view_ = cuda::detail::upload(execution, m, placement);
-  }
-  [[nodiscard]] const StoredMatrix<Cuda>& view() const { return view_; }
-
- private:
-  Buffer<std::byte, Cuda> memory_;
-  StoredMatrix<Cuda> view_;
-};
 
 constexpr float gap = 12345.0f;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <span>
 #include <utility>
 #include <vector>
@@ -12,8 +13,11 @@
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
+#include "activation_trace/cuda/ops/softmax_stored.cuh"
+#include "device_matrix.cuh"
 #include "problem.cuh"
 #include "support/oracle.hpp"
+#include "support/random_matrix.hpp"
 
 // Each kernel once, on the smallest problem that has everything: several blocks, more tiles than stages, the last one
 // cut, rounds. Small enough for ThreadSanitizer, and for tests/cuda/mutations.py.
@@ -77,6 +81,33 @@ TEST_CASE("candidates: more groups than blocks") {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const double expected = entropy_oracle(logits_oracle(problem.hidden, problem.w, columns, ids[i]));
     CHECK(std::abs(result[i].entropy() - expected) <= 5e-5);
+  }
+}
+
+TEST_CASE("candidates of stored weights, and all of them in two panels") {
+  const Index positions = 20, columns = 544, size = 140;
+  std::mt19937 random(2);
+  const RandomMatrix w(DType::q5_1, size, columns, random);
+  const DeviceMatrix device_w(Execution<Cuda>{}, w.view());
+  const std::vector<float> hidden = normal_floats(positions * columns, random, 0.2f);
+  const Buffer<float, Cuda> device_hidden = to_device(hidden);
+  const std::vector<TokenId> ids{7, 139, 0};
+  const Buffer<TokenId, Cuda> device_ids = to_device(ids);
+  Buffer<SoftmaxState, Cuda> few = to_device(std::vector<SoftmaxState>(ids.size()));
+  Buffer<SoftmaxState, Cuda> all = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(size)));
+  Buffer<SoftmaxState, Cuda> workspace(size);
+  cuda::softmax_states(Execution<Cuda>{}, device_hidden.matrix(positions, columns), device_w.view(),
+                       {device_ids.view()}, few.view(), workspace.view());
+  cuda::detail::softmax_stored(Execution<Cuda>{}, device_hidden.matrix(positions, columns), device_w.view(),
+                               workspace.view(), {nullptr, 0, size, all.data(), nullptr},
+                               cuda::SoftmaxKernel::automatic, 1);
+  const std::vector<SoftmaxState> some = to_host(few), every = to_host(all);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    std::vector<float> row(static_cast<std::size_t>(columns));
+    w.view().decode_row(ids[i], row);
+    const double expected = entropy_oracle(logits_oracle(hidden, row, columns, 0));
+    CHECK(std::abs(some[i].entropy() - expected) <= 5e-5);
+    CHECK(std::abs(every[static_cast<std::size_t>(ids[i])].entropy() - expected) <= 5e-5);
   }
 }
 

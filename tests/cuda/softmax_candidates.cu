@@ -4,8 +4,13 @@
 
 #include <array>
 #include <cmath>
+#include <random>
+#include <string>
 
+#include "activation_trace/cuda/ops/softmax_stored.cuh"
+#include "device_matrix.cuh"
 #include "problem.cuh"
+#include "support/random_matrix.hpp"
 
 using namespace activation_trace;
 using namespace activation_trace::test;
@@ -58,4 +63,36 @@ TEST_CASE_TEMPLATE("a few candidates get the entropy of their rows", T, float, H
 TEST_CASE_TEMPLATE("many candidates get the entropy of their rows", T, float, Half, BFloat16) {
   // The last has more groups than the grid has blocks for.
   check_candidates<T>({{300, 576, 17}, {130, 200, 65}, {500, 64, 300}, {2050, 24, 400}});
+}
+
+TEST_CASE("candidates of an LM head in any stored form, f32 states") {
+  std::mt19937 random(3);
+  const Index v = 60;
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(name(dtype)));
+    for (const auto& [t, size, blocks] : {std::array<Index, 3>{1, 3, 1}, {77, 21, 3}, {1100, 40, 1}}) {
+      if (t == 1100 && dtype != DType::q4_k) continue;  // more groups than blocks
+      const Index d = block_elements(dtype) == 1 ? 19 * blocks : blocks * block_elements(dtype);
+      const RandomMatrix w(dtype, v, d, random);
+      const DeviceMatrix device(Execution<Cuda>{}, w.view());
+      const std::vector<float> hidden = normal_floats(t * d, random, 0.2f);
+      const Buffer<float, Cuda> device_hidden = to_device(hidden);
+      std::vector<TokenId> ids;
+      for (Index i = 0; i < size; ++i) ids.push_back(static_cast<TokenId>(i * 37 % v));
+      ids.back() = static_cast<TokenId>(v);  // passed over
+      const Buffer<TokenId, Cuda> device_ids = to_device(ids);
+      Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(ids.size()));
+      Buffer<SoftmaxState, Cuda> workspace(cuda::candidate_workspace_size(t, size));
+      for (const auto& [begin, end] : {std::pair<Index, Index>{0, t / 3}, {t / 3, t}})
+        cuda::softmax_states(Execution<Cuda>{}, device_hidden.matrix(t, d).slice(0, begin, end), device.view(),
+                             {device_ids.view()}, states.view(), workspace.view());
+      const std::vector<SoftmaxState> result = to_host(states);
+      CHECK(result.back().empty());
+      for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+        std::vector<float> row(static_cast<std::size_t>(d));
+        w.view().decode_row(ids[i], row);
+        CHECK(std::abs(result[i].entropy() - entropy_oracle(logits_oracle(hidden, row, d, 0))) <= 5e-5);
+      }
+    }
+  }
 }

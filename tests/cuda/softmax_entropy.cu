@@ -8,10 +8,14 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <random>
 #include <string>
 #include <type_traits>
 
+#include "activation_trace/cuda/ops/softmax_stored.cuh"
+#include "device_matrix.cuh"
 #include "problem.cuh"
+#include "support/random_matrix.hpp"
 
 using namespace activation_trace;
 using namespace activation_trace::test;
@@ -202,6 +206,41 @@ TEST_CASE_TEMPLATE("a context that comes in pieces gives the entropy of the whol
     Buffer<float, Cuda> result(v);
     cuda::entropy(Execution<Cuda>{}, states.view(), result.view());
     CHECK(worst_error(problem, to_host(result), 40) <= 1);
+  }
+}
+
+TEST_CASE("f32 states on an LM head in any stored form, neither rounded") {
+  std::mt19937 random(7);
+  const Index t = 70, v = 150;
+  for (const DType dtype : all_dtypes) {
+    CAPTURE(std::string(activation_trace::name(dtype)));
+    const Index d = block_elements(dtype) == 1 ? 76 : block_elements(dtype);
+    const RandomMatrix w(dtype, v, d, random);
+    const DeviceMatrix device(Execution<Cuda>{}, w.view());
+    std::vector<float> decoded(static_cast<std::size_t>(v * d));
+    for (Index i = 0; i < v; ++i)
+      w.view().decode_row(
+          i, std::span<float>(decoded).subspan(static_cast<std::size_t>(i * d), static_cast<std::size_t>(d)));
+    Problem<float> problem(t, d, v, normal_floats(t * d, random, 0.2f), decoded);
+    Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v));
+    for (const SoftmaxKernel kernel : {SoftmaxKernel::automatic, SoftmaxKernel::simt}) {
+      if (kernel == SoftmaxKernel::simt && dtype != DType::f16) continue;
+      CAPTURE(name(kernel));
+      Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
+      cuda::softmax_entropy(Execution<Cuda>{}, problem.device_hidden.matrix(t, d), device.view(), result.view(),
+                            workspace.view(), {.kernel = kernel});
+      CHECK(worst_error(problem, to_host(result), v) <= 1);
+    }
+    // In two calls, and in panels of 128 rows of W.
+    Buffer<SoftmaxState, Cuda> states = to_device(std::vector<SoftmaxState>(static_cast<std::size_t>(v)));
+    cuda::softmax_states(Execution<Cuda>{}, problem.device_hidden.matrix(t, d).slice(0, 0, 31), device.view(),
+                         states.view(), workspace.view());
+    cuda::detail::softmax_stored(Execution<Cuda>{}, std::as_const(problem.device_hidden).matrix(t, d).slice(0, 31, t),
+                                 device.view(), workspace.view(), {nullptr, 0, v, states.data(), nullptr},
+                                 SoftmaxKernel::automatic, 1);
+    Buffer<float, Cuda> result(v);
+    cuda::entropy(Execution<Cuda>{}, states.view(), result.view());
+    CHECK(worst_error(problem, to_host(result), v) <= 1);
   }
 }
 

@@ -94,16 +94,15 @@ struct ShuffledRow {
 /// Scores of one step. No logit may be NaN, one must be finite.
 inline std::vector<double> reference_scores(const std::vector<float>& logits, const std::vector<double>& entropy,
                                             double alpha, double relative_top, std::size_t min_tokens_to_keep = 1) {
-  constexpr double infinity = std::numeric_limits<double>::infinity();
   std::vector<double> score = reference_log_softmax(logits);
   std::vector<double> sorted = score;
   std::sort(sorted.rbegin(), sorted.rend());
-  const double kth = min_tokens_to_keep <= sorted.size() ? sorted[min_tokens_to_keep - 1] : -infinity;
+  const double kth = min_tokens_to_keep <= sorted.size() ? sorted[min_tokens_to_keep - 1] : -kInfinity;
   const double threshold = std::min(kth, sorted[0] + std::log(relative_top));
   for (std::size_t v = 0; v < score.size(); ++v) {
-    if (score[v] < threshold) score[v] = -infinity;
+    if (score[v] < threshold) score[v] = -kInfinity;
     if (alpha == 0) continue;
-    score[v] = score[v] < -1000 ? -infinity : score[v] - alpha * entropy[v];
+    score[v] = score[v] < -1000 ? -kInfinity : score[v] - alpha * entropy[v];
   }
   return score;
 }

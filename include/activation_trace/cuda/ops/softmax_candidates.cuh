@@ -65,9 +65,8 @@ struct CandidateBatch {
   Index partials = 0;
   Index states = 0;
 
-  __device__ void select(Index z, RowBytes& hidden, CandidateList& list) const {
-    if (positions != nullptr) hidden.rows = positions[z];
-    hidden.data += z * hidden_bytes;
+  __device__ void select(Index z, Index& rows, CandidateList& list) const {
+    if (positions != nullptr) rows = positions[z];
     list.ids += z * ids;
     if (list.count != nullptr) list.count += z * counts;
   }
@@ -92,6 +91,12 @@ __device__ uint4 load_chunk(const std::byte* row, Index byte, Index row_bytes) {
   return chunk;
 }
 
+/// Rows of one type, whose products are those of softmax_mma.cuh.
+template <class T, RowAccess access>
+struct PlainFactors {
+  RowBytes hidden, w;
+};
+
 /// Rows of w and of hidden states by which a lane's operands come: 8 i + lane / 4 of each.
 template <int v_tiles, int t_tiles>
 struct LaneRows {
@@ -99,10 +104,12 @@ struct LaneRows {
   const std::byte* hidden[t_tiles];
 };
 
-/// acc += the products of a warp's share of d.
-template <class T, RowAccess access, int warps, int v_tiles, int t_tiles>
-__device__ void multiply_candidates(const LaneRows<v_tiles, t_tiles>& rows, Index row_bytes,
+/// acc += the products of a warp's share of d. Each lane takes 16 consecutive bytes of a row, which permutes the
+/// columns of d alike on both sides and so changes no product.
+template <int warps, class T, RowAccess access, int v_tiles, int t_tiles>
+__device__ void multiply_candidates(const PlainFactors<T, access>& factors, const LaneRows<v_tiles, t_tiles>& rows,
                                     float (&acc)[v_tiles][t_tiles][4]) {
+  const Index row_bytes = factors.w.row_bytes;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   // All loads of a batch are under way before the first is used: 10.2 instead of 16.6 us for 16 candidates at
@@ -162,21 +169,21 @@ __device__ void sum_warps(const float (&acc)[v_tiles][t_tiles][4],
 }
 
 /// Logits of 16 v_tiles candidates at 8 t_tiles positions per block. The warps share out d in chunks of 64
-/// bytes and read straight into the operands of mma: each lane takes 16 consecutive bytes of a row, which
-/// permutes the columns of d alike on both sides and so changes no product. Latency is what counts here. Blocks stride
-/// over the groups of candidates: a grid for few of them serves many.
-template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
-__global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes hidden, RowBytes w, CandidateList list,
-                                                                        CandidateBatch batch, SoftmaxState* partials) {
+/// bytes and read straight into the operands of mma. Latency is what counts here. Blocks stride over the groups of
+/// candidates: a grid for few of them serves many.
+template <class Factors, int v_tiles, int t_tiles, int warps>
+__global__ void __launch_bounds__(32 * warps)
+    softmax_candidates_kernel(Factors factors, CandidateList list, CandidateBatch batch, SoftmaxState* partials) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   ptx::launch_dependents();
   constexpr int tile_v = 16 * v_tiles;
   constexpr int tile_t = 8 * t_tiles;
   __shared__ float sums[warps][tile_v][tile_t + 1];
-  batch.select(blockIdx.z, hidden, list);
+  batch.select(blockIdx.z, factors.hidden.rows, list);
+  factors.hidden.data += blockIdx.z * batch.hidden_bytes;
   // 32 bits, and computed where they are used: with 64-bit places the large tiles spilled.
   const int used = list.used();
-  const int rows = static_cast<int>(hidden.rows);
+  const int rows = static_cast<int>(factors.hidden.rows);
   const int t0 = static_cast<int>(blockIdx.x) * tile_t;
   if (t0 >= rows) return;
 
@@ -188,14 +195,13 @@ __global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes
     for (int i = 0; i < 2 * v_tiles; ++i) {
       const int candidate = v0 + 8 * i + lane / 4;
       const Index id = candidate < used ? list.ids[candidate] : 0;
-      lane_rows.w[i] = w.data + (id >= 0 && id < w.rows ? id : 0) * w.stride_bytes;
+      lane_rows.w[i] = factors.w.row(id >= 0 && id < factors.w.rows ? id : 0);
     }
 #pragma unroll
-    for (int i = 0; i < t_tiles; ++i)
-      lane_rows.hidden[i] = hidden.data + min(t0 + 8 * i + lane / 4, rows - 1) * hidden.stride_bytes;
+    for (int i = 0; i < t_tiles; ++i) lane_rows.hidden[i] = factors.hidden.row(min(t0 + 8 * i + lane / 4, rows - 1));
 
     float acc[v_tiles][t_tiles][4] = {};
-    multiply_candidates<T, access, warps>(lane_rows, w.row_bytes, acc);
+    multiply_candidates<warps>(factors, lane_rows, acc);
     sum_warps(acc, sums);
     const int candidate = v0 + static_cast<int>(threadIdx.x);
     if (threadIdx.x < tile_v && candidate < used) {
@@ -214,14 +220,14 @@ __global__ void __launch_bounds__(32 * warps) softmax_candidates_kernel(RowBytes
 /// splits of `tile_t` positions, then the lanes as a tree. The order is fixed by the number of splits.
 template <int warps>  // a template, so that each translation unit has its own
 __global__ void __launch_bounds__(32 * warps)
-    join_candidates_kernel(const SoftmaxState* partials, RowBytes hidden, int tile_t, CandidateList list,
+    join_candidates_kernel(const SoftmaxState* partials, Index positions, int tile_t, CandidateList list,
                            CandidateBatch batch, Index rows, SoftmaxState* states) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
-  batch.select(blockIdx.z, hidden, list);
+  batch.select(blockIdx.z, positions, list);
   partials += blockIdx.z * batch.partials;
   states += blockIdx.z * batch.states;
-  const Index splits = (hidden.rows + tile_t - 1) / tile_t;
+  const Index splits = (positions + tile_t - 1) / tile_t;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const Index run = (splits + 31) / 32;
   const Index used = list.used();
@@ -239,18 +245,27 @@ __global__ void __launch_bounds__(32 * warps)
   }
 }
 
-/// Both kernels for B sequences; `hidden` is the longest context. With more candidates than 256 the grid strides.
-template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
-void launch_candidates(Execution<Cuda> stream, const RowBytes& hidden, const RowBytes& w, const CandidateList& list,
-                       const CandidateBatch& batch, Index sequences, SoftmaxState* partials, SoftmaxState* states) {
-  const Index splits = (hidden.rows + 8 * t_tiles - 1) / (8 * t_tiles);
+/// Both kernels for B sequences; `factors.hidden` is the longest context. With more candidates than 256 the grid
+/// strides.
+template <int v_tiles, int t_tiles, int warps, class Factors>
+void join_candidates(Execution<Cuda> stream, const Factors& factors, const CandidateList& list,
+                     const CandidateBatch& batch, Index sequences, SoftmaxState* partials, SoftmaxState* states) {
+  const Index positions = factors.hidden.rows;
+  const Index splits = (positions + 8 * t_tiles - 1) / (8 * t_tiles);
   const Index groups = (list.size + 16 * v_tiles - 1) / (16 * v_tiles);
   // Enough blocks for any device, and no more: those that find nothing to do are not free either.
   const Index in_grid = min(groups, max(Index{4}, 512 / splits));
   launch(stream, "softmax_candidates_kernel", {blocks(splits, in_grid, sequences), 32 * warps},
-         softmax_candidates_kernel<T, access, v_tiles, t_tiles, warps>, hidden, w, list, batch, partials);
+         softmax_candidates_kernel<Factors, v_tiles, t_tiles, warps>, factors, list, batch, partials);
   launch_dependent(stream, "join_candidates_kernel", {blocks(min((list.size + 3) / 4, Index{256}), 1, sequences), 128},
-                   join_candidates_kernel<4>, partials, hidden, 8 * t_tiles, list, batch, w.rows, states);
+                   join_candidates_kernel<4>, partials, positions, 8 * t_tiles, list, batch, factors.w.rows, states);
+}
+
+template <class T, RowAccess access, int v_tiles, int t_tiles, int warps>
+void launch_candidates(Execution<Cuda> stream, const RowBytes& hidden, const RowBytes& w, const CandidateList& list,
+                       const CandidateBatch& batch, Index sequences, SoftmaxState* partials, SoftmaxState* states) {
+  join_candidates<v_tiles, t_tiles, warps>(stream, PlainFactors<T, access>{hidden, w}, list, batch, sequences, partials,
+                                           states);
 }
 
 /// How the rows of a matrix may be read.
@@ -258,6 +273,25 @@ template <class T>
 [[nodiscard]] RowAccess row_access(const MatrixView<const T, Cuda>& m) {
   return aligned_rows<T>(m) && m.extent(1) * static_cast<Index>(sizeof(T)) % 16 == 0 ? RowAccess::chunks
                                                                                      : RowAccess::elements;
+}
+
+/// Whether this program holds the kernels for the device of `stream`.
+template <class T>
+[[nodiscard]] bool has_candidates(Execution<Cuda> stream) {
+  return compiled_for_device(stream, &softmax_candidates_kernel<PlainFactors<T, RowAccess::chunks>, 1, 1, 16>);
+}
+
+/// What every softmax_states() of candidates asks of its arguments; w is [items, columns].
+template <class T>
+void check_candidates(const MatrixView<T, Cuda>& hidden, Index items, Index columns, const Candidates& candidates,
+                      const VectorView<SoftmaxState, Cuda>& states, const VectorView<SoftmaxState, Cuda>& workspace) {
+  const Index size = candidates.ids.size();
+  check_output(candidates.ids, size, "ids");
+  check_output(states, size, "states");
+  check_product(hidden, items, columns);
+  if (columns > 1 && hidden.stride(1) != 1) throw ShapeError("softmax: the columns of hidden and w must be contiguous");
+  check_workspace(workspace, candidate_workspace_size(hidden.extent(0), size));
+  if (size > Index{1} << 20) throw ShapeError("softmax: more than 2^20 candidates");
 }
 
 }  // namespace detail
@@ -269,19 +303,10 @@ void softmax_states(Execution<Cuda> stream, MatrixView<T, Cuda> hidden,
                     VectorView<SoftmaxState, Cuda> workspace) {
   using Value = std::remove_const_t<T>;
   const Index size = candidates.ids.size();
-  detail::check_output(candidates.ids, size, "ids");
-  detail::check_output(states, size, "states");
-  detail::check_product(hidden, w);
-  if ((hidden.extent(1) > 1 && hidden.stride(1) != 1) || (w.extent(1) > 1 && w.stride(1) != 1))
-    throw ShapeError("softmax: the columns of hidden and w must be contiguous");
-  const Index needed = candidate_workspace_size(hidden.extent(0), size);
-  if (workspace.size() < needed || !workspace.contiguous())
-    throw ShapeError("softmax: workspace must hold " + std::to_string(needed) + " states, got " +
-                     std::to_string(workspace.size()));
-  if (size > Index{1} << 20) throw ShapeError("softmax: more than 2^20 candidates");
+  detail::check_candidates(hidden, w.extent(0), w.extent(1), candidates, states, workspace);
+  if (w.extent(1) > 1 && w.stride(1) != 1) throw ShapeError("softmax: the columns of hidden and w must be contiguous");
   if (size == 0 || hidden.extent(0) == 0 || w.extent(0) == 0) return;
-  if (!detail::compiled_for_device(stream,
-                                   &detail::softmax_candidates_kernel<Value, detail::RowAccess::chunks, 1, 1, 16>))
+  if (!detail::has_candidates<Value>(stream))
     throw ArgumentError("softmax: candidates need a device and code for sm_80");
   const MatrixView<const Value, Cuda> rows = hidden;
   const detail::CandidateList list{candidates.ids.data(), candidates.count, size};

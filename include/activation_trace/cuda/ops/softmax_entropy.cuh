@@ -121,19 +121,25 @@ template <class T>
          m.stride(0) * static_cast<Index>(sizeof(T)) % 16 == 0 && reinterpret_cast<std::uintptr_t>(m.data()) % 16 == 0;
 }
 
-template <class T, class W>
-void check_product(const MatrixView<T, Cuda>& hidden, const MatrixView<W, Cuda>& w) {
+/// Of hidden states and `items` rows of w, of `columns` each.
+template <class T>
+void check_product(const MatrixView<T, Cuda>& hidden, Index items, Index columns) {
   constexpr Index limit = Index{1} << 30;
-  if (hidden.extent(1) != w.extent(1))
+  const Index positions = hidden.extent(0);
+  if (hidden.extent(1) != columns)
     throw ShapeError("softmax: hidden has " + std::to_string(hidden.extent(1)) + " columns, w has " +
-                     std::to_string(w.extent(1)));
-  if (hidden.extent(0) > limit || w.extent(0) > limit || hidden.extent(1) > limit)
-    throw ShapeError("softmax: an extent is above 2^30");
+                     std::to_string(columns));
+  if (positions > limit || items > limit || columns > limit) throw ShapeError("softmax: an extent is above 2^30");
   // Blocks are counted in 32 bits, those of the plain kernel along the positions in 16; the smallest tiles are 64 x 64.
-  const Index t_tiles = (hidden.extent(0) + 63) / 64;
-  if (hidden.extent(0) > Index{65535} * simt_split || t_tiles * ((w.extent(0) + 63) / 64) >= Index{1} << 31)
-    throw ShapeError("softmax: " + std::to_string(hidden.extent(0)) + " positions of " + std::to_string(w.extent(0)) +
+  if (positions > Index{65535} * simt_split || (positions + 63) / 64 * ((items + 63) / 64) >= Index{1} << 31)
+    throw ShapeError("softmax: " + std::to_string(positions) + " positions of " + std::to_string(items) +
                      " items are more than a grid of blocks: call softmax_states for fewer at a time");
+}
+
+inline void check_workspace(const VectorView<SoftmaxState, Cuda>& workspace, Index needed) {
+  if (workspace.size() < needed || !workspace.contiguous())
+    throw ShapeError("softmax: workspace must hold " + std::to_string(needed) + " states, got " +
+                     std::to_string(workspace.size()));
 }
 
 template <class T>
@@ -147,11 +153,8 @@ template <class T>
 template <class T>
 void softmax(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w,
              const VectorView<SoftmaxState, Cuda>& workspace, const SoftmaxOutput& out, SoftmaxKernel kernel) {
-  check_product(hidden, w);
-  const Index needed = softmax_workspace_size(hidden.extent(0), w.extent(0));
-  if (workspace.size() < needed || !workspace.contiguous())
-    throw ShapeError("softmax: workspace must hold " + std::to_string(needed) + " states, got " +
-                     std::to_string(workspace.size()));
+  check_product(hidden, w.extent(0), w.extent(1));
+  check_workspace(workspace, softmax_workspace_size(hidden.extent(0), w.extent(0)));
   if (out.rows == 0) return;
   if (hidden.extent(0) == 0) {
     launch_finish(stream, nullptr, out);

@@ -35,6 +35,8 @@ struct RowBytes {
         rows(m.extent(0)),
         row_bytes(m.extent(1) * static_cast<Index>(sizeof(T))),
         stride_bytes(m.stride(0) * static_cast<Index>(sizeof(T))) {}
+
+  [[nodiscard]] __device__ const std::byte* row(Index r) const { return data + r * stride_bytes; }
 };
 
 /// c[16 x 8] += a b^T over 32 bytes of k: 16 halves at once, or, below, 8 floats.

@@ -31,9 +31,8 @@ inline constexpr int simt_split = 512;  // positions per block, a multiple of th
 /// The states of items v0 .. v0 + 63 over positions [t_begin, t_end), by 256 threads: store(item, state) for those
 /// that exist. fp32 products and sums in the order of k; 64 x 64 tiles of S^T, 4 x 4 per thread, with the states in
 /// registers while the block walks its positions.
-template <class T, class Store>
-__device__ void simt_states(const Strided<T>& hidden, const Strided<T>& w, Index v0, Index t_begin, Index t_end,
-                            Store&& store) {
+template <class T, class W, class Store>
+__device__ void simt_states(const Strided<T>& hidden, const W& w, Index v0, Index t_begin, Index t_end, Store&& store) {
   constexpr int tile = simt_tile;
   constexpr int depth = 16;
   __shared__ float w_tile[depth][tile + 1];

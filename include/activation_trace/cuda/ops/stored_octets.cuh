@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <type_traits>
 
 #include "activation_trace/cuda/ops/widen.cuh"
 #include "activation_trace/error.hpp"
@@ -235,6 +236,16 @@ __device__ void widen_octet(const StoredRows& m, Index row, int octet, float (&y
       for (int i = 0; i < 8; ++i) y[i] = i < left ? widen(elements[i]) : 0.0f;
     }
   }
+}
+
+/// Calls `f(std::type_identity<T>{})` with the type that stores `dtype`, in a kernel that is one for all of them.
+template <class F, class... T>
+__device__ void visit_stored(TypeList<T...>, DType dtype, const F& f) {
+  static_cast<void>(((dtype == dtype_of<T> && (f(std::type_identity<T>{}), true)) || ...));
+}
+template <class F>
+__device__ void visit_stored(DType dtype, const F& f) {
+  visit_stored(WeightTypes{}, dtype, f);
 }
 
 /// Octets are dealt out in pairs that lie in the same bytes: the two octets of pair p of a row.

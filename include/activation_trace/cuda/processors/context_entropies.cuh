@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/processors/context_head.cuh"
 #include "activation_trace/cuda/processors/sharpness_kernels.cuh"
 #include "activation_trace/cuda/processors/sharpness_shape.cuh"
 
@@ -30,7 +31,17 @@ class ContextEntropies {
   /// Appends hidden[T, d] to the context of sequence b.
   template <class T>
   void observe(Index b, MatrixView<T, Cuda> hidden,
-               std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head);
+               std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head) {
+    if (lm_head.extent(1) > 1 && lm_head.stride(1) != 1)
+      throw ShapeError("observe_context: the columns of lm_head must be contiguous");
+    append<ViewedHead<std::remove_const_t<T>>>(b, hidden, StoredMatrix<Cuda>(lm_head));
+  }
+  /// The same for an LM head in any stored form, and f32 hidden states.
+  template <class T>
+  requires(std::is_same_v<std::remove_const_t<T>, float>) void observe(Index b, MatrixView<T, Cuda> hidden,
+                                                                       const StoredMatrix<Cuda>& lm_head) {
+    append<StoredHead>(b, hidden, lm_head);
+  }
   /// Forgets the context of sequence b.
   void reset(Index b);
 
@@ -59,12 +70,14 @@ class ContextEntropies {
   /// What depends on the type of the numbers: chosen by the first context, so that a program holds the kernels of the
   /// types that it uses only.
   struct Operations {
-    void (ContextEntropies::*gather)(const SharpnessRows&, const SharpnessMemory&);
-    void (ContextEntropies::*complete)(Index);
+    void (ContextEntropies::*join)(Index, Index, Index, const CandidateList&);
+    void (ContextEntropies::*gather)(Index, const CandidateList&, const CandidateBatch&, const SharpnessMemory&);
+    void (ContextEntropies::*compute)(Index, Index, Index);
   };
-  template <class T>
+  template <class Head>
   static const Operations* operations_of() {
-    static constexpr Operations operations{&ContextEntropies::gather_survivors<T>, &ContextEntropies::compute_all<T>};
+    static constexpr Operations operations{&ContextEntropies::join_known<Head>, &ContextEntropies::gather_missing<Head>,
+                                           &ContextEntropies::compute_states<Head>};
     return &operations;
   }
 
@@ -83,21 +96,21 @@ class ContextEntropies {
     T* const first = reinterpret_cast<T*>(hidden_.data()) + (b * shape_.positions + begin) * shape_.hidden;
     return {first, {end - begin, shape_.hidden}};
   }
-  template <class T>
-  [[nodiscard]] MatrixView<const T, Cuda> lm_head() const {
-    return {static_cast<const T*>(lm_head_), {shape_.vocab, shape_.hidden}, {lm_head_stride_, 1}};
-  }
 
   template <class T>
-  void check(const MatrixView<const T, Cuda>& hidden, const MatrixView<const T, Cuda>& w) const;
+  void check(const MatrixView<const T, Cuda>& hidden, const StoredMatrix<Cuda>& w) const;
+  template <class Head>
+  void append(Index b, MatrixView<const typename Head::State, Cuda> hidden, const StoredMatrix<Cuda>& lm_head);
   template <class T>
   void store(const MatrixView<const T, Cuda>& counted, const MatrixView<T, Cuda>& target);
-  template <class T>
   void join_new_positions(Index b, Index begin, Index end);
-  template <class T>
-  void gather_survivors(const SharpnessRows& rows, const SharpnessMemory& memory);
-  template <class T>
-  void compute_all(Index b);
+  template <class Head>
+  void join_known(Index b, Index begin, Index end, const CandidateList& known);
+  template <class Head>
+  void gather_missing(Index longest, const CandidateList& missing, const CandidateBatch& sequences,
+                      const SharpnessMemory& memory);
+  template <class Head>
+  void compute_states(Index b, Index begin, Index end);
   void complete(Index b);
   void require_context(Index b, const char* call) const;
   void clear_states(Index b);
@@ -110,8 +123,7 @@ class ContextEntropies {
   bool complete_at_once_;                   // every step asks for all entropies
   std::vector<Context> contexts_;           // [B]
   const Operations* operations_ = nullptr;  // before the first context
-  const void* lm_head_ = nullptr;           // [V, d]
-  Index lm_head_stride_ = 0;                // elements
+  StoredMatrix<Cuda> lm_head_;              // [V, d]
   Buffer<std::byte, Cuda> hidden_;          // [B, T, d] of shape_.dtype
   Buffer<float, Cuda> norm_;                // [d], or nothing
   Buffer<int, Cuda> positions_;             // [B]
@@ -169,32 +181,34 @@ inline void ContextEntropies::reset(Index b) {
   context(b) = {};
   clear_states(b);
   if (std::none_of(contexts_.begin(), contexts_.end(), [](const Context& other) { return other.observed != 0; }))
-    lm_head_ = nullptr;
+    lm_head_ = {};
 }
 
 template <class T>
-void ContextEntropies::check(const MatrixView<const T, Cuda>& hidden_states, const MatrixView<const T, Cuda>& w) const {
+void ContextEntropies::check(const MatrixView<const T, Cuda>& hidden_states, const StoredMatrix<Cuda>& w) const {
   if (dtype_of<T> != shape_.dtype)
     throw ArgumentError("hidden: its type is not the dtype that the processor was made for");
-  if (w.extent(0) != shape_.vocab || w.extent(1) != shape_.hidden)
+  if (w.rows() != shape_.vocab || w.cols() != shape_.hidden)
     throw ShapeError("lm_head: expected [" + std::to_string(shape_.vocab) + ", " + std::to_string(shape_.hidden) +
-                     "], got [" + std::to_string(w.extent(0)) + ", " + std::to_string(w.extent(1)) + "]");
-  check_product(hidden_states, w);
-  if ((hidden_states.extent(1) > 1 && hidden_states.stride(1) != 1) || (shape_.hidden > 1 && w.stride(1) != 1))
-    throw ShapeError("observe_context: the columns of hidden and lm_head must be contiguous");
-  if (lm_head_ != nullptr && (lm_head_ != w.data() || lm_head_stride_ != w.stride(0)))
+                     "], got [" + std::to_string(w.rows()) + ", " + std::to_string(w.cols()) + "]");
+  check_product(hidden_states, w.rows(), w.cols());
+  check_stored("lm_head", w);
+  if (hidden_states.extent(1) > 1 && hidden_states.stride(1) != 1)
+    throw ShapeError("observe_context: the columns of hidden must be contiguous");
+  if (lm_head_.data() != nullptr &&
+      (lm_head_.data() != w.data() || lm_head_.row_bytes() != w.row_bytes() || lm_head_.dtype() != w.dtype()))
     throw ArgumentError("lm_head: not the one that the batch began with; call reset() first");
-  if (!compiled_for_device(stream_, &softmax_candidates_kernel<T, RowAccess::chunks, 1, 1, 16>))
-    throw ArgumentError("EntropySharpnessProcessor<Cuda> needs a device and code for sm_80");
 }
 
-template <class T>
-void ContextEntropies::observe(Index b, MatrixView<T, Cuda> hidden_states,
-                               std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> w) {
-  using Value = std::remove_const_t<T>;
+template <class Head>
+void ContextEntropies::append(Index b, MatrixView<const typename Head::State, Cuda> hidden_states,
+                              const StoredMatrix<Cuda>& w) {
+  using T = typename Head::State;
   Context& c = context(b);
   require_eager("observe_context");
-  check<Value>(hidden_states, w);
+  check<T>(hidden_states, w);
+  if (!Head::available(stream_))
+    throw ArgumentError("EntropySharpnessProcessor<Cuda> needs a device and code for sm_80");
 
   const Index rows = hidden_states.extent(0);
   const Index begin = std::clamp<Index>(span_.begin - c.observed, 0, rows);
@@ -203,12 +217,11 @@ void ContextEntropies::observe(Index b, MatrixView<T, Cuda> hidden_states,
   if (positions > shape_.positions)
     throw ShapeError("hidden: " + std::to_string(positions) + " positions, the processor was made for " +
                      std::to_string(shape_.positions));
-  operations_ = operations_of<Value>();
-  lm_head_ = w.data();
-  lm_head_stride_ = w.stride(0);
+  operations_ = operations_of<Head>();
+  lm_head_ = w;
   if (end > begin) {
-    store<Value>(hidden_states.slice(0, begin, end), hidden<Value>(b, c.positions, positions));
-    join_new_positions<Value>(b, c.positions, positions);
+    store<T>(hidden_states.slice(0, begin, end), hidden<T>(b, c.positions, positions));
+    join_new_positions(b, c.positions, positions);
   }
   c.observed += rows;
   c.positions = positions;
@@ -229,31 +242,28 @@ void ContextEntropies::store(const MatrixView<const T, Cuda>& counted, const Mat
 }
 
 // Positions that come after a state was asked for are added to it, and to no other: each product is made once at most.
-template <class T>
-void ContextEntropies::join_new_positions(Index b, Index begin, Index end) {
+inline void ContextEntropies::join_new_positions(Index b, Index begin, Index end) {
   const Context& c = context(b);
   if (!c.asked) return;
-  const MatrixView<const T, Cuda> w = lm_head<T>();
   if (c.complete) {
-    cuda::softmax_states(stream_, hidden<T>(b, begin, end), w, states(b), workspace_.view());
+    (this->*operations_->compute)(b, begin, end);
     return;
   }
   TokenId* const list = lists_.data() + b * shape_.vocab;
-  const CandidateList known{list, known_.data(), shape_.vocab, StateAt::id};
   cuda::set_bytes(stream_, known_.view(), 0);
   launch(stream_, "list_known_kernel", {blocks(row_blocks(shape_.vocab)), row_threads}, list_known_kernel<row_threads>,
          states(b).data(), shape_.vocab, list, known_.data());
+  (this->*operations_->join)(b, begin, end, {list, known_.data(), shape_.vocab, StateAt::id});
+}
+
+template <class Head>
+void ContextEntropies::join_known(Index b, Index begin, Index end, const CandidateList& known) {
+  const Head head(lm_head_);
   const Index room = gathered_size(shape_);
-  const auto join = [&](auto launch_for, Index tile_t) {
-    const Index most = room / shape_.vocab * tile_t;
-    for (Index first = begin; first < end; first += most)
-      launch_for(stream_, RowBytes(MatrixView<const T, Cuda>(hidden<T>(b, first, std::min(first + most, end)))),
-                 RowBytes(w), known, CandidateBatch{}, 1, gathered_.data() + b * room, states(b).data());
-  };
-  if (row_access(w) == RowAccess::elements)
-    join(launch_candidates<T, RowAccess::elements, 1, 1, 8>, 8);
-  else
-    join(launch_candidates<T, RowAccess::chunks, 2, 4, 8>, 32);
+  const Index most = room / shape_.vocab * head.many_tile();
+  for (Index first = begin; first < end; first += most)
+    head.join_many(stream_, hidden<typename Head::State>(b, first, std::min(first + most, end)), known,
+                   CandidateBatch{}, 1, gathered_.data() + b * room, states(b).data());
 }
 
 inline void ContextEntropies::make_workspace() {
@@ -262,9 +272,10 @@ inline void ContextEntropies::make_workspace() {
     workspace_ = Buffer<SoftmaxState, Cuda>(cuda::softmax_workspace_size(shape_.positions, shape_.vocab));
 }
 
-template <class T>
-void ContextEntropies::compute_all(Index b) {
-  cuda::softmax_states(stream_, hidden<T>(b, 0, context(b).positions), lm_head<T>(), states(b), workspace_.view());
+template <class Head>
+void ContextEntropies::compute_states(Index b, Index begin, Index end) {
+  cuda::softmax_states(stream_, hidden<typename Head::State>(b, begin, end), Head(lm_head_).view, states(b),
+                       workspace_.view());
 }
 
 inline void ContextEntropies::complete(Index b) {
@@ -272,17 +283,12 @@ inline void ContextEntropies::complete(Index b) {
   if (c.complete) return;
   make_workspace();
   clear_states(b);
-  (this->*operations_->complete)(b);
+  (this->*operations_->compute)(b, 0, c.positions);
   c.asked = c.complete = true;
 }
 
 inline void ContextEntropies::update_survivors(const SharpnessRows& rows, const SharpnessMemory& memory) {
-  if (!std::all_of(contexts_.begin(), contexts_.end(), [](const Context& c) { return c.complete; }))
-    (this->*operations_->gather)(rows, memory);
-}
-
-template <class T>
-void ContextEntropies::gather_survivors(const SharpnessRows& rows, const SharpnessMemory& memory) {
+  if (std::all_of(contexts_.begin(), contexts_.end(), [](const Context& c) { return c.complete; })) return;
   // The kernels read how long each context is on the device. A graph is for contexts that may have grown since.
   Index longest = stream_.recording() ? shape_.positions : 0;
   for (Context& c : contexts_) {
@@ -293,21 +299,27 @@ void ContextEntropies::gather_survivors(const SharpnessRows& rows, const Sharpne
                    list_missing_kernel<row_threads>, rows, memory);
   const CandidateList missing{memory.missing, &memory.counters->missing, shape_.candidates, StateAt::id};
   const CandidateBatch sequences{.positions = positions_.data(),
-                                 .hidden_bytes = shape_.positions * shape_.hidden * static_cast<Index>(sizeof(T)),
+                                 .hidden_bytes = hidden_.size() / shape_.sequences,
                                  .counts = sizeof(SharpnessCounters) / sizeof(int),
                                  .ids = shape_.vocab,
                                  .partials = gathered_size(shape_),
                                  .states = shape_.vocab};
+  (this->*operations_->gather)(longest, missing, sequences, memory);
+}
+
+template <class Head>
+void ContextEntropies::gather_missing(Index longest, const CandidateList& missing, const CandidateBatch& sequences,
+                                      const SharpnessMemory& memory) {
+  using T = typename Head::State;
+  const Head head(lm_head_);
   const MatrixView<const T, Cuda> all = hidden<T>(0, 0, longest);
-  const MatrixView<const T, Cuda> w = lm_head<T>();
-  const auto gather = row_access(w) == RowAccess::elements ? launch_candidates<T, RowAccess::elements, 1, 1, 8>
-                                                           : launch_candidates<T, RowAccess::chunks, 1, 1, 16>;
-  gather(stream_, RowBytes(all), RowBytes(w), missing, sequences, shape_.sequences, gathered_.data(), memory.states);
+  head.join_few(stream_, all, missing, sequences, shape_.sequences, gathered_.data(), memory.states);
+  const auto elements = head.elements();
   const Index tiles = (shape_.vocab + simt_tile - 1) / simt_tile;
   const Index enough = 2 * device_attribute(stream_, cudaDevAttrMultiProcessorCount);
   launch_dependent(stream_, "complete_states_kernel", {blocks(std::min(tiles, enough), shape_.sequences), 256},
-                   complete_states_kernel<T>, Strided<T>(all), Strided<T>(w), sequences,
-                   static_cast<int>(shape_.candidates), memory);
+                   complete_states_kernel<T, std::remove_const_t<decltype(elements)>>, Strided<T>(all), elements,
+                   sequences, static_cast<int>(shape_.candidates), memory);
 }
 
 inline VectorView<const float, Cuda> ContextEntropies::entropy(Index b) {

@@ -29,6 +29,12 @@ class EntropySharpnessProcessor<Cuda> {
                        std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head) {
     batch_[0].observe_context(hidden, lm_head);
   }
+  /// The same for f32 hidden states and an LM head in any stored form.
+  template <class T>
+  requires(std::is_same_v<std::remove_const_t<T>, float>) void observe_context(MatrixView<T, Cuda> hidden,
+                                                                               const StoredMatrix<Cuda>& lm_head) {
+    batch_[0].observe_context(hidden, lm_head);
+  }
   /// Tells ids, of the prompt or generated, to the repetition penalty.
   void observe_tokens(VectorView<const TokenId, Cuda> ids) {
     batch_.observe_tokens({ids.data(), {1, ids.size()}, {ids.size(), ids.stride(0)}});

@@ -54,6 +54,12 @@ class EntropySharpnessBatch<Cuda> {
                          std::type_identity_t<MatrixView<const std::remove_const_t<T>, Cuda>> lm_head) {
       batch_->contexts_.observe(b_, hidden, lm_head);
     }
+    /// The same for f32 hidden states and an LM head in any stored form, neither of which is rounded.
+    template <class T>
+    requires(std::is_same_v<std::remove_const_t<T>, float>) void observe_context(MatrixView<T, Cuda> hidden,
+                                                                                 const StoredMatrix<Cuda>& lm_head) {
+      batch_->contexts_.observe(b_, hidden, lm_head);
+    }
 
     /// What the last process() chose, on the host, survivors by id; scores include the penalty. Waits for the stream.
     /// Throws ArgumentError if the choice is invalid.

@@ -156,9 +156,9 @@ __global__ void __launch_bounds__(threads)
 /// The states of all V tokens of the sequences that miss more than `most`, for which there is no room in the lists.
 /// Plain fp32 products: whether there is anything to do is decided on the device, and hardly ever there is. Blocks
 /// stride over the tokens: a grid of a block per tile would take longer to end than the rest of a step.
-template <class T>
+template <class T, class W>
 __global__ void __launch_bounds__(256, 1)
-    complete_states_kernel(Strided<T> hidden, Strided<T> w, CandidateBatch batch, int most, SharpnessMemory memory) {
+    complete_states_kernel(Strided<T> hidden, W w, CandidateBatch batch, int most, SharpnessMemory memory) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
   const Index b = blockIdx.y;

@@ -18,7 +18,7 @@ struct SharpnessShape {
   Index hidden = 0;              ///< d
   Index positions = 0;           ///< room for the longest context, T
   Index sequences = 1;           ///< B
-  DType dtype = DType::bf16;     ///< of hidden states and LM head: f32, f16 or bf16
+  DType dtype = DType::bf16;     ///< of hidden states, f32, f16 or bf16; the LM head's, or any of f32 states
   float repetition_penalty = 1;  ///< of the tokens that observe_tokens() was given, as in RepetitionPenalty
   /// Tokens of one step and sequence whose rows of the LM head are gathered. When more are new, all V entropies of the
   /// sequence are computed. 1024 are possible only while the best token's probability is below 0.01
