@@ -82,6 +82,7 @@ MUTATIONS = [
     ("fence after the ticket removed", ROWS, "«__threadfence();»  // by the thread", "", ROW),
     ("barrier of the last block removed", ROWS, "«__syncthreads();»\n  return last;", "", ROW),
     ("barrier before the join of warps removed", ROWS, "«__syncthreads();»\n  partials += row * gridDim.x;", "", ROW),
+    ("what lies beyond a row counts", ROWS, "x[i] = «first + i < n» && counts", "true", ROW),
     ("counters keep what they had", ROWS,
      "«if (static_cast<int>(threadIdx.x) < zeroed) counters[row * zeroed + threadIdx.x] = 0;»", "", ROW),
     ("barrier before the products removed", TILES, "«__syncthreads();»  // tile k is there", "", PRODUCTS),

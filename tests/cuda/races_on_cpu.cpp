@@ -112,25 +112,28 @@ TEST_CASE("candidates of stored weights, and all of them in two panels") {
 }
 
 TEST_CASE("statistics of rows, by several blocks each, twice") {
-  const Index rows = 2, n = 5000;
-  std::vector<float> logits = normal_vector<float>(rows * n, 2.0f, 1);
-  const Buffer<float, Cuda> device = to_device(logits);
-  cuda::detail::RowStatisticsMemory memory(Execution<Cuda>{}, rows, n);
-  for (int round = 0; round < 2; ++round) {
-    Buffer<int, Cuda> counters = to_device(std::vector<int>{7, 7, 7, 7});
-    cuda::detail::row_statistics(Execution<Cuda>{}, cuda::detail::Rows(device.matrix(rows, n)), rows,
-                                 {.relative_top = 0.1f}, memory, 0, counters.data(), 2);
-    CHECK(to_host(counters) == std::vector<int>{0, 0, 0, 0});
-    const std::vector<cuda::detail::RowStatistics> statistics = to_host(memory.statistics);
-    for (Index r = 0; r < rows; ++r) {
-      const auto begin = logits.begin() + r * n;
-      const float largest = *std::max_element(begin, begin + n);
-      double sum = 0;
-      for (auto x = begin; x != begin + n; ++x) sum += std::exp(static_cast<double>(*x) - static_cast<double>(largest));
-      const cuda::detail::RowStatistics& row = statistics[static_cast<std::size_t>(r)];
-      CHECK(row.max == largest);
-      CHECK(row.log_sum == doctest::Approx(std::log(sum)).epsilon(1e-6));
-      CHECK(row.lowest == doctest::Approx(static_cast<double>(largest) + std::log(0.1)).epsilon(1e-6));
+  const Index rows = 2;
+  for (const Index n : {5000, 2999}) {  // rows that are aligned, and not
+    std::vector<float> logits = normal_vector<float>(rows * n, 2.0f, 1);
+    const Buffer<float, Cuda> device = to_device(logits);
+    cuda::detail::RowStatisticsMemory memory(Execution<Cuda>{}, rows, n);
+    for (int round = 0; round < 2; ++round) {
+      Buffer<int, Cuda> counters = to_device(std::vector<int>{7, 7, 7, 7});
+      cuda::detail::row_statistics(Execution<Cuda>{}, cuda::detail::Rows(device.matrix(rows, n)), rows,
+                                   {.relative_top = 0.1f}, memory, 0, counters.data(), 2);
+      CHECK(to_host(counters) == std::vector<int>{0, 0, 0, 0});
+      const std::vector<cuda::detail::RowStatistics> statistics = to_host(memory.statistics);
+      for (Index r = 0; r < rows; ++r) {
+        const auto begin = logits.begin() + r * n;
+        const float largest = *std::max_element(begin, begin + n);
+        double sum = 0;
+        for (auto x = begin; x != begin + n; ++x)
+          sum += std::exp(static_cast<double>(*x) - static_cast<double>(largest));
+        const cuda::detail::RowStatistics& row = statistics[static_cast<std::size_t>(r)];
+        CHECK(row.max == largest);
+        CHECK(row.log_sum == doctest::Approx(std::log(sum)).epsilon(1e-6));
+        CHECK(row.lowest == doctest::Approx(static_cast<double>(largest) + std::log(0.1)).epsilon(1e-6));
+      }
     }
   }
 }

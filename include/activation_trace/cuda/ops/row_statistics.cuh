@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "activation_trace/cuda/buffer.cuh"
@@ -38,12 +39,60 @@ struct Rows {
   explicit Rows(const VectorView<const float, Cuda>& v) : data(v.data()), n(v.size()), stride(v.size()) {}
 
   [[nodiscard]] __device__ bool counts(Index i) const { return mask == nullptr || mask[i] > -INFINITY; }
+
+  /// Entries [first, first + 8) of a row; -inf are those that do not exist or count.
+  __device__ void load(Index row, Index first, float (&x)[8]) const {
+    const float* const entries = data + row * stride + first;
+    const float* const masks = mask == nullptr ? nullptr : mask + first;
+    const auto addresses = reinterpret_cast<std::uintptr_t>(entries) | reinterpret_cast<std::uintptr_t>(masks);
+    if (addresses % 16 == 0 && first + 8 <= n) {
+      const auto load_eight = [](const float* from, float(&to)[8]) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float4 v = reinterpret_cast<const float4*>(from)[half];
+          to[4 * half] = v.x;
+          to[4 * half + 1] = v.y;
+          to[4 * half + 2] = v.z;
+          to[4 * half + 3] = v.w;
+        }
+      };
+      load_eight(entries, x);
+      if (mask == nullptr) return;
+      float m[8];
+      load_eight(masks, m);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] = m[i] > -INFINITY ? x[i] : -INFINITY;
+    } else {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] = first + i < n && counts(first + i) ? entries[i] : -INFINITY;
+    }
+  }
 };
 
 constexpr int row_threads = 256;
+/// Of the statistics' kernel, each with eight entries: blocks for a whole device where there are 128000.
+constexpr int statistics_threads = 128;
 
 /// Blocks that share a row of n entries.
 [[nodiscard]] inline Index row_blocks(Index n) { return std::clamp<Index>((n + 2047) / 2048, 1, 64); }
+
+[[nodiscard]] inline Index statistics_blocks(Index n) {
+  return std::clamp<Index>((n + 8 * statistics_threads - 1) / (8 * statistics_threads), 1, 256);
+}
+
+/// The state of eight logits, but for what only its entropy needs: their maximum first, and then eight sums of one term
+/// each, none of which waits for another.
+__device__ inline SoftmaxState state_of(const float (&x)[8]) {
+  SoftmaxState state;
+#pragma unroll
+  for (const float value : x) state.max = fmaxf(state.max, value);
+  const float reference = state.max == -INFINITY ? 0.0f : state.max;  // all -inf: no difference is NaN
+  float e[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) e[i] = expf(x[i] - reference);
+  state.sum = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
+  return state;
+}
 
 /// Whether this block is the last of `blocks` to come here: what the others wrote before can then be read by all of it.
 /// Leaves the ticket at 0 for the next launch. All threads of the block call it, after thread 0 wrote its block's part.
@@ -68,9 +117,12 @@ __global__ void __launch_bounds__(threads)
   const Index row = blockIdx.y;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   SoftmaxState state;
-  for (Index i = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; i < rows.n;
-       i += static_cast<Index>(gridDim.x) * threads)
-    if (rows.counts(i)) state.push(rows.data[row * rows.stride + i]);
+  for (Index octet = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; 8 * octet < rows.n;
+       octet += static_cast<Index>(gridDim.x) * threads) {
+    float x[8];
+    rows.load(row, 8 * octet, x);
+    state.merge(state_of(x));
+  }
   state = join_lanes(state);
   if (lane == 0) parts[threadIdx.x / 32] = state;
   __syncthreads();
@@ -152,7 +204,7 @@ inline void check_row(Index entries, Index vocab) {
 /// Memory of the statistics of up to `rows` rows of at most n entries.
 struct RowStatisticsMemory {
   RowStatisticsMemory(Execution<Cuda> stream, Index rows, Index n)
-      : partials(rows * row_blocks(n)), tickets(rows), statistics(rows) {
+      : partials(rows * statistics_blocks(n)), tickets(rows), statistics(rows) {
     set_bytes(stream, tickets.view(), 0);
   }
 
@@ -165,11 +217,12 @@ struct RowStatisticsMemory {
 /// of `counters`. `filter` is taken as checked.
 inline void row_statistics(Execution<Cuda> stream, const Rows& rows, Index count, const RelativeTopOptions& filter,
                            RowStatisticsMemory& memory, Index first = 0, int* counters = nullptr, int zeroed = 0) {
-  const Index row_parts = row_blocks(rows.n);
+  const Index row_parts = statistics_blocks(rows.n);
   // Not dependent: what is ahead in the stream is the caller's, a copy perhaps.
-  launch(stream, "row_statistics_kernel", {blocks(row_parts, count), row_threads}, row_statistics_kernel<row_threads>,
-         rows, std::log(filter.relative_top), memory.partials.data() + first * row_parts, memory.tickets.data() + first,
-         memory.statistics.data() + first, counters, zeroed);
+  launch(stream, "row_statistics_kernel", {blocks(row_parts, count), statistics_threads},
+         row_statistics_kernel<statistics_threads>, rows, std::log(filter.relative_top),
+         memory.partials.data() + first * row_parts, memory.tickets.data() + first, memory.statistics.data() + first,
+         counters, zeroed);
   if (filter.min_tokens_to_keep > 1 && filter.relative_top != 0)
     launch_dependent(stream, "keep_at_least_kernel", {blocks(1, count), 1024}, keep_at_least_kernel<1024>, rows,
                      filter.min_tokens_to_keep, memory.statistics.data() + first);
