@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -73,12 +74,12 @@ class DeviceStream {
 
   [[nodiscard]] const Device& device() const { return device_; }
   [[nodiscard]] Execution<Cuda>& execution() { return execution_; }
-  /// Bytes that are free, in GiB no more than `limit`, if that is not 0.
-  [[nodiscard]] double room(double limit) const {
+  /// Bytes that are free.
+  [[nodiscard]] double free() const {
     const cuda::DeviceGuard guard(execution_.device());
     std::size_t free = 0, total = 0;
     cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-    return std::min(static_cast<double>(free), limit > 0 ? limit * 0x1p30 : static_cast<double>(free));
+    return static_cast<double>(free);
   }
 
  private:
@@ -91,25 +92,36 @@ class CudaModel final : public CheckpointModel {
  public:
   explicit CudaModel(const ModelSettings& settings)
       : CheckpointModel(settings),
-        devices_(streams(settings)),
-        places_(share(settings)),
-        weights_(places_, checkpoint().weights) {}
+        path_(settings.path),
+        weight_limit_(settings.llama_cpp.gpu_memory > 0 ? settings.llama_cpp.gpu_memory * 0x1p30
+                                                        : std::numeric_limits<double>::infinity()),
+        devices_(streams(settings)) {}
 
+  /// Where which block lies is not in it: it depends on what is free, and no bit on it.
   [[nodiscard]] Json identity() const override {
     Json identity = CheckpointModel::identity();
     identity["device"] = devices_.front()->device().identity();
-    if (places_.size() > 1)
-      for (const LlamaPlace<Cuda>& place : places_) identity["blocks_end"].push_back(place.end);
+    for (std::size_t i = 1; i < devices_.size(); ++i)
+      identity["more_devices"].push_back(devices_[i]->device().identity());
     return identity;
   }
   [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
+    const LlamaOptions memory = options(context, sequences);
+    const std::vector<LlamaPlace<Cuda>> places = share(memory);
+    if (!weights_ || !std::ranges::equal(places, places_, {}, &LlamaPlace<Cuda>::end, &LlamaPlace<Cuda>::end)) {
+      weights_.reset();  // never twice
+      places_ = places;
+      weights_.emplace(places_, checkpoint().weights);
+    }
     return std::make_unique<ModelOf<OnHost<Llama<Cuda>>>>(shape(), context, checkpoint().config, checkpoint().weights,
-                                                          weights_.view(), options(context, sequences), places_,
-                                                          execution);
+                                                          weights_->view(), memory, places_, execution);
   }
 
  private:
   using Devices = std::vector<std::unique_ptr<DeviceStream>>;
+
+  /// What is left for the scratch memory of ops, early exits and what CUDA takes as it goes.
+  static constexpr double spare = 32 * 0x1p20;
 
   static Devices streams(const ModelSettings& settings) {
     Devices devices;
@@ -118,25 +130,29 @@ class CudaModel final : public CheckpointModel {
     return devices;
   }
 
-  /// Blocks by free memory. Throws Error with the sums where they do not fit.
-  [[nodiscard]] std::vector<LlamaPlace<Cuda>> share(const ModelSettings& settings) const {
-    if (devices_.size() == 1 && settings.llama_cpp.gpu_memory == 0)  // which says itself what does not fit
+  /// Bytes of a device that weights and caches may have, if the weights that are there go.
+  [[nodiscard]] double free(DeviceStream& device) const {
+    double bytes = device.free();
+    for (std::size_t p = 0; p < places_.size() && weights_; ++p)
+      if (places_[p].execution == &device.execution()) bytes += static_cast<double>(weights_->bytes(p));
+    return bytes;
+  }
+
+  /// Blocks, with their keys and values, by free memory. Throws Error with the sums where they do not fit.
+  [[nodiscard]] std::vector<LlamaPlace<Cuda>> share(const LlamaOptions& options) const {
+    if (devices_.size() == 1 && std::isinf(weight_limit_))  // which says itself what does not fit
       return {{&devices_.front()->execution(), shape().layers}};
-    const std::vector<double> blocks =
+    const LlamaMemory memory = llama_memory_by_use(checkpoint().config, options);
+    const std::vector<double> weights =
         cuda::DeviceWeights::block_bytes(devices_.front()->execution(), checkpoint().weights);
+    std::vector<double> blocks = weights;
+    for (double& bytes : blocks) bytes += memory.block;
+    blocks.back() += memory.logits;
     std::vector<double> room;
-    for (const auto& device : devices_) room.push_back(device->room(settings.llama_cpp.gpu_memory));
-    const std::optional<std::vector<Index>> ends = share_layers(blocks, room);
-    if (!ends) {
-      std::string sums;
-      for (std::size_t i = 0; i < room.size(); ++i)
-        sums += (i == 0 ? "" : ", ") + cuda::detail::mebibytes(room[i]) + " (device " +
-                std::to_string(*settings.cuda_device + static_cast<int>(i)) + ")";
-      const double all = std::accumulate(blocks.begin(), blocks.end(), 0.0);
-      throw Error(settings.path + ": the weights take " + cuda::detail::mebibytes(all) +
-                  " in whole blocks, and CUDA devices have room for " + sums +
-                  "; --num-gpus and --max_gpu_memory say how much");
-    }
+    for (const auto& device : devices_)
+      room.push_back(free(*device) - spare - memory.batch - (room.empty() ? 0 : memory.brought));
+    const std::optional<std::vector<Index>> ends = share_layers(blocks, room, weights, weight_limit_);
+    if (!ends) throw Error(path_ + sums(weights, memory, options));
     std::vector<LlamaPlace<Cuda>> places;
     for (std::size_t i = 0; i < ends->size(); ++i)
       if ((*ends)[i] > (places.empty() ? 0 : places.back().end))
@@ -144,9 +160,29 @@ class CudaModel final : public CheckpointModel {
     return places;
   }
 
+  /// What is needed and what there is.
+  [[nodiscard]] std::string sums(std::span<const double> weights, const LlamaMemory& memory,
+                                 const LlamaOptions& options) const {
+    using cuda::detail::mebibytes;
+    std::string there;
+    for (const auto& device : devices_)
+      there += (there.empty() ? "" : ", ") + mebibytes(free(*device)) + " (device " +
+               std::to_string(device->execution().device()) + ")";
+    if (!std::isinf(weight_limit_)) there += ", of which weights may take " + mebibytes(weight_limit_) + " each";
+    const double layers = static_cast<double>(shape().layers);
+    return ": in whole blocks the weights take " + mebibytes(std::accumulate(weights.begin(), weights.end(), 0.0)) +
+           ", the largest block of them " + mebibytes(*std::ranges::max_element(weights)) + ", " +
+           std::to_string(options.sequences) + " x " + std::to_string(options.max_context) + " positions " +
+           mebibytes(layers * memory.block + memory.logits) + ", and a batch " +
+           mebibytes(spare + memory.batch + memory.brought) + " of each device; CUDA devices have free " + there +
+           "; --num-gpus and --max_gpu_memory say how much, a shorter context and -b make it less";
+  }
+
+  std::string path_;
+  double weight_limit_;  // bytes of a device
   Devices devices_;
   std::vector<LlamaPlace<Cuda>> places_;
-  cuda::DeviceWeights weights_;
+  std::optional<cuda::DeviceWeights> weights_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -46,15 +47,22 @@ namespace activation_trace::examples {
 
 /// Where each of the GPUs ends that have some of `layers`, whose sizes in bytes these are, in order: each takes about
 /// the same share of its `room`, and one that would take none is left out, as a number that is that of the GPU before
-/// it. None if they do not fit.
-[[nodiscard]] inline std::optional<std::vector<Index>> share_layers(std::span<const double> layers,
-                                                                    std::span<const double> room) {
+/// it. Of what is `weights` in each layer, as many numbers or none, a GPU takes at most `limit` bytes. None if they do
+/// not fit.
+[[nodiscard]] inline std::optional<std::vector<Index>> share_layers(
+    std::span<const double> layers, std::span<const double> room, std::span<const double> weights = {},
+    double limit = std::numeric_limits<double>::infinity()) {
   const auto fill = [&](double share) -> std::optional<std::vector<Index>> {
     std::vector<Index> ends;
     std::size_t next = 0;
+    const auto weight = [&] { return weights.empty() ? 0 : weights[next]; };
     for (const double bytes : room) {
       double left = share * bytes;
-      for (; next < layers.size() && layers[next] <= left; ++next) left -= layers[next];
+      double limit_left = limit;
+      for (; next < layers.size() && layers[next] <= left && weight() <= limit_left; ++next) {
+        left -= layers[next];
+        limit_left -= weight();
+      }
       ends.push_back(static_cast<Index>(next));
     }
     return next == layers.size() ? std::optional(ends) : std::nullopt;

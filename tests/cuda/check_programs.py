@@ -75,8 +75,15 @@ def check_refusals(place, alone):
     place.fails(2, ["--arithmetic fast: is for --device cpu"], *generate, "--device", "cuda", "--arithmetic", "fast")
     place.fails(2, ["--num-gpus: needs --engine llama.cpp; our own engine takes --device"], *generate, "--num-gpus", 1)
     place.fails(2, ["--num-gpus auto: is llama.cpp's; --device cuda takes a number"], *generate, "--device", "cuda", "--num-gpus", "auto")
-    place.fails(1, ["the weights take", "CUDA devices have room for 0 MiB (device 0), 0 MiB (device 1)"], *generate, "-q", "--device", "cuda",
-                "--num-gpus", 2, "--max_gpu_memory", "0.00001")
+    place.fails(1, ["the weights take 1 MiB", "CUDA devices have free 1048576 MiB (device 0), 1048576 MiB (device 1), of which weights may take 0 MiB each"],
+                *generate, "-q", "--device", "cuda", "--num-gpus", 2, "--max_gpu_memory", "0.00001")
+    os.environ["CUDA_ON_CPU_MIB"] = "33"  # room for weights, caches and batches of a short context, with 32 MiB to spare
+    placed = [*generate, "-q", "--device", "cuda", "--max_gpu_memory", 1, "-c"]
+    place.run(*placed, 20, "--num-gpus", 1)
+    place.fails(1, ["1 x 256 positions", "CUDA devices have free 33 MiB (device 0), of which weights may take 1024 MiB each"],
+                *placed, 256, "--num-gpus", 1)
+    place.run(*placed, 256, "--num-gpus", 2, "-b", 4)
+    del os.environ["CUDA_ON_CPU_MIB"]
     alone.fails(2, ["--device cuda:0: this program was built without CUDA", "ACTIVATION_TRACE_ENABLE_CUDA"], *generate, "--device", "cuda:0")
 
 

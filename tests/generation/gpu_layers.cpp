@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -68,13 +69,17 @@ TEST_CASE("layers on GPUs: no way to divide them has a smaller largest part, and
   }
 }
 
-TEST_CASE("layers are shared out by room: the fullest GPU is as empty as can be") {
+TEST_CASE("layers are shared out by room: the fullest GPU is as empty as can be, and weights keep to their limit") {
   std::mt19937 random(3);
   const auto number = [&](int most) { return static_cast<double>(1 + random() % static_cast<unsigned>(most)); };
   for (int round = 0; round < 200; ++round) {
     std::vector<double> layers(1 + random() % 9), room(1 + random() % 3);
     for (double& bytes : layers) bytes = number(5);
     for (double& bytes : room) bytes = number(20);
+    std::vector<double> weights;
+    for (const double bytes : layers) weights.push_back(number(static_cast<int>(bytes)));
+    const double limit = round % 2 == 0 ? number(12) : std::numeric_limits<double>::infinity();
+    double most_weights = 0;
     // Every way to divide them in order: the smallest largest share.
     double best = 1e300;
     for (std::size_t a = 0; a <= layers.size(); ++a)
@@ -84,22 +89,30 @@ TEST_CASE("layers are shared out by room: the fullest GPU is as empty as can be"
                                                                  : std::vector{a, b, layers.size()};
         double worst = 0;
         for (std::size_t g = 0, begin = 0; g < ends.size(); begin = ends[g++]) {
-          double sum = 0;
-          for (std::size_t i = begin; i < ends[g]; ++i) sum += layers[i];
-          worst = std::max(worst, sum / room[g]);
+          double sum = 0, weighed = 0;
+          for (std::size_t i = begin; i < ends[g]; ++i) {
+            sum += layers[i];
+            weighed += weights[i];
+          }
+          worst = std::max(worst, weighed > limit + 1e-9 ? 1e300 : sum / room[g]);
         }
         best = std::min(best, worst);
       }
-    const auto ends = share_layers(layers, room);
+    const auto ends = share_layers(layers, room, weights, limit);
     REQUIRE(ends.has_value() == (best <= 1));
     if (!ends) continue;
     double worst = 0;
     Index begin = 0;
     for (std::size_t g = 0; g < room.size(); begin = (*ends)[g++]) {
-      double sum = 0;
-      for (Index i = begin; i < (*ends)[g]; ++i) sum += layers[static_cast<std::size_t>(i)];
+      double sum = 0, weighed = 0;
+      for (Index i = begin; i < (*ends)[g]; ++i) {
+        sum += layers[static_cast<std::size_t>(i)];
+        weighed += weights[static_cast<std::size_t>(i)];
+      }
       worst = std::max(worst, sum / room[g]);
+      most_weights = std::max(most_weights, weighed);
     }
+    CHECK(most_weights <= limit + 1e-9);
     CHECK(begin == static_cast<Index>(layers.size()));
     CHECK(worst <= best + 1e-9);
   }

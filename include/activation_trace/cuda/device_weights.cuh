@@ -162,6 +162,8 @@ class DeviceWeights {
 
   /// Views of them, valid as long as this object or what it was moved to.
   [[nodiscard]] const LlamaWeights<Cuda>& view() const noexcept { return view_; }
+  /// What they take of the memory of a place.
+  [[nodiscard]] Index bytes(std::size_t place) const { return memory_[place].size(); }
   /// What they take of the devices' memory.
   [[nodiscard]] Index bytes() const noexcept {
     Index sum = 0;

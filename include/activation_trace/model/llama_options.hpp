@@ -30,12 +30,22 @@ struct LlamaOptions {
   void validate(const LlamaConfig& config) const;
 };
 
-/// Bytes that a Llama allocates beside its weights, nearly all for the KV caches; a double, which no options overflow.
+/// Bytes that a Llama allocates beside its weights, by what they are for; doubles, which no options overflow.
+struct LlamaMemory {
+  double block;    ///< keys and values of one block
+  double batch;    ///< of each place of blocks: the rows of a batch, and rotations
+  double brought;  ///< of each place but the first: states that come while those of the batch before are computed
+  double logits;   ///< of the last place: logits, and the states that they are made of
+};
+/// Of a Llama of these options, at one place or at several.
+[[nodiscard]] LlamaMemory llama_memory_by_use(const LlamaConfig& config, const LlamaOptions& options);
+
+/// All bytes that a Llama at one place allocates beside its weights, nearly all for the KV caches.
 [[nodiscard]] double llama_memory(const LlamaConfig& config, const LlamaOptions& options);
 
 #if ACTIVATION_TRACE_BODIES
 
-ACTIVATION_TRACE_COMPILED_INLINE double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
+ACTIVATION_TRACE_COMPILED_INLINE LlamaMemory llama_memory_by_use(const LlamaConfig& c, const LlamaOptions& o) {
   const auto number = [](Index x) { return static_cast<double>(x); };
   const double keys = number(c.kv_heads) * number(c.head_dim);
   const double queries = number(c.heads) * number(c.head_dim);
@@ -43,10 +53,18 @@ ACTIVATION_TRACE_COMPILED_INLINE double llama_memory(const LlamaConfig& c, const
   const double context = number(o.max_context);
   const double tables = c.window_rope ? 2 : 1;  // of the rotation
   const double rows = std::min(number(o.max_batch), context * sequences);
-  return sequences * context * 2 * number(c.layers) * keys * number(block_bytes(o.cache)) +
-         sizeof(float) * (sequences * context + tables * context * number(c.head_dim) +
-                          rows * (2 * number(c.hidden) + queries + 2 * keys + 2 * number(c.ffn)) +
-                          sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden)));
+  const double states = rows * 2 * number(c.hidden);
+  return {.block = sequences * context * 2 * keys * number(block_bytes(o.cache)),
+          .batch = sizeof(float) *
+                   (tables * context * number(c.head_dim) + states + rows * (queries + 2 * keys + 2 * number(c.ffn))),
+          .brought = sizeof(float) * states,
+          .logits = sizeof(float) * sequences * (number(c.vocab) + number(c.layers + 1) * number(c.hidden))};
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE double llama_memory(const LlamaConfig& c, const LlamaOptions& o) {
+  const LlamaMemory memory = llama_memory_by_use(c, o);
+  const double ids = sizeof(TokenId) * static_cast<double>(o.sequences) * static_cast<double>(o.max_context);
+  return static_cast<double>(c.layers) * memory.block + memory.batch + memory.logits + ids;
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE void LlamaOptions::validate(const LlamaConfig& config) const {

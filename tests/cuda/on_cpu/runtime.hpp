@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdlib>
 #include <functional>
 
 // CUDA's runtime for a CPU, as late and as strict as its documentation allows (CUDA C++ Programming Guide,
@@ -18,14 +19,20 @@
 //  - a kernel, an event, a graph or a memset on a stream whose device is not the current one is an error.
 namespace cuda_on_cpu {
 
+/// Bytes that a device has: as many MiB as the environment's CUDA_ON_CPU_MIB says, or 1 TiB.
+inline std::size_t memory_of_device() {
+  const char* const mebibytes = std::getenv("CUDA_ON_CPU_MIB");
+  return (mebibytes == nullptr ? std::size_t{1} << 20 : std::strtoull(mebibytes, nullptr, 10)) << 20;
+}
+
 /// What a device is, and what has been done on it since the program began.
 struct Device {
-  int major;                                 ///< compute capability
-  int ptx_version;                           ///< of what the kernels' code for it was made of
-  std::size_t bytes = 0;                     ///< of memory in use
-  std::size_t total = std::size_t{1} << 40;  ///< bytes of memory
-  int pageable_copies = 0;                   ///< from the host's pageable memory: they may wait for the device
-  int dependent_launches = 0;                ///< programmatic ones
+  int major;                               ///< compute capability
+  int ptx_version;                         ///< of what the kernels' code for it was made of
+  std::size_t bytes = 0;                   ///< of memory in use
+  std::size_t total = memory_of_device();  ///< bytes of memory
+  int pageable_copies = 0;                 ///< from the host's pageable memory: they may wait for the device
+  int dependent_launches = 0;              ///< programmatic ones
   int graph_launches = 0;
 };
 
