@@ -20,6 +20,7 @@
 #include "activation_trace/cuda/ops/matmul.cuh"
 #include "activation_trace/cuda/ops/rms_norm.cuh"
 #include "activation_trace/cuda/ops/rope.cuh"
+#include "activation_trace/cuda/ops/sharded_softmax_entropy.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "activation_trace/cuda/ops/softmax_entropy.cuh"
 #include "activation_trace/cuda/ops/softmax_stored.cuh"

@@ -4,6 +4,7 @@
 // reader's own.
 #include <doctest/doctest.h>
 
+#include <utility>
 #include <vector>
 
 #include "activation_trace/cuda.cuh"
@@ -67,4 +68,27 @@ TEST_CASE("guide: DoLa") {
   const auto logits = row.view();
 #include "device_dola.inl"
   CHECK(dola.layer() >= 0);
+}
+
+TEST_CASE("guide: entropies on several GPUs") {
+  int devices = 0;
+  at::cuda::check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
+  const at::cuda::Stream stream;
+  const at::Execution<at::Cuda> first = stream;
+  const auto states = numbers<at::BFloat16>(stream, 20 * d, 37);
+  const auto upper = numbers<at::BFloat16>(stream, V / 2 * d, 53);
+  at::Buffer<float, at::Cuda> entropies(V);
+  at::cuda::set_bytes(first, entropies.view(), 0xff);
+  const at::cuda::DeviceGuard guard(devices - 1);
+  const at::cuda::Stream other;
+  const at::Execution<at::Cuda> second = other;
+  const auto lower = numbers<at::BFloat16>(second, V / 2 * d, 59);
+  const auto hidden = states.matrix(20, d);
+  const auto upper_rows = upper.matrix(V / 2, d);
+  const auto lower_rows = lower.matrix(V / 2, d);
+#include "device_shards.inl"
+  std::vector<float> result(V);
+  at::cuda::copy(first, std::as_const(entropies).view(), at::VectorView<float>(result));
+  first.synchronize();
+  for (const float e : result) CHECK((e >= 0 && e <= 3));  // ln 20
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <type_traits>
 
+#include "activation_trace/cuda/ops/sharded_softmax_entropy.cuh"
 #include "activation_trace/cuda/ops/softmax_stored.cuh"
 #include "device_matrix.cuh"
 #include "problem.cuh"
@@ -323,5 +324,103 @@ TEST_CASE("a failed call is a CudaError that names it") {
     CHECK(error.code() == cudaErrorInvalidValue);
     CHECK(text.find("cudaSomething: cudaErrorInvalidValue") != std::string::npos);
     CHECK(text.find("softmax_entropy.cu") != std::string::npos);
+  }
+}
+
+namespace {
+
+/// Streams of the devices that are there, more than one of each where they are few.
+std::vector<cuda::Stream> streams_of_devices(int count) {
+  int devices = 0;
+  cuda::check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
+  std::vector<cuda::Stream> streams;
+  for (int i = 0; i < count; ++i) {
+    const cuda::DeviceGuard guard(i % devices);
+    streams.emplace_back();
+  }
+  return streams;
+}
+
+/// A copy of rows [begin, end) of w, by the stream that has them.
+template <class T>
+Buffer<T, Cuda> rows_on(const cuda::Stream& stream, const std::vector<T>& w, Index d, Index begin, Index end) {
+  const Execution<Cuda> execution = stream;
+  const cuda::DeviceGuard guard(execution.device());
+  Buffer<T, Cuda> rows((end - begin) * d);
+  cuda::copy(execution, VectorView<const T>(w.data() + begin * d, {(end - begin) * d}), rows.view());
+  stream.synchronize();
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("an LM head that is shared out over devices: every token is what it is on one", T, float, Half) {
+  const Index t = 130, d = 72, v = 200;
+  Problem<T> problem = normal_problem<T>(t, d, v, 3.0f);
+  const std::vector<cuda::Stream> streams = streams_of_devices(4);
+  const std::vector<Index> ends{90, 90, 131, v};  // one has none; the last may be on the device of the first
+  std::vector<Buffer<T, Cuda>> rows;
+  std::vector<cuda::LmHeadShard<MatrixView<const T, Cuda>>> shards;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    const Index begin = i == 0 ? 0 : ends[i - 1];
+    rows.push_back(rows_on(streams[i], problem.w, d, begin, ends[i]));
+    shards.push_back({streams[i], std::as_const(rows.back()).matrix(ends[i] - begin, d)});
+  }
+  const cuda::Stream stream;
+  cuda::ShardedSoftmaxEntropy<T> entropy(stream, shards, t + 5);
+  CHECK(entropy.vocabulary() == v);
+  const cuda::SoftmaxOptions options{.kernel = SoftmaxKernel::mma};  // which all of the devices have
+  Buffer<float, Cuda> found(v), other(v);
+  Buffer<T, Cuda> states(t * d);
+  cuda::copy(stream, problem.device_hidden.view(), states.view());  // which are not there yet
+  const auto hidden = std::as_const(states).matrix(t, d);
+  for (int round = 0; round < 2; ++round) {  // with nothing in between that waits
+    entropy(hidden.slice(0, 0, 40), other.view(), options);
+    entropy(hidden, found.view(), options);
+  }
+  stream.synchronize();
+  const std::vector<float> result = to_host(found);
+  CHECK(worst_error(problem, result, v) <= 1);
+  CHECK(result == problem.entropy(SoftmaxKernel::mma));
+  const auto wrong = [&](Index positions, Index columns, Index size) {
+    CHECK_THROWS_AS(entropy({problem.device_hidden.data(), {positions, columns}}, other.view().slice(0, 0, size)),
+                    ShapeError);
+  };
+  wrong(t + 6, d, v);
+  wrong(3, d - 1, v);
+  wrong(3, d, v - 1);
+  CHECK_THROWS_AS(entropy(hidden.slice(1, 0, d).slice(0, 0, 1).slice(1, 0, d - 1), other.view()), ShapeError);
+  CHECK_THROWS_AS(cuda::ShardedSoftmaxEntropy<T>(stream, {}, t), ArgumentError);
+}
+
+TEST_CASE("an LM head of halves that is shared out, and states of floats") {
+  const Index t = 70, d = 40, v = 90;
+  const std::vector<float> hidden = normal_vector<float>(t * d, 0.6f, 1);
+  const std::vector<Half> w = normal_vector<Half>(v * d, 0.6f, 2);
+  const std::vector<cuda::Stream> streams = streams_of_devices(3);
+  std::vector<Buffer<Half, Cuda>> rows;
+  std::vector<cuda::LmHeadShard<StoredMatrix<Cuda>>> shards;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    const Index begin = 30 * static_cast<Index>(i);
+    rows.push_back(rows_on(streams[i], w, d, begin, begin + 30));
+    shards.push_back({streams[i], StoredMatrix<Cuda>(std::as_const(rows.back()).matrix(30, d))});
+  }
+  const cuda::Stream stream;
+  cuda::ShardedSoftmaxEntropy<float, StoredMatrix<Cuda>> entropy(stream, shards, t);
+  const Buffer<float, Cuda> states = to_device(hidden);
+  Buffer<float, Cuda> found(v);
+  entropy(states.matrix(t, d), found.view());
+  stream.synchronize();
+  const std::vector<float> result = to_host(found);
+  for (Index i = 0; i < v; ++i) {
+    std::vector<double> logits;
+    for (Index p = 0; p < t; ++p) {
+      double sum = 0;
+      for (Index k = 0; k < d; ++k)
+        sum += static_cast<double>(hidden[static_cast<std::size_t>(p * d + k)]) *
+               static_cast<double>(static_cast<float>(w[static_cast<std::size_t>(i * d + k)]));
+      logits.push_back(sum);
+    }
+    CHECK(std::abs(static_cast<double>(result[static_cast<std::size_t>(i)]) - entropy_oracle(logits)) <= 2e-5);
   }
 }

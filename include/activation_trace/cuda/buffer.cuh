@@ -64,6 +64,18 @@ requires(!std::is_const_v<T>) void copy(Execution<Cuda> stream, TensorView<T, Ra
   copy(stream, TensorView<const T, Rank, From>(from), to);
 }
 
+/// The same from one device to another, in the order of `stream`, which is of either.
+template <class T>
+void copy_peer(Execution<Cuda> stream, VectorView<const T, Cuda> from, int from_device,
+               std::type_identity_t<VectorView<T, Cuda>> to, int to_device) {
+  detail::check_copy(from, VectorView<T, Cuda>(to));
+  if (from.empty()) return;
+  const DeviceGuard guard(stream.device());
+  check(cudaMemcpyPeerAsync(to.data(), to_device, from.data(), from_device,
+                            static_cast<std::size_t>(from.size()) * sizeof(T), stream.get()),
+        "cudaMemcpyPeerAsync");
+}
+
 /// Sets every byte of contiguous device memory to `value`, in the order of `stream`: 0, or 0xff for ids of -1.
 template <class T>
 void set_bytes(Execution<Cuda> stream, VectorView<T, Cuda> target, int value) {

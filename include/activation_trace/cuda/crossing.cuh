@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <optional>
 
+#include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/model/llama_part.hpp"
 
@@ -27,9 +27,7 @@ struct Mark<Cuda> {
     event->record(execution);
   }
   void wait(Execution<Cuda>& execution) const {
-    if (!event) return;
-    const cuda::DeviceGuard guard(execution.device());
-    cuda::check(cudaStreamWaitEvent(execution.get(), event->get(), 0), "cudaStreamWaitEvent");
+    if (event) event->hold(execution);
   }
 
   std::optional<cuda::Event> event;
@@ -39,15 +37,11 @@ template <>
 struct Crossing<Cuda> {
   static void bring(Execution<Cuda>& from, Execution<Cuda>& to, const MatrixView<const float, Cuda>& x,
                     const MatrixView<float, Cuda>& y) {
-    {
-      const cuda::DeviceGuard guard(from.device());
-      cuda::check(cudaMemcpyPeerAsync(y.data(), to.device(), x.data(), from.device(),
-                                      static_cast<std::size_t>(x.size()) * sizeof(float), from.get()),
-                  "cudaMemcpyPeerAsync");
-    }
-    Mark<Cuda> there;  // streams that wait for an event go on without it
-    there.set(from);
-    there.wait(to);
+    cuda::copy_peer(from, VectorView<const float, Cuda>(x.data(), {x.size()}), from.device(),
+                    VectorView<float, Cuda>(y.data(), {y.size()}), to.device());
+    cuda::Event there(from);
+    there.record(from);
+    there.hold(to);
   }
 };
 

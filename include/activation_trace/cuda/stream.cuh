@@ -56,6 +56,12 @@ class Event {
     const DeviceGuard guard(stream.device());
     check(cudaEventRecord(event_.get(), stream.get()), "cudaEventRecord");
   }
+  /// What `stream`, of any device, is asked from now on waits for the event where it is now; for nothing if it never
+  /// was recorded. The event need not live until then. Throws CudaError.
+  void hold(Execution<Cuda> stream) const {
+    const DeviceGuard guard(stream.device());
+    check(cudaStreamWaitEvent(stream.get(), event_.get(), 0), "cudaStreamWaitEvent");
+  }
   /// Blocks the host until the event is reached. Throws CudaError.
   void synchronize() const { check(cudaEventSynchronize(event_.get()), "cudaEventSynchronize"); }
 
