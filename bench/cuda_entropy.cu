@@ -6,7 +6,7 @@
 //   bench_cuda_entropy [--benchmark_filter=512x4096 ...]
 // One measurement after the other would not be fair: a card at its power limit makes what comes later 15 % slower (2720
 // and 3190 us for the same product, H100). So 15 repetitions of everything are interleaved at random, and medians
-// count.
+// count. Beside each kernel: its largest error against float64, over some items.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "activation_trace/cuda.cuh"
+#include "cuda/support.cuh"
 #include "cuda_gemm.cuh"
 
 using namespace activation_trace;
@@ -62,6 +63,8 @@ class Entry {
     stream_.synchronize();
   }
 
+  /// The work on the first operands.
+  void first() const { work_(0); }
   /// Seconds of one of several in a graph.
   [[nodiscard]] double hot() {
     return time([&] { graph_->launch(stream_); }) / repeats_;
@@ -102,11 +105,13 @@ class Kernels {
         entropy_(shape.v),
         ids_(most_),
         states_(most_),
+        float_h_(shape.t * shape.d),
         candidate_workspace_(cuda::candidate_workspace_size(shape.t, most_)) {
     for (int i = 0; i < sets_; ++i) {
       fill(stream_, h_.emplace_back(shape.t * shape.d), scale_of(shape.d), 2 * i + 1);
       fill(stream_, w_.emplace_back(shape.v * shape.d), scale_of(shape.d), 2 * i + 2);
     }
+    fill(stream_, float_h_, scale_of(shape.d), 1);
     std::vector<TokenId> ids;
     for (Index i = 0; i < most_; ++i) ids.push_back(static_cast<TokenId>((i * 7919 + 13) % shape.v));
     cuda::copy(stream_, VectorView<const TokenId>(ids), ids_.view());
@@ -122,6 +127,35 @@ class Kernels {
     return entry([this, kernel](int i) {
       cuda::softmax_entropy(stream_, h(i), w(i), entropy_.view(), workspace_.view(), {.kernel = kernel});
     });
+  }
+  /// Of f32 states, whose LM head is the same.
+  [[nodiscard]] std::unique_ptr<Entry> float_states_entropy() {
+    return entry([this](int i) {
+      cuda::softmax_entropy(stream_, float_h_.matrix(shape_.t, shape_.d), StoredMatrix<Cuda>(w(i)), entropy_.view(),
+                            workspace_.view());
+    });
+  }
+  /// Largest |E - float64| of what `entry` leaves of the first operands, over some items, in nats.
+  [[nodiscard]] double error(const Entry& entry, bool float_states) {
+    cuda::set_bytes(stream_, entropy_.view(), 0xff);  // NaN: what is not written shows
+    entry.first();
+    const std::vector<float> entropies = test::to_host(entropy_);
+    const std::vector<BFloat16> rows = float_states ? std::vector<BFloat16>{} : test::to_host(h_[0]);
+    const std::vector<float> float_rows = float_states ? test::to_host(float_h_) : std::vector<float>{};
+    double worst = 0;
+    for (Index i = 0; i < 16; ++i) {
+      const Index item = i * (shape_.v - 1) / 15;
+      const std::vector<BFloat16> row =
+          test::to_host(std::as_const(w_[0]).view().slice(0, item * shape_.d, (item + 1) * shape_.d));
+      std::vector<float> float_row(row.size());
+      std::transform(row.begin(), row.end(), float_row.begin(), [](BFloat16 x) { return static_cast<float>(x); });
+      const std::vector<double> logits = float_states ? test::logits_oracle(float_rows, float_row, shape_.d, 0)
+                                                      : test::logits_oracle(rows, row, shape_.d, 0);
+      const double one = std::abs(entropies[static_cast<std::size_t>(item)] - test::entropy_oracle(logits));
+      if (std::isnan(one)) return one;
+      worst = std::max(worst, one);
+    }
+    return worst;
   }
   [[nodiscard]] std::unique_ptr<Entry> candidates(Index k) {
     return entry([this, k](int i) {
@@ -150,7 +184,9 @@ class Kernels {
   Buffer<SoftmaxState, Cuda> workspace_;
   Buffer<float, Cuda> entropy_;
   Buffer<TokenId, Cuda> ids_;
-  Buffer<SoftmaxState, Cuda> states_, candidate_workspace_;
+  Buffer<SoftmaxState, Cuda> states_;
+  Buffer<float, Cuda> float_h_;
+  Buffer<SoftmaxState, Cuda> candidate_workspace_;
 };
 
 /// What a decoding step costs beside the model. The row of logits is copied first, because a step leaves scores in its
@@ -232,6 +268,7 @@ class Steps {
 class Table : public benchmark::BenchmarkReporter {
  public:
   void add(const Shape& shape, const std::string& entry) { rows_.push_back({shape, entry}); }
+  void add_error(const std::string& name, double error) { errors_[name] = error; }
 
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override {
@@ -261,6 +298,8 @@ class Table : public benchmark::BenchmarkReporter {
       if (row.entry.starts_with("gemm") || row.entry.starts_with("softmax"))
         std::printf("   %6.1f TFLOP/s", row.shape.flops() / hot * 1e-6);
       if (gemm != 0 && row.entry.starts_with("softmax")) std::printf("   %5.1f %% of the GEMM", 100 * gemm / hot);
+      if (const auto error = errors_.find(row.shape.name() + "/" + row.entry); error != errors_.end())
+        std::printf("   max |dE| %.1e", error->second);
       std::printf("\n");
     }
   }
@@ -279,6 +318,7 @@ class Table : public benchmark::BenchmarkReporter {
 
   std::vector<Row> rows_;
   std::map<std::string, double> medians_;  // us
+  std::map<std::string, double> errors_;   // nats
 };
 
 /// What is measured: memory is made when a benchmark first runs, so that a filter saves it. One iteration a repetition.
@@ -291,14 +331,20 @@ class Measurements {
  private:
   enum class Times { hot, hot_and_cold };
 
-  void add(const Shape& shape, const std::string& name, Times times, std::function<std::unique_ptr<Entry>()> make) {
+  using Error = std::function<double(const Entry&)>;
+
+  void add(const Shape& shape, const std::string& name, Times times, std::function<std::unique_ptr<Entry>()> make,
+           const Error& error = {}) {
     const std::string full = shape.name() + "/" + name;
     table_.add(shape, name);
     const auto bench = [&](const char* kind, auto measure) {
       benchmark::RegisterBenchmark((full + "/" + kind).c_str(),
                                    [=, this](benchmark::State& state) {
                                      std::unique_ptr<Entry>& entry = entries_[full];
-                                     if (!entry) entry = make();
+                                     if (!entry) {
+                                       entry = make();
+                                       if (error) table_.add_error(full, error(*entry));
+                                     }
                                      for (auto _ : state) state.SetIterationTime(measure(*entry));
                                    })
           ->UseManualTime()
@@ -342,8 +388,15 @@ void Measurements::add_all() {
     constexpr Times both = Times::hot_and_cold;
     add(shape, "gemm_bf16_out", both, [=, this] { return kernels_of(shape).gemm(CUDA_R_16BF); });
     add(shape, "gemm_f32_out", both, [=, this] { return kernels_of(shape).gemm(CUDA_R_32F); });
-    add(shape, "softmax_entropy", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::automatic); });
-    add(shape, "softmax_entropy_mma", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::mma); });
+    const Error error = [=, this](const Entry& entry) { return kernels_of(shape).error(entry, false); };
+    add(
+        shape, "softmax_entropy", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::automatic); },
+        error);
+    add(
+        shape, "softmax_entropy_mma", both, [=, this] { return kernels_of(shape).entropy(SoftmaxKernel::mma); }, error);
+    add(
+        shape, "softmax_entropy_of_f32", both, [=, this] { return kernels_of(shape).float_states_entropy(); },
+        [=, this](const Entry& entry) { return kernels_of(shape).error(entry, true); });
     if (shape.t == 512)
       for (const Index k : {1, 4, 16, 64, 256, 1024})
         add(shape, std::to_string(k) + "_candidates", both, [=, this] { return kernels_of(shape).candidates(k); });

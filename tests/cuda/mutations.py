@@ -32,12 +32,13 @@ CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
 
 (WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
- SHARPNESS, DOLA_FILE, STORED) = (
+ SHARPNESS, DOLA_FILE, STORED, TERMS) = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
                  "ops/row_statistics", "ops/multiply_rows", "ops/multiply_direct", "ops/multiply_tiles",
                  "ops/stored_octets", "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
-                 "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored"))
+                 "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored",
+                 "ops/state_terms"))
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
@@ -47,11 +48,11 @@ MUTATIONS = [
     ("wait for the previous products removed", WGMMA, "«wgmma_wait<1>();»", "", PAIR),
     ("wait for all products removed", WGMMA, "«wgmma_wait<0>();»", "", PAIR),
     ("stage released while it is read", WGMMA, "if (k > 0) release(«cursor.previous()»);", "cursor.stage", PAIR),
-    ("last release of a unit removed", WGMMA, "«release(cursor.previous());»\n    fold_unit(", "", PAIR),
+    ("last release of a unit removed", WGMMA, "«release(cursor.previous());»\n    if constexpr (sums > 1)", "", PAIR),
     ("producer's first parity flipped", WGMMA, "cursor(«1»);  // the first round", "0", PAIR),
     ("consumer's first parity flipped", WGMMA, "cursor(«0»);\n  for", "1", PAIR),
     ("parity never changes", WGMMA, "«parity ^= 1;»", "", PAIR),
-    ("descriptor of H advances half as far", WGMMA, "descriptor(h_tile) + static_cast<unsigned>(«2 * step_k»)", "step_k",
+    ("descriptor of H advances half as far", WGMMA, "tile_t * 128) + static_cast<unsigned>(«2 * step_k»)", "step_k",
      PAIR),
     ("descriptor of W eight rows too far", WGMMA, "w_tile + «(consumer * Tuning::row_blocks + m) * 64 * 128»",
      "(consumer * Tuning::row_blocks + m) * 64 * 128 + 1024", PAIR),
@@ -65,6 +66,11 @@ MUTATIONS = [
     ("last tile of positions one too early", WGMMA, "«work.positions - tile_t»", "work.positions - tile_t - 1", PAIR),
     ("what two tiles share counts twice", WGMMA, "if («begin > 0 || end < Tuning::tile_t»)", "end < Tuning::tile_t",
      PAIR),
+    ("second terms lie where the first ones do", WGMMA, "tile = h_tile + «term * Tuning::tile_t * 128»;", "0", PAIR),
+    ("second terms are the first ones", WGMMA, "row = «term * work.positions + t_row»;", "t_row", PAIR),
+    ("corrections are left out", WGMMA, "acc[0][m][i] += «acc[1][m][i]»;", "0.0f", PAIR),
+    ("warps' exponents are read before they are there", TERMS, "«__syncthreads();»\n  for (int w = 0;", "", PAIR),
+    ("second terms are the first ones", MATRIX, "hidden, «k_tile % terms * positions + t0»", "t0", MMA),
     ("barrier before the products removed", MATRIX, "«__syncthreads();»  // tile k is there", "", MMA),
     ("wait for copies one group late", MATRIX, "«ptx::wait_copies<Tuning::stages - 2>();»",
      "ptx::wait_copies<Tuning::stages - 1>();", MMA),

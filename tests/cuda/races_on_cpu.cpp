@@ -44,6 +44,30 @@ void check_kernel(Index tile, const Launch& launch) {
   CHECK(worst_error(problem, to_host(result), v) <= 1);
 }
 
+/// The same of f32 states, which are terms of f16.
+template <class Tuning>
+void check_terms() {
+  const Execution<Cuda> execution;
+  Problem<float> problem(t, d, v, normal_vector<float>(t * d, 0.4f, 1), {});
+  const std::vector<Half> w = normal_vector<Half>(v * d, 0.4f, 2);
+  for (const Half x : w) problem.w.push_back(static_cast<float>(x));
+  const Buffer<Half, Cuda> device_w = to_device(w);
+  const cuda::detail::StateTerms<Half> terms =
+      cuda::detail::split_states<Half>(execution, problem.device_hidden.matrix(t, d));
+  Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
+  Buffer<SoftmaxState, Cuda> workspace((t + Tuning::tile_t - 1) / Tuning::tile_t * v);
+  cuda::detail::split_positions(execution, t, Tuning::tile_t, workspace.data(), {nullptr, 0, v, nullptr, result.data()},
+                                [&](const SoftmaxOutput& out) {
+                                  if constexpr (std::is_base_of_v<cuda::MmaTuning, Tuning>)
+                                    cuda::detail::launch_softmax_mma<Half, Tuning>(
+                                        execution, terms.rows, device_w.matrix(v, d), out, terms.scales);
+                                  else
+                                    cuda::detail::launch_softmax_wgmma<Half, Tuning>(
+                                        execution, 4, terms.rows, device_w.matrix(v, d), out, terms.scales);
+                                });
+  CHECK(worst_error(problem, to_host(result), v) <= 1);
+}
+
 }  // namespace
 
 TEST_CASE("wgmma: pairs of blocks") {
@@ -53,7 +77,13 @@ TEST_CASE("wgmma: pairs of blocks") {
   });
 }
 
+TEST_CASE("wgmma: pairs of blocks, states of two terms") {
+  using Tuning = cuda::WgmmaTuning<64, 1, 3, 2, 2>;
+  check_terms<Tuning>();
+}
+
 TEST_CASE("mma") {
+  check_terms<cuda::MmaTermsTuning<2>>();
   check_kernel(cuda::MmaTuning::tile_t, [](const auto& hidden, const auto& w, const SoftmaxOutput& out) {
     cuda::detail::launch_softmax_mma<BFloat16, cuda::MmaTuning>(Execution<Cuda>{}, hidden, w, out);
   });

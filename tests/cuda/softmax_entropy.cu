@@ -245,6 +245,62 @@ TEST_CASE("f32 states on an LM head in any stored form, neither rounded") {
   }
 }
 
+namespace {
+
+/// f32 states of an LM head of T, by all kernels.
+template <class T>
+void check_terms(Index t, Index d, Index v, const std::vector<float>& hidden, const std::vector<T>& w) {
+  Problem<float> problem(t, d, v, hidden, {});
+  for (const T x : w) problem.w.push_back(static_cast<float>(x));
+  const Buffer<T, Cuda> device_w = to_device(w);
+  const StoredMatrix<Cuda> head(device_w.matrix(v, d));
+  Buffer<SoftmaxState, Cuda> workspace(cuda::softmax_workspace_size(t, v));
+  CAPTURE(t);
+  CAPTURE(d);
+  for (const SoftmaxKernel kernel : {SoftmaxKernel::automatic, SoftmaxKernel::mma}) {
+    CAPTURE(name(kernel));
+    Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
+    cuda::softmax_entropy(Execution<Cuda>{}, problem.device_hidden.matrix(t, d), head, result.view(), workspace.view(),
+                          {.kernel = kernel});
+    CHECK(worst_error(problem, to_host(result), v) <= 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("f32 states keep all their bits beside a 16-bit LM head", T, Half, BFloat16) {
+  for (const auto& [t, d, v] : {std::array<Index, 3>{1, 8, 130}, {64, 72, 40}, {65, 136, 140}, {300, 64, 129}})
+    for (const float scale : {3.0f, 40.0f}) {
+      const float width = std::sqrt(scale / std::sqrt(static_cast<float>(d)));
+      check_terms<T>(t, d, v, normal_vector<float>(t * d, width, 1), normal_vector<T>(v * d, width, 2));
+    }
+}
+
+TEST_CASE_TEMPLATE("f32 states of very different sizes beside a 16-bit LM head", T, Half, BFloat16) {
+  const Index t = 140, d = 64, v = 20;
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> hidden = normal_vector<float>(t * d, 0.5f, 1);
+  std::vector<T> w = normal_vector<T>(v * d, 0.5f, 2);
+  for (Index i = 0; i < v; ++i) w[static_cast<std::size_t>(i * d + 1)] = T(1.0f);
+  const auto row = [&](Index i, float factor) {
+    for (Index k = 0; k < d; ++k) hidden[static_cast<std::size_t>(i * d + k)] *= factor;
+  };
+  row(3, 1e-3f);
+  row(4, 1e-30f);
+  row(5, 0.0f);
+  row(6, 1e-42f);
+  hidden[static_cast<std::size_t>(7 * d + 1)] = -1e5f;  // beyond f16, as outliers are
+  hidden[static_cast<std::size_t>(8 * d + 1)] = -3.4e38f;
+  hidden[static_cast<std::size_t>(9 * d + 1)] = -infinity;  // no weight
+  hidden[static_cast<std::size_t>(139 * d + 1)] = -infinity;
+  check_terms<T>(t, d, v, hidden, w);
+  w[0] = T(-infinity);
+  w[static_cast<std::size_t>(d)] = T(std::numeric_limits<float>::quiet_NaN());
+  check_terms<T>(t, d, v, hidden, w);
+  hidden[static_cast<std::size_t>(77 * d + 5)] = std::numeric_limits<float>::quiet_NaN();
+  check_terms<T>(t, d, v, hidden, w);
+}
+
 TEST_CASE("rows may be strided, and what cannot be used says so") {
   const Index t = 40, d = 60, v = 70;
   Problem<BFloat16> wide = normal_problem<BFloat16>(t, 64, v, 1.0f);

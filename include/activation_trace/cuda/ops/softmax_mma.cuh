@@ -7,6 +7,7 @@
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
+#include "activation_trace/cuda/ops/state_terms.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
@@ -20,6 +21,13 @@ struct MmaTuning {
   static constexpr int tile_t = 128;                           ///< positions in a tile
   static constexpr int stages = 3;                             ///< tiles of 128 bytes of d in flight
   static constexpr int stage_bytes = (tile_v + tile_t) * 128;  ///< of shared memory
+  static constexpr int terms = 1;                              ///< of a state, whose products are summed
+};
+/// The same for f32 states that are sums (state_terms.cuh): a tile of W meets one term after the other, and comes from
+/// the L2 cache for all but the first.
+template <int state_terms>
+struct MmaTermsTuning : MmaTuning {
+  static constexpr int terms = state_terms;  ///< of a state
 };
 
 namespace detail {
@@ -74,6 +82,17 @@ inline __device__ void multiply(float, float* c, const std::uint32_t* a, const s
   for (int i = 0; i < 4; ++i) c[i] += part[i];
 }
 
+/// What corrects a sum of products of T: added to it by a rounded addition, as above.
+template <class T>
+struct Correction {};
+template <class T>
+__device__ void multiply(Correction<T>, float* c, const std::uint32_t* a, const std::uint32_t* b) {
+  float part[4] = {};
+  ptx::multiply(T{}, part, a, b);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) c[i] += part[i];
+}
+
 /// Place of 16-byte chunk `chunk` of row `row` in a tile with rows of 128 bytes: eight rows' chunks of one
 /// column fall into different banks.
 inline __device__ std::uint32_t swizzled(int row, int chunk) {
@@ -113,8 +132,8 @@ inline __device__ void fetch_rows(const RowBytes& m, Index first, int rows, int 
 /// Adds the products of 128 bytes of d, which lie at `stage`, to a warp's part.
 template <class T, class Tuning, int N>
 __device__ void multiply_stage(std::uint32_t stage, const WarpTile<Tuning>& part, float (&acc)[2][N]) {
-  // The splits of f32 take the registers that an unrolled loop would need: 8 bytes of spills on sm_80.
-#pragma unroll(sizeof(T) == 4 ? 1 : 4)
+  // Splits of f32 and corrections take the registers that an unrolled loop would need: 8 bytes of spills on sm_80.
+#pragma unroll(sizeof(T) == 2 ? 4 : 1)
   for (int k_chunk = 0; k_chunk < 8; k_chunk += 2) {
     std::uint32_t a[2][4];
 #pragma unroll
@@ -134,10 +153,31 @@ __device__ void multiply_stage(std::uint32_t stage, const WarpTile<Tuning>& part
   }
 }
 
+/// The same of a term of the states: the first, or one that corrects it.
+template <class T, class Tuning, int N>
+__device__ void multiply_term(std::uint32_t stage, const WarpTile<Tuning>& part, int term, float (&acc)[2][N]) {
+  if constexpr (Tuning::terms > 1)
+    if (term != 0) {
+      multiply_stage<Correction<T>>(stage, part, acc);
+      return;
+    }
+  multiply_stage<T>(stage, part, acc);
+}
+
+/// Blocks on a multiprocessor, which share its registers: two where two have the shared memory, 228 KiB. sm_80 has 164,
+/// the others 100. Corrections and the split of f32 need the registers of both.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 900 || __CUDA_ARCH__ >= 1200)
+inline constexpr int mma_blocks_by_memory = 1;
+#else
+inline constexpr int mma_blocks_by_memory = 2;
+#endif
+template <class T, class Tuning>
+inline constexpr int mma_blocks = sizeof(T) == 4 || Tuning::terms > 1 ? 1 : mma_blocks_by_memory;
+
 /// One tile of S^T = W H^T per block, folded in registers. mma.sync m16n8k16 fed by cp.async and ldmatrix.
 template <class T, class Tuning>
-__global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of f32 needs the registers
-    softmax_mma_kernel(RowBytes hidden, RowBytes w, int t_tiles, SoftmaxOutput out) {
+__global__ void __launch_bounds__(256, mma_blocks<T, Tuning>)
+    softmax_mma_kernel(RowBytes hidden, RowBytes w, int t_tiles, SoftmaxOutput out, const float* scales) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   using Part = WarpTile<Tuning>;
   // Static, so that the host can tell this body from the empty one of older architectures by its size.
@@ -149,13 +189,15 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
   const int t_tile = static_cast<int>(blockIdx.x) % t_tiles;
   const Index v0 = static_cast<Index>(blockIdx.x) / t_tiles * Tuning::tile_v;
   const Index t0 = static_cast<Index>(t_tile) * Tuning::tile_t;
-  const int k_tiles = static_cast<int>((w.row_bytes + 127) / 128);
+  constexpr int terms = Tuning::terms;
+  const Index positions = hidden.rows / terms;
+  const int k_tiles = static_cast<int>((w.row_bytes + 127) / 128) * terms;
   const std::uint32_t place = swizzled(static_cast<int>(threadIdx.x) / 8, static_cast<int>(threadIdx.x) % 8);
   const auto fetch = [&](int k_tile) {
     const std::uint32_t target =
         base + static_cast<std::uint32_t>(k_tile % Tuning::stages * Tuning::stage_bytes) + place;
-    fetch_rows(w, v0, Tuning::tile_v, k_tile, target);
-    fetch_rows(hidden, t0, Tuning::tile_t, k_tile, target + Tuning::tile_v * 128);
+    fetch_rows(w, v0, Tuning::tile_v, k_tile / terms, target);
+    fetch_rows(hidden, k_tile % terms * positions + t0, Tuning::tile_t, k_tile / terms, target + Tuning::tile_v * 128);
   };
 
   float acc[2][Part::columns / 2] = {};
@@ -168,12 +210,15 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
     __syncthreads();  // tile k is there, and everyone has left tile k - 1, whose place is filled next
     if (k + Tuning::stages - 1 < k_tiles) fetch(k + Tuning::stages - 1);
     ptx::commit_copies();
-    multiply_stage<T>(base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes), part, acc);
+    multiply_term<T>(base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes), part, k % terms, acc);
   }
 
-  const Index columns = hidden.rows - t0 - part.t;
+  const Index columns = positions - t0 - part.t;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
+    if constexpr (terms > 1)
+      if (scales != nullptr)
+        scale_columns(acc[m], part.lane, scales, static_cast<int>(t0) + part.t, static_cast<int>(positions));
     if (columns < Part::columns) mask_columns(acc[m], part.lane, 0, static_cast<int>(columns));
     SoftmaxState states[2];
     fold_rows(acc[m], states);
@@ -189,13 +234,14 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 1 : 2)  // the split of 
 #endif
 }
 
+/// `hidden` holds the terms of states one after another, Tuning::terms of them, and `scales` what theirs are.
 template <class T, class Tuning>
 void launch_softmax_mma(Execution<Cuda> stream, const MatrixView<const T, Cuda>& hidden,
-                        const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
-  const Index t_tiles = (hidden.extent(0) + Tuning::tile_t - 1) / Tuning::tile_t;
+                        const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out, const float* scales = nullptr) {
+  const Index t_tiles = (hidden.extent(0) / Tuning::terms + Tuning::tile_t - 1) / Tuning::tile_t;
   const Index v_tiles = (w.extent(0) + Tuning::tile_v - 1) / Tuning::tile_v;
   launch(stream, "softmax_mma_kernel", {blocks(t_tiles * v_tiles), 256, Tuning::stages * Tuning::stage_bytes},
-         softmax_mma_kernel<T, Tuning>, RowBytes(hidden), RowBytes(w), static_cast<int>(t_tiles), out);
+         softmax_mma_kernel<T, Tuning>, RowBytes(hidden), RowBytes(w), static_cast<int>(t_tiles), out, scales);
 }
 
 }  // namespace detail

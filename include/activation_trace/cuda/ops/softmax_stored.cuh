@@ -7,11 +7,13 @@
 
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "activation_trace/cuda/ops/softmax_entropy.cuh"
+#include "activation_trace/cuda/ops/state_terms.cuh"
 #include "activation_trace/cuda/ops/stored_octets.cuh"
 #include "activation_trace/tensor/stored_matrix.hpp"
 
 // The statistics of softmax_entropy.cuh for f32 hidden states and w in any stored form: what a model computes, neither
-// rounded. Weights are floats of two tf32 terms, as states are (softmax_mma.cuh).
+// rounded. Beside 16-bit weights states are sums of terms (state_terms.cuh); others are floats of two tf32 terms, as
+// states are then (softmax_mma.cuh).
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda {
@@ -112,6 +114,43 @@ __global__ void __launch_bounds__(threads) decode_rows_kernel(StoredWeights w, f
   });
 }
 
+/// softmax_states of f32 states and a 16-bit head by tensor cores of 16 bits, the states as sums of terms. False, and
+/// nothing done, where they cannot be used or another kernel is asked for.
+template <class T>
+[[nodiscard]] bool softmax_terms(Execution<Cuda> stream, const MatrixView<const float, Cuda>& hidden,
+                                 const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out,
+                                 SoftmaxKernel kernel) {
+  constexpr int terms = state_terms<T>;
+  constexpr int most_stages = (227 << 10) - 2048;  // bytes of a block on sm_90
+  using Small = WgmmaTuning<64, 1, most_stages / ((128 + terms * 64) * 128), 1, terms>;
+  using Large = WgmmaTuning<128, 1, most_stages / ((128 + terms * 128) * 128), 1, terms>;
+  const Index positions = hidden.extent(0);
+  if (positions == 0 || !aligned_rows(w) || (hidden.extent(1) > 1 && hidden.stride(1) != 1)) return false;
+  const auto asked = [&](SoftmaxKernel one) { return kernel == SoftmaxKernel::automatic || kernel == one; };
+  const bool wgmma = asked(SoftmaxKernel::wgmma) && fits_tensor_map(w) && terms * positions < Index{1} << 31 &&
+                     compiled_for_device(stream, &softmax_wgmma_kernel<T, Small>);
+  const bool mma =
+      asked(SoftmaxKernel::mma) && compiled_for_device(stream, &softmax_mma_kernel<T, MmaTermsTuning<terms>>);
+  if (!wgmma && !mma) return false;
+  const StateTerms<T> states = split_states<T>(stream, hidden);
+  const auto run = [&]<class Tuning>(std::type_identity<Tuning>) {
+    split_positions(stream, positions, Tuning::tile_t, workspace, out, [&](const SoftmaxOutput& o) {
+      if constexpr (std::is_base_of_v<MmaTuning, Tuning>)
+        launch_softmax_mma<T, Tuning>(stream, states.rows, w, o, states.scales);
+      else
+        launch_softmax_wgmma<T, Tuning>(stream, device_attribute(stream, cudaDevAttrMultiProcessorCount), states.rows,
+                                        w, o, states.scales);
+    });
+  };
+  if (!wgmma)
+    run(std::type_identity<MmaTermsTuning<terms>>{});
+  else if (positions <= Small::tile_t)
+    run(std::type_identity<Small>{});
+  else
+    run(std::type_identity<Large>{});
+  return true;
+}
+
 /// Floats that rows of w are decoded to at a time: 128 MiB are enough rows to fill a device at d = 8192.
 inline constexpr Index decoded_floats = Index{1} << 25;
 
@@ -126,6 +165,14 @@ void softmax_stored(Execution<Cuda> stream, const MatrixView<const float, Cuda>&
     softmax<float>(stream, hidden, {data, {w.rows(), w.cols()}, {w.row_bytes() / 4, 1}}, workspace, out, kernel);
     return;
   }
+  const auto by_terms = [&]<class T>(std::type_identity<T>) {
+    const MatrixView<const T, Cuda> view(reinterpret_cast<const T*>(w.data()), {w.rows(), w.cols()},
+                                         {w.row_bytes() / 2, 1});
+    check_workspace(workspace, softmax_workspace_size(hidden.extent(0), w.rows()));
+    return softmax_terms<T>(stream, hidden, view, workspace.data(), out, kernel);
+  };
+  if (w.dtype() == DType::f16 && by_terms(std::type_identity<Half>{})) return;
+  if (w.dtype() == DType::bf16 && by_terms(std::type_identity<BFloat16>{})) return;
   const Index stride = (w.cols() + 3) / 4 * 4;  // rows of 16-byte multiples are fast
   const Index most = std::clamp(floats / std::max(stride, Index{1}) / 128 * 128, Index{128}, Index{1} << 30);
   const VectorView<float, Cuda> decoded = stream.scratch<float>(std::min(most, w.rows()) * stride);
@@ -143,8 +190,9 @@ void softmax_stored(Execution<Cuda> stream, const MatrixView<const float, Cuda>&
 
 }  // namespace detail
 
-/// As softmax_states of views, for f32 hidden states and w in any stored form, neither of which is rounded. Rows of w
-/// are decoded to floats in up to 128 MiB of the stream's scratch memory, which only the first call allocates.
+/// As softmax_states of views, for f32 hidden states and w in any stored form, neither of which is rounded. Needs
+/// scratch memory of the stream, which grows at the first call: 4 or 6 bytes per element of `hidden` beside f16 or
+/// bf16, for other types up to 128 MiB of rows of w, decoded to floats.
 template <class T>
 requires(std::is_same_v<std::remove_const_t<T>, float>) void softmax_states(Execution<Cuda> stream,
                                                                             MatrixView<T, Cuda> hidden,

@@ -9,6 +9,7 @@
 #include "activation_trace/cuda/hopper.cuh"
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
+#include "activation_trace/cuda/ops/state_terms.cuh"
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/cuda/tensor_map.cuh"
 
@@ -18,15 +19,16 @@ namespace cuda {
 
 /// Tiling of the sm_90a kernel, a type because nvcc 13.0 does not take a class value as a kernel's template
 /// argument. A block has two consumer warpgroups and a producer warpgroup.
-template <int positions, int v_blocks, int stage_count, int cluster_blocks>
+template <int positions, int v_blocks, int stage_count, int cluster_blocks, int state_terms = 1>
 struct WgmmaTuning {
   static constexpr int tile_t = positions;        ///< positions per tile, the N of one wgmma (hopper.cuh has the sizes)
   static constexpr int row_blocks = v_blocks;     ///< 64-row blocks of the vocabulary per consumer warpgroup
   static constexpr int stages = stage_count;      ///< tiles of 64 columns of d in flight
   static constexpr int cluster = cluster_blocks;  ///< blocks on neighbouring panels of W that share tiles of H
-  static constexpr int tile_v = 128 * row_blocks;                   ///< rows of W in a tile
-  static constexpr int stage_bytes = (tile_v + tile_t) * 128;       ///< of shared memory
-  static constexpr int shared_bytes = stages * stage_bytes + 1024;  ///< the swizzle repeats every 1024 bytes
+  static constexpr int terms = state_terms;  ///< tiles of H in a stage, whose products are summed (state_terms.cuh)
+  static constexpr int tile_v = 128 * row_blocks;                      ///< rows of W in a tile
+  static constexpr int stage_bytes = (tile_v + terms * tile_t) * 128;  ///< of shared memory
+  static constexpr int shared_bytes = stages * stage_bytes + 1024;     ///< the swizzle repeats every 1024 bytes
 };
 
 namespace detail {
@@ -34,8 +36,9 @@ namespace detail {
 struct WgmmaWork {
   int positions;  // T
   int t_tiles;
-  int v_groups;  // panels of the vocabulary, in groups of one per block of a cluster
-  int k_tiles;   // tiles of 64 columns of d
+  int v_groups;                   // panels of the vocabulary, in groups of one per block of a cluster
+  int k_tiles;                    // tiles of 64 columns of d
+  const float* scales = nullptr;  // of positions, or null
 };
 
 /// Where a tile of T begins: the last one is moved back so that it ends with T, and masks what it shares with
@@ -97,10 +100,14 @@ __device__ void fill_stages(const WgmmaBlock<Tuning>& block, const WgmmaWork& wo
       wait(block.empty[cursor.stage], cursor.parity);
       arrive_expect_bytes(block.full[cursor.stage], Tuning::stage_bytes);
       load_box(w_tile, &w_map, k * 64, v_row, block.full[cursor.stage]);
-      if constexpr (cluster > 1)
-        load_box_multicast(h_tile, &h_map, k * 64, t_row, block.full[cursor.stage], (1 << cluster) - 1);
-      else
-        load_box(h_tile, &h_map, k * 64, t_row, block.full[cursor.stage]);
+      for (int term = 0; term < Tuning::terms; ++term) {
+        std::byte* const tile = h_tile + term * Tuning::tile_t * 128;
+        const int row = term * work.positions + t_row;
+        if constexpr (cluster > 1)
+          load_box_multicast(tile, &h_map, k * 64, row, block.full[cursor.stage], (1 << cluster) - 1);
+        else
+          load_box(tile, &h_map, k * 64, row, block.full[cursor.stage]);
+      }
       cursor.advance();
     }
   }
@@ -118,6 +125,9 @@ __device__ void fold_unit(const WgmmaBlock<Tuning>& block, const WgmmaWork& work
   const int v_row = block.v_row(work, unit);
 #pragma unroll
   for (int m = 0; m < Tuning::row_blocks; ++m) {
+    if constexpr (Tuning::terms > 1)
+      if (work.scales != nullptr)
+        scale_columns(acc[m], lane, work.scales, first_position<Tuning::tile_t>(work, t_tile), work.positions);
     if (begin > 0 || end < Tuning::tile_t) mask_columns(acc[m], lane, begin, end);
     SoftmaxState states[2];
     fold_rows(acc[m], states);
@@ -140,7 +150,9 @@ __device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork&
   };
   StageCursor<Tuning::stages> cursor(0);
   for (int unit = block.first; unit < block.units; unit += block.step) {
-    float acc[Tuning::row_blocks][Tuning::tile_t / 2];
+    // First terms and what corrects them have sums of their own: tensor cores cut off what is small beside a sum.
+    constexpr int sums = Tuning::terms == 1 ? 1 : 2;
+    float acc[sums][Tuning::row_blocks][Tuning::tile_t / 2];
     for (int k = 0; k < work.k_tiles; ++k) {
       const std::byte* const w_tile = block.tiles + cursor.stage * Tuning::stage_bytes;
       const std::byte* const h_tile = w_tile + Tuning::tile_v * 128;
@@ -149,11 +161,14 @@ __device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork&
 #pragma unroll
       for (int step_k = 0; step_k < 4; ++step_k)
 #pragma unroll
-        for (int m = 0; m < Tuning::row_blocks; ++m)
-          Wgmma<T, Tuning::tile_t>::multiply(
-              acc[m],
-              descriptor(w_tile + (consumer * Tuning::row_blocks + m) * 64 * 128) + static_cast<unsigned>(2 * step_k),
-              descriptor(h_tile) + static_cast<unsigned>(2 * step_k), k + step_k);
+        for (int term = 0; term < Tuning::terms; ++term)
+#pragma unroll
+          for (int m = 0; m < Tuning::row_blocks; ++m)
+            Wgmma<T, Tuning::tile_t>::multiply(
+                acc[term == 0 ? 0 : 1][m],
+                descriptor(w_tile + (consumer * Tuning::row_blocks + m) * 64 * 128) + static_cast<unsigned>(2 * step_k),
+                descriptor(h_tile + term * Tuning::tile_t * 128) + static_cast<unsigned>(2 * step_k),
+                k + step_k + (term > 1 ? 1 : 0));
       wgmma_commit();
       wgmma_wait<1>();  // the previous stage's products are done: its memory may be refilled
       if (k > 0) release(cursor.previous());
@@ -161,9 +176,16 @@ __device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork&
     }
     wgmma_wait<0>();
 #pragma unroll
-    for (int m = 0; m < Tuning::row_blocks; ++m) read_after_wait(acc[m]);
+    for (int s = 0; s < sums; ++s)
+#pragma unroll
+      for (int m = 0; m < Tuning::row_blocks; ++m) read_after_wait(acc[s][m]);
     release(cursor.previous());
-    fold_unit(block, work, out, unit, consumer, acc);
+    if constexpr (sums > 1)
+#pragma unroll
+      for (int m = 0; m < Tuning::row_blocks; ++m)
+#pragma unroll
+        for (int i = 0; i < Tuning::tile_t / 2; ++i) acc[0][m][i] += acc[1][m][i];
+    fold_unit(block, work, out, unit, consumer, acc[0]);
   }
 }
 
@@ -220,12 +242,14 @@ __global__ void __launch_bounds__(384, 1)
 #endif
 }
 
+/// `hidden` holds the terms of states one after another, Tuning::terms of them, and `scales` what theirs are.
 template <class T, class Tuning>
 void launch_softmax_wgmma(Execution<Cuda> stream, int multiprocessors, const MatrixView<const T, Cuda>& hidden,
-                          const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out) {
+                          const MatrixView<const T, Cuda>& w, const SoftmaxOutput& out, const float* scales = nullptr) {
   const auto tiles = [](Index extent, Index tile) { return static_cast<int>((extent + tile - 1) / tile); };
-  const WgmmaWork work{static_cast<int>(hidden.extent(0)), tiles(hidden.extent(0), Tuning::tile_t),
-                       tiles(w.extent(0), Tuning::tile_v * Tuning::cluster), tiles(hidden.extent(1), 64)};
+  const Index positions = hidden.extent(0) / Tuning::terms;
+  const WgmmaWork work{static_cast<int>(positions), tiles(positions, Tuning::tile_t),
+                       tiles(w.extent(0), Tuning::tile_v * Tuning::cluster), tiles(hidden.extent(1), 64), scales};
   const CUtensorMap w_map = tensor_map(w, Tuning::tile_v);
   const CUtensorMap h_map = tensor_map(hidden, Tuning::tile_t / Tuning::cluster);
 
