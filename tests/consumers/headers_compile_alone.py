@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every public header compiles alone.
 
-    python3 headers_compile_alone.py INCLUDE_DIR COMPILER OPTION...
+    python3 headers_compile_alone.py [--cuda] INCLUDE_DIR COMPILER OPTION...
 
+With --cuda every .cuh, by nvcc, to PTX, which is what it parses itself.
 One file per header would parse the lower layers some hundred times. Headers are put into chains instead, in which each
 one includes the one before it, itself or through others, and a chain is one file. The first header of a chain is
 alone. Every other one finds before it what it includes anyway, so it lacks nothing in the chain that it would lack
@@ -16,6 +17,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 
 def includes_of(root, header):
@@ -70,25 +72,43 @@ def compile_chain(chain, command):
     return done.returncode, done.stderr
 
 
-def main():
-    root, command = pathlib.Path(sys.argv[1]), [*sys.argv[2:], f"-I{sys.argv[1]}"]
-    files = [path for kind in ("*.hpp", "*.inl") for path in root.glob("activation_trace/**/" + kind)]
-    graph = {str(path.relative_to(root)): [] for path in files}
-    for header in graph:
-        graph[header] = [name for name in includes_of(root, header) if name in graph]
-    headers = {header for header in graph if header.endswith(".hpp")}  # .inl files are compiled by those that include them
+def compile_cuda_chain(chain, command):
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "chain.cu")
+        source.write_text("".join(f'#include "{header}"\n' for header in chain))
+        done = subprocess.run([*command, "-ptx", "-o", f"{folder}/chain.ptx", source], text=True, capture_output=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def without_absent_guests(headers, command):
+    """The headers but for those of llama.cpp where it is not installed."""
     probe = "#if !__has_include(<llama.h>)\n#error\n#endif\n"
     if subprocess.run([*command, "-E", "-x", "c++", "-"], input=probe, text=True, capture_output=True).returncode:
         guests = {header for header in headers if header.startswith("activation_trace/embed/llama_cpp")}
         print(f"left out, llama.h is not here: {', '.join(sorted(guests))}")
         headers -= guests
+    return headers
+
+
+def main():
+    cuda = sys.argv[1] == "--cuda"
+    include_dir, *command = sys.argv[2 if cuda else 1:]
+    root, command = pathlib.Path(include_dir), [*command, f"-I{include_dir}"]
+    files = [path for kind in ("*.hpp", "*.inl", "*.cuh") for path in root.glob("activation_trace/**/" + kind)]
+    graph = {str(path.relative_to(root)): [] for path in files}
+    for header in graph:
+        graph[header] = [name for name in includes_of(root, header) if name in graph]
+    # .inl files are compiled by those that include them.
+    headers = {header for header in graph if header.endswith(".cuh" if cuda else ".hpp")}
+    headers = headers if cuda else without_absent_guests(headers, command)
+    compile_one = compile_cuda_chain if cuda else compile_chain
     below = {header: (reachable(graph, header) & headers) - {header} for header in headers}
     chains = chains_of(below)
     assert sorted(header for chain in chains for header in chain) == sorted(headers)
     print(f"{len(headers)} headers in {len(chains)} chains")
     failed = not headers
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chain, (status, errors) in zip(chains, pool.map(lambda chain: compile_chain(chain, command), chains)):
+        for chain, (status, errors) in zip(chains, pool.map(lambda chain: compile_one(chain, command), chains)):
             if status != 0:
                 print("one of these does not compile alone: " + ", ".join(chain), errors, sep="\n")
                 failed = True
