@@ -7,6 +7,34 @@
 #include <limits>
 
 namespace activation_trace::test {
+namespace {
+
+// Of their own and by pointers: of an accessor that is not inlined the linker takes any file's copy, and under clang's
+// sanitizers test_ops spent 88 % of its time in those that -O0 had made.
+
+void copy(const float* from, Index stride, double* to, std::size_t n) {
+  for (std::size_t c = 0; c < n; ++c) to[c] = static_cast<double>(from[static_cast<Index>(c) * stride]);
+}
+
+double dot(const double* a, const double* b, std::size_t n) {
+  double sum = 0;
+  for (std::size_t c = 0; c < n; ++c) sum += a[c] * b[c];
+  return sum;
+}
+
+double sum_of_magnitudes(const double* a, std::size_t n) {
+  double sum = 0;
+  for (std::size_t c = 0; c < n; ++c) sum += std::abs(a[c]);
+  return sum;
+}
+
+double largest_magnitude(const double* a, std::size_t n) {
+  double largest = 0;
+  for (std::size_t c = 0; c < n; ++c) largest = std::max(largest, std::abs(a[c]));
+  return largest;
+}
+
+}  // namespace
 
 std::vector<double> decoded(const StoredMatrix<>& w) {
   std::vector<double> all;
@@ -20,20 +48,17 @@ std::vector<double> decoded(const StoredMatrix<>& w) {
 
 std::vector<DotProduct> products(MatrixView<const float> x, const StoredMatrix<>& w) {
   const std::vector<double> weights = decoded(w);
+  const auto cols = static_cast<std::size_t>(w.cols());
+  const auto rows = static_cast<std::size_t>(w.rows());
+  std::vector<double> largest;
+  for (std::size_t r = 0; r < rows; ++r) largest.push_back(largest_magnitude(weights.data() + r * cols, cols));
   std::vector<DotProduct> all;
+  std::vector<double> row(cols);
   for (Index i = 0; i < x.extent(0); ++i) {
-    for (Index r = 0; r < w.rows(); ++r) {
-      DotProduct dot;
-      double largest = 0;
-      for (Index c = 0; c < w.cols(); ++c) {
-        const double weight = weights[static_cast<std::size_t>(r * w.cols() + c)];
-        dot.value += static_cast<double>(x(i, c)) * weight;
-        dot.magnitude += std::abs(static_cast<double>(x(i, c)));
-        largest = std::max(largest, std::abs(weight));
-      }
-      dot.magnitude *= largest;
-      all.push_back(dot);
-    }
+    copy(x.data() + i * x.stride(0), x.stride(1), row.data(), cols);
+    const double magnitude = sum_of_magnitudes(row.data(), cols);
+    for (std::size_t r = 0; r < rows; ++r)
+      all.push_back({dot(row.data(), weights.data() + r * cols, cols), magnitude * largest[r]});
   }
   return all;
 }
