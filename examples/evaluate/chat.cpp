@@ -18,6 +18,7 @@
 #include "activation_trace/evaluation/conversation.hpp"
 #include "activation_trace/evaluation/data_sets.hpp"
 #include "activation_trace/evaluation/run_log.hpp"
+#include "evaluate/finished_run.hpp"
 #include "evaluate/mode_manifest.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
@@ -198,7 +199,8 @@ int chat(const ChatSettings& s) {
       throw Error(s.question_file + ": record " + std::to_string(i) + ": its prompt of " +
                   std::to_string(prompts[i].size()) + " tokens does not fit into a context of " +
                   std::to_string(context));
-  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume, check_of(questions));
+  RunLog log(log_path, manifest_of(s, options, engine, context), RunStart::resume, check_of(questions),
+             name_own_engine<nlohmann::json>);
   engine.reserve(context, s.parallel);
   loading.clear();
 

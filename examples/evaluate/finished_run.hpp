@@ -32,6 +32,18 @@ struct FinishedRun {
   [[nodiscard]] std::string device() const { return manifest.contains("device") ? "cuda" : "cpu"; }
 };
 
+/// Says which engine a manifest's program was, or its judges': our own was not named at first, and neither were its
+/// arithmetic and its cache, of which there was one.
+template <class Json>
+void name_own_engine(Json& manifest) {
+  if (!manifest.is_object()) return;
+  for (auto& [key, value] : manifest.items()) name_own_engine(value);
+  if (!manifest.contains("isa") || manifest.contains("engine")) return;
+  manifest.emplace("engine", "own");
+  manifest.emplace("arithmetic", "exact");
+  manifest.emplace("cache", "f32");
+}
+
 /// The file of a run's judgements.
 [[nodiscard]] inline std::filesystem::path judgements_path(const std::filesystem::path& run) {
   return run.string() + ".judgements.jsonl";
@@ -55,6 +67,7 @@ struct FinishedRun {
     if (!run.manifest[key].is_object()) throw FormatError(manifest.name(), "'" + std::string(key) + "' is no object");
   if (run.manifest["data"].contains("samples") && !run.manifest["data"]["samples"].is_number_unsigned())
     throw FormatError(manifest.name(), "'data/samples' is no number of samples");
+  name_own_engine(run.manifest);
   const RecordCheck check = [task = run.task()](Index, const nlohmann::ordered_json& record) {
     check_record(task, record, Missing::allowed);  // what a reader needs it asks for
   };

@@ -181,10 +181,11 @@ bool judge_all(const JudgeSettings& settings, const FinishedRun& run) {
     if (judges[a]) manifest[kAspects[a].name] = identity;
   }
   if (!judges[0] && !judges[1]) throw FormatError(settings.judgements, "has neither 'truth' nor 'info'");
-  RunLog log(judgements_path(run.path), manifest, RunStart::resume, [&](Index sample, const Json& judgement) {
+  const RecordCheck check = [&](Index sample, const Json& judgement) {
     if (!run.records.contains(sample)) throw Error("is no sample of this run");
     check_record("judge", judgement, Missing::refused);
-  });
+  };
+  RunLog log(judgements_path(run.path), manifest, RunStart::resume, check, name_own_engine<nlohmann::json>);
   std::array<std::vector<Question>, 2> waiting;
   for (std::size_t a = 0; a < 2; ++a)
     for (const Question& q : questions[a])

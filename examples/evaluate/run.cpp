@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "evaluate/finished_run.hpp"
 #include "evaluate/grid.hpp"
 #include "evaluate/record_schema.hpp"
 #include "evaluate/sha256.hpp"
@@ -158,11 +159,11 @@ int run_task(const TaskSettings& settings, const RunSettings& run, Ranks& ranks)
 
   Json log_manifest = manifest;
   if (run.shard.count != 1) log_manifest["shard"] = run.shard.text();
-  RunLog log(run.output_path, log_manifest, run.start, check_of(manifest["task"].get<std::string>(), *task, samples));
+  RunLog log(run.output_path, log_manifest, run.start, check_of(manifest["task"].get<std::string>(), *task, samples),
+             name_own_engine<nlohmann::json>);
   std::vector<Index> waiting;
   std::copy_if(samples.begin(), samples.end(), std::back_inserter(waiting), [&](Index i) { return !log.has(i); });
   loading.clear();
-
   const auto all = static_cast<Index>(samples.size());
   RunProgress progress(manifest["task"].get<std::string>(), log.size(), all, !quiet);
   const auto next = [&, at = waiting.begin()]() mutable -> std::vector<Index> {

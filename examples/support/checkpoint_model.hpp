@@ -25,7 +25,9 @@ class CheckpointModel : public LoadedModel {
   [[nodiscard]] Embeddings embeddings() const override { return checkpoint_.embeddings; }
   [[nodiscard]] Tokenizer tokenizer() const override { return load_tokenizer(checkpoint_); }
   [[nodiscard]] nlohmann::ordered_json identity() const override {
-    return {{"arithmetic", name(arithmetic_)}, {"cache", cache_ == DType::f16 ? "f16" : "f32"}};
+    return {{"engine", name(EngineName::own)},
+            {"arithmetic", name(arithmetic_)},
+            {"cache", cache_ == DType::f16 ? "f16" : "f32"}};
   }
 
  protected:

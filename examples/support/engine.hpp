@@ -55,7 +55,8 @@ class Engine {
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
   /// What the last bits of all numbers depend on besides model and options, for manifests: {"version", "compiler",
-  /// "isa"}, of our own engine {"arithmetic", "cache"} and of another {"engine"}.
+  /// "isa", "engine"}, the last an object of what another than our own was told, and of our own {"arithmetic",
+  /// "cache"}.
   [[nodiscard]] nlohmann::ordered_json program() const;
 
   /// Positions of a context for texts of `needed` ones: as many as the command line says, or else as are needed, but no

@@ -105,7 +105,7 @@ def check_files(task, data, output, model):
     require(manifest["task"] == task and manifest["format"] == 1, task, manifest)
     require(manifest["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest(), task, "hash of", data)
     require(manifest["isa"] == this_machine(), task, "isa of", manifest)
-    require(manifest["arithmetic"] == "exact" and manifest["cache"] == "f32", task, "arithmetic of", manifest)
+    require([manifest[key] for key in ("engine", "arithmetic", "cache")] == ["own", "exact", "f32"], task, "engine of", manifest)
     require(manifest["model"]["sha256"] == hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest(), task, "hash")
     for record in records:
         question, true, false = (QUESTIONS * 2)[record["sample"]]
@@ -289,6 +289,13 @@ def check_bad_input(program, folder):
 
     manifest = pathlib.Path(f"{output}.manifest.json")
     before = manifest.read_text()
+    # Of a version that named neither the engine nor what it had one of.
+    old = {key: value for key, value in json.loads(before).items() if key not in ("engine", "arithmetic", "cache")}
+    manifest.write_text(json.dumps(old))
+    done = program.run("nq", output, "--resume", "--limit", "2")
+    require(done.returncode == 0, "of an earlier version:", done.stderr)
+    done = program.run("nq", output, "--resume", "--limit", "2", "--arithmetic", "fast")
+    require(done.returncode == 1 and "'arithmetic' was \"exact\" and is now \"fast\"" in done.stderr, "exact before:", done.stderr)
     manifest.write_text(json.dumps(json.loads(before) | {"isa": "another"}))
     done = program.run("nq", output, "--resume", "--limit", "2")
     require(done.returncode == 1 and "'isa' was \"another\"" in done.stderr, "on another machine:", done.stderr)

@@ -112,6 +112,12 @@ TEST_CASE("what cannot be resumed says why") {
   CHECK(test::complaint([&] {
           RunLog(path, {{"model", "m"}, {"alpha", 0.5}, {"options", {{"limit", 3}}}}, RunStart::resume);
         }) == path + ": cannot be resumed, 'options' was nothing and is now {\"limit\":3}");
+  CHECK(test::complaint([&] {
+          RunLog(path, {{"model", "n"}, {"another", 1}}, RunStart::resume);
+        }) == path + ": cannot be resumed, 'model' was \"m\" and is now \"n\"");
+  const Json later{{"model", "m"}, {"alpha", 0.5}, {"engine", "own"}};
+  CHECK(RunLog(path, later, RunStart::resume, {}, [](nlohmann::json& before) { before["engine"] = "own"; }).size() ==
+        4);
   const Json grid{{"options", {{"alphas", {0, 1}}, {"layer", 3}}}};
   RunLog(folder / "grid", grid);
   CHECK(test::complaint([&] {

@@ -37,8 +37,11 @@ struct ManifestChange {
   std::string now;     ///< the same
 };
 
-/// The first of them; none if the manifests are equal.
+/// The first of them, what one of the manifests lacks last; none if they are equal.
 [[nodiscard]] std::optional<ManifestChange> manifest_change(const nlohmann::json& before, const nlohmann::json& now);
+
+/// Says in a manifest that an earlier version wrote what has a name by now.
+using ManifestUpdate = std::function<void(nlohmann::json& manifest)>;
 
 /// Throws Error for what a sample's record cannot be.
 using RecordCheck = std::function<void(Index sample, const nlohmann::ordered_json& record)>;
@@ -59,10 +62,11 @@ class RunLog {
  public:
   /// `manifest` is an object of everything that the results depend on, and every record has to pass `check`, whether it
   /// comes from the files or from append(). Throws ArgumentError if `start` is fresh and there is an earlier run, or if
-  /// the manifests differ (naming the first value that does), FormatError naming a line that is damaged or does not
-  /// pass (but a last one that was cut off is dropped), and Error if a file cannot be written.
+  /// the manifests differ (naming the first value that does, after `update` of the earlier run's), FormatError naming a
+  /// line that is damaged or does not pass (but a last one that was cut off is dropped), and Error if a file cannot be
+  /// written.
   RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start = RunStart::fresh,
-         RecordCheck check = {});
+         RecordCheck check = {}, const ManifestUpdate& update = {});
 
   /// Whether the sample is finished, in this run or the one that it resumes.
   [[nodiscard]] bool has(Index sample) const { return records_.contains(sample); }
@@ -82,7 +86,7 @@ class RunLog {
   void finish();
 
  private:
-  void check_manifest(const nlohmann::ordered_json& manifest) const;
+  void check_manifest(const nlohmann::ordered_json& manifest, const ManifestUpdate& update) const;
   void load(const std::filesystem::path& path);
   [[nodiscard]] static std::string line(Index sample, const nlohmann::ordered_json& record);
   [[nodiscard]] std::filesystem::path beside(const char* suffix) const { return path_.string() + suffix; }
@@ -149,14 +153,14 @@ inline void check_no_earlier_run(const std::filesystem::path& path) {
 }
 
 inline RunLog::RunLog(std::filesystem::path path, const nlohmann::ordered_json& manifest, RunStart start,
-                      RecordCheck check)
+                      RecordCheck check, const ManifestUpdate& update)
     : path_(std::move(path)), check_(std::move(check)) {
   const std::filesystem::path part = beside(".part");
   const std::filesystem::path manifest_path = beside(".manifest.json");
   const bool before = detail::has_run(path_);
   if (start == RunStart::fresh) check_no_earlier_run(path_);
   if (detail::is_taken(manifest_path)) {
-    check_manifest(manifest);
+    check_manifest(manifest, update);
   } else if (before) {
     throw FormatError(manifest_path.string(), "is missing, so it is not known what the samples beside it are of");
   } else {
@@ -211,23 +215,27 @@ inline std::optional<ManifestChange> manifest_change(const nlohmann::json& befor
     return ManifestChange{"", detail::json_text(before), detail::json_text(now)};
   nlohmann::json all = before;
   all.update(now);
+  std::optional<ManifestChange> lacking;
   for (const auto& [key, unused] : all.items()) {
-    const auto value = [&, name = key](const nlohmann::json& object) {
-      return object.contains(name) ? detail::json_text(object[name]) : std::string("nothing");
-    };
-    if (!before.contains(key) || !now.contains(key)) return ManifestChange{key, value(before), value(now)};
-    if (std::optional<ManifestChange> change = manifest_change(before[key], now[key])) {
-      change->key = key + (change->key.empty() ? "" : '/' + change->key);
-      return change;
+    if (before.contains(key) && now.contains(key)) {
+      if (std::optional<ManifestChange> change = manifest_change(before[key], now[key])) {
+        change->key = key + (change->key.empty() ? "" : '/' + change->key);
+        return change;
+      }
+    } else if (!lacking) {
+      const bool gone = before.contains(key);
+      const std::string value = detail::json_text(all[key]);
+      lacking = ManifestChange{key, gone ? value : "nothing", gone ? "nothing" : value};
     }
   }
-  return std::nullopt;
+  return lacking;
 }
 
-inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest) const {
+inline void RunLog::check_manifest(const nlohmann::ordered_json& manifest, const ManifestUpdate& update) const {
   const MappedFile file = MappedFile::open(beside(".manifest.json"), FileAccess::read);
-  const nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
+  nlohmann::json before = detail::parse_json(detail::text_of(file.bytes()), file.name());
   if (!before.is_object()) throw FormatError(file.name(), "expected an object");
+  if (update) update(before);
   // As it would be read back: in a file name, bytes that are no UTF-8 become U+FFFD.
   const nlohmann::json now = detail::parse_json(detail::json_text(manifest), "manifest");
   if (const std::optional<ManifestChange> change = manifest_change(before, now))
