@@ -45,9 +45,7 @@ class AnyModel {
   virtual MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) = 0;
   virtual void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
                           TensorView<float, 3> logits) = 0;
-  [[nodiscard]] virtual std::unique_ptr<TokenSource> choose_tokens(Index sequence,
-                                                                   const std::optional<SamplingOptions>& sampling,
-                                                                   Index most) = 0;
+  [[nodiscard]] virtual std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) = 0;
 };
 static_assert(ChoosesTokens<AnyModel>);
 
@@ -77,10 +75,8 @@ class ModelOf final : public AnyModel {
     model_.early_exit(pieces, layers, logits);
   }
   /// Null of models that leave the choice to others.
-  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(Index sequence,
-                                                           const std::optional<SamplingOptions>& sampling,
-                                                           Index most) override {
-    if constexpr (ChoosesTokens<Model>) return model_.choose_tokens(sequence, sampling, most);
+  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) override {
+    if constexpr (ChoosesTokens<Model>) return model_.choose_tokens(rules);
     return nullptr;
   }
 

@@ -29,4 +29,6 @@
 #include "activation_trace/cuda/processors/dola.cuh"
 #include "activation_trace/cuda/processors/entropy_sharpness.cuh"
 #include "activation_trace/cuda/processors/entropy_sharpness_batch.cuh"
+#include "activation_trace/cuda/processors/mode_processor.cuh"
+#include "activation_trace/cuda/processors/score_penalties.cuh"
 #include "activation_trace/cuda/stream.cuh"

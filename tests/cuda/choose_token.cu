@@ -11,7 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/cuda/processors/score_penalties.cuh"
 #include "activation_trace/processors/argmax.hpp"
+#include "activation_trace/processors/logit_bias.hpp"
+#include "activation_trace/processors/occurrence_penalty.hpp"
+#include "activation_trace/processors/repetition_penalty.hpp"
 #include "activation_trace/processors/sampler.hpp"
 #include "activation_trace/processors/sampling_chain.hpp"
 #include "support.cuh"
@@ -23,6 +27,7 @@ using cuda::detail::ChoiceRecord;
 using cuda::detail::ChoiceRules;
 using cuda::detail::ChoiceState;
 using cuda::detail::StepRow;
+using cuda::detail::StepRows;
 
 namespace {
 
@@ -185,4 +190,65 @@ TEST_CASE("a draw is the host's, by every filter and all of them, of rows with a
         }
     }
   CHECK(sure > 100);
+}
+
+TEST_CASE("rows of a step are those that are asked for") {
+  cuda::Stream stream;
+  std::vector<StepRow> rows;
+  for (int i = 0; i < 5; ++i) rows.push_back({10 + i, 20 + i});
+  const Buffer<StepRow, Cuda> from = to_device(rows);
+  Buffer<StepRow, Cuda> to = to_device(std::vector<StepRow>(StepRows::most, StepRow{-7, -7}));
+  const std::vector<Index> order{4, 1, 3};
+  cuda::detail::order_step_rows(stream, from.data(), order, to.data());
+  const std::vector<StepRow> found = to_host(to);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CHECK(found[i].token == (i < order.size() ? 10 + order[i] : -7));
+    CHECK(found[i].position == (i < order.size() ? 20 + order[i] : -7));
+  }
+}
+
+TEST_CASE("bias and penalties are the host's, of a text that grows, token after token") {
+  cuda::Stream stream;
+  constexpr Index vocab = 301;
+  const std::vector<TokenId> prompt{3, 3, 300, 17, 0};
+  const std::vector<TokenId> text{5, 17, 5, 300, 8, 5};
+  const cuda::ScorePenaltyOptions all{
+      .logit_bias = {{8, 1.5f}, {0, -infinity}, {17, -3}}, .repetition = 1.3f, .presence = 0.25f, .frequency = -0.75f};
+  const std::vector<cuda::ScorePenaltyOptions> cases{{.logit_bias = {{8, infinity}, {300, infinity}, {5, 2}}},
+                                                     {.repetition = 0.7f},
+                                                     {.presence = 1},
+                                                     {.frequency = 2},
+                                                     all};
+  for (const cuda::ScorePenaltyOptions& options : cases) {
+    CAPTURE(&options - cases.data());
+    cuda::ScorePenalties device(stream, vocab, options);
+    for (int round = 0; round < 2; ++round) {  // the second text knows nothing of the first
+      LogitBias bias(options.logit_bias);
+      RepetitionPenalty repetition(options.repetition, vocab);
+      OccurrencePenalty occurrence({options.presence, options.frequency}, vocab);
+      device.begin(prompt);
+      repetition.observe(prompt);
+      TokenId last = -1;
+      for (const TokenId next : text) {
+        std::vector<float> scores = normal_vector<float>(vocab, 2, static_cast<std::uint64_t>(next));
+        scores[8] = -infinity;
+        const Buffer<StepRow, Cuda> row = to_device(std::vector<StepRow>{{last, 0}});
+        Buffer<float, Cuda> on_device = to_device(scores);
+        device.process(on_device.view(), row.data());
+        bias.process(scores);
+        repetition.process(scores);
+        occurrence.process(scores);
+        const std::vector<float> found = to_host(on_device);
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+          CAPTURE(i);  // the device may fuse a product and a sum
+          CHECK((found[i] == scores[i] || std::abs(found[i] - scores[i]) <= 1e-6f));
+        }
+        last = next;
+        repetition.observe(next);
+        occurrence.observe(std::span(&next, 1));
+      }
+    }
+  }
+  CHECK_THROWS_AS(cuda::ScorePenalties(stream, vocab, {.logit_bias = {{vocab, 1}}}), ShapeError);
+  CHECK_THROWS_AS(cuda::ScorePenalties(stream, vocab, {.logit_bias = {{1, 1}, {1, 2}}}), ArgumentError);
 }

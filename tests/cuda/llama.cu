@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,17 @@ static_assert(ChoosesTokens<OnHost<Llama<Cuda>>>);
 
 namespace {
 
+/// A model that knows how many calls had their tokens chosen by it.
+struct Choosing : OnHost<Llama<Cuda>> {
+  using OnHost::OnHost;
+  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) {
+    std::unique_ptr<TokenSource> source = OnHost::choose_tokens(rules);
+    if (source != nullptr) ++calls;
+    return source;
+  }
+  int calls = 0;
+};
+
 /// A tiny model on both sides.
 class Both {
  public:
@@ -48,7 +60,7 @@ class Both {
   cuda::DeviceWeights device_weights_;
 
  public:
-  OnHost<Llama<Cuda>> on_device;
+  Choosing on_device;
   Llama<> on_host;
 };
 
@@ -272,8 +284,110 @@ TEST_CASE(
       how.sampling = sampling;
       check(how);
     }
+  CHECK(both.on_device.calls > 10);
+  const int before_typical = both.on_device.calls;
   how.sampling->typical_p = 0.9f;  // not on the device
   check(how);
+  CHECK(both.on_device.calls == before_typical);
+}
+
+TEST_CASE("every mode with penalties and a bias on the device: texts are the host's, one by one and several at once") {
+  TinyLlamaOptions options = small_family_options();
+  options.dtype = DType::f16;
+  const Index vocab = options.config.vocab;
+  Both both(options, {.max_context = 32, .max_batch = 16, .sequences = 2});
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  std::vector<std::vector<TokenId>> prompts;
+  for (std::size_t i = 0; i < 3; ++i) {
+    prompts.push_back(some_ids(static_cast<Index>(5 + 4 * i), vocab));
+    prompts.back().back() = static_cast<TokenId>(i);
+  }
+  const auto no_text = [] { return NoText(); };
+  const auto check = [&](const GenerationOptions& how) {
+    CAPTURE(name(how.mode));
+    const int before = both.on_device.calls;
+    const std::vector<GenerationResult> device = generate_batch(both.on_device, no_text, prompts, how);
+    const std::vector<GenerationResult> host = generate_batch(both.on_host, no_text, prompts, how);
+    CHECK(both.on_device.calls == before + 1);
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      CAPTURE(i);
+      CHECK(device[i].ids == host[i].ids);
+      CHECK(device[i].reason == host[i].reason);
+      CHECK(device[i].layer_histogram == host[i].layer_histogram);
+    }
+    return host;
+  };
+  const ContextOptions context{.info_layer = 2};
+  const ContextOptions whole{.info_layer = 1, .final_norm = true, .growth = ContextGrowth::growing};
+  const std::vector<Mode> modes{
+      Baseline{.mature_layer = 2},
+      DolaStatic{.premature_layer = 1},
+      Dola{.candidate_layers = {0, 1, 2}},
+      Dola{.candidate_layers = {1, 2}, .divergence = LayerDivergence::jensen_shannon, .filter = {.relative_top = 0}},
+      Activation{.alpha = 2, .context = context},
+      Activation{.alpha = 1, .filter = {.relative_top = 0}, .context = {.info_layer = 3, .span = {.begin = 1}}},
+      Activation{.alpha = 3, .filter = {.min_tokens_to_keep = 4}, .context = whole},
+      Activation{.context = context, .strategy = ContextStrategy::single_entropy},
+      ActivationDola{.alpha = 2, .context = context, .candidate_layers = {0, 1}},
+      ActivationDola{.alpha = 2, .context = whole, .candidate_layers = {0, 2}, .base = DolaBase::log_probs}};
+  for (const Mode& mode : modes) {
+    GenerationOptions how{.mode = mode, .max_new_tokens = 5};
+    const std::vector<GenerationResult> greedy = check(how);
+    CHECK(generate(both.on_device, NoText(), prompts[1], how).ids == greedy[1].ids);
+    how.eos = {greedy[1].ids[2], greedy[0].ids[3]};  // texts end at different steps
+    how.logit_bias = {{greedy[2].ids[0], -2.5f}, {3, 0.5f}, {4, -1.0f}};
+    how.repetition_penalty = 1.3f;
+    how.presence_penalty = 0.2f;
+    how.frequency_penalty = 0.4f;
+    check(how);
+    how.sampling = SamplingOptions{.temperature = 1.2f, .top_k = 50, .top_p = 0.95f, .seed = 3};
+    check(how);
+  }
+  const GenerationOptions forced{.mode = Baseline{},
+                                 .max_new_tokens = 6,
+                                 .logit_bias = {{5, infinity}, {9, infinity}, {7, 2}},
+                                 .presence_penalty = 1};
+  const std::vector<GenerationResult> only = check(forced);
+  for (const TokenId id : only[0].ids) CHECK((id == 5 || id == 9));
+  // Not on the device, with the same texts.
+  const int before = both.on_device.calls;
+  for (const GenerationOptions& how :
+       {GenerationOptions{.mode = Activation{.context = context, .strategy = ContextStrategy::ema},
+       .max_new_tokens = 4},
+        GenerationOptions{.mode = Baseline{}, .max_new_tokens = 4, .record = RecordOptions{.context = context}}})
+    CHECK(generate(both.on_device, NoText(), prompts[1], how).ids ==
+          generate(both.on_host, NoText(), prompts[1], how).ids);
+  CHECK(both.on_device.calls == before);
+}
+
+TEST_CASE(
+    "what prompts begin with is known on the device, too, and a text without a token that may be chosen is named") {
+  TinyLlamaOptions options = small_family_options();
+  Both both(options, {.max_context = 32, .max_batch = 16, .sequences = 2});
+  const std::vector<TokenId> first = some_ids(9, options.config.vocab);
+  std::vector<std::vector<TokenId>> prompts(3, first);
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    for (int k = 0; k < 5; ++k) prompts[i].push_back(static_cast<TokenId>(7 * i + static_cast<std::size_t>(k)));
+  const auto texts = [&](auto& model) {
+    PrefixCache prefix(first);
+    std::vector<std::vector<TokenId>> ids;
+    for (const ContextGrowth growth : {ContextGrowth::prompt, ContextGrowth::growing}) {
+      const GenerationOptions how{.mode = Activation{.alpha = 2, .context = {.info_layer = 2, .growth = growth}},
+                                  .max_new_tokens = 5};
+      for (const GenerationResult& result :
+           generate_batch(model, [] { return NoText(); }, prompts, how, {}, {.prefix = &prefix}))
+        ids.push_back(result.ids);
+    }
+    return ids;
+  };
+  CHECK(texts(both.on_device) == texts(both.on_host));
+  CHECK(both.on_device.calls == 2);
+  GenerationOptions none{.mode = Baseline{}, .max_new_tokens = 3};
+  for (TokenId id = 0; id < options.config.vocab; ++id)
+    none.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
+  CHECK_THROWS_WITH_AS(generate(both.on_host, NoText(), first, none), "logits: none is above -inf", ArgumentError);
+  CHECK_THROWS_WITH_AS(generate(both.on_device, NoText(), first, none), "logits: none is above -inf", ArgumentError);
+  CHECK(generate(both.on_device, NoText(), first, {.mode = Baseline{}, .max_new_tokens = 3}).ids.size() == 3);
 }
 
 TEST_CASE("a prompt in pieces of few_rows or more leaves the same states, bit for bit") {

@@ -40,6 +40,9 @@ RECORDED = ("llama", "steps that are recorded*")
                  "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored",
                  "ops/state_terms"))
 
+PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
+STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
+
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
     ("wait for an empty stage removed", WGMMA, "«wait(block.empty[cursor.stage], cursor.parity);»", "", PAIR),
@@ -119,6 +122,10 @@ MUTATIONS = [
     ("equals at a cut all stay", CHOOSE, "state->ties = «count != 0 || each == 0» ? ~0u", "true", CHOICE),
     ("equals of the runs before do not count", CHOOSE, "before += «run.equals»;", "0", CHOICE),
     ("the place in a block is read before it is known", CHOOSE, "place = block;\n  }\n  «__syncthreads();»", "", CHOICE),
+    ("the token before counts", PENALTIES, "if («last->token == static_cast<TokenId>(id)») seen",
+     "last->token + 1 == static_cast<TokenId>(id)", CHOICE),
+    ("a token of the prompt counts as one of the text", PENALTIES, "if («times >= 2») score", "times >= 1", CHOICE),
+    ("a step has a row too few", STEP_ROWS, "static_cast<int>(threadIdx.x) < «count») target", "count - 1", CHOICE),
     ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -77,9 +76,10 @@ class OnHost {
   void fill(std::span<const SequencePiece<>> pieces) { model_.fill(DevicePieces(*this, pieces)); }
   /// As Llama: logits [pieces, V] in the host's memory, valid until the next call.
   MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
-    last_ = model_.forward(DevicePieces(*this, pieces));
-    const MatrixView<float, cuda::Pinned> result = logits_.matrix(last_.extent(0), last_.extent(1));
-    cuda::copy(device(), last_, result);
+    const MatrixView<const float, Cuda> logits = model_.forward(DevicePieces(*this, pieces));
+    const MatrixView<float, cuda::Pinned> result = logits_.matrix(logits.extent(0), logits.extent(1));
+    loop_.last = logits.slice(0, 0, 1);
+    cuda::copy(device(), logits, result);
     device().synchronize();
     return cuda::on_host(result);
   }
@@ -89,16 +89,21 @@ class OnHost {
     detail::check_contiguous_rows("Llama: early-exit logits", logits);
     const TensorView<float, 3, Cuda> exits(memory_of(exits_, logits.size()), logits.extents());
     model_.early_exit(DevicePieces(*this, pieces), layers, exits);
+    loop_.last = {exits.data(), {exits.extent(1), exits.extent(2)}};
     for (Index p = 0; p < exits.extent(0); ++p) cuda::copy(device(), exits.row(p), logits.row(p));
     device().synchronize();
   }
-  /// Up to `most` tokens, chosen on the device, right after forward() of the sequence alone (cuda/README.md 8). Null
-  /// for typical_p, and on the default stream.
-  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(Index sequence,
-                                                           const std::optional<SamplingOptions>& sampling, Index most) {
-    if (!cuda::TokenLoop<Model>::serves(model_, sampling)) return nullptr;
+  /// Tokens that are chosen on the device (cuda/README.md 8). Null for rules that are not known there, and where there
+  /// is no memory for them.
+  [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) {
+    if (!cuda::TokenLoop<Model>::serves(model_, rules)) return nullptr;
     const cuda::DeviceGuard guard(device().device());
-    return std::make_unique<cuda::TokenLoop<Model>>(model_, sequence, last_.slice(0, 0, 1), sampling, most);
+    try {
+      return std::make_unique<cuda::TokenLoop<Model>>(model_, loop_, rules);
+    } catch (const CudaError& error) {
+      if (error.code() != cudaErrorMemoryAllocation) throw;
+      return nullptr;
+    }
   }
 
  private:
@@ -132,7 +137,9 @@ class OnHost {
       observers_.reserve(pieces.size());
       for (const auto& [sequence, ids, observer] : pieces) {
         const bool shown = observer != nullptr && !observer->layers.empty();
-        pieces_.push_back({sequence, ids, shown ? &observers_.emplace_back(model.on_device(*observer)) : nullptr});
+        pieces_.push_back(
+            {sequence, ids,
+             shown ? &observers_.emplace_back(model.on_device(*observer)) : model.loop_observer(sequence)});
       }
     }
     operator std::span<const SequencePiece<Cuda>>() const { return pieces_; }
@@ -151,6 +158,13 @@ class OnHost {
     return result;
   }
 
+  /// Of a text whose tokens the device chooses, who sees states where they are.
+  [[nodiscard]] const LayerObserver<Cuda>* loop_observer(Index sequence) const {
+    return sequence >= 0 && sequence < std::ssize(loop_.observers)
+               ? &loop_.observers[static_cast<std::size_t>(sequence)]
+               : nullptr;
+  }
+
   void show(const LayerObserver<>& observer, Index layer, Index first, MatrixView<const float, Cuda> states) {
     const MatrixView<float, cuda::Pinned> copy(memory_of(states_, states.size()), states.extents());
     Execution<Cuda>& there = model_.execution_of(layer);
@@ -163,7 +177,7 @@ class OnHost {
   LmHead<> lm_head_;
   FinalNorm final_norm_;
   Model model_;
-  MatrixView<const float, Cuda> last_;  // the model's logits of the last forward()
+  cuda::LoopShared loop_;
   Buffer<float, cuda::Pinned> logits_;  // [sequences, V]
   Buffer<float, cuda::Pinned> states_;  // [rows, d] that an observer is shown
   Buffer<float, Cuda> exits_;           // [pieces, layers, V]

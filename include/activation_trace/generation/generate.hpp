@@ -46,15 +46,6 @@ requires TextDecoder<std::invoke_result_t<MakeDecoder&>> std::vector<GenerationR
 
 namespace detail {
 
-/// Whether a step is a choice among the logits and nothing more: no record, no bias, penalty or caller's processor.
-[[nodiscard]] inline bool needs_logits_only(const GenerationOptions& options, const Companions& with) {
-  GenerationOptions plain = options;
-  plain.sampling.reset();
-  const auto* const baseline = std::get_if<Baseline>(&options.mode);
-  return baseline != nullptr && !baseline->mature_layer && !record_options(options) && with.amateur == nullptr &&
-         make_score_chain(plain, with.processors, 1).empty();
-}
-
 /// The engine of both.
 template <LanguageModel Model, class MakeDecoder>
 class Generation {
@@ -71,51 +62,82 @@ class Generation {
         slots_(std::min({model.sequences(), static_cast<Index>(prompts.size()),
                          with.amateur != nullptr ? with.amateur->sequences() : model.sequences()})),
         forward_(model, exit_layers(options.mode, model.config().layers), slots_),
-        results_(prompts.size()) {}
+        running_(static_cast<std::size_t>(slots_)),
+        results_(prompts.size()) {
+    sequences_.reserve(running_.size());
+    pieces_.reserve(running_.size());
+    if constexpr (ChoosesTokens<Model>)
+      if (model_may_choose())
+        source_ = model.choose_tokens({options, forward_.layers(), context(), slots_, positions()});
+  }
 
   std::vector<GenerationResult> run() {
-    std::vector<std::unique_ptr<Run>> running(static_cast<std::size_t>(slots_));
-    std::vector<SequencePiece<>> pieces;
-    pieces.reserve(running.size());
     for (std::size_t next = 0;;) {
-      for (std::size_t slot = 0; slot < running.size(); ++slot)
-        while (running[slot] == nullptr && next < prompts_.size())
-          running[slot] = start(static_cast<Index>(slot), next++);
+      for (Index slot = 0; slot < slots_; ++slot)
+        while (at(slot) == nullptr && next < prompts_.size()) start(slot, next++);
       const bool cancelled = callbacks_.stop.stop_requested();
-      pieces.clear();
-      for (std::size_t slot = 0; slot < running.size(); ++slot) {
-        if (running[slot] == nullptr) continue;
+      sequences_.clear();
+      for (Index slot = 0; slot < slots_; ++slot) {
+        if (at(slot) == nullptr) continue;
         if (cancelled) {
-          running[slot]->cancel();
-          finish(running[slot]);
+          at(slot)->cancel();
+          finish(slot);
         } else {
-          pieces.push_back(running[slot]->piece(static_cast<Index>(slot)));
+          sequences_.push_back(slot);
         }
       }
-      if (pieces.empty()) {
-        if (next == prompts_.size()) return std::move(results_);
-        continue;
-      }
-      forward_.run(pieces);
-      for (std::size_t p = 0; p < pieces.size(); ++p) {
-        const Index slot = pieces[p].sequence;
-        StepLogits logits = forward_[static_cast<Index>(p)];
-        if (with_.amateur != nullptr) logits.amateur = with_.amateur->observe(slot, pieces[p].ids.front());
-        std::unique_ptr<Run>& text = running[static_cast<std::size_t>(slot)];
-        if (!text->step(logits, room(slot), callbacks_)) finish(text);
-      }
+      if (!sequences_.empty())
+        step();
+      else if (next == prompts_.size())
+        return std::move(results_);
     }
   }
 
  private:
   using Run = TextRun<std::invoke_result_t<MakeDecoder&>>;
+  using Known = MatrixView<const float>;
 
+  [[nodiscard]] std::unique_ptr<Run>& at(Index slot) { return running_[static_cast<std::size_t>(slot)]; }
   [[nodiscard]] Room room(Index slot) const {
     return model_.position(slot) == model_.max_context() ? Room::none : Room::some;
   }
+  [[nodiscard]] const ContextSource* context() const { return context_ ? &*context_ : nullptr; }
 
-  // Reads a prompt and chooses the first token; null if that is all.
-  std::unique_ptr<Run> start(Index slot, std::size_t index) {
+  // Not where somebody wants to see or change what a token is chosen by.
+  [[nodiscard]] bool model_may_choose() const {
+    return !record_options(options_) && with_.amateur == nullptr &&
+           (with_.processors == nullptr || with_.processors->empty());
+  }
+  // Of the longest context.
+  [[nodiscard]] Index positions() const {
+    std::size_t longest = 0;
+    for (const std::span<const TokenId> prompt : prompts_) longest = std::max(longest, prompt.size());
+    const Index room_left = model_.max_context() - static_cast<Index>(longest);
+    const bool growing = context_ && context_->growth == ContextGrowth::growing;
+    return static_cast<Index>(longest) + (growing ? std::min(options_.max_new_tokens, room_left) : 0);
+  }
+
+  // One more token of every text that goes on.
+  void step() {
+    if (source_ != nullptr) {
+      const std::span<const TokenId> ids = source_->next(sequences_);
+      for (std::size_t i = 0; i < sequences_.size(); ++i)
+        if (!at(sequences_[i])->take(ids[i], room(sequences_[i]), callbacks_)) finish(sequences_[i]);
+      return;
+    }
+    pieces_.clear();
+    for (const Index slot : sequences_) pieces_.push_back(at(slot)->piece(slot));
+    forward_.run(pieces_);
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+      const Index slot = sequences_[p];
+      StepLogits logits = forward_[static_cast<Index>(p)];
+      if (with_.amateur != nullptr) logits.amateur = with_.amateur->observe(slot, pieces_[p].ids.front());
+      if (!at(slot)->step(logits, room(slot), callbacks_)) finish(slot);
+    }
+  }
+
+  // Reads a prompt, and chooses the first token unless the model does; the slot stays free if that is all.
+  void start(Index slot, std::size_t index) {
     const std::span<const TokenId> prompt = prompts_[index];
     const Index vocab = model_.config().vocab;
     ModeProcessor mode(options_.mode, record_options(options_), context_ ? context_->norm : std::nullopt,
@@ -123,60 +145,52 @@ class Generation {
     ChoiceOptions choice{.sampling = options_.sampling, .alert_entropy = options_.alert_entropy};
     if (choice.sampling) choice.sampling->stream += index;
     TokenChooser chooser(choice, std::move(mode), make_score_chain(options_, with_.processors, vocab), vocab);
-    auto text = std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, std::move(chooser),
-                                      context_ ? &*context_ : nullptr);
-    text->reserve(std::min(options_.max_new_tokens, model_.max_context() - static_cast<Index>(prompt.size()) + 1));
+    at(slot) = std::make_unique<Run>(static_cast<Index>(index), prompt, make_decoder_(), options_, std::move(chooser),
+                                     source_ == nullptr ? context() : nullptr);
+    Run& text = *at(slot);
+    text.reserve(std::min(options_.max_new_tokens, model_.max_context() - static_cast<Index>(prompt.size()) + 1));
     bool goes_on = options_.max_new_tokens != 0;
-    const Index known = goes_on ? enter_prefix(*text, slot, prompt) : 0;
+    const Index known = goes_on ? enter_prefix(text, slot, prompt) : 0;
     if (known == 0) model_.rewind(0, slot);
+    if (goes_on && source_ != nullptr)
+      source_->begin(slot, prompt, known != 0 && context_ ? with_.prefix->states(context_->layer) : Known(),
+                     choice.sampling ? choice.sampling->stream : 0);
     if (goes_on && !prefill(model_, forward_, slot, prompt.subspan(static_cast<std::size_t>(known)),
-                            options_.prefill_piece, text->observer(), callbacks_)) {
-      text->cancel();
+                            options_.prefill_piece, text.observer(), callbacks_)) {
+      text.cancel();
       goes_on = false;
     }
-    text->end_prefill();
-    if (goes_on && read_whole(*text, slot, choice.sampling)) goes_on = false;
-    if (goes_on) {
+    text.end_prefill();
+    if (goes_on && source_ != nullptr) {
+      source_->end_prompt(slot);
+    } else if (goes_on) {
       StepLogits logits = forward_[0];
       if (with_.amateur != nullptr) logits.amateur = with_.amateur->begin(slot, prompt);
-      goes_on = text->step(logits, room(slot), callbacks_);
+      goes_on = text.step(logits, room(slot), callbacks_);
     }
-    if (!goes_on) finish(text);
-    return text;
-  }
-
-  // Where the model chooses tokens itself, one text at a time: the whole of it.
-  bool read_whole(Run& text, Index slot, const std::optional<SamplingOptions>& sampling) {
-    if constexpr (ChoosesTokens<Model>) {
-      if (slots_ != 1 || !needs_logits_only(options_, with_)) return false;
-      const std::unique_ptr<TokenSource> source = model_.choose_tokens(slot, sampling, options_.max_new_tokens);
-      if (source == nullptr) return false;
-      for (bool goes_on = true; goes_on;) {
-        const TokenId id = source->next();
-        goes_on = text.take(id, room(slot), callbacks_);
-        if (!goes_on || !callbacks_.stop.stop_requested()) continue;
-        text.cancel();
-        goes_on = false;
-      }
-      return true;
-    }
-    return false;
+    if (!goes_on) finish(slot);
   }
 
   // The positions of the prompt that need not be computed.
   Index enter_prefix(Run& text, Index slot, std::span<const TokenId> prompt) {
     const Index known = with_.prefix != nullptr ? with_.prefix->covers(prompt) : 0;
     if (known == 0) return 0;
-    with_.prefix->enter(model_, slot, text.observer().layers, options_.prefill_piece);
+    std::vector<Index> layers;
+    if (context_) layers.push_back(context_->layer);
+    with_.prefix->enter(model_, slot, layers, options_.prefill_piece);
     text.begin_with(*with_.prefix, model_.execution());
     return known;
   }
 
-  void finish(std::unique_ptr<Run>& text) {
+  void finish(Index slot) {
+    const std::unique_ptr<Run> text = std::move(at(slot));
     GenerationResult& result = results_[static_cast<std::size_t>(text->index())];
     result = text->result();
+    if (source_ != nullptr && !result.ids.empty()) {
+      const std::span<const Index> histogram = source_->layer_histogram(slot);
+      result.layer_histogram.assign(histogram.begin(), histogram.end());
+    }
     if (callbacks_.on_finish) callbacks_.on_finish(text->index(), result);
-    text.reset();
   }
 
   Model& model_;
@@ -188,6 +202,10 @@ class Generation {
   std::optional<ContextSource> context_;
   Index slots_;
   StepForward<Model> forward_;
+  std::unique_ptr<TokenSource> source_;        // null: tokens are chosen here
+  std::vector<std::unique_ptr<Run>> running_;  // by slot
+  std::vector<Index> sequences_;               // of the texts that go on
+  std::vector<SequencePiece<>> pieces_;        // their last tokens
   std::vector<GenerationResult> results_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -57,25 +58,6 @@ concept LanguageModel = requires(M& model, const M& seen, std::span<const Sequen
   {model.early_exit(pieces, layers, exits)};
 };
 
-/// Tokens of one text from a model that chooses them itself, without logits that anybody sees.
-class TokenSource {
- public:
-  TokenSource() = default;
-  TokenSource(const TokenSource&) = delete;
-  TokenSource& operator=(const TokenSource&) = delete;
-  virtual ~TokenSource() = default;
-  /// The next one. The one before it is then in the sequence, as after forward(); the last is not.
-  [[nodiscard]] virtual TokenId next() = 0;
-};
-
-/// A LanguageModel that does. choose_tokens(sequence, sampling, most), right after a forward() of that sequence alone,
-/// gives up to `most` of the tokens that a TokenChooser of these options would choose, or null where it cannot.
-template <class M>
-concept ChoosesTokens = LanguageModel<M> &&
-    requires(M& model, Index i, const std::optional<SamplingOptions>& sampling) {
-  { model.choose_tokens(i, sampling, i) } -> std::same_as<std::unique_ptr<TokenSource>>;
-};
-
 /// What generate() asks of a detokeniser: complete characters as they become known, and at the end the rest.
 template <class D>
 concept TextDecoder = requires(D& decoder, TokenId id) {
@@ -99,6 +81,46 @@ struct ContextSource {
   ContextGrowth growth;
   LmHead<> lm_head;
 };
+
+}  // namespace detail
+
+/// What a model that chooses the tokens of a call's texts itself is told of them.
+struct TokenRules {
+  const GenerationOptions& options;      ///< which make no records
+  std::span<const Index> layers;         ///< 0..N, whose logits the mode wants, the mature one's first
+  const detail::ContextSource* context;  ///< null: the mode reads none
+  Index texts;                           ///< at once, in the sequences 0 .. texts - 1
+  Index positions;                       ///< of the longest context
+};
+
+/// Tokens from a model that chooses them itself, of logits that nobody else sees. For the texts of one call.
+class TokenSource {
+ public:
+  TokenSource() = default;
+  TokenSource(const TokenSource&) = delete;
+  TokenSource& operator=(const TokenSource&) = delete;
+  virtual ~TokenSource() = default;
+  /// A text begins in `sequence`: what the sequence reads from now on is its prompt, behind positions that it has
+  /// already, whose states at the context's layer are `known`[T, d]. Random numbers are those of `stream`.
+  virtual void begin(Index sequence, std::span<const TokenId> prompt, MatrixView<const float> known,
+                     std::uint64_t stream) = 0;
+  /// The prompt is read: right after the forward() or early_exit() of its last piece alone.
+  virtual void end_prompt(Index sequence) = 0;
+  /// The next token of the texts in `sequences`, valid until the next call. The one before it is then in the sequence,
+  /// as after forward(); the last is not. Throws as the model's calls and a TokenChooser.
+  [[nodiscard]] virtual std::span<const TokenId> next(std::span<const Index> sequences) = 0;
+  /// How often DoLa took each of the premature layers for the tokens that were told; empty in other modes.
+  [[nodiscard]] virtual std::span<const Index> layer_histogram(Index sequence) const = 0;
+};
+
+/// A LanguageModel that does: choose_tokens(rules) gives the tokens that a TokenChooser would choose by these rules, or
+/// null where it cannot. No two sources at once.
+template <class M>
+concept ChoosesTokens = LanguageModel<M> && requires(M& model, const TokenRules& rules) {
+  { model.choose_tokens(rules) } -> std::same_as<std::unique_ptr<TokenSource>>;
+};
+
+namespace detail {
 
 /// None if nothing is read. Throws ArgumentError for a layer that does not exist.
 template <LanguageModel Model>
@@ -136,6 +158,8 @@ class StepForward {
     return {.mature = rows.row(0).span(), .early = rows.slice(0, 1, exits())};
   }
 
+  /// As given to the constructor.
+  [[nodiscard]] std::span<const Index> layers() const { return layers_; }
   /// The candidates.
   [[nodiscard]] std::span<const Index> early_layers() const { return std::span(layers_).subspan(1); }
 

@@ -55,7 +55,7 @@ struct GenerationOptions {
   std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
   BeamOptions beams = {};                        ///< of a search, instead of sampling
 
-  std::optional<RecordOptions> record = {};  ///< every step has a record; none: where the mode makes them anyway
+  std::optional<RecordOptions> record = {};  ///< every step has a record; none: see GeneratedToken
   std::optional<float> alert_entropy = {};   ///< nats: StepRecord::alert above it; implies records
 
   friend bool operator==(const GenerationOptions&, const GenerationOptions&) = default;

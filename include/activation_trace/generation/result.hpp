@@ -16,11 +16,13 @@ inline namespace v0 {
 
 /// What on_token() is shown.
 struct GeneratedToken {
-  Index step;                ///< 0, 1, ...
-  TokenId id;                ///< may be an eos
-  std::string_view text;     ///< what this token released: complete characters that cannot be part of a stop string
-  const StepRecord* record;  ///< null where neither the mode nor recording nor alert_entropy computes it
-  Index sequence = 0;        ///< which prompt of a batch
+  Index step;             ///< 0, 1, ...
+  TokenId id;             ///< may be an eos
+  std::string_view text;  ///< what this token released: complete characters that cannot be part of a stop string
+  /// Null unless GenerationOptions::record or alert_entropy asks for it; where tokens are chosen on the host, modes
+  /// that compute it anyway show it, too.
+  const StepRecord* record;
+  Index sequence = 0;  ///< which prompt of a batch
 };
 
 /// What a caller that is shown a token answers; `no` ends its sequence.

@@ -126,11 +126,20 @@ class Llama {
   [[nodiscard]] detail::LlamaSteps<Space>& steps() noexcept { return blocks_.steps(); }
   /// What looks for what is not finite at the last place.
   [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return blocks_.parts().back().watch; }
-  /// Queues forward() of the one token in step_rows(), whose position is that of the sequence, and says where its
-  /// logits will be. It has not been appended.
-  MatrixView<const float, Space> queue_step(Index sequence) requires(!Space::host_accessible);
+  /// Queues early_exit() of a token of each of `sequences`, which is in steps().rows() with the sequence's position, to
+  /// `logits`[sequences, layers, V], of layers 0..N. No token has been appended.
+  void queue_step(std::span<const Index> sequences, std::span<const Index> layers,
+                  TensorView<float, 3, Space> logits) requires(!Space::host_accessible);
+  /// The state that row `row` of [sequences * layers] of those logits is made of, [1, d], until the next call.
+  MatrixView<const float, Space> exit_state(Index row) const {
+    return exit_states_.matrix(row + 1, config().hidden).slice(0, row, row + 1);
+  }
   /// Appends the token of the step that was queued.
-  void accept_step(TokenId id, Index sequence);
+  void accept_step(TokenId id, Index sequence) {
+    const SequencePiece<Space> piece{sequence, std::span(&id, 1), nullptr};
+    check(std::span(&piece, 1));
+    advance(std::span(&piece, 1));
+  }
 
  private:
   static detail::LlamaBlocks<Space> make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
@@ -304,22 +313,15 @@ bool Llama<Space>::compute(std::span<const SequencePiece<Space>> pieces, MatrixV
 }
 
 template <class Space>
-MatrixView<const float, Space> Llama<Space>::queue_step(Index sequence) requires(!Space::host_accessible) {
+void Llama<Space>::queue_step(std::span<const Index> sequences, std::span<const Index> layers,
+                              TensorView<float, 3, Space> logits) requires(!Space::host_accessible) {
   const detail::Turn turn(passing_);
   constexpr TokenId some = 0;
-  const SequencePiece<Space> piece{sequence, std::span(&some, 1), nullptr};
-  check(std::span(&piece, 1));
-  exits_.assign(1, config().layers);
-  const MatrixView<float, Space> logits = logits_.matrix(1, config().vocab);
-  compute(std::span(&piece, 1), logits, true);
-  return logits;
-}
-
-template <class Space>
-void Llama<Space>::accept_step(TokenId id, Index sequence) {
-  const SequencePiece<Space> piece{sequence, std::span(&id, 1), nullptr};
-  check(std::span(&piece, 1));
-  advance(std::span(&piece, 1));
+  std::vector<SequencePiece<Space>> pieces;
+  for (const Index sequence : sequences) pieces.push_back({sequence, std::span(&some, 1), nullptr});
+  exits_.assign(layers.begin(), layers.end());
+  check(pieces);
+  compute(pieces, {logits.data(), {logits.extent(0) * logits.extent(1), config().vocab}}, true);
 }
 
 template <class Space>

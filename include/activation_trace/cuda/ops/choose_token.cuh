@@ -20,7 +20,7 @@ namespace cuda::detail {
 
 /// What the host learns of a choice.
 struct ChoiceRecord {
-  TokenId token;  ///< -1: none, because a logit is NaN or +inf
+  TokenId token;  ///< -1: none, because a logit is NaN or +inf, or all are -inf
   bool finite;    ///< all that the step has looked at
 };
 
@@ -85,7 +85,7 @@ struct ChoiceRow {
 
 __device__ inline void write_choice(const ChoiceState& state, TokenId token, const FirstNotFinite* found, StepRow* row,
                                     ChoiceRecord* record) {
-  const bool valid = state.best != ~0ull;
+  const bool valid = state.best != ~0ull && static_cast<unsigned>(state.best >> 32) > ordered_bits(-INFINITY);
   *record = {valid ? token : TokenId{-1}, *found == all_finite};
   row->token = valid ? token : TokenId{0};  // some token: the next step may be under way
   ++row->position;

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
+
 #include "activation_trace/config.hpp"
 #include "activation_trace/cuda/launch.cuh"
 
@@ -32,6 +34,27 @@ template <int = 0>
 void set_step_rows(Execution<Cuda> execution, const StepRows& rows, StepRow* target) {
   constexpr int threads = static_cast<int>(StepRows::most);
   launch(execution, "set_step_rows_kernel", {blocks(1), threads}, set_step_rows_kernel<threads>, rows, target);
+}
+
+/// Which rows the rows of a step are.
+struct StepOrder {
+  int row[StepRows::most];
+};
+
+template <int threads>
+__global__ void __launch_bounds__(threads)
+    order_step_rows_kernel(const StepRow* rows, const __grid_constant__ StepOrder order, int count, StepRow* target) {
+  if (static_cast<int>(threadIdx.x) < count) target[threadIdx.x] = rows[order.row[threadIdx.x]];
+}
+
+/// Enqueues that row i of `target` becomes row order[i] of `rows`, which are others; at most StepRows::most.
+template <int = 0>
+void order_step_rows(Execution<Cuda> execution, const StepRow* rows, std::span<const Index> order, StepRow* target) {
+  constexpr int threads = static_cast<int>(StepRows::most);
+  StepOrder places{};
+  for (std::size_t i = 0; i < order.size(); ++i) places.row[i] = static_cast<int>(order[i]);
+  launch(execution, "order_step_rows_kernel", {blocks(1), threads}, order_step_rows_kernel<threads>, rows, places,
+         static_cast<int>(order.size()), target);
 }
 
 }  // namespace cuda::detail
