@@ -22,6 +22,8 @@ SASS = {
     "trigger": re.compile(r"PREEXIT"),
     "memory": re.compile(r"(LDG|STG|LD|ST|ATOM|ATOMG|RED|REDG|LDGSTS|UTMALDG)\b"),
     "tensor": re.compile(r"HGMMA"),
+    "tf32": re.compile(r"HMMA\.\w+\.F32\.TF32"),
+    "matrices": re.compile(r"LDSM"),
     "boxes": re.compile(r"UTMALDG"),
     "wide": re.compile(r"LDG\.E\.128"),
     "tensors done": re.compile(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x0"),
@@ -112,7 +114,9 @@ def main(include, cuobjdump, *programs):
                     done = max(places["tensors done"], default=0)
                     check(done and done < min(places["maximum"], default=0), mangled, architecture,
                           "the fold begins before the products are done")
-                if "9RowAccessE0" in mangled or "row_statistics_kernel" in mangled:
+                if "attention_tiles_kernel" in mangled:
+                    check(places["tf32"] and places["matrices"], mangled, architecture, "no products of tf32 matrices")
+                if any(name in mangled for name in ("9RowAccessE0", "row_statistics_kernel", "attention_tiles_kernel")):
                     check(places["wide"], mangled, architecture, "its rows are not read 16 bytes at a time")
     if not any(seen.values()):
         print("skipped: no code for sm_90 or later in these programs")

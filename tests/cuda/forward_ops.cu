@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <optional>
@@ -319,9 +320,12 @@ TEST_CASE("attention agrees with its definition: prefill, continued prefill, dec
   struct Case {
     Index n, t, H, G, D;
   };
-  for (const Case& c : {Case{1, 1, 9, 3, 64}, Case{1, 2, 4, 4, 8}, Case{1, 600, 8, 1, 24}, Case{2, 2, 3, 3, 16},
-                        Case{5, 5, 4, 2, 32}, Case{17, 40, 6, 2, 10}, Case{33, 300, 4, 4, 80}, Case{3, 70, 2, 1, 256},
-                        Case{7, 64, 2, 2, 3}, Case{1, 520, 2, 1, 130}})
+  for (const Case& c :
+       {Case{1, 1, 9, 3, 64}, Case{1, 2, 4, 4, 8}, Case{1, 600, 8, 1, 24}, Case{2, 2, 3, 3, 16}, Case{3, 280, 6, 2, 80},
+        Case{3, 70, 2, 1, 256}, Case{1, 520, 2, 1, 130},
+        // On tensor cores: whole fours of elements and odd heads, tiles that are full, cut and of one row, several.
+        Case{5, 5, 4, 2, 32}, Case{17, 40, 6, 2, 10}, Case{33, 300, 4, 4, 80}, Case{7, 64, 2, 2, 3},
+        Case{65, 65, 1, 1, 8}, Case{4, 290, 2, 1, 128}, Case{22, 30, 3, 1, 256}, Case{9, 20, 1, 1, 131}})
     for (const float scale : {1.0f, 30.0f}) {  // 30: softmax is nearly one-hot
       const auto check = [&](auto heads) {
         const auto part = heads.part();
@@ -352,39 +356,53 @@ TEST_CASE("attention's scale, soft cap and window, in prefill and decode") {
     }
 }
 
-TEST_CASE("a query's bits do not depend on what is computed with it") {
+TEST_CASE("a query's bits do not depend on what is computed with it: on few_queries or more of its own, or fewer") {
   const cuda::Stream stream;
   const Execution<Cuda> execution = stream;
   for (const Index window : {0, 100}) {
     const AttentionOptions options{.window = window};
     HeadsProblem<Half> heads(40, 610, 4, 2, 16, 2.0f, 40);
-    const AttentionPart<Cuda, Half> all = heads.part();
-    attention(execution, std::span(&all, 1), options);
-    const std::vector<float> expected = to_host(heads.device_out);
-    for (const std::vector<Index>& cuts : {std::vector<Index>{0, 1, 2, 3, 40}, {0, 20, 33, 40}, {0, 39, 40}})
-      for (const bool together : {false, true}) {
-        heads.device_out = to_device(std::vector<float>(expected.size(), NAN));
-        std::vector<AttentionPart<Cuda, Half>> parts;
-        for (std::size_t i = 1; i < cuts.size(); ++i) parts.push_back(heads.part(cuts[i - 1], cuts[i]));
-        if (together) parts.insert(parts.end(), 20, parts.back());  // more than a launch has room for
-        if (together) attention(execution, parts, options);
-        for (std::size_t i = 0; i < parts.size() && !together; ++i)
-          attention(execution, std::span(&parts[i], 1), options);
-        CHECK(to_host(heads.device_out) == expected);
-      }
+    const auto attended = [&](const std::vector<Index>& cuts, bool together) {
+      heads.device_out = to_device(std::vector<float>(heads.q.size(), 0.0f));
+      std::vector<AttentionPart<Cuda, Half>> parts;
+      for (std::size_t i = 1; i < cuts.size(); ++i) parts.push_back(heads.part(cuts[i - 1], cuts[i]));
+      if (together) parts.insert(parts.end(), 20, parts.back());  // more than a launch has room for
+      if (together) attention(execution, parts, options);
+      for (std::size_t i = 0; i < parts.size() && !together; ++i)
+        attention(execution, std::span(&parts[i], 1), options);
+      return to_host(heads.device_out);
+    };
+    const auto same = [&](const std::vector<Index>& whole, const std::vector<std::vector<Index>>& pieces) {
+      const std::vector<float> expected = attended(whole, false);
+      CHECK(attended(whole, true) == expected);
+      for (const std::vector<Index>& cuts : pieces)
+        for (const bool together : {false, true}) CHECK(attended(cuts, together) == expected);
+    };
+    same({0, 40}, {{0, 4, 9, 40}, {0, 20, 33, 40}, {0, 36, 40}});
+    same({19, 22, 25}, {{19, 20, 21, 22, 25}, {19, 21, 24, 25}});
+    // Both kinds in one call.
+    const std::vector<float> few = attended({0, 1, 2, 3}, false), many = attended({3, 20, 40}, false);
+    std::vector<float> both(few.size());
+    std::ranges::transform(few, many, both.begin(), std::plus<>());  // zeros where the other has something
+    CHECK(attended({0, 1, 3, 20, 40}, true) == both);
   }
 }
 
 TEST_CASE("attention in place, of caches with gaps, and what it refuses") {
   const cuda::Stream stream;
   const Execution<Cuda> execution = stream;
-  HeadsProblem<> heads(5, 50, 2, 1, 8, 1.0f, 50);
-  AttentionPart<Cuda> part = heads.part();
-  attention(execution, std::span(&part, 1));
-  const std::vector<float> expected = to_host(heads.device_out);
-  part.out = {heads.device_q.data(), {5, 2, 8}};
-  attention(execution, std::span(&part, 1));
-  CHECK(to_host(heads.device_q) == expected);
+  // By rows; and on tensor cores, by tiles of 64 rows and of 8: that share the positions, and where many are not to.
+  for (const auto& sizes : {std::pair<Index, Index>{3, 1}, {36, 1}, {36, 4}}) {
+    const Index n = sizes.first, groups = sizes.second, D = 12;
+    HeadsProblem<> heads(n, 285, 2 * groups, groups, D, 1.0f, 50);
+    AttentionPart<Cuda> part = heads.part();
+    attention(execution, std::span(&part, 1));
+    CHECK(heads.worst({}) <= 4e-6);
+    const std::vector<float> expected = to_host(heads.device_out);
+    part.out = {heads.device_q.data(), {n, 2 * groups, D}};
+    attention(execution, std::span(&part, 1));
+    CHECK(to_host(heads.device_q) == expected);
+  }
   HeadsProblem<> shared(1, 530, 2, 1, 8, 1.0f, 60);  // its positions are shared out
   const AttentionPart<Cuda> decode = shared.part();
   attention(execution, std::span(&decode, 1));
@@ -394,9 +412,10 @@ TEST_CASE("attention in place, of caches with gaps, and what it refuses") {
   const AttentionPart<Cuda> too_large = large.part();
   CHECK_THROWS_WITH_AS(attention(execution, std::span(&too_large, 1)),
                        "attention: heads have at most 256 elements on a device, got 257", ArgumentError);
+  AttentionPart<Cuda> part = shared.part();
   CHECK_THROWS_AS(attention(execution, std::span(&part, 1), {.soft_cap = -1.0f}), ArgumentError);
   part.v = part.v.slice(0, 0, 49);
-  CHECK_THROWS_WITH_AS(attention(execution, std::span(&part, 1)), "attention: extent of v: expected 50, got 49",
+  CHECK_THROWS_WITH_AS(attention(execution, std::span(&part, 1)), "attention: extent of v: expected 530, got 49",
                        ShapeError);
 }
 

@@ -40,6 +40,7 @@ RECORDED = ("llama", "steps that are recorded*")
                  "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored",
                  "ops/state_terms"))
 
+HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
 
@@ -110,6 +111,15 @@ MUTATIONS = [
     ("shares are joined before they are there", ATTENTION,
      "join_attention_kernel(const __grid_constant__ AttentionWork<T> work) {\n  «ptx::wait_for_previous();»", "", HEADS),
     ("a window is a position too wide", ATTENTION, "? 0 : «end - window», end};", "end - window - 1", WINDOWS),
+    ("keys are loaded over values that are read", HEAD_TILES, "«__syncthreads();»  // the values before", "", HEADS),
+    ("keys of tiles are read before they are there", HEAD_TILES, "«__syncthreads();»  // keys are there", "", HEADS),
+    ("values are loaded over keys that are read", HEAD_TILES, "«__syncthreads();»  // keys are done with", "", HEADS),
+    ("values are read before they are there", HEAD_TILES, "«__syncthreads();»  // values are there", "", HEADS),
+    ("positions of the values are those of the scores", HEAD_TILES,
+     "TileOperand w({weights[i][0], weights[i][2], «weights[i][1]», weights[i][3]});", "weights[i][0]", HEADS),
+    ("the split before is left out", HEAD_TILES, "«split == first_split» ? 0.0f", "true", HEADS),
+    ("a warp leaves out the chunk that it begins to see", HEAD_TILES, "«warp_end > chunk»;", "warp_end > chunk + 1", HEADS),
+    ("rows are rounded to one term", HEAD_TILES, "tail = «__float_as_uint(x - __uint_as_float(head))»;", "0u", HEADS),
     ("rows are copied over those that are read", ELEMENTS, "«__syncthreads();»  // all have read", "", ROWS_OF_STATES),
     ("warps are summed before they are there", NORM, "parts[threadIdx.x / 32] = squares;\n    «__syncthreads();»", "",
      ROWS_OF_STATES),

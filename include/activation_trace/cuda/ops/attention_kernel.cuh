@@ -24,6 +24,7 @@ constexpr int attention_chunk = 32;               ///< positions that are in sha
 constexpr int attention_split = 256;              ///< a multiple of the chunk
 constexpr int most_head_elements = 256;           ///< eight for each lane
 constexpr std::size_t most_attention_parts = 16;  ///< of a launch
+constexpr Index most_attention_partials = Index{1} << 24;  ///< floats; beyond 64 MiB there are rows enough without
 
 /// [positions, heads, D], whose D elements have no gaps.
 template <class T>
@@ -62,6 +63,7 @@ struct AttentionWork {
   float scale;
   float soft_cap;   ///< 0: none
   int window;       ///< 0: all
+  bool wide;        ///< D and all rows are of whole fours of elements
   int shares;       ///< blocks that share the positions of a tile: 1 or one for each split of the longest sequence
   float* partials;  ///< [rows, shares, D + 2] if they do: maximum, sum, values
 
@@ -76,6 +78,45 @@ struct AttentionWork {
   [[nodiscard]] __device__ float* partial(const AttentionSequence<T>& part, int g, int r, int share) const {
     const Index row = part.first_row + Index{g} * part.queries * sharing + r;
     return partials + (row * shares + share) * (D + 2);
+  }
+};
+
+/// What a block has to do: a tile of rows of one kv head and sequence, the last ones, which see the most, in the first
+/// blocks; and all splits of their positions, or one.
+template <class T>
+struct AttentionBlock {
+  int g = static_cast<int>(blockIdx.y);
+  int first, all_rows;  ///< of its rows, and how many there are
+  int begin, end;       ///< positions that any of its rows sees
+  int share;
+  int first_split, last_split;
+
+  __device__ AttentionBlock(const AttentionWork<T>& work, int tile_rows)
+      : first((static_cast<int>(gridDim.x - blockIdx.x) - 1) / work.shares * tile_rows),
+        all_rows(work.parts[blockIdx.z].queries * work.sharing),
+        begin(work.seen(work.parts[blockIdx.z], first).begin),
+        end(work.seen(work.parts[blockIdx.z], min(first + tile_rows, all_rows) - 1).end),
+        share(static_cast<int>(blockIdx.x) % work.shares),
+        first_split(begin / attention_split),
+        last_split((end - 1) / attention_split) {
+    if (work.shares == 1) return;
+    first_split = max(first_split, share);
+    last_split = min(last_split, share);
+  }
+
+  [[nodiscard]] __device__ bool is_empty() const { return first >= all_rows || first_split > last_split; }
+  [[nodiscard]] __device__ int chunk_begin(int split) const {
+    return max(split * attention_split, begin / attention_chunk * attention_chunk);
+  }
+  [[nodiscard]] __device__ int split_end(int split) const { return min((split + 1) * attention_split, end); }
+  template <class U>
+  [[nodiscard]] __device__ U* row_of(const AttentionWork<T>& work, const HeadRows<U>& x, int row) const {
+    return x.at(row / work.sharing, g * work.sharing + row % work.sharing);
+  }
+  /// The query of row i of the tile, null if there is none.
+  [[nodiscard]] __device__ const float* query(const AttentionWork<T>& work, const AttentionSequence<T>& part,
+                                              int i) const {
+    return first + i < all_rows ? row_of(work, part.q, first + i) : nullptr;
   }
 };
 
@@ -259,59 +300,43 @@ __global__ void __launch_bounds__(32 * attention_warps, 1)
     attention_kernel(const __grid_constant__ AttentionWork<T> work) {
   ptx::wait_for_previous();
   ptx::launch_dependents();
-  constexpr int tile_rows = rows * attention_warps;
+  const AttentionBlock<T> block(work, rows * attention_warps);
+  if (block.is_empty()) return;
   const AttentionSequence<T>& part = work.parts[blockIdx.z];
-  const int g = static_cast<int>(blockIdx.y);
-  const int all_rows = part.queries * work.sharing;
-  const int share = static_cast<int>(blockIdx.x) % work.shares;
-  // The last rows, which see the most, first.
-  const int first = (static_cast<int>(gridDim.x - blockIdx.x) - 1) / work.shares * tile_rows;
-  if (first >= all_rows) return;
-  const int begin = work.seen(part, first).begin;
-  const int end = work.seen(part, min(first + tile_rows, all_rows) - 1).end;
-  int split = begin / attention_split;
-  int last_split = (end - 1) / attention_split;
-  if (work.shares > 1) {
-    if (share < split || share > last_split) return;
-    split = last_split = share;
-  }
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const AttentionTile tile(tile_rows, work.D);
-  tile.fill(tile.queries, tile_rows, [&](int i) -> const float* {
-    const int r = first + i;
-    return r < all_rows ? part.q.at(r / work.sharing, g * work.sharing + r % work.sharing) : nullptr;
-  });
+  const AttentionTile tile(rows * attention_warps, work.D);
+  tile.fill(tile.queries, rows * attention_warps, [&](int i) { return block.query(work, part, i); });
   typename AttentionWork<T>::Seen seen[rows];
 #pragma unroll
   for (int r = 0; r < rows; ++r) {
-    const int row = first + warp + r * attention_warps;
-    seen[r] = row < all_rows ? work.seen(part, row) : typename AttentionWork<T>::Seen{0, 0};
+    const int row = block.first + warp + r * attention_warps;
+    seen[r] = row < block.all_rows ? work.seen(part, row) : typename AttentionWork<T>::Seen{0, 0};
   }
   AttentionState<columns> whole[rows];
-  for (; split <= last_split; ++split) {
+  for (int split = block.first_split; split <= block.last_split; ++split) {
     AttentionState<columns> states[rows];
-    const int stop = min((split + 1) * attention_split, end);
-    for (int chunk = max(split * attention_split, begin / attention_chunk * attention_chunk); chunk < stop;
-         chunk += attention_chunk) {
+    for (int chunk = block.chunk_begin(split); chunk < block.split_end(split); chunk += attention_chunk) {
       __syncthreads();  // the chunk before is done with
-      tile.fill(tile.keys, attention_chunk, [&](int j) { return chunk + j < end ? part.k.at(chunk + j, g) : nullptr; });
+      tile.fill(tile.keys, attention_chunk,
+                [&](int j) { return chunk + j < block.end ? part.k.at(chunk + j, block.g) : nullptr; });
       tile.fill(tile.values, attention_chunk,
-                [&](int j) { return chunk + j < end ? part.v.at(chunk + j, g) : nullptr; });
+                [&](int j) { return chunk + j < block.end ? part.v.at(chunk + j, block.g) : nullptr; });
       __syncthreads();
       fold_chunk<rows, columns>(work, tile, chunk, seen, states);
     }
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
       if (seen[r].begin >= (split + 1) * attention_split || seen[r].end <= split * attention_split) continue;
-      const int row = first + warp + r * attention_warps;
-      join_split<columns>(whole[r], states[r], work.shares > 1 ? work.partial(part, g, row, share) : nullptr, work.D);
+      const int row = block.first + warp + r * attention_warps;
+      join_split<columns>(whole[r], states[r],
+                          work.shares > 1 ? work.partial(part, block.g, row, block.share) : nullptr, work.D);
     }
   }
   if (work.shares > 1) return;
 #pragma unroll
   for (int r = 0; r < rows; ++r)
-    if (const int row = first + warp + r * attention_warps; row < all_rows)
-      write_row(whole[r], part.out.at(row / work.sharing, g * work.sharing + row % work.sharing), work.D);
+    if (const int row = block.first + warp + r * attention_warps; row < block.all_rows)
+      write_row(whole[r], block.row_of(work, part.out, row), work.D);
 }
 
 /// A warp per row joins what the shares left, in order, as the kernel above does.
