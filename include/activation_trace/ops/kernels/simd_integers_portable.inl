@@ -59,8 +59,12 @@ struct IntegerSum {
 
 /// x * factor, |x * factor| <= 127, to the nearest whole number, ties to even.
 [[gnu::always_inline]] inline void store_rounded(const float* x, float factor, std::int8_t* q) {
+  float products[32];
+  for (Index i = 0; i < 32; i += lanes) store(products + i, load(x + i) * set(factor));
+  // A float before it is rounded: fused with round()'s addition, as GCC does for ARM, a tie can go the other way.
+  asm volatile("" : "+m"(products));
   for (Index i = 0; i < 32; i += lanes) {
-    const F v = round(load(x + i) * set(factor));
+    const F v = round(load(products + i));
     for (Index r = 0; r < lanes; ++r) q[i + r] = static_cast<std::int8_t>(v[r]);
   }
 }
