@@ -136,8 +136,6 @@ inline void refuse_senseless_arithmetic(const CLI::App& app, const ModelSettings
   if (app.count("--arithmetic") == 0) return;
   const std::string option = "--arithmetic " + std::string(name(s.arithmetic));
   if (s.engine != EngineName::own) throw UsageError(option + ": is for our own engine; llama.cpp has its own");
-  if (s.cuda_device && s.arithmetic != Arithmetic::exact)
-    throw UsageError(option + ": is for --device cpu; a device computes exactly");
 }
 
 /// Throws UsageError for a device that cannot be. The published scripts' --device cuda is told, and forgotten.
@@ -197,7 +195,8 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
   engine_options::add_name<Arithmetic>(app, "--arithmetic", s.arithmetic,
                                        "of our own engine: fast rounds what weights are multiplied by, to 8 bits where "
                                        "those are quantised, and to BF16 where they are that and the processor has its "
-                                       "products (default: exact)");
+                                       "products; with --device cuda, in prompts, to 16 bits, and quantised weights to "
+                                       "F16 (default: exact)");
   engine_options::add_llama_cpp_options(app, s.llama_cpp);
   app.option_defaults()->group(group);
   app.parse_complete_callback([&app, &s, published] { engine_options::refuse_senseless_engine(app, s, published); });

@@ -72,7 +72,7 @@ def check_refusals(place, alone):
     place.fails(1, ["--device cuda:4: there are 4 CUDA devices"], *generate, "--device", "cuda:4", "-q")
     for text in ("cpu", "cuda"):
         place.fails(2, [f"--device {text}: is for our own engine; llama.cpp is told by -ngl"], *generate, "--engine", "llama.cpp", "--device", text)
-    place.fails(2, ["--arithmetic fast: is for --device cpu"], *generate, "--device", "cuda", "--arithmetic", "fast")
+    place.run(*generate, "-q", "--device", "cuda", "--arithmetic", "fast")
     place.fails(2, ["--num-gpus: needs --engine llama.cpp; our own engine takes --device"], *generate, "--num-gpus", 1)
     place.fails(2, ["--num-gpus auto: is llama.cpp's; --device cuda takes a number"], *generate, "--device", "cuda", "--num-gpus", "auto")
     place.fails(1, ["the weights take 1 MiB", "CUDA devices have free 1048576 MiB (device 0), 1048576 MiB (device 1), of which weights may take 0 MiB each"],

@@ -94,6 +94,42 @@ TEST_CASE("every weight type: layers, logits, several sequences, rewind, copy, e
   }
 }
 
+TEST_CASE(
+    "fast arithmetic: logits of every weight type are near the exact ones of the host, in any cut the same bits") {
+  LlamaOptions memory{.max_context = 24, .max_batch = 24};
+  for (const DType dtype : all_dtypes) {
+    const std::string type(name(dtype));
+    CAPTURE(type);
+    TinyLlamaOptions options;
+    options.dtype = dtype;
+    options.config.kv_heads = 1;
+    options.config.ffn = 256;
+    options.config.vocab = 70;
+    const std::vector<TokenId> ids = some_ids(20, options.config.vocab);
+    const auto logits_of = [&](auto& model, std::size_t piece) {
+      std::vector<float> logits;
+      model.rewind(0);
+      for (std::size_t i = 0; i < ids.size(); i += piece) {
+        const SequencePiece<> one{0, std::span(ids).subspan(i, piece), nullptr};
+        const std::span<const float> out = model.forward(std::span(&one, 1)).row(0).span();
+        logits.assign(out.begin(), out.end());
+      }
+      return logits;
+    };
+    memory.arithmetic = Arithmetic::exact;
+    Both exact(options, memory);
+    memory.arithmetic = Arithmetic::fast;
+    Both fast(options, memory);
+    const std::vector<float> expected = logits_of(exact.on_host, 20);
+    const std::vector<float> found = logits_of(fast.on_device, 20);
+    CHECK(relative_error(found, expected) <= 2e-2);
+    const bool rounds = relative_error(found, expected) > 1e-5;
+    CHECK(rounds == (dtype != DType::f32));
+    CHECK(logits_of(fast.on_device, 5) == found);
+    CHECK(logits_of(fast.on_device, 1) == logits_of(exact.on_device, 1));  // few rows are exact
+  }
+}
+
 TEST_CASE("the facts of other families, a few at a time and all at once") {
   const auto check = [](const TinyLlamaOptions& options) {
     Both both(options, two_sequences);

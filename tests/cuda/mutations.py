@@ -42,6 +42,7 @@ RECORDED = ("llama", "steps that are recorded*")
 
 HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
+HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
@@ -98,6 +99,11 @@ MUTATIONS = [
     ("barrier before the products removed", TILES, "«__syncthreads();»  // tile k is there", "", PRODUCTS),
     ("copies of x are not waited for", TILES, "«ptx::wait_copies<0>();»", "", PRODUCTS),
     ("the next tile goes where this one is read", TILES, "fill(«k + 1»);", "k", PRODUCTS),
+    ("barrier before the products removed", HALVES, "«__syncthreads();»  // tile k is there", "", PRODUCTS),
+    ("copies of w are not waited for", HALVES, "«ptx::wait_copies<0>();»", "", PRODUCTS),
+    ("the next tile goes where this one is read", HALVES, "fill(«k + 1»);", "k", PRODUCTS),
+    ("a chunk is scaled as its neighbour", HALVES, "backs + «chunk / 4 * Tuning::tile_t»", "0", PRODUCTS),
+    ("tiles do not wait for the terms of x", HALVES, "using Factor = HalfFactor<T>;\n  «ptx::wait_for_previous();»", "", PRODUCTS),
     ("the second product of a launch begins a row too far", FEW_ROWS, "group -= «groups»;", "groups - 1", PRODUCTS),
     ("a column is scaled as its neighbour", DIRECT, "__shfl_sync(0xffffffffu, back, «column + 4»)", "column", PRODUCTS),
     ("the end of a row is left out", DIRECT, "__ballot_sync(0xffffffffu, «left > 0») != 0", "left > 64", PRODUCTS),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "activation_trace/cuda/ops/multiply_direct.cuh"
+#include "activation_trace/cuda/ops/multiply_halves.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
@@ -199,8 +200,12 @@ TEST_CASE("products of few rows and of many, two to a launch") {
   const auto rows_of_x = [&](Index used) { return StoredRows(StoredMatrix<Cuda>(device_x.matrix(used, columns))); };
   cuda::detail::multiply_rows<Half>(Execution<Cuda>{}, products, rows_of_x(9));
   check(9);
+  for (Buffer<float, Cuda>& of_before : y) cuda::set_bytes(Execution<Cuda>{}, of_before.view(), 0xff);
   cuda::detail::multiply_direct<Half, float>(Execution<Cuda>{}, products, rows_of_x(17));
   check(17);
   cuda::detail::multiply_tiles<Half>(Execution<Cuda>{}, products, rows_of_x(rows));
+  check(rows);
+  for (Buffer<float, Cuda>& of_before : y) cuda::set_bytes(Execution<Cuda>{}, of_before.view(), 0xff);
+  cuda::detail::multiply_halves<Half, 2>(Execution<Cuda>{}, products, rows_of_x(rows));
   check(rows);
 }

@@ -5,8 +5,10 @@
 #include <span>
 
 #include "activation_trace/cuda/ops/multiply_direct.cuh"
+#include "activation_trace/cuda/ops/multiply_halves.cuh"
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
+#include "activation_trace/ops/arithmetic.hpp"
 #include "activation_trace/ops/matmul.hpp"
 
 namespace activation_trace {
@@ -41,15 +43,40 @@ void multiply_each(Execution<Cuda> execution, const Products& products, const St
   multiply_rows<T>(execution, products, x);
 }
 
+/// `few_rows` and more of them, in tiles; false where the device has no tensor cores for them, or weights of 16 bits
+/// lie where nothing is copied from.
+template <class T>
+bool multiply_many(Execution<Cuda> execution, const Products& products, const StoredRows& x, Arithmetic arithmetic) {
+  if constexpr (sizeof(T) == 2) {
+    constexpr int terms = exact_terms<T>;
+    bool wide = has_multiply_halves<T, terms>(execution);
+    for (int i = 0; i < products.count; ++i) wide = wide && products.product[i].w.wide;
+    if (!wide) return false;
+    arithmetic == Arithmetic::fast ? multiply_halves<T, 1>(execution, products, x)
+                                   : multiply_halves<T, terms>(execution, products, x);
+    return true;
+  } else {
+    if (!has_multiply_tiles<T>(execution)) return false;
+    if constexpr (QuantizedBlock<T>) {
+      if (arithmetic == Arithmetic::fast) {
+        multiply_halves<T, 1>(execution, products, x);
+        return true;
+      }
+    }
+    multiply_tiles<T>(execution, products, x);
+    return true;
+  }
+}
+
 }  // namespace cuda::detail
 
 // These are templates only so that their kernels, of all types of weights, are compiled where somebody calls them.
 
 /// As matmul_by_row on the host: every row of y is, bit for bit, what matmul gives for that row of x alone, however
-/// many there are.
+/// many there are. Few rows are what it takes to read w, and are exact by any arithmetic.
 template <int = 0>
 void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
-                   std::span<const MatmulTarget<Cuda>> targets) {
+                   std::span<const MatmulTarget<Cuda>> targets, Arithmetic = Arithmetic::exact) {
   using namespace cuda::detail;
   for_each_launch(x, targets, [&]<class T>(std::type_identity<T>, const Products& products, const StoredRows& rows) {
     multiply_each<T>(execution, products, rows);
@@ -58,16 +85,20 @@ void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
 
 /// y_i = x w_i^T for every target. x [n, d] and y_i [n, m_i] are float, w_i [m_i, d] in any stored form, whose rows are
 /// aligned as DeviceWeights has them; y must not overlap x. Weights are widened exactly, and the error is that of sums
-/// in float (cuda/README.md 6). Runs in the order of `execution`, does not synchronise, can be recorded. The same bits
-/// every time, and for a row of x whatever other rows there are, if there are `few_rows` or more, or fewer. Throws
-/// ShapeError.
+/// in float (cuda/README.md 6). Runs in the order of `execution`, does not synchronise, can be recorded once it was
+/// run, for it takes scratch memory. The same bits every time, and for a row of x whatever other rows there are, if
+/// there are `few_rows` or more, or fewer. Throws ShapeError.
+///
+/// By Arithmetic::fast, `few_rows` and more rows are rounded to f16 or, for bf16 weights, bf16 before they are
+/// multiplied, and quantised weights to f16; f32 ones are multiplied exactly. An element of y is off by 2^-12 of sum
+/// |x| max |w| by each f16 factor that was rounded, by 2^-9 by a bf16 one. f16 loses nothing to its range in x: 32
+/// neighbouring elements are scaled by their largest.
 template <int = 0>
-void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, std::span<const MatmulTarget<Cuda>> targets) {
+void matmul(Execution<Cuda> execution, MatrixView<const float, Cuda> x, std::span<const MatmulTarget<Cuda>> targets,
+            Arithmetic arithmetic = Arithmetic::exact) {
   using namespace cuda::detail;
   for_each_launch(x, targets, [&]<class T>(std::type_identity<T>, const Products& products, const StoredRows& rows) {
-    if (rows.rows >= few_rows && has_multiply_tiles<T>(execution))
-      multiply_tiles<T>(execution, products, rows);
-    else
+    if (rows.rows < few_rows || !multiply_many<T>(execution, products, rows, arithmetic))
       multiply_each<T>(execution, products, rows);
   });
 }

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
+#include "activation_trace/cuda/ops/split_octet.cuh"
 #include "activation_trace/cuda/ops/stored_octets.cuh"
 
 // Few rows of x and weights of 16 bits: both go from memory straight into the operands of tensor cores, so that reading
@@ -17,8 +17,7 @@ namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
 
-/// Eight neighbouring elements of x as operands of mma: `count` numbers of 16 bits, the largest first, whose sum is
-/// the element times a power of two.
+/// Eight neighbouring elements of x as operands of mma: terms whose sum is the element times a power of two.
 template <class T, class S>
 struct Terms {
   static_assert(std::is_same_v<T, S>, "an element is a term");
@@ -33,13 +32,9 @@ struct Terms {
   __device__ float2 split() { return {1.0f, 1.0f}; }
 };
 
-/// Of floats. Two terms of f16 are the element to 2^-24 of it, or 2^-39 of the largest of the 32 that a quad of lanes
-/// has, if that is more: these are brought below 2^15 together, and so have f16's range. Three of bf16 are the element.
 template <class T>
 struct Terms<T, float> {
-  static constexpr bool scaled = std::is_same_v<T, Half>;
-  static constexpr int count = scaled ? 2 : 3;
-  static constexpr float most = scaled ? 0x1.fffffep127f : 0x1.fep127f;  ///< of which a first term is finite
+  static constexpr int count = exact_terms<T>;
   uint4 word[count];
 
   /// The floats themselves.
@@ -52,46 +47,10 @@ struct Terms<T, float> {
 
   __device__ float2 split() {
     const uint4 low = word[0], high = word[1];
-    const std::uint32_t bits[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-    float x[8];
-    float largest = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      x[i] = __uint_as_float(bits[i]);
-      largest = fmaxf(largest, fabsf(x[i]));
-    }
-    float2 scales{1.0f, 1.0f};
-    if constexpr (scaled) {
-      scales = scale(largest, x);
-    }
-    std::uint32_t words[count][4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-#pragma unroll
-      for (int term = 0; term < count; ++term) {
-        const std::uint32_t pair = ptx::narrow_pair<T>(x[2 * i], x[2 * i + 1]);
-        // Nothing is left of what is not finite: the difference would be NaN.
-        words[term][i] = term > 0 && largest > most ? 0u : pair;
-        const float2 taken = widen_pair<T>(pair);
-        x[2 * i] -= taken.x;
-        x[2 * i + 1] -= taken.y;
-      }
-#pragma unroll
-    for (int term = 0; term < count; ++term)
-      word[term] = {words[term][0], words[term][1], words[term][2], words[term][3]};
-    return scales;
-  }
-
- private:
-  /// Scales a quad's elements, of which a lane knows its own largest, and says by what their products are divided.
-  static __device__ float2 scale(float& largest, float (&x)[8]) {
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-    const unsigned exponent = max(__float_as_uint(largest) >> 23, 15u);  // both powers of two are normal
-    const float factor = __uint_as_float((268u - exponent) << 23);
-#pragma unroll
-    for (float& value : x) value *= factor;
-    const float back = __uint_as_float((exponent - 14u) << 23);
+    float x[8] = {__uint_as_float(low.x),  __uint_as_float(low.y),  __uint_as_float(low.z),  __uint_as_float(low.w),
+                  __uint_as_float(high.x), __uint_as_float(high.y), __uint_as_float(high.z), __uint_as_float(high.w)};
+    const float back = split_octet<T>(x, word);
+    if constexpr (!is_scaled<T>) return {1.0f, 1.0f};
     // Column c of a product is the row of the quad of lanes c, and lane l has columns 2 (l % 4) and the next.
     const int column = static_cast<int>(threadIdx.x) % 4 * 8;
     return {__shfl_sync(0xffffffffu, back, column), __shfl_sync(0xffffffffu, back, column + 4)};
@@ -100,17 +59,16 @@ struct Terms<T, float> {
 
 /// acc += 16 rows of w times 8 rows of x over 32 elements of d, of which a lane has octet lane % 4. Terms are summed
 /// from 0, small ones first, and added to acc by a rounded addition: the tensor core's own sum cuts off.
-template <class T, class S>
-__device__ void multiply_octets(const uint4& low, const uint4& high, const Terms<T, S>& x, const float2& scales,
-                                float (&acc)[4]) {
+template <class T, int terms>
+__device__ void multiply_octets(const uint4& low, const uint4& high, const uint4 (&x)[terms], const float2& scales,
+                                float* acc) {
   const std::uint32_t head[4] = {low.x, high.x, low.y, high.y};
   const std::uint32_t tail[4] = {low.z, high.z, low.w, high.w};
   float part[4] = {};
 #pragma unroll
-  for (int term = Terms<T, S>::count - 1; term >= 0; --term) {
-    const uint4& b = x.word[term];
-    const std::uint32_t b_head[2] = {b.x, b.y};
-    const std::uint32_t b_tail[2] = {b.z, b.w};
+  for (int term = terms - 1; term >= 0; --term) {
+    const std::uint32_t b_head[2] = {x[term].x, x[term].y};
+    const std::uint32_t b_tail[2] = {x[term].z, x[term].w};
     multiply(T{}, part, head, b_head);
     multiply(T{}, part, tail, b_tail);
   }
@@ -154,7 +112,7 @@ __device__ void multiply_share(LaneRows<DirectTuning::v_tiles, t_tiles> rows, in
         const float2 scales = b[load][t].split();
 #pragma unroll
         for (int v = 0; v < Tuning::v_tiles; ++v)
-          multiply_octets<T, S>(a[load][2 * v], a[load][2 * v + 1], b[load][t], scales, acc[v][t]);
+          multiply_octets<T>(a[load][2 * v], a[load][2 * v + 1], b[load][t].word, scales, acc[v][t]);
       }
 #pragma unroll
     for (const std::byte*& row : rows.w) row += Tuning::loads * distance;

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
@@ -25,24 +24,6 @@ struct ProductTuning {
 };
 
 namespace detail {
-
-/// A float of 11 bits, such as every f16 and bf16 is: it has no tail.
-struct ShortFloat {
-  float value;
-};
-/// As for two floats, of which a's are short: two products instead of three.
-inline __device__ void multiply(ShortFloat, float* c, const std::uint32_t* a, const std::uint32_t* b) {
-  const auto finite = [](std::uint32_t x) { return (x & 0x7f800000u) != 0x7f800000u ? x : 0u; };
-  const SplitFloat b_split[2] = {SplitFloat(b[0]), SplitFloat(b[1])};
-  const std::uint32_t a_finite[4] = {finite(a[0]), finite(a[1]), finite(a[2]), finite(a[3])};
-  const std::uint32_t b_head[2] = {b_split[0].head, b_split[1].head};
-  const std::uint32_t b_tail[2] = {b_split[0].tail, b_split[1].tail};
-  float part[4] = {};
-  ptx::multiply_tf32(part, a_finite, b_tail);
-  ptx::multiply_tf32(part, a, b_head);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) c[i] += part[i];
-}
 
 /// Where this thread's octet of a row of 32 elements goes: four threads fetch a row of a tile, 256 every 64th.
 struct TileOctet {
@@ -96,7 +77,6 @@ __global__ void __launch_bounds__(256, 2)
     multiply_tiles_kernel(const __grid_constant__ Products products, StoredRows x, int x_tiles) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   ptx::wait_for_previous();
-  using Factor = std::conditional_t<std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>, ShortFloat, float>;
   using Part = WarpTile<Tuning>;
   Index tile = static_cast<Index>(blockIdx.x) / x_tiles;  // those that read the same of w run together
   const Product* const found = products.find(tile, Tuning::tile_v);
@@ -128,7 +108,7 @@ __global__ void __launch_bounds__(256, 2)
     __syncthreads();  // tile k is there, and everyone has left tile k - 1, whose place is filled next
     if (k + 1 < k_tiles) fill(k + 1);
     if (multiplies)
-      multiply_stage<Factor>(base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes), part, acc);
+      multiply_stage<float>(base + static_cast<std::uint32_t>(k % Tuning::stages * Tuning::stage_bytes), part, acc);
   }
 
 #pragma unroll
