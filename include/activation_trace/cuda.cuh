@@ -31,4 +31,5 @@
 #include "activation_trace/cuda/processors/entropy_sharpness_batch.cuh"
 #include "activation_trace/cuda/processors/mode_processor.cuh"
 #include "activation_trace/cuda/processors/score_penalties.cuh"
+#include "activation_trace/cuda/shown_states.cuh"
 #include "activation_trace/cuda/stream.cuh"

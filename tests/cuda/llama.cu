@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -445,6 +446,27 @@ TEST_CASE("a prompt in pieces of few_rows or more leaves the same states, bit fo
   CHECK(states(64, 5) == whole);
 }
 
+TEST_CASE("an observer that throws, early or late, leaves no token behind, and the next call is what it would be") {
+  const TinyLlama tiny(small_family_options());
+  Both both(tiny, {.max_context = 48, .max_batch = 8});
+  const std::vector<TokenId> ids = some_ids(40, tiny.config().vocab);
+  OnHost<Llama<Cuda>>& model = both.on_device;
+  const std::vector<float> expected = numbers(model.forward(std::vector<SequencePiece<>>{{0, ids}}));
+  for (const Index throws_at : {0, 16, 32}) {
+    model.rewind(2);
+    LayerObserver<> observer;
+    observer.layers = {1};
+    observer.on_states = [&](Index, Index first, MatrixView<const float>) {
+      if (first >= throws_at) throw std::runtime_error("enough");
+    };
+    CHECK_THROWS_WITH_AS(model.forward(std::vector<SequencePiece<>>{{0, std::span(ids).subspan(2), &observer}}),
+                         "enough", std::runtime_error);
+    CHECK(model.position() == 2);
+    model.rewind(0);
+    CHECK(numbers(model.forward(std::vector<SequencePiece<>>{{0, ids}})) == expected);
+  }
+}
+
 TEST_CASE("what is wrong is named as on the host, and no token has been appended") {
   TinyLlamaOptions options = small_family_options();
   Both both(options, {.max_context = 8, .max_batch = 4, .sequences = 2});
@@ -679,12 +701,16 @@ TEST_CASE("pieces of a prompt follow each other over the devices, and are what t
   const LlamaOptions memory{.max_context = 48, .max_batch = 8};
   const std::vector<TokenId> ids = some_ids(8 * pieces + 2, tiny.config().vocab);
   const std::span<const TokenId> prompt = std::span(ids).first(8 * pieces);
+  std::vector<std::vector<float>> rows;
+  const LayerObserver<> observed{
+      .layers = {0, 1, 3}, .on_states = [&](Index, Index, MatrixView<const float> m) { rows.push_back(numbers(m)); }};
   // Twice: what the first call left is used by the second.
   const auto run = [&](OnHost<Llama<Cuda>>& model) {
-    std::vector<std::vector<float>> rows;
+    rows.clear();
     for (int round = 0; round < 2; ++round) {
       model.rewind(0);
-      rows.push_back(numbers(model.forward(std::vector<SequencePiece<>>{{0, prompt}})));
+      rows.push_back(
+          numbers(model.forward(std::vector<SequencePiece<>>{{0, prompt, round == 0 ? nullptr : &observed}})));
       rows.push_back(numbers(model.forward(std::vector<SequencePiece<>>{{0, std::span(ids).last(2)}})));
     }
     return rows;
@@ -701,18 +727,20 @@ TEST_CASE("pieces of a prompt follow each other over the devices, and are what t
     CHECK(run(model) == expected);
 #ifndef __CUDACC__
     // The device on the CPU does the work of the first device first, and of another only what that has to wait for.
-    model.rewind(0);
-    std::vector<int> order;  // devices of kernels
-    cuda_on_cpu::on_kernel = [&](int device) { order.push_back(device); };
-    model.fill(std::vector<SequencePiece<>>{{0, prompt}});
-    cuda_on_cpu::on_kernel = nullptr;
-    for (int device = 0; device + 1 < std::ssize(ends); ++device) {
-      auto other = std::ranges::find(order, device + 1);  // the watch's
-      other = std::find(other + 1, order.end(), device + 1);
-      const auto kernels = std::ranges::count(order, device) - 1;  // but that of the watch
-      REQUIRE(kernels % pieces == 0);
-      // Three pieces: the next device has memory for two, and the third is all there but not brought.
-      CHECK(std::count(order.begin(), other, device) - 1 == 3 * kernels / pieces);
+    for (const LayerObserver<>* const observer : {static_cast<const LayerObserver<>*>(nullptr), &observed}) {
+      model.rewind(0);
+      std::vector<int> order;  // devices of kernels
+      cuda_on_cpu::on_kernel = [&](int device) { order.push_back(device); };
+      model.fill(std::vector<SequencePiece<>>{{0, prompt, observer}});
+      cuda_on_cpu::on_kernel = nullptr;
+      for (int device = 0; device + 1 < std::ssize(ends); ++device) {
+        auto other = std::ranges::find(order, device + 1);  // the watch's
+        other = std::find(other + 1, order.end(), device + 1);
+        const auto kernels = std::ranges::count(order, device) - 1;  // but that of the watch
+        REQUIRE(kernels % pieces == 0);
+        // Three pieces: the next device has memory for two, and the third is all there but not brought.
+        CHECK(std::count(order.begin(), other, device) - 1 == 3 * kernels / pieces);
+      }
     }
 #endif
   }

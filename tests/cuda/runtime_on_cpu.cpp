@@ -19,6 +19,7 @@
 #include "activation_trace/cuda/processors/contrastive.cuh"
 #include "activation_trace/cuda/processors/dola.cuh"
 #include "activation_trace/cuda/processors/entropy_sharpness.cuh"
+#include "activation_trace/cuda/shown_states.cuh"
 #include "activation_trace/processors/entropy_sharpness.hpp"
 #include "on_cpu/runtime.hpp"
 #include "support.cuh"
@@ -222,6 +223,34 @@ TEST_CASE("a stream waits for another's event, and for nothing behind it") {
   CHECK(a.data()[0] == 2);
   CHECK(a.data()[1] == 1);
   CHECK(a.data()[2] == 2);
+}
+
+TEST_CASE("states for observers are shown in order, and only when there is no room for more") {
+  const cuda::Stream stream;
+  const Execution<Cuda> execution = stream;
+  std::vector<float> seen;
+  const LayerObserver<> observer{.layers = {1}, .on_states = [&](Index layer, Index first, MatrixView<const float> m) {
+                                   CHECK(layer == 1);
+                                   CHECK(first == static_cast<Index>(seen.size()));
+                                   for (Index i = 0; i < m.extent(0); ++i) seen.push_back(m(i, 0));
+                                 }};
+  std::vector<float> numbers;
+  for (int i = 0; i < 40; ++i) numbers.push_back(static_cast<float>(i));
+  const Buffer<float, Cuda> states = to_device(numbers);
+  cuda::ShownStates shown;
+  shown.reserve(10);
+  Index sent = 0;
+  for (const Index rows : {4, 4, 3, 1, 6, 10, 11, 1}) {  // around the end, all of it, more than there is
+    const std::size_t before = seen.size();
+    shown.send(execution, observer, 1, sent, states.matrix(40, 1).slice(0, sent, sent + rows));
+    sent += rows;
+    if (sent <= 8) CHECK(before == 0);
+    CHECK(static_cast<Index>(seen.size()) < sent);
+  }
+  shown.show_all();
+  CHECK(seen == numbers);
+  shown.show_all();
+  CHECK(seen.size() == 40);
 }
 
 TEST_CASE("a kernel does not see the memory of another device") {

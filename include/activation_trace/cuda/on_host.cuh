@@ -12,6 +12,7 @@
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/llama.cuh"
 #include "activation_trace/cuda/pinned.cuh"
+#include "activation_trace/cuda/shown_states.cuh"
 #include "activation_trace/cuda/token_loop.cuh"
 #include "activation_trace/generation/language_model.hpp"
 
@@ -68,15 +69,25 @@ class OnHost {
   /// As Llama.
   [[nodiscard]] std::span<const TokenId> ids(Index sequence = 0) const { return model_.ids(sequence); }
   /// As Llama.
-  void rewind(Index position, Index sequence = 0) { model_.rewind(position, sequence); }
+  void rewind(Index position, Index sequence = 0) {
+    detail::Turn::check(passing_);
+    model_.rewind(position, sequence);
+  }
   /// As Llama. Does not wait for the device.
-  void copy_sequence(Index from, Index to, Index begin = 0) { model_.copy_sequence(from, to, begin); }
+  void copy_sequence(Index from, Index to, Index begin = 0) {
+    detail::Turn::check(passing_);
+    model_.copy_sequence(from, to, begin);
+  }
 
-  /// As Llama. Observers see copies in the host's memory, valid until they return.
-  void fill(std::span<const SequencePiece<>> pieces) { model_.fill(DevicePieces(*this, pieces)); }
+  /// As Llama. Observers see copies in the host's memory, valid until they return, in the order of the device's work,
+  /// most of them at the end of the call.
+  void fill(std::span<const SequencePiece<>> pieces) {
+    run(pieces, [&](const DevicePieces& on_device) { model_.fill(on_device); });
+  }
   /// As Llama: logits [pieces, V] in the host's memory, valid until the next call.
   MatrixView<const float> forward(std::span<const SequencePiece<>> pieces) {
-    const MatrixView<const float, Cuda> logits = model_.forward(DevicePieces(*this, pieces));
+    MatrixView<const float, Cuda> logits;
+    run(pieces, [&](const DevicePieces& on_device) { logits = model_.forward(on_device); });
     const MatrixView<float, cuda::Pinned> result = logits_.matrix(logits.extent(0), logits.extent(1));
     loop_.last = logits.slice(0, 0, 1);
     cuda::copy(device(), logits, result);
@@ -85,10 +96,10 @@ class OnHost {
   }
   /// As Llama. Takes memory of the device for the logits when it is first called, and where there are more.
   void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers, TensorView<float, 3> logits) {
-    model_.check_idle();  // before memory is touched that is in use
+    detail::Turn::check(passing_);  // before memory is touched that is in use
     detail::check_contiguous_rows("Llama: early-exit logits", logits);
     const TensorView<float, 3, Cuda> exits(memory_of(exits_, logits.size()), logits.extents());
-    model_.early_exit(DevicePieces(*this, pieces), layers, exits);
+    run(pieces, [&](const DevicePieces& on_device) { model_.early_exit(on_device, layers, exits); });
     loop_.last = {exits.data(), {exits.extent(1), exits.extent(2)}};
     for (Index p = 0; p < exits.extent(0); ++p) cuda::copy(device(), exits.row(p), logits.row(p));
     device().synchronize();
@@ -137,23 +148,27 @@ class OnHost {
       observers_.reserve(pieces.size());
       for (const auto& [sequence, ids, observer] : pieces) {
         const bool shown = observer != nullptr && !observer->layers.empty();
+        if (shown) shown_rows_ += std::ssize(ids) * std::ssize(observer->layers);
         pieces_.push_back(
             {sequence, ids,
              shown ? &observers_.emplace_back(model.on_device(*observer)) : model.loop_observer(sequence)});
       }
     }
     operator std::span<const SequencePiece<Cuda>>() const { return pieces_; }
+    /// No fewer than observers will be shown.
+    [[nodiscard]] Index shown_rows() const noexcept { return shown_rows_; }
 
    private:
     std::vector<LayerObserver<Cuda>> observers_;
     std::vector<SequencePiece<Cuda>> pieces_;
+    Index shown_rows_ = 0;
   };
 
   [[nodiscard]] LayerObserver<Cuda> on_device(const LayerObserver<>& observer) {
     LayerObserver<Cuda> result{observer.layers, nullptr, observer.begin, observer.end};
     if (observer.on_states)
       result.on_states = [this, &observer](Index layer, Index first, MatrixView<const float, Cuda> states) {
-        show(observer, layer, first, states);
+        shown_.send(model_.execution_of(layer), observer, layer, first, states);
       };
     return result;
   }
@@ -165,12 +180,24 @@ class OnHost {
                : nullptr;
   }
 
-  void show(const LayerObserver<>& observer, Index layer, Index first, MatrixView<const float, Cuda> states) {
-    const MatrixView<float, cuda::Pinned> copy(memory_of(states_, states.size()), states.extents());
-    Execution<Cuda>& there = model_.execution_of(layer);
-    cuda::copy(there, states, copy);
-    there.synchronize();
-    observer.on_states(layer, first, cuda::on_host(copy));
+  /// Calls call(the pieces on the device), and shows observers what they have not seen yet. Whatever is thrown, no
+  /// token has been appended.
+  template <class Call>
+  void run(std::span<const SequencePiece<>> pieces, const Call& call) {
+    const detail::Turn turn(passing_);
+    const DevicePieces on_device(*this, pieces);
+    shown_.reserve(on_device.shown_rows() * model_.config().hidden);
+    bool appended = false;
+    try {
+      call(on_device);
+      appended = true;
+      shown_.show_all();
+    } catch (...) {
+      shown_.drop();
+      for (const auto& [sequence, ids, observer] : pieces)
+        if (appended) model_.rewind(model_.position(sequence) - std::ssize(ids), sequence);
+      throw;
+    }
   }
 
   Execution<Host>* execution_;
@@ -179,8 +206,9 @@ class OnHost {
   Model model_;
   cuda::LoopShared loop_;
   Buffer<float, cuda::Pinned> logits_;  // [sequences, V]
-  Buffer<float, cuda::Pinned> states_;  // [rows, d] that an observer is shown
-  Buffer<float, Cuda> exits_;           // [pieces, layers, V]
+  cuda::ShownStates shown_;
+  Buffer<float, Cuda> exits_;  // [pieces, layers, V]
+  bool passing_ = false;
 };
 
 }  // namespace v0
