@@ -126,6 +126,7 @@ __global__ void __launch_bounds__(threads) list_missing_kernel(SharpnessRows row
   const RowStatistics row = memory.statistics[b];
   if (row.max != row.max) return;
   const Index rounds = (rows.n + threads - 1) / threads;
+#pragma unroll 1  // four at a time ptxas spills for sm_100
   for (Index r = blockIdx.x; r < rounds; r += gridDim.x) {
     const Index i = r * threads + threadIdx.x;
     bool wanted = i < rows.n && rows.keeps(rows.logits[b * rows.stride + i], row);
