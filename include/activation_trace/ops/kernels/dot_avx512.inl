@@ -159,12 +159,70 @@ inline void dot_one_row(const std::byte* w, Index row_bytes, Index rows, Index c
   }
 }
 
+/// Of so many bits a weight, reading is what one row of x waits for.
+template <class T>
+constexpr bool is_read_bound = sizeof(T) >= static_cast<std::size_t>(elements_per_unit<T>);
+
+/// Elements [begin, end) of a row of w, at most dot_depth, times x: one chain of vectors.
+template <class T>
+[[gnu::always_inline]] inline F dot_stretch(const std::byte* row, Index begin, Index end, const float* x) {
+  constexpr Index unit = elements_per_unit<T>;
+  const std::byte* at = row + begin / unit * static_cast<Index>(sizeof(T));
+  F sums[1] = {set(0.0f)};
+  if constexpr (QuantizedBlock<T>) {
+    for (Index k = begin; k < end; k += run_elements, at += run_elements / unit * static_cast<Index>(sizeof(T)))
+      add_run<T, 1>({at}, std::min(run_parts, (end - k) / part_elements), x + k, sums);
+  } else {
+    Index k = begin;
+    for (; k + lanes <= end; k += lanes, at += lanes * sizeof(T))
+      sums[0] = multiply_add(load_vector<T>(at), load(x + k), sums[0]);
+    if (k < end) {
+      float last[lanes] = {};
+      decode<T>(at, end - k, last);
+      const auto mask = static_cast<__mmask16>((1u << (end - k)) - 1);
+      sums[0] = multiply_add(load(last), _mm512_maskz_loadu_ps(mask, x + k), sums[0]);
+    }
+  }
+  return sums[0];
+}
+
+/// y = rows of w times one row of x, as dot_one_row, but row after row: of memory that is read in its order a processor
+/// fetches most by itself, and it works on the next rows while additions of this one wait for each other. On Zen 4,
+/// rows in turns took 1.5 times as long for F16 and Q8_0 with 576 columns, 2.3 and 1.6 times with 1536; those of Q4_1,
+/// which wait for their widening, 0.8 times.
+template <class T>
+inline void dot_row_by_row(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
+  constexpr Index m = 4;
+  const Index used = cols / elements_per_unit<T> * static_cast<Index>(sizeof(T));
+  for (Index r = 0; r < rows; r += m, y += m) {
+    const Index count = std::min(m, rows - r);
+    F sums[m] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+    for (Index j = 0; j < count; ++j, w += row_bytes) {
+      for (Index line = 0; line < used; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(w + dot_ahead + line), _MM_HINT_T0);
+      Index begin = 0;
+      for (; cols - begin > dot_depth; begin += dot_depth) {
+        const F stretch = dot_stretch<T>(w, begin, begin + dot_depth, x);
+        const F same[4] = {stretch, stretch, stretch, stretch};
+        const float total = _mm_cvtss_f32(sums_of(same));
+        y[j] = begin == 0 ? total : y[j] + total;
+      }
+      sums[j] = dot_stretch<T>(w, begin, cols, x);
+    }
+    store_sums<m>(sums, count, y, cols <= dot_depth ? Into::set : Into::add);
+  }
+}
+
 template <class T>
 inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
                      Index n, float* y, Index y_stride) {
   constexpr Decode decode = std::is_same_v<T, float> ? nullptr : decode_row<T>;
-  if constexpr (QuantizedBlock<T>)
-    if (n == 1) return dot_one_row<T>(w, row_bytes, rows, cols, x, y);
+  if (n == 1) {
+    if constexpr (is_read_bound<T>)
+      return dot_row_by_row<T>(w, row_bytes, rows, cols, x, y);
+    else
+      return dot_one_row<T>(w, row_bytes, rows, cols, x, y);
+  }
   if (n <= dot_pair)
     dot_decoded_rows<8>(decode, w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
   else
