@@ -171,7 +171,8 @@ TEST_CASE("statistics of rows, by several blocks each, twice") {
 
 TEST_CASE("products of few rows and of many, two to a launch") {
   using cuda::detail::StoredRows;
-  const Index columns = 200, rows = 70;
+  const Index columns = 196, rows = 70;
+  const Index distance = 200;  // of rows of w, which begin at 16 bytes; what lies between them is NaN
   const std::vector<Index> sizes{130, 5};
   const std::vector<float> x = normal_vector<float>(rows * columns, 1.0f, 1);
   const Buffer<float, Cuda> device_x = to_device(x);
@@ -181,10 +182,13 @@ TEST_CASE("products of few rows and of many, two to a launch") {
   cuda::detail::Products products;
   for (const Index size : sizes) {
     w.push_back(normal_vector<Half>(size * columns, 1.0f, 2));
-    device_w.push_back(to_device(w.back()));
+    std::vector<Half> apart(static_cast<std::size_t>(size * distance), Half(NAN));
+    for (Index r = 0; r < size; ++r) std::copy_n(w.back().begin() + r * columns, columns, apart.begin() + r * distance);
+    device_w.push_back(to_device(apart));
     y.push_back(to_device(std::vector<float>(static_cast<std::size_t>(rows * size), -7.0f)));
     products.product[products.count++] = {
-        StoredRows(StoredMatrix<Cuda>(std::as_const(device_w.back()).matrix(size, columns))), y.back().data(), size};
+        StoredRows(StoredMatrix<Cuda>(std::as_const(device_w.back()).matrix(size, distance).slice(1, 0, columns))),
+        y.back().data(), size};
   }
   const auto check = [&](Index used) {
     for (std::size_t p = 0; p < sizes.size(); ++p) {
