@@ -120,7 +120,7 @@ template <class T>
 [[nodiscard]] bool softmax_terms(Execution<Cuda> stream, const MatrixView<const float, Cuda>& hidden,
                                  const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out,
                                  SoftmaxKernel kernel) {
-  constexpr int terms = state_terms<T>;
+  constexpr int terms = exact_terms<T>;
   constexpr int most_stages = (227 << 10) - 2048;  // bytes of a block on sm_90
   using Small = WgmmaTuning<64, 1, most_stages / ((128 + terms * 64) * 128), 1, terms>;
   using Large = WgmmaTuning<128, 1, most_stages / ((128 + terms * 128) * 128), 1, terms>;

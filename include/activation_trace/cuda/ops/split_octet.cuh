@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
 #include "activation_trace/cuda/ops/widen.cuh"
@@ -14,15 +13,6 @@ namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
 
-/// Whether floats are brought into T's range before they are split.
-template <class T>
-inline constexpr bool is_scaled = std::is_same_v<T, Half>;
-
-/// Terms of T that are a float: two of f16 to 2^-24 of it, or 2^-39 of the largest of the 32 that are scaled together,
-/// if that is more; three of bf16.
-template <class T>
-inline constexpr int exact_terms = is_scaled<T> ? 2 : 3;
-
 /// Eight floats in two instructions' worth of a word each.
 template <class T>
 __device__ uint4 narrow_octet(const float (&x)[8]) {
@@ -30,8 +20,9 @@ __device__ uint4 narrow_octet(const float (&x)[8]) {
           ptx::narrow_pair<T>(x[6], x[7])};
 }
 
-/// Makes `count` terms of eight floats, the largest first, and says by what their products are multiplied: f16's are
-/// brought below 2^15 by the largest of the 32 that a quad of lanes has, which all call this.
+/// Makes `count` terms of eight floats, the largest first (two of f16 are a float to 2^-24 of it, or 2^-39 of the
+/// largest of the 32 that are scaled together, if that is more), and says by what their products are multiplied: f16's
+/// are brought below 2^15 by the largest of the 32 that a quad of lanes has, which all call this.
 template <class T, int count>
 __device__ float split_octet(float (&x)[8], uint4 (&term)[count]) {
   float largest = 0.0f;

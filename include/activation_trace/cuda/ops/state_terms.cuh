@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/widen.cuh"
@@ -15,11 +14,6 @@ namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
 
-/// Terms of T that a float becomes: two of f16 are 22 bits of a row that is scaled by a power of two, three of bf16 are
-/// all 24 (numbers below 2^-109 lose some). Two of bf16 would be 16.
-template <class T>
-inline constexpr int state_terms = std::is_same_v<T, Half> ? 2 : 3;
-
 /// The first terms of all rows, then the second ones, ...
 template <class T>
 struct StateTerms {
@@ -27,13 +21,13 @@ struct StateTerms {
   const float* scales = nullptr;   ///< [T] powers of two that products are multiplied by; null: 1
 };
 
-/// x = y[0] + y[1] + ... What is not finite has no second term: it is y[0].
+/// x = y[0] + y[1] + ..., by f16 of a row that was scaled. What is not finite has no second term: it is y[0].
 template <class T>
-__device__ void split(float x, T (&y)[state_terms<T>]) {
+__device__ void split(float x, T (&y)[exact_terms<T>]) {
   const bool finite = (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
 #pragma unroll
-  for (int i = 0; i < state_terms<T>; ++i) {
-    if constexpr (std::is_same_v<T, Half>) {
+  for (int i = 0; i < exact_terms<T>; ++i) {
+    if constexpr (is_scaled<T>) {
       y[i] = ptx::narrow<Half>(x);
     } else {
       // Cut off, not rounded: eight bits each, and the largest float does not become infinite.
@@ -67,22 +61,22 @@ __global__ void __launch_bounds__(threads) split_states_kernel(const float* hidd
   const Index t = blockIdx.x;
   const float* const row = hidden + t * stride;
   float power = 1.0f;
-  if constexpr (std::is_same_v<T, Half>) {
+  if constexpr (is_scaled<T>) {
     power = power_for_half<threads>(row, cols);
     if (threadIdx.x == 0) scales[t] = 1.0f / power;
   }
   for (Index k = threadIdx.x; k < cols; k += threads) {
-    T terms[state_terms<T>];
+    T terms[exact_terms<T>];
     split(row[k] * power, terms);
 #pragma unroll
-    for (int i = 0; i < state_terms<T>; ++i) out[(i * rows + t) * out_stride + k] = terms[i];
+    for (int i = 0; i < exact_terms<T>; ++i) out[(i * rows + t) * out_stride + k] = terms[i];
   }
 }
 
 /// Terms of `hidden`, whose columns are contiguous, in the stream's scratch memory: the next op's.
 template <class T>
 [[nodiscard]] StateTerms<T> split_states(Execution<Cuda> stream, const MatrixView<const float, Cuda>& hidden) {
-  constexpr int terms = state_terms<T>;
+  constexpr int terms = exact_terms<T>;
   const Index rows = hidden.extent(0);
   const Index cols = hidden.extent(1);
   const Index stride = (cols + 7) / 8 * 8;
@@ -92,7 +86,7 @@ template <class T>
   T* const out = reinterpret_cast<T*>(memory + scale_bytes);
   launch(stream, "split_states_kernel", {blocks(rows), 128}, split_states_kernel<T, 128>, hidden.data(),
          hidden.stride(0), rows, cols, out, stride, scales);
-  return {{out, {terms * rows, cols}, {stride, 1}}, std::is_same_v<T, Half> ? scales : nullptr};
+  return {{out, {terms * rows, cols}, {stride, 1}}, is_scaled<T> ? scales : nullptr};
 }
 
 /// Columns of an accumulator tile (softmax_fold.cuh) times the scales of their positions, of which there are
