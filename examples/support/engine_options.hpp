@@ -214,7 +214,7 @@ inline void add_model_options(CLI::App& app, ModelSettings& s,
       ->check(whole_number<Index>(1));
   add_threads_option(app, s);
   app.add_flag_callback(
-      "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model instead of mapping it");
+      "--no-mmap", [&s] { s.access = FileAccess::read; }, "read the model, into huge pages, instead of mapping it");
   app.add_flag("-q,--quiet", s.quiet, "no progress and no timings");
   add_engine_options(app, s, published);
 }

@@ -6,10 +6,32 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <sstream>
 
 #include "support/file_builders.hpp"
 
 using namespace activation_trace;
+
+namespace {
+
+/// What Linux says of the mapping that has this address: "rd mr mw me hg" and the like; empty where it says nothing.
+std::string flags_of(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool within = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    char dash = 0;
+    std::istringstream words(line);
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    if (words >> std::hex >> begin >> dash >> end && dash == '-') within = begin <= at && at < end;
+    if (within && line.starts_with("VmFlags:")) return line + " ";
+  }
+  return {};
+}
+
+}  // namespace
 
 TEST_CASE("both ways of access give the bytes, and they stay in place when the object moves") {
   const test::TemporaryFolder folder;
@@ -26,6 +48,30 @@ TEST_CASE("both ways of access give the bytes, and they stay in place when the o
     other = MappedFile::open(folder / "file", access);
     CHECK(std::equal(other.bytes().begin(), other.bytes().end(), bytes.begin(), bytes.end()));
   }
+}
+
+TEST_CASE("both ways wish for huge pages, and a mapped and a read file are the same bytes") {
+  const test::TemporaryFolder folder;
+  std::string content(5 << 20, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 31 + i / 4096);
+  test::write_file(folder / "file", content);
+  const bool known = std::filesystem::exists("/sys/kernel/mm/transparent_hugepage/enabled");
+  for (const FileAccess access : {FileAccess::map, FileAccess::read}) {
+    const MappedFile file = MappedFile::open(folder / "file", access);
+    CHECK(detail::text_of(file.bytes()) == content);
+    const std::string flags = flags_of(file.bytes().data() + content.size() / 2);
+    if (known && !flags.empty()) CHECK(flags.find(" hg ") != std::string::npos);
+  }
+}
+
+TEST_CASE("a wish for huge pages that is refused changes nothing") {
+  void* const memory = ::mmap(nullptr, 2 * detail::huge_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  REQUIRE(::munmap(memory, 2 * detail::huge_page) == 0);
+  detail::prefer_huge_pages(memory, 2 * detail::huge_page);  // no memory there
+  std::byte few[64]{};
+  detail::prefer_huge_pages(few, sizeof(few));
+  CHECK(std::all_of(std::begin(few), std::end(few), [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST_CASE("formats/README.md 4, mmap of a file that shrinks: a file that was read does not change any more") {

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "activation_trace/tensor/huge_pages.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -24,8 +25,13 @@ struct Allocator {
   /// Cache lines, and the widest vector loads, are this long.
   static constexpr std::align_val_t alignment{64};
 
-  /// At least `bytes` bytes, aligned, with indeterminate content. Throws std::bad_alloc.
-  static void* allocate(std::size_t bytes) { return ::operator new(bytes, alignment); }
+  /// At least `bytes` bytes, aligned, with indeterminate content, in huge pages where there are enough and the system
+  /// has them. Throws std::bad_alloc.
+  static void* allocate(std::size_t bytes) {
+    void* memory = ::operator new(bytes, alignment);
+    detail::prefer_huge_pages(memory, bytes);
+    return memory;
+  }
   /// Gives back what allocate() gave; null is allowed.
   static void deallocate(void* memory) noexcept { ::operator delete(memory, alignment); }
 };

@@ -22,6 +22,7 @@
 #include "activation_trace/config.hpp"
 #include "activation_trace/error.hpp"
 #include "activation_trace/tensor/buffer.hpp"
+#include "activation_trace/tensor/huge_pages.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -29,7 +30,8 @@ inline namespace v0 {
 /// How the bytes of a file become memory.
 enum class FileAccess {
   map,   ///< shared with the page cache, loaded on first touch; reads the file instead where that fails
-  read,  ///< copied now: for files that may shrink while in use, which would kill a process that maps them
+  read,  ///< copied now, into huge pages: for files that may shrink while in use, which would kill a process that maps
+         ///< them, and for long runs of files that the page cache has in small pages
 };
 
 /// The bytes of a file for reading (POSIX). Moves, does not copy; the bytes stay where they are when it moves.
@@ -122,10 +124,12 @@ ACTIVATION_TRACE_COMPILED_INLINE MappedFile MappedFile::open(const std::filesyst
 
   void* memory =
       access == FileAccess::map ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0) : MAP_FAILED;
-  if (memory != MAP_FAILED)
+  if (memory != MAP_FAILED) {
     file.mapping_ = {static_cast<const std::byte*>(memory), size};
-  else
+    detail::prefer_huge_pages(memory, size);
+  } else {
     file.read_all(descriptor.get(), size);
+  }
   file.check_content();
   return file;
 }
