@@ -31,7 +31,7 @@ def check_runs(place):
     found = Comparison()
     check_engine.PROMPTS = ["the the"]
     runs = check_engine.check_generate(place, found)
-    # Without a trace tokens are chosen on the device.
+    # Tokens are chosen on the device with a trace's records, as above, and without.
     ways = [[], ["--temp", "0.8", "-s", "7"], ["--temp", "1.2", "--top_k", "40", "--top_p", "0.9", "--min_p", "0.01", "-s", "3"], ["-ctk", "f16", "-ctv", "f16"]]
     for way in ways:
         command = ["generate", "-m", place.model, "-p", "the the", "-n", 8, "-q", "--decoding_mode", "baseline", *way]

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "activation_trace/cuda/processors/score_penalties.cuh"
+#include "activation_trace/cuda/processors/step_record.cuh"
 #include "activation_trace/processors/argmax.hpp"
 #include "activation_trace/processors/logit_bias.hpp"
 #include "activation_trace/processors/occurrence_penalty.hpp"
@@ -190,6 +191,92 @@ TEST_CASE("a draw is the host's, by every filter and all of them, of rows with a
         }
     }
   CHECK(sure > 100);
+}
+
+TEST_CASE("what a score became is what the host's filters make of it, also where only the first of equals stay") {
+  cuda::Stream stream;
+  const std::vector<SamplingOptions> all{{.temperature = 0.7f},
+                                         {.temperature = 1e-3f},
+                                         {.top_k = 40},
+                                         {.top_p = 0.6f},
+                                         {.top_p = 0.3f, .min_p = 0.1f},
+                                         {.temperature = 0.8f, .top_k = 400, .top_p = 0.8f, .min_p = 0.02f}};
+  Buffer<ChoiceState, Cuda> state(1);
+  cuda::set_bytes(stream, state.view(), 0);
+  const Buffer<cuda::detail::FirstNotFinite, Cuda> found =
+      to_device(std::vector<cuda::detail::FirstNotFinite>{cuda::detail::all_finite});
+  int some_equals_stay = 0;
+  for (const Index n : {7, 4500})
+    for (const bool equals : {false, true}) {
+      std::vector<float> logits = normal_vector<float>(n, 2, static_cast<std::uint64_t>(n));
+      if (equals)
+        for (float& x : logits) x = std::round(x);
+      const Buffer<float, Cuda> row = to_device(logits);
+      // Of every seventh token, in no order, what a record has of it.
+      std::vector<SharpnessCandidate> survivors;
+      for (Index i = 0; 7 * i < n; ++i) {
+        const auto id = static_cast<TokenId>((7 * i + 7 * (n / 2)) % n);
+        survivors.push_back({id, static_cast<float>(-id), static_cast<float>(id), 0});
+      }
+      std::vector<SoftmaxState> states(static_cast<std::size_t>(n));
+      for (SoftmaxState& s : states) s = {.max = 0, .sum = 2, .weighted = 0};  // an entropy of ln 2
+      const Buffer<SharpnessCandidate, Cuda> kept = to_device(survivors);
+      const Buffer<SoftmaxState, Cuda> entropies = to_device(states);
+      Buffer<cuda::detail::SharpnessCounters, Cuda> counters =
+          to_device(std::vector<cuda::detail::SharpnessCounters>{{0, static_cast<int>(survivors.size()), 0}});
+      const Buffer<cuda::detail::RowStatistics, Cuda> statistics =
+          to_device(std::vector<cuda::detail::RowStatistics>{{3, 1, 0}});
+      for (const SamplingOptions& options : all) {
+        CAPTURE(n);
+        CAPTURE(equals);
+        CAPTURE(&options - all.data());
+        const ChoiceRules rules{.sampled = true,
+                                .temperature = options.temperature,
+                                .top_k = options.top_k,
+                                .top_p = options.top_p,
+                                .log_min_p = std::log(options.min_p)};
+        Buffer<StepRow, Cuda> step = to_device(std::vector<StepRow>{{-1, 0}});
+        Buffer<ChoiceRecord, Cuda> record(1);
+        Buffer<cuda::detail::RecordedCandidate, Cuda> recorded(n);
+        Buffer<SharpnessCandidate, Cuda> chosen(1);
+        cuda::detail::choose_token(stream, row.view(), rules, 0.4, found.data(), state.data(), step.data(),
+                                   record.data());
+        cuda::detail::SharpnessMemory memory{};
+        memory.counters = counters.data();
+        memory.states = const_cast<SoftmaxState*>(entropies.data());
+        memory.kept = const_cast<SharpnessCandidate*>(kept.data());
+        cuda::detail::record_step(stream, {memory,
+                                           statistics.data(),
+                                           row.data(),
+                                           {row.view(), rules, state.data()},
+                                           step.data(),
+                                           recorded.data(),
+                                           chosen.data()});
+        std::vector<float> scores = logits;
+        ProcessorChain chain;
+        append_sampling(chain, options);
+        chain.process(scores);
+        const std::vector<cuda::detail::RecordedCandidate> told = to_host(recorded);
+        for (std::size_t i = 0; i < survivors.size(); ++i) {
+          const auto id = static_cast<std::size_t>(survivors[i].id);
+          CHECK(told[i].id == survivors[i].id);
+          CHECK(told[i].score == scores[id]);
+          CHECK(told[i].log_prob == (logits[id] - 3) - 1);
+          CHECK(told[i].base == survivors[i].log_prob);
+          CHECK(told[i].entropy == survivors[i].entropy);
+        }
+        const TokenId token = to_host(step).front().token;
+        const SharpnessCandidate one = to_host(chosen).front();
+        CHECK(one.id == token);
+        CHECK(one.score == scores[static_cast<std::size_t>(token)]);
+        CHECK(one.log_prob == (logits[static_cast<std::size_t>(token)] - 3) - 1);
+        CHECK(one.entropy == doctest::Approx(std::log(2.0)));
+        const float last = *std::ranges::min_element(scores, {}, [](float x) { return x == -infinity ? infinity : x; });
+        for (std::size_t i = 0; i < scores.size(); ++i)
+          if (scores[i] == -infinity && logits[i] == last && options.temperature == 1) ++some_equals_stay;
+      }
+    }
+  CHECK(some_equals_stay > 0);
 }
 
 TEST_CASE("rows of a step are those that are asked for") {

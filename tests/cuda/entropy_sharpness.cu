@@ -371,6 +371,40 @@ TEST_CASE("the penalty is for observed tokens, and passes over what is none") {
   CHECK_THROWS_AS(both.batch.observe_tokens(ids.matrix(3, 2)), ShapeError);
 }
 
+TEST_CASE("a token that did not survive is looked up, in every sequence, and grows with the context") {
+  constexpr Index vocab = 300;
+  Both<float> both(2, vocab, 24, {.filter = {.relative_top = 0.5f}});
+  both.observe(0, 5);
+  both.observe(1, 70);
+  for (int round = 0; round < 3; ++round) {
+    both.step();
+    std::vector<SharpnessRecord> records;
+    for (Index b = 0; b < 2; ++b) records.push_back(both.batch[b].record());
+    const auto survived = [&](TokenId id) {
+      return std::ranges::any_of(records, [&](const SharpnessRecord& r) {
+        return std::ranges::count(r.kept, id, &SharpnessCandidate::id) != 0;
+      });
+    };
+    TokenId id = 0;
+    while (survived(id)) ++id;
+    for (const TokenId asked : {id, records[0].kept.front().id, id}) {
+      const Buffer<TokenId, Cuda> there = test::to_device(std::vector<TokenId>{asked});
+      both.batch.look_up(there.data());
+      for (Index b = 0; b < 2; ++b) {
+        SoftmaxState state;
+        cuda::copy(both.stream,
+                   VectorView<const SoftmaxState, Cuda>(both.batch.memory().states + b * vocab + asked, {1}),
+                   VectorView<SoftmaxState>(&state, {1}));
+        both.stream.synchronize();
+        CHECK(std::abs(state.entropy() - both.hosts[static_cast<std::size_t>(b)].state(asked).entropy()) <= 2e-5f);
+      }
+    }
+    for (Index b = 0; b < 2; ++b)
+      CHECK(both.batch[b].record().kept.size() == records[static_cast<std::size_t>(b)].kept.size());
+    both.observe(round % 2, 3);
+  }
+}
+
 TEST_CASE("a bad row has no choice and does not touch the others") {
   Both<float> both(2, 40, 8);
   both.observe(0, 6);

@@ -388,13 +388,113 @@ TEST_CASE("every mode with penalties and a bias on the device: texts are the hos
   for (const TokenId id : only[0].ids) CHECK((id == 5 || id == 9));
   // Not on the device, with the same texts.
   const int before = both.on_device.calls;
-  for (const GenerationOptions& how :
-       {GenerationOptions{.mode = Activation{.context = context, .strategy = ContextStrategy::ema},
-       .max_new_tokens = 4},
-        GenerationOptions{.mode = Baseline{}, .max_new_tokens = 4, .record = RecordOptions{.context = context}}})
-    CHECK(generate(both.on_device, NoText(), prompts[1], how).ids ==
-          generate(both.on_host, NoText(), prompts[1], how).ids);
+  const GenerationOptions other{.mode = Activation{.context = context, .strategy = ContextStrategy::ema},
+                                .max_new_tokens = 4};
+  CHECK(generate(both.on_device, NoText(), prompts[1], other).ids ==
+        generate(both.on_host, NoText(), prompts[1], other).ids);
   CHECK(both.on_device.calls == before);
+}
+
+namespace {
+
+/// What callers are shown of a token.
+struct ShownRecord {
+  Index sequence;
+  StepRecord record;  // but for kept
+  std::vector<SharpnessCandidate> kept;
+};
+
+/// Whether two numbers are those of the same sums in another order.
+[[nodiscard]] bool near(float x, float y) { return x == y || std::abs(x - y) <= 2e-5f + 2e-5f * std::abs(y); }
+
+void check_records(const std::vector<ShownRecord>& found, const std::vector<ShownRecord>& expected) {
+  REQUIRE(found.size() == expected.size());
+  const auto check_candidate = [](const SharpnessCandidate& x, const SharpnessCandidate& y) {
+    CHECK(x.id == y.id);
+    CHECK(near(x.log_prob, y.log_prob));
+    CHECK(near(x.entropy, y.entropy));
+    CAPTURE(x.score);
+    CAPTURE(y.score);
+    CHECK(near(x.score, y.score));
+  };
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CAPTURE(i);
+    CHECK(found[i].sequence == expected[i].sequence);
+    check_candidate(found[i].record.chosen, expected[i].record.chosen);
+    CHECK(found[i].record.without_entropy == expected[i].record.without_entropy);
+    CHECK(found[i].record.layer == expected[i].record.layer);
+    CHECK(found[i].record.alert == expected[i].record.alert);
+    REQUIRE(found[i].kept.size() == expected[i].kept.size());
+    for (std::size_t k = 0; k < found[i].kept.size(); ++k) check_candidate(found[i].kept[k], expected[i].kept[k]);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("records of tokens that the device chose are the host's: all that survived, the chosen token, the layer") {
+  TinyLlamaOptions options = small_family_options();
+  options.dtype = DType::f16;
+  Both both(options, {.max_context = 32, .max_batch = 16, .sequences = 2});
+  std::vector<std::vector<TokenId>> prompts;
+  for (std::size_t i = 0; i < 3; ++i) {
+    prompts.push_back(some_ids(static_cast<Index>(5 + 4 * i), options.config.vocab));
+    prompts.back().back() = static_cast<TokenId>(i);
+  }
+  std::size_t changed = 0, outside = 0, masked = 0;
+  const auto check = [&](const GenerationOptions& how) {
+    CAPTURE(name(how.mode));
+    const auto records = [&](auto& model) {
+      std::vector<ShownRecord> shown;
+      const GenerationCallbacks callbacks{.on_token = [&](const GeneratedToken& token) {
+        REQUIRE(token.record != nullptr);
+        CHECK(token.record->chosen.id == token.id);
+        const std::span<const SharpnessCandidate> kept = token.record->kept;
+        shown.push_back({token.sequence, *token.record, {kept.begin(), kept.end()}});
+        return Continue::yes;
+      }};
+      generate_batch(
+          model, [] { return NoText(); }, prompts, how, callbacks);
+      return shown;
+    };
+    const int before = both.on_device.calls;
+    const std::vector<ShownRecord> expected = records(both.on_host);
+    check_records(records(both.on_device), expected);
+    CHECK(both.on_device.calls == before + 1);
+    for (const ShownRecord& step : expected) {
+      changed += step.record.changed() ? 1 : 0;
+      outside += std::ranges::count(step.kept, step.record.chosen.id, &SharpnessCandidate::id) == 0 ? 1 : 0;
+      masked += static_cast<std::size_t>(
+          std::ranges::count(step.kept, -std::numeric_limits<float>::infinity(), &SharpnessCandidate::score));
+    }
+  };
+  const ContextOptions context{.info_layer = 2};
+  const ContextOptions whole{.info_layer = 1, .final_norm = true, .growth = ContextGrowth::growing};
+  const std::vector<std::pair<Mode, RecordOptions>> modes{
+      {Baseline{}, {.context = context}},
+      {Baseline{.mature_layer = 2}, {.context = whole, .filter = {.relative_top = 0.5f}}},
+      {Baseline{}, {.context = context, .filter = {.relative_top = 0}}},  // all of them
+      {DolaStatic{.premature_layer = 1}, {.context = context}},
+      {Dola{.candidate_layers = {0, 1, 2}, .filter = {.min_tokens_to_keep = 3}}, {.context = whole}},
+      {Activation{.alpha = 2, .context = context}, {}},
+      {Activation{.alpha = 3, .filter = {.relative_top = 0}, .context = whole}, {}},
+      {ActivationDola{.alpha = 2, .context = context, .candidate_layers = {0, 1}}, {}},
+      {ActivationDola{.alpha = 2, .context = whole, .candidate_layers = {0, 2}, .base = DolaBase::log_probs}, {}}};
+  for (std::size_t i = 0; i < modes.size(); ++i) {
+    GenerationOptions how{
+        .mode = modes[i].first, .max_new_tokens = 3, .record = modes[i].second, .alert_entropy = 1.5f};
+    check(how);
+    how.logit_bias = {{3, 4.5f}, {4, -1.0f}};
+    how.repetition_penalty = 1.3f;
+    how.frequency_penalty = 0.4f;
+    if (i % 2 == 1) check(how);
+    how.sampling = SamplingOptions{.temperature = 1.2f, .top_k = 30, .top_p = 0.9f, .min_p = 0.01f, .seed = 3};
+    if (i % 2 == 0) check(how);
+    how.logit_bias = {{5, std::numeric_limits<float>::infinity()}, {9, std::numeric_limits<float>::infinity()}};
+    if (i % 3 == 0) check(how);
+  }
+  CHECK(changed > 10);
+  CHECK(outside > 10);
+  CHECK(masked > 10);
 }
 
 TEST_CASE(

@@ -30,6 +30,7 @@ HEADS = ("forward_ops", "attention in place*")
 WINDOWS = ("forward_ops", "attention's scale*")
 CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
+LOOKED_UP = ("entropy_sharpness", "a token that did not survive*")
 
 (WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
  SHARPNESS, DOLA_FILE, STORED, TERMS) = (
@@ -44,6 +45,7 @@ HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
 HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
+STEP_RECORD = "include/activation_trace/cuda/processors/step_record.cuh"
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
@@ -142,6 +144,13 @@ MUTATIONS = [
      "last->token + 1 == static_cast<TokenId>(id)", CHOICE),
     ("a token of the prompt counts as one of the text", PENALTIES, "if («times >= 2») score", "times >= 1", CHOICE),
     ("a step has a row too few", STEP_ROWS, "static_cast<int>(threadIdx.x) < «count») target", "count - 1", CHOICE),
+    ("a record leaves out the last survivor", STEP_RECORD, "i < «count»;", "count - 1", CHOICE),
+    ("a record does not wait for the choice", STEP_RECORD, "«ptx::wait_for_previous();»", "", CHOICE),
+    ("equals of the blocks before do not count in a record", CHOOSE, "before += «state->equals[b]»;", "0", CHOICE),
+    ("all equals of a record's block stay", CHOOSE, "++j)\n      before += «ordered_bits(row.score(row.logits[j], state->largest)) == state->cut ? 1u : 0u»;", "0u", CHOICE),
+    ("a token that did not survive is not looked up", SHARPNESS, ".empty() ? «1» : 0;", "0", LOOKED_UP),
+    ("a token is looked up before its list is there", SHARPNESS,
+     "list_token_kernel(const TokenId* id, Index sequences, Index vocab, SharpnessMemory memory) {\n  «ptx::wait_for_previous();»", "", LOOKED_UP),
     ("a token named twice is made twice", SHARPNESS, "«atomicExch(&empty.weighted, 1.0f) == 0.0f»", "true", STEP),
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),

@@ -17,6 +17,7 @@
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/processors/sampler.hpp"
+#include "activation_trace/processors/token_chooser.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -24,21 +25,22 @@ namespace cuda {
 
 /// What memory for the texts of a TokenLoop is made for.
 struct LoopShape {
-  Mode mode;                      ///< of all of them
-  std::optional<FinalNorm> norm;  ///< of the context's states
-  ScorePenaltyOptions penalties;  ///< the same
-  std::vector<Index> exits;       ///< layers 0..N of a step: the mode's, and where the context grows that layer, too
-  Index early = 0;                ///< of them, behind the first
-  Index vocab = 0;                ///< V
-  Index hidden = 0;               ///< d
-  Index texts = 1;                ///< at once
-  Index positions = 1;            ///< of a context
+  Mode mode;                            ///< of all of them
+  std::optional<RecordOptions> record;  ///< the same, if there are records
+  std::optional<FinalNorm> norm;        ///< of the context's states
+  ScorePenaltyOptions penalties;        ///< of all of them
+  std::vector<Index> exits;  ///< layers 0..N of a step: the mode's, and where the context grows that layer, too
+  Index early = 0;           ///< of them, behind the first
+  Index vocab = 0;           ///< V
+  Index hidden = 0;          ///< d
+  Index texts = 1;           ///< at once
+  Index positions = 1;       ///< of a context
 
   /// Whether memory of this shape is good for what `other` asks for.
   [[nodiscard]] bool covers(const LoopShape& other) const {
-    return mode == other.mode && norm == other.norm && penalties == other.penalties && exits == other.exits &&
-           early == other.early && vocab == other.vocab && hidden == other.hidden && texts >= other.texts &&
-           positions >= other.positions;
+    return mode == other.mode && record == other.record && norm == other.norm && penalties == other.penalties &&
+           exits == other.exits && early == other.early && vocab == other.vocab && hidden == other.hidden &&
+           texts >= other.texts && positions >= other.positions;
   }
 };
 
@@ -46,22 +48,24 @@ namespace detail {
 
 /// What the host is told of every other token of a text.
 struct ToldToken {
-  explicit ToldToken(Execution<Cuda> device) : event(device) {}
+  ToldToken(Execution<Cuda> device, const LoopShape& shape) : kept(shape.record ? shape.vocab : 0), event(device) {}
 
   Buffer<ChoiceRecord, Cuda> on_device{1};
   Buffer<ChoiceRecord, Pinned> choice{1};
   Buffer<DolaChoice, Pinned> dola{1};            // where the mode has one
   Buffer<SharpnessChoice, Pinned> sharpness{1};  // the same
+  Buffer<RecordedCandidate, Pinned> kept;        // [V], where there are records: room for all, none is left out
+  Buffer<SharpnessCandidate, Pinned> chosen{1};  // the same
   Event event;
 };
 
 /// A text whose tokens the device chooses, one after another of a sequence.
 struct LoopText {
   LoopText(Execution<Cuda> device, const LoopShape& shape)
-      : mode(device, shape.mode,
+      : mode(device, shape.mode, shape.record,
              {.vocab = shape.vocab, .hidden = shape.hidden, .positions = shape.positions, .dtype = DType::f32},
              shape.norm, std::span(shape.exits).subspan(1, static_cast<std::size_t>(shape.early))),
-        told{ToldToken(device), ToldToken(device)},
+        told{ToldToken(device, shape), ToldToken(device, shape)},
         histogram(static_cast<std::size_t>(shape.early)) {
     if (!shape.penalties.empty()) penalties.emplace(device, shape.vocab, shape.penalties);
   }
@@ -78,6 +82,10 @@ struct LoopText {
   Index tokens_queued = 0;
   Index tokens_told = 0;
   TokenId last = -1;
+  std::vector<RecordedCandidate> sorted;  // survivors of the last token that was told
+  std::vector<SharpnessCandidate> kept;   // the same
+  std::vector<float> scores;              // the same
+  ChosenStep seen;                        // of those
 };
 
 }  // namespace detail

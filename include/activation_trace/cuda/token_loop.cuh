@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -41,6 +42,7 @@ class TokenLoop final : public TokenSource {
   TokenLoop(Model& model, LoopShared& shared, const TokenRules& rules)
       : model_(model), shared_(shared), memory_(memory_for(model, shared, rules)), most_(rules.options.max_new_tokens) {
     if (rules.context != nullptr) context_ = Context{rules.context->layer, rules.context->growth};
+    anything_ = may_be_anything(rules.options);
     if (const std::optional<SamplingOptions>& sampling = rules.options.sampling) {
       ProcessorChain checked;
       append_sampling(checked, *sampling);
@@ -106,6 +108,11 @@ class TokenLoop final : public TokenSource {
     return ids_;
   }
 
+  [[nodiscard]] const ChosenStep* seen(Index sequence) const override {
+    const detail::LoopText& text = memory_.texts[static_cast<std::size_t>(sequence)];
+    return text.mode.records() ? &text.seen : nullptr;
+  }
+
   [[nodiscard]] std::span<const Index> layer_histogram(Index sequence) const override {
     return memory_.texts[static_cast<std::size_t>(sequence)].histogram;
   }
@@ -125,12 +132,26 @@ class TokenLoop final : public TokenSource {
     return exits;
   }
 
+  /// Whether a token may be chosen that the plausibility filter of the records masks.
+  static bool may_be_anything(const GenerationOptions& options) {
+    const RelativeTopOptions* const filter = filter_of(options.mode);
+    if (filter == nullptr) return options.sampling || !penalties_of(options).empty();
+    return filter->relative_top == 0 || filter->min_tokens_to_keep > 1 ||
+           std::ranges::any_of(options.logit_bias, [](const std::pair<TokenId, float>& entry) {
+             return entry.second == std::numeric_limits<float>::infinity();
+           });
+  }
+
+  static ScorePenaltyOptions penalties_of(const GenerationOptions& options) {
+    return {options.logit_bias, options.repetition_penalty, options.presence_penalty, options.frequency_penalty};
+  }
+
   static LoopMemory& memory_for(const Model& model, LoopShared& shared, const TokenRules& rules) {
     const GenerationOptions& options = rules.options;
     LoopShape shape{.mode = options.mode,
+                    .record = record_options(options),
                     .norm = rules.context != nullptr ? rules.context->norm : std::nullopt,
-                    .penalties = {options.logit_bias, options.repetition_penalty, options.presence_penalty,
-                                  options.frequency_penalty},
+                    .penalties = penalties_of(options),
                     .exits = exits_of(rules),
                     .early = std::ssize(rules.layers) - 1,
                     .vocab = model.config().vocab,
@@ -183,6 +204,9 @@ class TokenLoop final : public TokenSource {
     if (text.penalties) text.penalties->process(logits.row(0), row);
     detail::choose_token(device, logits.row(0), rules_, text.sampler ? text.sampler->next() : 0, model_.watch().found(),
                          text.state.data(), row, told.on_device.data());
+    if (text.mode.records())
+      text.mode.record({logits.row(0), rules_, text.state.data()}, row, anything_, told.kept.data(),
+                       told.chosen.data());
     copy(device, std::as_const(told.on_device).view(), told.choice.view());
     if (text.mode.dola() != nullptr) copy(device, text.mode.dola()->choice(), told.dola.view());
     if (text.mode.sharpness() != nullptr) copy(device, text.mode.sharpness()->choice(), told.sharpness.view());
@@ -204,8 +228,25 @@ class TokenLoop final : public TokenSource {
       throw ArgumentError(
           "the context entropy of a token is not a number: its products with the hidden states overflow or lm_head "
           "holds a NaN");
+    if (text.mode.records()) tell_record(text, told);
     ++text.tokens_told;
     return text.last = choice.token;
+  }
+
+  void tell_record(detail::LoopText& text, const detail::ToldToken& told) const {
+    const std::span all(told.kept.data(), static_cast<std::size_t>(told.sharpness.data()->kept));
+    text.kept.clear();
+    std::vector<detail::RecordedCandidate>& sorted = text.sorted;
+    sorted.assign(all.begin(), all.end());
+    std::ranges::sort(sorted, {}, &detail::RecordedCandidate::id);
+    text.scores.clear();
+    for (const detail::RecordedCandidate& c : sorted) {
+      text.kept.push_back({c.id, c.log_prob, c.entropy, c.base});
+      text.scores.push_back(c.score);
+    }
+    const int layer = text.mode.dola() != nullptr ? told.dola.data()->layer : -1;
+    text.seen = {text.kept, text.scores, *told.chosen.data(),
+                 layer < 0 ? Index{-1} : memory_.shape.exits[static_cast<std::size_t>(layer) + 1]};
   }
 
   /// Says why there is no token, as the calls of the model and the host's choice do. Returns if it was another text's
@@ -229,6 +270,7 @@ class TokenLoop final : public TokenSource {
   LoopMemory& memory_;
   Index most_;
   std::optional<Context> context_;
+  bool anything_ = false;  // a token may be one that the records' filter masks
   detail::ChoiceRules rules_;
   std::uint64_t seed_ = 0;
   std::vector<Index> going_;  // sequences of the step that is queued

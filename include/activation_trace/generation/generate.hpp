@@ -103,10 +103,9 @@ class Generation {
   }
   [[nodiscard]] const ContextSource* context() const { return context_ ? &*context_ : nullptr; }
 
-  // Not where somebody wants to see or change what a token is chosen by.
+  // Not where somebody else has a say in it.
   [[nodiscard]] bool model_may_choose() const {
-    return !record_options(options_) && with_.amateur == nullptr &&
-           (with_.processors == nullptr || with_.processors->empty());
+    return with_.amateur == nullptr && (with_.processors == nullptr || with_.processors->empty());
   }
   // Of the longest context.
   [[nodiscard]] Index positions() const {
@@ -122,7 +121,8 @@ class Generation {
     if (source_ != nullptr) {
       const std::span<const TokenId> ids = source_->next(sequences_);
       for (std::size_t i = 0; i < sequences_.size(); ++i)
-        if (!at(sequences_[i])->take(ids[i], room(sequences_[i]), callbacks_)) finish(sequences_[i]);
+        if (!at(sequences_[i])->take(ids[i], source_->seen(sequences_[i]), room(sequences_[i]), callbacks_))
+          finish(sequences_[i]);
       return;
     }
     pieces_.clear();

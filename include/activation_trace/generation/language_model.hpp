@@ -20,6 +20,7 @@
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/processors/lm_head.hpp"
 #include "activation_trace/processors/mode_processor.hpp"
+#include "activation_trace/processors/token_chooser.hpp"
 #include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
@@ -86,9 +87,9 @@ struct ContextSource {
 
 /// What a model that chooses the tokens of a call's texts itself is told of them.
 struct TokenRules {
-  const GenerationOptions& options;      ///< which make no records
+  const GenerationOptions& options;      ///< whose record_options() are to be kept
   std::span<const Index> layers;         ///< 0..N, whose logits the mode wants, the mature one's first
-  const detail::ContextSource* context;  ///< null: the mode reads none
+  const detail::ContextSource* context;  ///< the mode's or the records'; null: they read none
   Index texts;                           ///< at once, in the sequences 0 .. texts - 1
   Index positions;                       ///< of the longest context
 };
@@ -109,6 +110,9 @@ class TokenSource {
   /// The next token of the texts in `sequences`, valid until the next call. The one before it is then in the sequence,
   /// as after forward(); the last is not. Throws as the model's calls and a TokenChooser.
   [[nodiscard]] virtual std::span<const TokenId> next(std::span<const Index> sequences) = 0;
+  /// How the token that next() told last of `sequence` was chosen, valid until the next call; null where the options
+  /// make no records.
+  [[nodiscard]] virtual const ChosenStep* seen(Index sequence) const = 0;
   /// How often DoLa took each of the premature layers for the tokens that were told; empty in other modes.
   [[nodiscard]] virtual std::span<const Index> layer_histogram(Index sequence) const = 0;
 };

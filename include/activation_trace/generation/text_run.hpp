@@ -72,25 +72,14 @@ class TextRun {
   /// Chooses the next token and shows it; `room` says whether the model could read it. Returns whether the text goes
   /// on.
   bool step(const StepLogits& logits, Room room, const GenerationCallbacks& callbacks) {
-    return take(chooser_.choose(logits), room, callbacks);
+    return show(chooser_.choose(logits), room, callbacks);
   }
 
-  /// The same for a token that is chosen.
-  bool take(TokenId id, Room room, const GenerationCallbacks& callbacks) {
-    const auto number = static_cast<Index>(text_.ids().size());
-    const std::size_t before = text_.text().size();
-    const std::optional<FinishReason> ended = text_.push(id, room);
-    if (ended) result_.reason = *ended;
-    const bool wanted =
-        !callbacks.on_token || callbacks.on_token({.step = number,
-                                                   .id = id,
-                                                   .text = std::string_view(text_.text()).substr(before),
-                                                   .record = chooser_.record(),
-                                                   .sequence = index_}) == Continue::yes;
-    if (!wanted && !ended) cancel();
-    return wanted && !ended;
+  /// The same for a token that is chosen; `seen` is null where no records are asked for.
+  bool take(TokenId id, const ChosenStep* seen, Room room, const GenerationCallbacks& callbacks) {
+    if (seen != nullptr) chooser_.accept(*seen);
+    return show(id, room, callbacks);
   }
-
   void cancel() {
     result_.reason = FinishReason::cancelled;
     text_.finish();
@@ -106,6 +95,21 @@ class TextRun {
   }
 
  private:
+  bool show(TokenId id, Room room, const GenerationCallbacks& callbacks) {
+    const auto number = static_cast<Index>(text_.ids().size());
+    const std::size_t before = text_.text().size();
+    const std::optional<FinishReason> ended = text_.push(id, room);
+    if (ended) result_.reason = *ended;
+    const bool wanted =
+        !callbacks.on_token || callbacks.on_token({.step = number,
+                                                   .id = id,
+                                                   .text = std::string_view(text_.text()).substr(before),
+                                                   .record = chooser_.record(),
+                                                   .sequence = index_}) == Continue::yes;
+    if (!wanted && !ended) cancel();
+    return wanted && !ended;
+  }
+
   Index index_;
   const ContextSource* context_;
   TokenChooser chooser_;

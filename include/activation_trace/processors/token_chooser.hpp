@@ -33,6 +33,15 @@ struct StepRecord {
   [[nodiscard]] bool changed() const noexcept { return chosen.id != without_entropy; }
 };
 
+/// What a record is made of: a step as whoever chose its token saw it.
+struct ChosenStep {
+  std::span<const SharpnessCandidate>
+      kept;                       ///< as StepRecord's; as score what the mode gives without the strategy's term
+  std::span<const float> scores;  ///< of `kept`: what was compared in the end
+  SharpnessCandidate chosen;      ///< with the score that was compared
+  Index layer = -1;               ///< as StepRecord's
+};
+
 /// How a token is chosen by its score.
 struct ChoiceOptions {
   std::optional<SamplingOptions> sampling = {};  ///< none: the best score, of equals the lowest id
@@ -56,12 +65,17 @@ class TokenChooser {
   /// scores that are NaN or +inf, or none above -inf, and as the processors do.
   TokenId choose(const StepLogits& logits);
 
+  /// The next token was chosen elsewhere, by the same rules and random numbers, where `step` was seen. In turn with no
+  /// choose(). Throws as the processors do.
+  void accept(const ChosenStep& step);
+
   /// How the last one was chosen; null if neither the mode nor the options make records.
-  [[nodiscard]] const StepRecord* record() const noexcept { return mode_.records() ? &record_ : nullptr; }
+  [[nodiscard]] const StepRecord* record() const noexcept { return recorded_ ? &record_ : nullptr; }
 
  private:
   [[nodiscard]] std::size_t pick(std::span<const float> scores, double uniform);
-  void make_record(const StepLogits& logits, std::span<const float> scores, TokenId chosen, double uniform);
+  [[nodiscard]] ChosenStep seen(const StepLogits& logits, std::span<const float> scores, TokenId chosen);
+  void make_record(const ChosenStep& step, double uniform);
   [[nodiscard]] TokenId pick_without_entropy(TokenId chosen, double uniform);
 
   std::optional<float> alert_entropy_;
@@ -70,6 +84,8 @@ class TokenChooser {
   std::optional<Sampler> sampler_;
   std::vector<float> scores_;  // [V]
   StepRecord record_;
+  bool recorded_ = false;
+  std::vector<float> final_scores_;  // of the survivors
   std::vector<SharpnessCandidate> kept_;
   std::vector<TokenId> kept_ids_;
   std::vector<float> kept_scores_;  // without the entropy's term
@@ -83,6 +99,7 @@ ACTIVATION_TRACE_COMPILED_INLINE TokenChooser::TokenChooser(const ChoiceOptions&
   if (options.sampling) sampler_.emplace(options.sampling->seed, options.sampling->stream);
   if (!mode_.plain() || !chain_.empty()) scores_.reserve(static_cast<std::size_t>(vocab));
   if (!mode_.records()) return;
+  final_scores_.reserve(1024);
   kept_.reserve(1024);
   kept_ids_.reserve(1024);
   kept_scores_.reserve(1024);
@@ -98,35 +115,50 @@ ACTIVATION_TRACE_COMPILED_INLINE TokenId TokenChooser::choose(const StepLogits& 
   }
   const double uniform = sampler_ ? sampler_->next() : 0;
   const auto id = static_cast<TokenId>(pick(scores, uniform));
-  if (mode_.records()) make_record(logits, scores, id, uniform);
+  if (mode_.records()) make_record(seen(logits, scores, id), uniform);
   chain_.observe(std::span<const TokenId>(&id, 1));
   return id;
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void TokenChooser::accept(const ChosenStep& step) {
+  make_record(step, sampler_ ? sampler_->next() : 0);
+  chain_.observe(std::span<const TokenId>(&step.chosen.id, 1));
 }
 
 ACTIVATION_TRACE_COMPILED_INLINE std::size_t TokenChooser::pick(std::span<const float> scores, double uniform) {
   return static_cast<std::size_t>(sampler_ ? sampler_->draw(scores, uniform) : argmax(scores));
 }
 
-ACTIVATION_TRACE_COMPILED_INLINE void TokenChooser::make_record(const StepLogits& logits, std::span<const float> scores,
-                                                                TokenId chosen, double uniform) {
+ACTIVATION_TRACE_COMPILED_INLINE ChosenStep TokenChooser::seen(const StepLogits& logits, std::span<const float> scores,
+                                                               TokenId chosen) {
   const std::span<const SharpnessCandidate> survivors = mode_.survivors(logits);
-  kept_.assign(survivors.begin(), survivors.end());
-  kept_ids_.clear();
-  kept_scores_.clear();
+  final_scores_.clear();
   const SharpnessCandidate* found = nullptr;
-  for (SharpnessCandidate& c : kept_) {
-    kept_ids_.push_back(c.id);
-    kept_scores_.push_back(c.score);
-    c.score = scores[static_cast<std::size_t>(c.id)];
+  for (const SharpnessCandidate& c : survivors) {
+    final_scores_.push_back(scores[static_cast<std::size_t>(c.id)]);
     if (c.id == chosen) found = &c;
   }
   // A bias, a penalty or a processor may have chosen a token that the filter would mask.
-  record_.chosen = found != nullptr ? *found : mode_.look_up(logits, chosen);
-  record_.chosen.score = scores[static_cast<std::size_t>(chosen)];
+  SharpnessCandidate candidate = found != nullptr ? *found : mode_.look_up(logits, chosen);
+  candidate.score = scores[static_cast<std::size_t>(chosen)];
+  return {survivors, final_scores_, candidate, mode_.layer()};
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void TokenChooser::make_record(const ChosenStep& step, double uniform) {
+  kept_.assign(step.kept.begin(), step.kept.end());
+  kept_ids_.clear();
+  kept_scores_.clear();
+  for (std::size_t k = 0; k < kept_.size(); ++k) {
+    kept_ids_.push_back(kept_[k].id);
+    kept_scores_.push_back(kept_[k].score);
+    kept_[k].score = step.scores[k];
+  }
+  record_.chosen = step.chosen;
   record_.kept = kept_;
-  record_.without_entropy = pick_without_entropy(chosen, uniform);
-  record_.layer = mode_.layer();
+  record_.without_entropy = pick_without_entropy(step.chosen.id, uniform);
+  record_.layer = step.layer;
   record_.alert = alert_entropy_ && record_.chosen.entropy > *alert_entropy_;
+  recorded_ = true;
 }
 
 // The same step without the strategy's term, on the survivors alone: all others are masked either way.

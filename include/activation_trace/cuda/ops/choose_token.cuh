@@ -44,6 +44,7 @@ struct ChoiceState {
   unsigned long long
       best;  ///< largest ordered bits, and the first place of it, negated; all ones: a logit is no number
   unsigned ticket;
+  float largest;           ///< of the last row
   unsigned lowest;         ///< ordered bits of scores that stay
   unsigned cut;            ///< where a filter ended: of its equals, the first `ties` stay
   unsigned ties;           ///< all ones: all of them
@@ -120,6 +121,7 @@ __global__ void __launch_bounds__(threads) best_entry_kernel(ChoiceRow row, bool
     state->weights[i] = 0;
   }
   if (threadIdx.x != 0) return;
+  state->largest = row.largest(*state);
   state->lowest = state->cut = state->digits = 0;
   state->ties = ~0u;
   if (!sampled) {
@@ -308,6 +310,47 @@ __global__ void __launch_bounds__(threads)
   state->best = 0;
 }
 
+/// Blocks that share a row of n scores.
+[[nodiscard]] inline Index choice_blocks(Index n) {
+  return std::clamp<Index>((n + 2047) / 2048, 1, most_choice_blocks);
+}
+
+/// What a choice compared in the end, for kernels that come after it: what was filtered is -inf.
+struct FinalScores {
+  ChoiceRow row;
+  bool sampled;
+  float log_min_p;
+  Index run;  ///< scores of a block of draw_kernel
+  const ChoiceState* state;
+
+  FinalScores(const VectorView<const float, Cuda>& logits, const ChoiceRules& rules, const ChoiceState* of)
+      : row{logits.data(), logits.size(), rules.temperature},
+        sampled(rules.sampled),
+        log_min_p(rules.log_min_p),
+        run((row.n + choice_blocks(row.n) - 1) / choice_blocks(row.n)),
+        state(of) {}
+
+  [[nodiscard]] __device__ float operator()(Index i) const {
+    if (!sampled) return row.logits[i];
+    const float score = row.score(row.logits[i], state->largest);
+    const unsigned bits = ordered_bits(score);
+    const float lowest = row.score(state->largest, state->largest) + log_min_p;
+    return bits >= max(state->lowest, ordered_bits(lowest)) && (bits != state->cut || stays(i)) ? score : -INFINITY;
+  }
+
+ private:
+  /// Entry i is at the cut. Those of its block are counted only where some of them stay and others do not.
+  [[nodiscard]] __device__ bool stays(Index i) const {
+    const Index block = i / run;
+    unsigned before = 0;
+    for (Index b = 0; b < block; ++b) before += state->equals[b];
+    if (before >= state->ties || state->equals[block] <= state->ties - before) return before < state->ties;
+    for (Index j = block * run; j < i; ++j)
+      before += ordered_bits(row.score(row.logits[j], state->largest)) == state->cut ? 1u : 0u;
+    return before < state->ties;
+  }
+};
+
 /// Enqueues the choice of a token of `logits`: `row` becomes its step, and `record` what the host is told. `found` is
 /// what a FiniteWatch has seen. `state` is 0 before the first, and left for the next.
 template <int = 0>
@@ -315,7 +358,7 @@ void choose_token(Execution<Cuda> execution, VectorView<const float, Cuda> logit
                   double uniform, const FirstNotFinite* found, ChoiceState* state, StepRow* step,
                   ChoiceRecord* record) {
   const ChoiceRow row{logits.data(), logits.size(), rules.sampled ? rules.temperature : 1.0f};
-  const Grid grid{blocks(std::clamp<Index>((row.n + 2047) / 2048, 1, most_choice_blocks)), choice_threads};
+  const Grid grid{blocks(choice_blocks(row.n)), choice_threads};
   // Not dependent: a graph may be ahead.
   launch(execution, "best_entry_kernel", grid, best_entry_kernel<choice_threads>, row, rules.sampled, found, state,
          step, record);

@@ -47,6 +47,8 @@ class ContextEntropies {
 
   /// Brings the states of what survives in `rows` up to date; every sequence must have positions. Can be recorded.
   void update_survivors(const SharpnessRows& rows, const SharpnessMemory& memory);
+  /// The same for the token of the vocabulary that `id` is in the memory of the device, of all sequences.
+  void update_token(const TokenId* id, const SharpnessMemory& memory);
   /// The entropies of all V tokens, valid until the next call.
   [[nodiscard]] VectorView<const float, Cuda> entropy(Index b);
   /// The mergeable triple of token `id`, on the host.
@@ -115,6 +117,10 @@ class ContextEntropies {
   void require_context(Index b, const char* call) const;
   void clear_states(Index b);
   void make_workspace();
+  [[nodiscard]] bool all_complete() const {
+    return std::all_of(contexts_.begin(), contexts_.end(), [](const Context& c) { return c.complete; });
+  }
+  void update_listed(const SharpnessMemory& memory);
 
   Execution<Cuda> stream_;
   SharpnessShape shape_;
@@ -288,15 +294,26 @@ inline void ContextEntropies::complete(Index b) {
 }
 
 inline void ContextEntropies::update_survivors(const SharpnessRows& rows, const SharpnessMemory& memory) {
-  if (std::all_of(contexts_.begin(), contexts_.end(), [](const Context& c) { return c.complete; })) return;
+  if (all_complete()) return;
+  launch_dependent(stream_, "list_missing_kernel", {blocks(row_blocks(rows.n), shape_.sequences), row_threads},
+                   list_missing_kernel<row_threads>, rows, memory);
+  update_listed(memory);
+}
+
+inline void ContextEntropies::update_token(const TokenId* id, const SharpnessMemory& memory) {
+  if (all_complete()) return;
+  launch_dependent(stream_, "list_token_kernel", {blocks(1), row_threads}, list_token_kernel<row_threads>, id,
+                   shape_.sequences, shape_.vocab, memory);
+  update_listed(memory);
+}
+
+inline void ContextEntropies::update_listed(const SharpnessMemory& memory) {
   // The kernels read how long each context is on the device. A graph is for contexts that may have grown since.
   Index longest = stream_.recording() ? shape_.positions : 0;
   for (Context& c : contexts_) {
     longest = std::max(longest, c.positions);
     c.asked = true;
   }
-  launch_dependent(stream_, "list_missing_kernel", {blocks(row_blocks(rows.n), shape_.sequences), row_threads},
-                   list_missing_kernel<row_threads>, rows, memory);
   const CandidateList missing{memory.missing, &memory.counters->missing, shape_.candidates, StateAt::id};
   const CandidateBatch sequences{.positions = positions_.data(),
                                  .hidden_bytes = hidden_.size() / shape_.sequences,

@@ -48,6 +48,8 @@ class DolaProcessor {
 
   /// What the last process() chose, [1], on the device.
   [[nodiscard]] VectorView<const DolaChoice, Cuda> choice() const { return choice_.view(); }
+  /// Of the mature logits at the last process(), on the device.
+  [[nodiscard]] const detail::RowStatistics* mature_statistics() const { return statistics_.statistics.data(); }
 
   /// The layer that the last process() chose; -1 before, and where all was masked. Waits for the stream. Throws
   /// ArgumentError if the choice is invalid.

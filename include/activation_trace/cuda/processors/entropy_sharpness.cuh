@@ -52,6 +52,10 @@ class EntropySharpnessProcessor<Cuda> {
   [[nodiscard]] VectorView<const cuda::SharpnessChoice, Cuda> choice() const { return batch_.choices(); }
   /// What the last process() chose, on the host. Waits for the stream.
   [[nodiscard]] SharpnessRecord record() { return batch_[0].record(); }
+  /// Brings the entropy of the token `id`, in the memory of the device, up to date after process().
+  void look_up(const TokenId* id) { batch_.look_up(id); }
+  /// What process() and look_up() left on the device.
+  [[nodiscard]] cuda::detail::SharpnessMemory memory() { return batch_.memory(); }
   /// The entropies of all V tokens, in nats, on the device until the next call.
   [[nodiscard]] VectorView<const float, Cuda> entropy() { return batch_[0].entropy(); }
   /// The mergeable triple of token `id`, on the host. Waits for the stream.

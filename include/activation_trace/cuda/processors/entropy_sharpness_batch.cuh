@@ -112,6 +112,12 @@ class EntropySharpnessBatch<Cuda> {
   /// What the last process() chose, [B], on the device.
   [[nodiscard]] VectorView<const cuda::SharpnessChoice, Cuda> choices() const { return choices_.view(); }
 
+  /// Brings the entropies of the token `id`, of the vocabulary and in the memory of the device, up to date after
+  /// process(), whether it survived or not.
+  void look_up(const TokenId* id) { contexts_.update_token(id, memory()); }
+  /// What process() and look_up() left on the device, for kernels that come after them.
+  [[nodiscard]] cuda::detail::SharpnessMemory memory();
+
   /// As given to the constructor.
   [[nodiscard]] const EntropySharpnessOptions& options() const noexcept { return options_; }
 
@@ -120,7 +126,6 @@ class EntropySharpnessBatch<Cuda> {
                         EntropySharpnessOptions options);
   [[nodiscard]] SharpnessRecord record(Index b) const;
   void reset(Index b);
-  [[nodiscard]] cuda::detail::SharpnessMemory memory();
   void step(const MatrixView<float, Cuda>& logits, const TokenId* ids);
 
   Execution<Cuda> stream_;

@@ -6,11 +6,13 @@
 #include <optional>
 #include <span>
 #include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "activation_trace/cuda/processors/dola.cuh"
 #include "activation_trace/cuda/processors/entropy_sharpness.cuh"
+#include "activation_trace/cuda/processors/step_record.cuh"
 #include "activation_trace/processors/base_scores.hpp"
 #include "activation_trace/processors/mode.hpp"
 #include "activation_trace/tensor/stored_matrix.hpp"
@@ -29,10 +31,12 @@ class ModeProcessor {
     return !needs_amateur(mode) && (activation == nullptr || reads_entropy(activation->strategy));
   }
 
-  /// `mode` is one that validate() accepts and that is served, `shape` of one sequence, `norm` is applied to the
-  /// context's states, `early` are the premature layers as 0..N. Throws as the processors.
-  ModeProcessor(Execution<Cuda> stream, const Mode& mode, const SharpnessShape& shape,
-                const std::optional<FinalNorm>& norm, std::span<const Index> early) {
+  /// `mode` is one that validate() accepts and that is served, `record` says whether steps can be asked for their
+  /// survivors, `shape` is of one sequence, `norm` is applied to the context's states, `early` are the premature layers
+  /// as 0..N. Throws as the processors.
+  ModeProcessor(Execution<Cuda> stream, const Mode& mode, const std::optional<RecordOptions>& record,
+                const SharpnessShape& shape, const std::optional<FinalNorm>& norm, std::span<const Index> early)
+      : stream_(stream), mature_(record ? shape.vocab : 0) {
     std::visit(
         [&]<class M>(const M& m) {
           if constexpr (std::same_as<M, DolaStatic> || std::same_as<M, Dola> || std::same_as<M, ActivationDola>)
@@ -48,6 +52,11 @@ class ModeProcessor {
           }
         },
         mode);
+    if (!record || sharpness_) return;
+    row_ = Buffer<float, Cuda>(shape.vocab);
+    sharpness_.emplace(stream, shape,
+                       EntropySharpnessOptions{
+                           .alpha = 0, .filter = record->filter, .context = record->context.span, .final_norm = norm});
   }
 
   /// A text begins.
@@ -63,11 +72,32 @@ class ModeProcessor {
   }
   /// logits[1 + C, V] of the mature layer and the premature ones: row 0 becomes the mode's scores, in place.
   void process(MatrixView<float, Cuda> logits) {
+    const VectorView<float, Cuda> scores = logits.row(0);
+    if (records()) copy(stream_, VectorView<const float, Cuda>(scores), mature_.view());
     if (dola_) {
       dola_->observe_layers(logits.slice(0, 1, logits.extent(0)));
-      dola_->process(logits.row(0));
+      dola_->process(scores);
     }
-    if (sharpness_) sharpness_->process(logits.row(0));
+    if (!sharpness_) return;
+    if (row_.size() != 0) copy(stream_, std::as_const(mature_).view(), row_.view());
+    sharpness_->process(row_.size() != 0 ? row_.view() : scores);
+  }
+
+  /// Whether record() can be called.
+  [[nodiscard]] bool records() const noexcept { return mature_.size() != 0; }
+  /// Enqueues the record of the last process(), whose token was chosen since by `scores`: `step` has it, and what
+  /// survived goes to kept[V]. `anything`: the token may be one that did not survive.
+  void record(const detail::FinalScores& scores, const detail::StepRow* step, bool anything,
+              detail::RecordedCandidate* kept, SharpnessCandidate* chosen) {
+    if (anything) sharpness_->look_up(&step->token);
+    const detail::SharpnessMemory memory = sharpness_->memory();
+    detail::record_step(stream_, {.survivors = memory,
+                                  .statistics = dola_ ? dola_->mature_statistics() : memory.statistics,
+                                  .mature = mature_.data(),
+                                  .scores = scores,
+                                  .step = step,
+                                  .kept = kept,
+                                  .chosen = chosen});
   }
 
   /// What the last process() said; null in modes without one.
@@ -78,8 +108,11 @@ class ModeProcessor {
   }
 
  private:
+  Execution<Cuda> stream_;
   std::optional<DolaProcessor> dola_;
-  std::optional<EntropySharpnessProcessor<Cuda>> sharpness_;
+  std::optional<EntropySharpnessProcessor<Cuda>> sharpness_;  // the mode's own, or the records'
+  Buffer<float, Cuda> mature_;                                // [V], where there are records
+  Buffer<float, Cuda> row_;                                   // [V], where the entropies are the records' alone
 };
 
 }  // namespace cuda

@@ -143,6 +143,18 @@ __global__ void __launch_bounds__(threads) list_missing_kernel(SharpnessRows row
   }
 }
 
+/// Lists one token of all B sequences, where it has no state yet.
+template <int threads>
+__global__ void __launch_bounds__(threads)
+    list_token_kernel(const TokenId* id, Index sequences, Index vocab, SharpnessMemory memory) {
+  ptx::wait_for_previous();
+  ptx::launch_dependents();
+  for (Index b = threadIdx.x; b < sequences; b += threads) {
+    memory.missing[b * vocab] = *id;
+    memory.counters[b].missing = memory.states[b * vocab + *id].empty() ? 1 : 0;
+  }
+}
+
 /// Lists the tokens that have a state: those to which new positions of the context are added.
 template <int threads>
 __global__ void __launch_bounds__(threads)
