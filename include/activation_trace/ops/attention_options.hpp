@@ -16,5 +16,11 @@ struct AttentionOptions {
   Index window = 0;                    ///< positions that a query sees, its own included; 0: all
 };
 
+/// How attention of many queries cuts its work, in positive numbers, as MatmulTuning; no result depends on it.
+struct AttentionTuning {
+  Index query_tile = 96;     ///< queries that share a packed copy of their keys and values
+  Index query_subtile = 24;  ///< of them, those whose scores are held at once
+};
+
 }  // namespace v0
 }  // namespace activation_trace

@@ -105,8 +105,10 @@ struct Kernels {
   float (*exponentiate_row)(float* scores, Index count, Index padded, float scale);
   float (*largest_of)(const float* x, Index n);
   double (*sum_exponentials)(const float* x, Index n, float maximum);
-  void (*weighted_sum)(const float* weights, const float* values, Index stride, Index rows, Index cols, float* out);
-  void (*weighted_sum_f16)(const float* weights, const Half* values, Index stride, Index rows, Index cols, float* out);
+  void (*weighted_sum)(const float* weights, Index weight_stride, Index heads, const float* values, Index stride,
+                       Index rows, Index cols, float* out, Index out_stride, Into into);
+  void (*weighted_sum_f16)(const float* weights, Index weight_stride, Index heads, const Half* values, Index stride,
+                           Index rows, Index cols, float* out, Index out_stride, Into into);
   void (*silu_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*gelu_tanh_multiply)(const float* gate, const float* up, Index n, float* y);
   void (*rms_norm)(const float* x, const float* weight, Index d, float eps, float* y);

@@ -110,3 +110,4 @@ constexpr Index transpose_size = 8;
 
 constexpr Index tile_rows = 6;  // 12 accumulators, 2 of w, 1 broadcast of x: 15 of 16 registers
 constexpr Index tile_vectors = 2;
+constexpr Index sum_heads = 3;  // heads by four vectors of values: 12 sums, with a value and weights 16 registers

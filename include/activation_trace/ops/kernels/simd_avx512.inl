@@ -90,3 +90,5 @@ using avx2::transpose;
 
 constexpr Index tile_rows = 12;  // 24 accumulators, 2 of w, 1 broadcast of x: 27 of 32 registers
 constexpr Index tile_vectors = 2;
+constexpr Index sum_heads =
+    6;  // heads by four vectors of values: 24 sums, with values and weights at most 31 registers

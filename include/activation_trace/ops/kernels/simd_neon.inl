@@ -106,3 +106,4 @@ constexpr Index transpose_size = 4;
 constexpr Index tile_rows = 6;  // 24 accumulators, 4 of w, 1 broadcast of x: 29 of 32 registers
 constexpr Index tile_vectors = 4;
 constexpr Index dot_group = 4;  // rows of x by two of w, two sums each: 16, with w and x 19
+constexpr Index sum_heads = 6;  // heads by four vectors of values: 24 sums, with a value and weights 31 registers

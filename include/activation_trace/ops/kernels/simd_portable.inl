@@ -186,3 +186,4 @@ constexpr Index transpose_size = 4;
 constexpr Index tile_rows = 6;
 constexpr Index tile_vectors = 2;
 constexpr Index dot_group = 3;  // rows of x by two of w, two sums each: 12
+constexpr Index sum_heads = 3;  // heads by four vectors of values: 12 of 16 registers

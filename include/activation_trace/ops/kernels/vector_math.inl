@@ -107,27 +107,88 @@ inline double sum_exponentials(const float* x, Index n, float maximum) {
   return total;
 }
 
-/// out[c] = sum over the rows r of weights[r] * values[r][c], floats or halves.
-template <class T>
-inline void weighted_sum(const float* weights, const T* values, Index stride, Index rows, Index cols, float* out) {
-  Index c = 0;
-  for (; c + 4 * lanes <= cols; c += 4 * lanes) {
-    F sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
-    for (Index r = 0; r < rows; ++r) {
-      const T* row = values + r * stride + c;
-      for (Index j = 0; j < 4 * lanes; j += 64 / static_cast<Index>(sizeof(T)))
-        __builtin_prefetch(row + 8 * stride + j);
+constexpr Index values_ahead = 16;  // rows of them, on their way to the second-level cache
+
+/// Columns [0, vectors * lanes) of weighted_sum for `heads` heads. Each is summed in the order of the rows.
+template <class T, Index heads, Index vectors>
+inline void weighted_columns(const float* weights, Index weight_stride, const T* values, Index stride, Index rows,
+                             float* out, Index out_stride, Into into) {
+  F sums[heads][vectors];
+#pragma GCC unroll 8
+  for (Index h = 0; h < heads; ++h)
 #pragma GCC unroll 4
-      for (Index j = 0; j < 4; ++j)
-        sums[j] =
-            multiply_add(set(weights[r]), load_vector<T>(reinterpret_cast<const std::byte*>(row + j * lanes)), sums[j]);
+    for (Index j = 0; j < vectors; ++j)
+      sums[h][j] = into == Into::add ? load(out + h * out_stride + j * lanes) : set(0.0f);
+  for (Index r = 0; r < rows; ++r, values += stride) {
+    for (Index j = 0; j < vectors * lanes; j += 64 / static_cast<Index>(sizeof(T)))
+      __builtin_prefetch(values + values_ahead * stride + j, 0, 2);
+#pragma GCC unroll 4
+    for (Index j = 0; j < vectors; ++j) {
+      const F v = load_vector<T>(reinterpret_cast<const std::byte*>(values + j * lanes));
+#pragma GCC unroll 8
+      for (Index h = 0; h < heads; ++h) sums[h][j] = multiply_add(set(weights[h * weight_stride + r]), v, sums[h][j]);
     }
-    for (Index j = 0; j < 4; ++j) store(out + c + j * lanes, sums[j]);
   }
-  for (; c < cols; ++c) {
-    float total = 0.0f;
-    for (Index r = 0; r < rows; ++r) total += weights[r] * values[r * stride + c];
-    out[c] = total;
+#pragma GCC unroll 8
+  for (Index h = 0; h < heads; ++h)
+#pragma GCC unroll 4
+    for (Index j = 0; j < vectors; ++j) store(out + h * out_stride + j * lanes, sums[h][j]);
+}
+
+/// The same for fewer columns than lanes, by vectors, too: a compiler may fuse a scalar product and its sum in some
+/// rows and not in others.
+template <class T, Index heads>
+inline void weighted_rest(const float* weights, Index weight_stride, const T* values, Index stride, Index rows,
+                          Index cols, float* out, Index out_stride, Into into) {
+  F sums[heads];
+  float edge[lanes] = {};
+#pragma GCC unroll 8
+  for (Index h = 0; h < heads; ++h) {
+    for (Index c = 0; c < cols; ++c) edge[c] = into == Into::add ? out[h * out_stride + c] : 0.0f;
+    sums[h] = load(edge);
+  }
+  T row[lanes] = {};
+  for (Index r = 0; r < rows; ++r, values += stride) {
+    for (Index c = 0; c < cols; ++c) row[c] = values[c];
+    const F v = load_vector<T>(reinterpret_cast<const std::byte*>(row));
+#pragma GCC unroll 8
+    for (Index h = 0; h < heads; ++h) sums[h] = multiply_add(set(weights[h * weight_stride + r]), v, sums[h]);
+  }
+#pragma GCC unroll 8
+  for (Index h = 0; h < heads; ++h) {
+    store(edge, sums[h]);
+    for (Index c = 0; c < cols; ++c) out[h * out_stride + c] = edge[c];
+  }
+}
+
+/// weighted_sum for `count` heads, at most `heads`.
+template <class T, Index heads = sum_heads>
+inline void weighted_sum_of(Index count, const float* weights, Index weight_stride, const T* values, Index stride,
+                            Index rows, Index cols, float* out, Index out_stride, Into into) {
+  if constexpr (heads > 1)
+    if (count < heads)
+      return weighted_sum_of<T, heads - 1>(count, weights, weight_stride, values, stride, rows, cols, out, out_stride,
+                                           into);
+  Index c = 0;
+  for (; c + 4 * lanes <= cols; c += 4 * lanes)
+    weighted_columns<T, heads, 4>(weights, weight_stride, values + c, stride, rows, out + c, out_stride, into);
+  for (; c + lanes <= cols; c += lanes)
+    weighted_columns<T, heads, 1>(weights, weight_stride, values + c, stride, rows, out + c, out_stride, into);
+  if (c < cols)
+    weighted_rest<T, heads>(weights, weight_stride, values + c, stride, rows, cols - c, out + c, out_stride, into);
+}
+
+/// out[h][c] = or += sum over the rows r of weights[h][r] * values[r][c], floats or halves. A head's bits are those
+/// that it has alone.
+template <class T>
+inline void weighted_sum(const float* weights, Index weight_stride, Index heads, const T* values, Index stride,
+                         Index rows, Index cols, float* out, Index out_stride, Into into) {
+  const Index groups = (heads + sum_heads - 1) / sum_heads;
+  for (Index g = 0, h = 0; g < groups; ++g) {  // of equal size
+    const Index count = (heads - h + groups - g - 1) / (groups - g);
+    weighted_sum_of<T>(count, weights + h * weight_stride, weight_stride, values, stride, rows, cols,
+                       out + h * out_stride, out_stride, into);
+    h += count;
   }
 }
 
