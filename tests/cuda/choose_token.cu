@@ -71,6 +71,35 @@ struct Drawn {
   double margin;
 };
 
+/// Of the entries that have a weight only those stay whose surprise is nearest to the entropy. How far others are, as
+/// Drawn::margin.
+double keep_typical(const std::vector<float>& score, float p, std::vector<long double>& weight) {
+  const long double best = *std::max_element(score.begin(), score.end());
+  const long double whole = std::accumulate(weight.begin(), weight.end(), 0.0L);
+  long double typical = 0;
+  std::vector<std::size_t> nearest;
+  for (std::size_t i = 0; i < score.size(); ++i) {
+    typical += weight[i] * (static_cast<long double>(score[i]) - best) / whole;
+    if (weight[i] > 0) nearest.push_back(i);
+  }
+  const auto distance = [&](std::size_t i) { return std::abs(static_cast<long double>(score[i]) - best - typical); };
+  std::ranges::stable_sort(nearest, {}, distance);
+  double margin = 1;
+  long double sum = 0, farthest = 0;
+  for (const std::size_t i : nearest) {
+    margin = std::min(margin, static_cast<double>(std::abs(sum / whole - static_cast<long double>(p))));
+    if (sum >= static_cast<long double>(p) * whole) break;
+    farthest = distance(i);
+    sum += weight[i];
+  }
+  for (const std::size_t i : nearest) {
+    if (distance(i) <= farthest) continue;
+    margin = std::min(margin, static_cast<double>(distance(i) - farthest));
+    weight[i] = 0;
+  }
+  return margin;
+}
+
 /// By the definition: scores, an order, sums. Filters one after another, in which equals at a border stay, but in
 /// top_p.
 Drawn draw_oracle(const std::vector<float>& logits, const SamplingOptions& options, double uniform) {
@@ -95,6 +124,7 @@ Drawn draw_oracle(const std::vector<float>& logits, const SamplingOptions& optio
   }
   double margin = 1;
   const auto total = [&] { return std::accumulate(weight.begin(), weight.end(), 0.0L); };
+  if (options.typical_p < 1) margin = keep_typical(score, options.typical_p, weight);
   if (options.top_p < 1) {
     const long double whole = total();
     long double sum = 0;
@@ -105,8 +135,11 @@ Drawn draw_oracle(const std::vector<float>& logits, const SamplingOptions& optio
       if (enough) weight[i] = 0;
     }
   }
+  float left = -infinity;
   for (std::size_t i = 0; i < n; ++i)
-    if (options.min_p > 0 && score[i] < static_cast<float>(best) + std::log(options.min_p)) weight[i] = 0;
+    if (weight[i] > 0) left = std::max(left, score[i]);
+  for (std::size_t i = 0; i < n; ++i)
+    if (options.min_p > 0 && score[i] < left + std::log(options.min_p)) weight[i] = 0;
   const long double whole = total();
   long double sum = 0;
   Index token = -1;
@@ -163,7 +196,11 @@ TEST_CASE("a draw is the host's, by every filter and all of them, of rows with a
                                          {.top_p = 0.9f},
                                          {.top_p = 0.05f},
                                          {.min_p = 0.1f},
-                                         {.temperature = 0.8f, .top_k = 100, .top_p = 0.8f, .min_p = 0.02f}};
+                                         {.temperature = 0.8f, .top_k = 100, .top_p = 0.8f, .min_p = 0.02f},
+                                         {.typical_p = 0.2f},
+                                         {.temperature = 2, .typical_p = 0.9f},
+                                         {.temperature = 1e-3f, .typical_p = 0.5f},
+                                         {.top_k = 200, .typical_p = 0.4f, .top_p = 0.7f, .min_p = 0.3f}};
   int sure = 0;
   for (const Index n : {7, 4500})
     for (const bool equals : {false, true}) {
@@ -179,6 +216,7 @@ TEST_CASE("a draw is the host's, by every filter and all of them, of rows with a
           const ChoiceRules rules{.sampled = true,
                                   .temperature = options.temperature,
                                   .top_k = options.top_k,
+                                  .typical_p = options.typical_p,
                                   .top_p = options.top_p,
                                   .log_min_p = std::log(options.min_p)};
           const TokenId token = chooser.choose(logits, rules, uniform).token;
@@ -200,6 +238,8 @@ TEST_CASE("what a score became is what the host's filters make of it, also where
                                          {.top_k = 40},
                                          {.top_p = 0.6f},
                                          {.top_p = 0.3f, .min_p = 0.1f},
+                                         {.typical_p = 0.3f},
+                                         {.typical_p = 0.6f, .top_p = 0.5f, .min_p = 0.1f},
                                          {.temperature = 0.8f, .top_k = 400, .top_p = 0.8f, .min_p = 0.02f}};
   Buffer<ChoiceState, Cuda> state(1);
   cuda::set_bytes(stream, state.view(), 0);
@@ -233,6 +273,7 @@ TEST_CASE("what a score became is what the host's filters make of it, also where
         const ChoiceRules rules{.sampled = true,
                                 .temperature = options.temperature,
                                 .top_k = options.top_k,
+                                .typical_p = options.typical_p,
                                 .top_p = options.top_p,
                                 .log_min_p = std::log(options.min_p)};
         Buffer<StepRow, Cuda> step = to_device(std::vector<StepRow>{{-1, 0}});

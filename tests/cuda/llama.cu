@@ -316,16 +316,12 @@ TEST_CASE(
   how.max_new_tokens = 6;
   for (const std::uint64_t seed : {1, 2, 3})
     for (const SamplingOptions& sampling :
-         {SamplingOptions{.seed = seed},
+         {SamplingOptions{.seed = seed}, SamplingOptions{.typical_p = 0.5f, .seed = seed},
           SamplingOptions{.temperature = 1.3f, .top_k = 30, .top_p = 0.9f, .min_p = 0.01f, .seed = seed}}) {
       how.sampling = sampling;
       check(how);
     }
-  CHECK(both.on_device.calls > 10);
-  const int before_typical = both.on_device.calls;
-  how.sampling->typical_p = 0.9f;  // not on the device
-  check(how);
-  CHECK(both.on_device.calls == before_typical);
+  CHECK(both.on_device.calls > 13);
 }
 
 TEST_CASE("every mode with penalties and a bias on the device: texts are the host's, one by one and several at once") {
@@ -489,6 +485,7 @@ TEST_CASE("records of tokens that the device chose are the host's: all that surv
     if (i % 2 == 1) check(how);
     how.sampling = SamplingOptions{.temperature = 1.2f, .top_k = 30, .top_p = 0.9f, .min_p = 0.01f, .seed = 3};
     if (i % 2 == 0) check(how);
+    how.sampling->typical_p = 0.7f;
     how.logit_bias = {{5, std::numeric_limits<float>::infinity()}, {9, std::numeric_limits<float>::infinity()}};
     if (i % 3 == 0) check(how);
   }

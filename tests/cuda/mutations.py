@@ -45,6 +45,7 @@ HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
 HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
+TYPICAL = "include/activation_trace/cuda/ops/choose_typical.cuh"
 STEP_RECORD = "include/activation_trace/cuda/processors/step_record.cuh"
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
@@ -144,6 +145,14 @@ MUTATIONS = [
      "last->token + 1 == static_cast<TokenId>(id)", CHOICE),
     ("a token of the prompt counts as one of the text", PENALTIES, "if («times >= 2») score", "times >= 1", CHOICE),
     ("a step has a row too few", STEP_ROWS, "static_cast<int>(threadIdx.x) < «count») target", "count - 1", CHOICE),
+    ("the typical score is made before all warps have added", TYPICAL, "«__syncthreads();»  // all warps' parts", "", CHOICE),
+    ("distances of a block are added before they are there", TYPICAL,
+     "ChoiceRow::weight(score, largest_score));\n  }\n  «__syncthreads();»", "", CHOICE),
+    ("a block says that it is done before its weights are added", TYPICAL, "«__syncthreads();»  // all of this block's", "",
+     CHOICE),
+    ("the typical end a digit too near", TYPICAL, "digits << 8 | «digit»;", "(digit == 0 ? 0 : digit - 1)", CHOICE),
+    ("the largest that is left is the row's", TYPICAL, "atomicMax(&state->largest_left, «best»);",
+     "ordered_bits(largest_score)", CHOICE),
     ("a record leaves out the last survivor", STEP_RECORD, "i < «count»;", "count - 1", CHOICE),
     ("a record does not wait for the choice", STEP_RECORD, "«ptx::wait_for_previous();»", "", CHOICE),
     ("equals of the blocks before do not count in a record", CHOOSE, "before += «state->equals[b]»;", "0", CHOICE),

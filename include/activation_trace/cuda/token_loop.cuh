@@ -32,7 +32,7 @@ class TokenLoop final : public TokenSource {
     const GenerationOptions& options = rules.options;
     return model.places() == 1 && model.execution().get() != nullptr &&
            model.config().vocab <= detail::most_choice_entries && rules.texts <= detail::StepRows::most &&
-           (!options.sampling || options.sampling->typical_p == 1) && ModeProcessor::serves(options.mode) &&
+           ModeProcessor::serves(options.mode) &&
            (rules.context == nullptr || model.config().logits() == LogitOptions{}) &&
            std::ssize(exits_of(rules)) <= model.config().layers + 1;
   }
@@ -47,7 +47,12 @@ class TokenLoop final : public TokenSource {
       ProcessorChain checked;
       append_sampling(checked, *sampling);
       seed_ = sampling->seed;
-      rules_ = {true, sampling->temperature, sampling->top_k, sampling->top_p, std::log(sampling->min_p)};
+      rules_ = {.sampled = true,
+                .temperature = sampling->temperature,
+                .top_k = sampling->top_k,
+                .typical_p = sampling->typical_p,
+                .top_p = sampling->top_p,
+                .log_min_p = std::log(sampling->min_p)};
     }
   }
   /// Waits for what is queued.

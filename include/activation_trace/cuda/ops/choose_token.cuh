@@ -5,92 +5,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "activation_trace/cuda/buffer.cuh"
-#include "activation_trace/cuda/ops/first_not_finite.cuh"
-#include "activation_trace/cuda/ops/row_statistics.cuh"
-#include "activation_trace/cuda/ops/step_rows.cuh"
+#include "activation_trace/cuda/ops/choose_typical.cuh"
 #include "activation_trace/processors/sampling_chain.hpp"
 
 // The next token of a row of logits, chosen where it lies, as by processors/sampling_chain.hpp and Sampler:
-// temperature, top_k, top_p, min_p, and the token that a number falls on. Weights e^(score - largest) are whole
-// multiples of 2^-44, so sums of them are exact, and the choice does not depend on the order in which blocks come.
+// temperature, top_k, typical_p, top_p, min_p, and the token that a number falls on. Weights e^(score - largest) are
+// whole multiples of 2^-44, so sums of them are exact, and the choice does not depend on the order in which blocks
+// come.
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda::detail {
-
-/// What the host learns of a choice.
-struct ChoiceRecord {
-  TokenId token;  ///< -1: none, because a logit is NaN or +inf, or all are -inf
-  bool finite;    ///< all that the step has looked at
-};
-
-/// How it is chosen; sampled = false: the largest, of equals the first.
-struct ChoiceRules {
-  bool sampled = false;
-  float temperature = 1;
-  Index top_k = 0;
-  float top_p = 1;
-  float log_min_p = -INFINITY;
-};
-
-using ChoiceWeight = unsigned long long;
-constexpr double choice_unit = 0x1p44;                 ///< of the largest score
-constexpr Index most_choice_entries = Index{1} << 19;  ///< whose sum is still a ChoiceWeight
-constexpr int choice_threads = 256;
-constexpr Index most_choice_blocks = 64;
-
-/// What a choice leaves for the kernels that follow it.
-struct ChoiceState {
-  unsigned long long
-      best;  ///< largest ordered bits, and the first place of it, negated; all ones: a logit is no number
-  unsigned ticket;
-  float largest;           ///< of the last row
-  unsigned lowest;         ///< ordered bits of scores that stay
-  unsigned cut;            ///< where a filter ended: of its equals, the first `ties` stay
-  unsigned ties;           ///< all ones: all of them
-  unsigned digits;         ///< of the border that is looked for
-  ChoiceWeight remaining;  ///< to be reached below the digits
-  unsigned counts[256];    ///< of the digit that is looked for
-  ChoiceWeight weights[256];
-  unsigned equals[most_choice_blocks];    ///< of a block: scores that are the cut
-  ChoiceWeight sums[most_choice_blocks];  ///< and the weight of those above it
-};
-
-/// A row and what its scores are.
-struct ChoiceRow {
-  const float* logits;
-  Index n;
-  float temperature;
-
-  [[nodiscard]] __device__ float largest(const ChoiceState& state) const {
-    return from_ordered(static_cast<unsigned>(state.best >> 32));
-  }
-  [[nodiscard]] static __device__ float from_ordered(unsigned bits) {
-    return __uint_as_float((bits >> 31) != 0 ? bits & 0x7fffffffu : ~bits);
-  }
-  /// As Temperature: relative to the largest where quotients would be blurred. Zeros have one sign.
-  [[nodiscard]] __device__ float score(float x, float largest) const {
-    if (temperature == 1) return x + 0.0f;
-    if (fabsf(largest / temperature) > 1024.0f) {
-      const double quotient =
-          (static_cast<double>(x) - static_cast<double>(largest)) / static_cast<double>(temperature);
-      return quotient < -3.4028234663852886e38 ? -INFINITY : static_cast<float>(quotient) + 0.0f;
-    }
-    return x / temperature + 0.0f;
-  }
-  [[nodiscard]] static __device__ ChoiceWeight weight(float score, float largest_score) {
-    const double difference = static_cast<double>(score) - static_cast<double>(largest_score);
-    return difference < -31 ? 0 : static_cast<ChoiceWeight>(rint(exp(difference) * choice_unit));
-  }
-};
-
-__device__ inline void write_choice(const ChoiceState& state, TokenId token, const FirstNotFinite* found, StepRow* row,
-                                    ChoiceRecord* record) {
-  const bool valid = state.best != ~0ull && static_cast<unsigned>(state.best >> 32) > ordered_bits(-INFINITY);
-  *record = {valid ? token : TokenId{-1}, *found == all_finite};
-  row->token = valid ? token : TokenId{0};  // some token: the next step may be under way
-  ++row->position;
-}
 
 /// The largest logit, by several blocks; without sampling it is the choice. Leaves the state as samplers want it.
 template <int threads>
@@ -122,6 +46,10 @@ __global__ void __launch_bounds__(threads) best_entry_kernel(ChoiceRow row, bool
   }
   if (threadIdx.x != 0) return;
   state->largest = row.largest(*state);
+  state->largest_left = ordered_bits(row.score(state->largest, state->largest));
+  state->near = any_distance;
+  state->typical = 0;
+  state->total = state->falls = 0;
   state->lowest = state->cut = state->digits = 0;
   state->ties = ~0u;
   if (!sampled) {
@@ -146,13 +74,13 @@ __global__ void __launch_bounds__(threads)
   __syncthreads();
   const float largest = row.largest(*state);
   const float largest_score = row.score(largest, largest);
-  const unsigned lowest = state->lowest;
+  const ChoiceBounds bounds(*state, largest_score);
   const unsigned digits = state->digits;
   for (Index i = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; i < row.n;
        i += static_cast<Index>(gridDim.x) * threads) {
     const float score = row.score(row.logits[i], largest);
     const unsigned bits = ordered_bits(score);
-    if (bits < lowest || (shift < 24 && bits >> (shift + 8) != digits)) continue;
+    if (!bounds.hold(score, bits) || (shift < 24 && bits >> (shift + 8) != digits)) continue;
     atomicAdd(&counts[bits >> shift & 255u], 1u);
     if (count == 0) atomicAdd(&weights[bits >> shift & 255u], ChoiceRow::weight(score, largest_score));
   }
@@ -206,14 +134,15 @@ struct ChoiceRun {
 struct ChoiceFilter {
   ChoiceRow row;
   float largest, largest_score;
-  unsigned lowest, cut, ties;
+  ChoiceBounds bounds;
+  unsigned cut, ties;
   ChoiceWeight each;  ///< of a score that is the cut
 
   __device__ ChoiceFilter(const ChoiceRow& choice_row, const ChoiceState& state, float log_min_p)
       : row(choice_row),
         largest(row.largest(state)),
         largest_score(row.score(largest, largest)),
-        lowest(max(state.lowest, ordered_bits(largest_score + log_min_p))),
+        bounds(state, largest_score, log_min_p),
         cut(state.cut),
         ties(state.ties),
         each(cut == 0 ? 0 : ChoiceRow::weight(ChoiceRow::from_ordered(cut), largest_score)) {}
@@ -227,7 +156,7 @@ struct ChoiceFilter {
   __device__ void add(Index i, ChoiceRun& to) const {
     const float score = row.score(row.logits[i], largest);
     const unsigned bits = ordered_bits(score);
-    if (bits < lowest) return;
+    if (!bounds.hold(score, bits)) return;
     if (bits == cut)
       ++to.equals;
     else
@@ -310,11 +239,6 @@ __global__ void __launch_bounds__(threads)
   state->best = 0;
 }
 
-/// Blocks that share a row of n scores.
-[[nodiscard]] inline Index choice_blocks(Index n) {
-  return std::clamp<Index>((n + 2047) / 2048, 1, most_choice_blocks);
-}
-
 /// What a choice compared in the end, for kernels that come after it: what was filtered is -inf.
 struct FinalScores {
   ChoiceRow row;
@@ -334,8 +258,8 @@ struct FinalScores {
     if (!sampled) return row.logits[i];
     const float score = row.score(row.logits[i], state->largest);
     const unsigned bits = ordered_bits(score);
-    const float lowest = row.score(state->largest, state->largest) + log_min_p;
-    return bits >= max(state->lowest, ordered_bits(lowest)) && (bits != state->cut || stays(i)) ? score : -INFINITY;
+    const ChoiceBounds bounds(*state, row.score(state->largest, state->largest), log_min_p);
+    return bounds.hold(score, bits) && (bits != state->cut || stays(i)) ? score : -INFINITY;
   }
 
  private:
@@ -369,6 +293,7 @@ void choose_token(Execution<Cuda> execution, VectorView<const float, Cuda> logit
                        p, state);
   };
   if (rules.top_k > 0 && rules.top_k < row.n) filter(rules.top_k, 0);
+  if (rules.typical_p < 1) keep_typical(execution, grid, row, rules, state);
   if (rules.top_p < 1) filter(0, static_cast<double>(rules.top_p));
   launch_dependent(execution, "draw_kernel", grid, draw_kernel<choice_threads>, row, rules.log_min_p, uniform, found,
                    state, step, record);
