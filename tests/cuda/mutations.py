@@ -18,6 +18,7 @@ import subprocess
 import sys
 
 PAIR = ("kernels", "wgmma*")
+TURNS = ("kernels", "resident*")
 MMA = ("kernels", "mma")
 SIMPLE = ("kernels", "simt")
 FEW = ("kernels", "candidates*")
@@ -33,13 +34,13 @@ RECORDED = ("llama", "steps that are recorded*")
 LOOKED_UP = ("entropy_sharpness", "a token that did not survive*")
 
 (WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
- SHARPNESS, DOLA_FILE, STORED, TERMS) = (
+ SHARPNESS, DOLA_FILE, STORED, TERMS, RESIDENT) = (
     f"include/activation_trace/cuda/{name}.cuh"
     for name in ("ops/softmax_wgmma", "ops/softmax_simt", "ops/softmax_mma", "ops/softmax_candidates",
                  "ops/row_statistics", "ops/multiply_rows", "ops/multiply_direct", "ops/multiply_tiles",
                  "ops/stored_octets", "ops/attention_kernel", "ops/rms_norm", "ops/elements", "ops/rope", "llama_steps", "ops/choose_token",
                  "processors/sharpness_kernels", "processors/dola", "ops/softmax_stored",
-                 "ops/state_terms"))
+                 "ops/state_terms", "ops/softmax_resident"))
 
 HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
@@ -57,13 +58,13 @@ MUTATIONS = [
     ("wait for all products removed", WGMMA, "«wgmma_wait<0>();»", "", PAIR),
     ("stage released while it is read", WGMMA, "if (k > 0) release(«cursor.previous()»);", "cursor.stage", PAIR),
     ("last release of a unit removed", WGMMA, "«release(cursor.previous());»\n    if constexpr (sums > 1)", "", PAIR),
-    ("producer's first parity flipped", WGMMA, "cursor(«1»);  // the first round", "0", PAIR),
-    ("consumer's first parity flipped", WGMMA, "cursor(«0»);\n  for", "1", PAIR),
+    ("producer's first parity flipped", WGMMA, "cursor(Tuning::stages, «1»);  // the first round", "0", PAIR),
+    ("consumer's first parity flipped", WGMMA, "cursor(Tuning::stages, «0»);\n  for", "1", PAIR),
     ("parity never changes", WGMMA, "«parity ^= 1;»", "", PAIR),
     ("descriptor of H advances half as far", WGMMA, "tile_t * 128) + static_cast<unsigned>(«2 * step_k»)", "step_k",
      PAIR),
-    ("descriptor of W eight rows too far", WGMMA, "w_tile + «(consumer * Tuning::row_blocks + m) * 64 * 128»",
-     "(consumer * Tuning::row_blocks + m) * 64 * 128 + 1024", PAIR),
+    ("descriptor of W eight rows too far", WGMMA, "w_tile + «consumer * Tuning::row_blocks * 64 * 128»",
+     "consumer * Tuning::row_blocks * 64 * 128 + 1024", PAIR),
     ("empty stages count the arrivals of one block", WGMMA, "init(empty[s], «8 * cluster»);", "8", PAIR),
     ("barriers used before all can see them", WGMMA,
      "«__syncthreads();\n  if constexpr (cluster > 1) {\n    cluster_arrive();\n    cluster_wait();\n  }»", "", PAIR),
@@ -77,6 +78,25 @@ MUTATIONS = [
     ("second terms lie where the first ones do", WGMMA, "tile = h_tile + «term * Tuning::tile_t * 128»;", "0", PAIR),
     ("second terms are the first ones", WGMMA, "row = «term * work.positions + t_row»;", "t_row", PAIR),
     ("corrections are left out", WGMMA, "acc[0][m][i] += «acc[1][m][i]»;", "0.0f", PAIR),
+    ("wait for an empty stage removed", RESIDENT, "«wait(block.empty[cursor.stage], cursor.parity);»", "", TURNS),
+    ("wait for a full stage removed", RESIDENT, "«wait(block.full[cursor.stage], cursor.parity);»", "", TURNS),
+    ("a consumer does not wait for its turn", RESIDENT, "«wait(block.turn[consumer], turn);»", "", TURNS),
+    ("both consumers have the first turn", RESIDENT, "turn = «static_cast<std::uint32_t>(1 - consumer)»;", "1u", TURNS),
+    ("a turn's parity never changes", RESIDENT, "«turn ^= 1;»", "", TURNS),
+    ("a turn is not handed on", RESIDENT, "«if (lane == 0) arrive(block.turn[1 - consumer]);»", "", TURNS),
+    ("a turn is handed on by one warp less", RESIDENT, "init(one, «4»);", "3", TURNS),
+    ("the other consumer's stages are not skipped", RESIDENT,
+     "«for (int k = 0; k < work.k_tiles; ++k) cursor.advance();»", "", TURNS),
+    ("positions are replaced while they are read", RESIDENT, "/ panel_bytes, «k_tiles», most_stages", "most_stages", TURNS),
+    ("positions are those of the block before", RESIDENT, "* work.cluster + «block.rank»,", "0", TURNS),
+    ("positions are not waited for", RESIDENT, "(panel == first ? «Tuning::hidden_bytes» : 0)", "0", TURNS),
+    ("positions stay", RESIDENT, "if («panel == first»)\n          load_box", "panel == 0 && t_tile < 2", TURNS),
+    ("stage released while it is read", RESIDENT, "if (k > 0) release(«cursor.previous()»);", "cursor.stage", TURNS),
+    ("wait for all products removed", RESIDENT, "«wgmma_wait<0>();»", "", TURNS),
+    ("last release of a panel removed", RESIDENT, "«release(cursor.previous());»\n      fold", "", TURNS),
+    ("a range leaves its last panel out", RESIDENT, "«(range + 1) * work.v_groups / work.ranges»",
+     "(range + 1) * work.v_groups / work.ranges - 1", TURNS),
+    ("a block leaves its cluster early", RESIDENT, "__syncwarp();\n  «cluster_arrive();\n  cluster_wait();»", "", TURNS),
     ("warps' exponents are read before they are there", TERMS, "«__syncthreads();»\n  for (int w = 0;", "", PAIR),
     ("second terms are the first ones", MATRIX, "hidden, «k_tile % terms * positions + t0»", "t0", MMA),
     ("barrier before the products removed", MATRIX, "«__syncthreads();»  // tile k is there", "", MMA),

@@ -33,13 +33,13 @@ constexpr Index t = 100, d = 264, v = 300;
 
 /// Entropies by `launch(hidden, w, output)`, which splits the positions every `tile`.
 template <class Launch>
-void check_kernel(Index tile, const Launch& launch) {
-  Problem<BFloat16> problem = normal_problem<BFloat16>(t, d, v, 3.0f);
+void check_kernel(Index tile, const Launch& launch, Index positions = t) {
+  Problem<BFloat16> problem = normal_problem<BFloat16>(positions, d, v, 3.0f);
   Buffer<float, Cuda> result = to_device(std::vector<float>(static_cast<std::size_t>(v), -7.0f));
-  Buffer<SoftmaxState, Cuda> workspace((t + tile - 1) / tile * v);
-  cuda::detail::split_positions(Execution<Cuda>{}, t, tile, workspace.data(), {nullptr, 0, v, nullptr, result.data()},
-                                [&](const SoftmaxOutput& out) {
-                                  launch(std::as_const(problem.device_hidden).matrix(t, d),
+  Buffer<SoftmaxState, Cuda> workspace((positions + tile - 1) / tile * v);
+  cuda::detail::split_positions(Execution<Cuda>{}, positions, tile, workspace.data(),
+                                {nullptr, 0, v, nullptr, result.data()}, [&](const SoftmaxOutput& out) {
+                                  launch(std::as_const(problem.device_hidden).matrix(positions, d),
                                          std::as_const(problem.device_w).matrix(v, d), out);
                                 });
   CHECK(worst_error(problem, to_host(result), v) <= 1);
@@ -81,6 +81,14 @@ TEST_CASE("wgmma: pairs of blocks") {
 TEST_CASE("wgmma: pairs of blocks, states of two terms") {
   using Tuning = cuda::WgmmaTuning<64, 1, 3, 2, 2>;
   check_terms<Tuning>();
+}
+
+TEST_CASE("resident: pairs of blocks that change their positions, and consumers an odd number of panels") {
+  using Tuning = cuda::ResidentTuning<64>;
+  const auto launch = [](const auto& hidden, const auto& w, const SoftmaxOutput& out) {
+    cuda::detail::launch_softmax_resident<BFloat16, Tuning>(Execution<Cuda>{}, 2, hidden, w, out);
+  };
+  check_kernel(Tuning::tile_t, launch, 200);
 }
 
 TEST_CASE("mma") {

@@ -69,6 +69,43 @@ TEST_CASE_TEMPLATE("pairs of blocks that share their positions agree with double
   if (const auto entropies = problem.entropy(SoftmaxKernel::wgmma)) CHECK(worst_error(problem, *entropies, 60) <= 1);
 }
 
+TEST_CASE("small d: which kernel, and how W is shared out") {
+  const auto keeps_positions = [](Index t, Index d) {
+    bool keeps = false;
+    cuda::detail::visit_tuning(t, d, [&]<class Tuning>(std::type_identity<Tuning>) {
+      keeps = std::is_same_v<Tuning, cuda::ResidentTuning<128>>;
+    });
+    return keeps;
+  };
+  CHECK(keeps_positions(512, 576));
+  for (const Index d : {193, 640}) CHECK(keeps_positions(193, d));
+  for (const Index d : {1, 192, 641, 4096, 1 << 30}) CHECK_FALSE(keeps_positions(193, d));
+  CHECK_FALSE(keeps_positions(192, 576));
+  // What a multiprocessor of an H100 has, for a kernel's barriers and what a launch reserves, too.
+  for (int k_tiles = 4; k_tiles <= 10; ++k_tiles)
+    CHECK((k_tiles + cuda::ResidentTuning<128>::stages(k_tiles)) * (16 << 10) + 1024 + 256 <= 227 << 10);
+
+  using cuda::detail::count_ranges;
+  CHECK(count_ranges(2, 384, 66) == 32);  // 12 panels of 11.6
+  CHECK(count_ranges(8, 384, 66) == 8);   // 48 of 46.5
+  CHECK(count_ranges(1, 2, 66) == 2);
+  CHECK(count_ranges(3, 1, 66) == 1);
+  CHECK(count_ranges(70, 384, 66) > 1);  // not twice as long for four more
+}
+
+TEST_CASE_TEMPLATE("small d: blocks that keep their positions agree with double precision", T, Half, BFloat16) {
+  // A tile that is moved back, a panel of one row, blocks alone, and more tiles of positions than clusters.
+  for (const auto& [t, d, v] :
+       {std::array<Index, 3>{193, 200, 129}, {256, 576, 385}, {300, 640, 130}, {1000, 264, 130}}) {
+    CAPTURE(t);
+    Problem<T> problem = normal_problem<T>(t, d, v, 3.0f);
+    const auto entropies = problem.entropy(SoftmaxKernel::wgmma);
+    if (!entropies) return;
+    CHECK(worst_error(problem, *entropies, 60) <= 1);
+    if (t == 193) CHECK(*entropies == *problem.entropy(SoftmaxKernel::wgmma));
+  }
+}
+
 TEST_CASE("a small pair of blocks, with more tiles than stages and more units than clusters") {
   using Tuning = cuda::WgmmaTuning<64, 1, 3, 2>;
   const Index t = 100, d = 264, v = 300;

@@ -9,6 +9,7 @@
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_mma.cuh"
+#include "activation_trace/cuda/ops/softmax_resident.cuh"
 #include "activation_trace/cuda/ops/softmax_simt.cuh"
 #include "activation_trace/cuda/ops/softmax_wgmma.cuh"
 
@@ -87,8 +88,14 @@ void split_positions(Execution<Cuda> stream, Index positions, Index tile_t, Soft
 /// fewest columns in all, a tile's fixed cost counted as 16. At T = 300, two tiles of 160 take 135 us, two of
 /// 256 205 (d = 4096, V = 32000, H100). Pairs of blocks that share the tiles of H gain at long d where the card
 /// is not held back by its power, and wait for each other at short d: 52.8 against 50.0 us at (512, 576, 49152).
+///
+/// Rows that fit beside the stages (192 < d <= 640) are for the kernel that keeps them, which hides the fold, in tiles
+/// of 128 positions. A column of a panel takes d / 16 clocks of products and about 10 of the fold: what is hidden is
+/// 20 to 38 % of the time, and up to 192 positions two tiles are a third or more beyond one of a size that fits.
 template <class F>
 void visit_tuning(Index positions, Index d, F&& f) {
+  using Resident = ResidentTuning<128>;
+  if (positions > 192 && Resident::takes(d)) return f(std::type_identity<Resident>{});
   const auto cost = [&](Index tile) { return (positions + tile - 1) / tile * (tile + 16); };
   Index best = 64;
   for (const Index tile : {128, 160, 192, 224, 256})
@@ -110,7 +117,10 @@ void run_wgmma(Execution<Cuda> stream, int multiprocessors, const MatrixView<con
                const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out) {
   visit_tuning(hidden.extent(0), hidden.extent(1), [&]<class Tuning>(std::type_identity<Tuning>) {
     split_positions(stream, hidden.extent(0), Tuning::tile_t, workspace, out, [&](const SoftmaxOutput& o) {
-      launch_softmax_wgmma<T, Tuning>(stream, multiprocessors, hidden, w, o);
+      if constexpr (std::is_same_v<Tuning, ResidentTuning<Tuning::tile_t>>)
+        launch_softmax_resident<T, Tuning>(stream, multiprocessors, hidden, w, o);
+      else
+        launch_softmax_wgmma<T, Tuning>(stream, multiprocessors, hidden, w, o);
     });
   });
 }

@@ -90,6 +90,20 @@ __device__ void mask_columns(float (&x)[N], int lane, int begin, int end) {
       if (8 * i + first + j < begin || 8 * i + first + j >= end) x[4 * i + j] = x[4 * i + 2 + j] = -INFINITY;
 }
 
+/// Columns of an accumulator tile times the scales of their positions, of which there are `positions`; `first` is that
+/// of column 0.
+template <int N>
+__device__ void scale_columns(float (&x)[N], int lane, const float* scales, int first, int positions) {
+#pragma unroll
+  for (int i = 0; i < N / 4; ++i)
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const float scale = __ldg(scales + min(first + 8 * i + 2 * (lane % 4) + j, positions - 1));
+      x[4 * i + j] *= scale;
+      x[4 * i + 2 + j] *= scale;
+    }
+}
+
 /// Joins the states of a warp's lanes, by a tree: every lane gets the result, and always the same bits.
 inline __device__ SoftmaxState join_lanes(SoftmaxState state) {
   SoftmaxState joined;

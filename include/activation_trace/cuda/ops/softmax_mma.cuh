@@ -7,7 +7,6 @@
 
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
-#include "activation_trace/cuda/ops/state_terms.cuh"
 #include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 

@@ -121,7 +121,7 @@ template <class T>
                                  const MatrixView<const T, Cuda>& w, SoftmaxState* workspace, const SoftmaxOutput& out,
                                  SoftmaxKernel kernel) {
   constexpr int terms = exact_terms<T>;
-  constexpr int most_stages = (227 << 10) - 2048;  // bytes of a block on sm_90
+  constexpr int most_stages = wgmma_block_bytes - 1024;  // bytes
   using Small = WgmmaTuning<64, 1, most_stages / ((128 + terms * 64) * 128), 1, terms>;
   using Large = WgmmaTuning<128, 1, most_stages / ((128 + terms * 128) * 128), 1, terms>;
   const Index positions = hidden.extent(0);

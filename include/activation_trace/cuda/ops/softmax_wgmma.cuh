@@ -9,13 +9,15 @@
 #include "activation_trace/cuda/hopper.cuh"
 #include "activation_trace/cuda/launch.cuh"
 #include "activation_trace/cuda/ops/softmax_fold.cuh"
-#include "activation_trace/cuda/ops/state_terms.cuh"
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/cuda/tensor_map.cuh"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace cuda {
+
+/// Shared memory of a block on sm_90, dynamic and with room for a kernel's barriers.
+inline constexpr int wgmma_block_bytes = (227 << 10) - 1024;
 
 /// Tiling of the sm_90a kernel, a type because nvcc 13.0 does not take a class value as a kernel's template
 /// argument. A block has two consumer warpgroups and a producer warpgroup.
@@ -67,12 +69,12 @@ struct WgmmaBlock {
 };
 
 /// The stage that comes next, and which of its rounds.
-template <int stages>
 struct StageCursor {
+  int stages;
   int stage = 0;
   std::uint32_t parity;
 
-  explicit __device__ StageCursor(std::uint32_t first_parity) : parity(first_parity) {}
+  __device__ StageCursor(int count, std::uint32_t first_parity) : stages(count), parity(first_parity) {}
   __device__ int previous() const { return stage == 0 ? stages - 1 : stage - 1; }
   __device__ void advance() {
     if (++stage == stages) {
@@ -90,7 +92,7 @@ __device__ void fill_stages(const WgmmaBlock<Tuning>& block, const WgmmaWork& wo
   constexpr int cluster = Tuning::cluster;
   constexpr int slice = Tuning::tile_t / cluster;  // rows of the T tile that this block fetches for the whole cluster
   static_assert(slice % 8 == 0, "a slice is made of whole swizzle atoms");
-  StageCursor<Tuning::stages> cursor(1);  // the first round finds every stage empty
+  StageCursor cursor(Tuning::stages, 1);  // the first round finds every stage empty
   for (int unit = block.first; unit < block.units; unit += block.step) {
     const int t_row = first_position<Tuning::tile_t>(work, unit % work.t_tiles) + block.rank * slice;
     const int v_row = block.v_row(work, unit);
@@ -113,16 +115,14 @@ __device__ void fill_stages(const WgmmaBlock<Tuning>& block, const WgmmaWork& wo
   }
 }
 
-/// Folds a consumer's logits of a unit and stores the states.
+/// Folds a warpgroup's logits of rows from `first_row` on and of a tile of T, and stores the states.
 template <class Tuning, int N>
-__device__ void fold_unit(const WgmmaBlock<Tuning>& block, const WgmmaWork& work, const SoftmaxOutput& out, int unit,
-                          int consumer, float (&acc)[Tuning::row_blocks][N]) {
+__device__ void fold_rows_of_w(const WgmmaWork& work, const SoftmaxOutput& out, int t_tile, int first_row,
+                               float (&acc)[Tuning::row_blocks][N]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-  const int t_tile = unit % work.t_tiles;
   const int begin = t_tile * Tuning::tile_t - first_position<Tuning::tile_t>(work, t_tile);
   const int end = min(Tuning::tile_t, work.positions);
-  const int v_row = block.v_row(work, unit);
 #pragma unroll
   for (int m = 0; m < Tuning::row_blocks; ++m) {
     if constexpr (Tuning::terms > 1)
@@ -133,10 +133,27 @@ __device__ void fold_unit(const WgmmaBlock<Tuning>& block, const WgmmaWork& work
     fold_rows(acc[m], states);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const Index row = v_row + (consumer * Tuning::row_blocks + m) * 64 + warp * 16 + r * 8 + lane / 4;
+      const Index row = first_row + m * 64 + warp * 16 + r * 8 + lane / 4;
       if (lane % 4 == 0 && row < out.rows) store(out, t_tile, row, states[r]);
     }
   }
+}
+
+/// Begins a warpgroup's products of a tile of d: 64 row_blocks rows at `w`, by tiles of H at `h`, one for each term.
+template <class T, class Tuning, int sums, int N>
+__device__ void multiply_boxes(float (&acc)[sums][Tuning::row_blocks][N], const std::byte* w, const std::byte* h,
+                               int k) {
+  using namespace hopper;
+#pragma unroll
+  for (int step_k = 0; step_k < 4; ++step_k)
+#pragma unroll
+    for (int term = 0; term < Tuning::terms; ++term)
+#pragma unroll
+      for (int m = 0; m < Tuning::row_blocks; ++m)
+        Wgmma<T, Tuning::tile_t>::multiply(
+            acc[term == 0 ? 0 : 1][m], descriptor(w + m * 64 * 128) + static_cast<unsigned>(2 * step_k),
+            descriptor(h + term * Tuning::tile_t * 128) + static_cast<unsigned>(2 * step_k),
+            k + step_k + (term > 1 ? 1 : 0));
 }
 
 /// A consumer: a warpgroup that multiplies what is in the stages.
@@ -148,27 +165,18 @@ __device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork&
     const int lane = static_cast<int>(threadIdx.x) % 32;
     if (lane < Tuning::cluster) arrive_at(block.empty[stage], static_cast<std::uint32_t>(lane));
   };
-  StageCursor<Tuning::stages> cursor(0);
+  StageCursor cursor(Tuning::stages, 0);
   for (int unit = block.first; unit < block.units; unit += block.step) {
     // First terms and what corrects them have sums of their own: tensor cores cut off what is small beside a sum.
     constexpr int sums = Tuning::terms == 1 ? 1 : 2;
     float acc[sums][Tuning::row_blocks][Tuning::tile_t / 2];
+#pragma unroll 1
     for (int k = 0; k < work.k_tiles; ++k) {
       const std::byte* const w_tile = block.tiles + cursor.stage * Tuning::stage_bytes;
       const std::byte* const h_tile = w_tile + Tuning::tile_v * 128;
       wait(block.full[cursor.stage], cursor.parity);
       wgmma_fence();
-#pragma unroll
-      for (int step_k = 0; step_k < 4; ++step_k)
-#pragma unroll
-        for (int term = 0; term < Tuning::terms; ++term)
-#pragma unroll
-          for (int m = 0; m < Tuning::row_blocks; ++m)
-            Wgmma<T, Tuning::tile_t>::multiply(
-                acc[term == 0 ? 0 : 1][m],
-                descriptor(w_tile + (consumer * Tuning::row_blocks + m) * 64 * 128) + static_cast<unsigned>(2 * step_k),
-                descriptor(h_tile + term * Tuning::tile_t * 128) + static_cast<unsigned>(2 * step_k),
-                k + step_k + (term > 1 ? 1 : 0));
+      multiply_boxes<T, Tuning>(acc, w_tile + consumer * Tuning::row_blocks * 64 * 128, h_tile, k);
       wgmma_commit();
       wgmma_wait<1>();  // the previous stage's products are done: its memory may be refilled
       if (k > 0) release(cursor.previous());
@@ -185,7 +193,8 @@ __device__ void multiply_units(const WgmmaBlock<Tuning>& block, const WgmmaWork&
       for (int m = 0; m < Tuning::row_blocks; ++m)
 #pragma unroll
         for (int i = 0; i < Tuning::tile_t / 2; ++i) acc[0][m][i] += acc[1][m][i];
-    fold_unit(block, work, out, unit, consumer, acc[0]);
+    fold_rows_of_w<Tuning>(work, out, unit % work.t_tiles, block.v_row(work, unit) + consumer * Tuning::row_blocks * 64,
+                           acc[0]);
   }
 }
 

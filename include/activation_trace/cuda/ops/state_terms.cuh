@@ -89,20 +89,6 @@ template <class T>
   return {{out, {terms * rows, cols}, {stride, 1}}, is_scaled<T> ? scales : nullptr};
 }
 
-/// Columns of an accumulator tile (softmax_fold.cuh) times the scales of their positions, of which there are
-/// `positions`; `first` is that of column 0.
-template <int N>
-__device__ void scale_columns(float (&x)[N], int lane, const float* scales, int first, int positions) {
-#pragma unroll
-  for (int i = 0; i < N / 4; ++i)
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const float scale = __ldg(scales + min(first + 8 * i + 2 * (lane % 4) + j, positions - 1));
-      x[4 * i + j] *= scale;
-      x[4 * i + 2 + j] *= scale;
-    }
-}
-
 }  // namespace cuda::detail
 }  // namespace v0
 }  // namespace activation_trace

@@ -32,6 +32,10 @@ inline void arrive_expect_bytes(Barrier& barrier, std::uint32_t bytes) {
   use(barrier);
   cuda_on_cpu::arrive(barrier, cuda_on_cpu::cluster_rank(), bytes);
 }
+inline void arrive(Barrier& barrier) {
+  use(barrier);
+  cuda_on_cpu::arrive(barrier, cuda_on_cpu::cluster_rank(), 0);
+}
 inline void arrive_at(const Barrier& barrier, std::uint32_t rank) {
   use(barrier);
   cuda_on_cpu::arrive(barrier, static_cast<int>(rank), 0);
