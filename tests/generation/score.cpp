@@ -554,23 +554,24 @@ TEST_CASE("The prompt is computed once, and only the answers' tokens have entrop
   const std::vector<ContinuationScore> plain = run(options);
   check_equal(scores, plain);
 
-  Index answer_tokens = 0;
+  Index rows = static_cast<Index>(prompt.size()) - 1;
+  Index rows_without_context = rows;
   std::map<TokenId, int> wanted;  // once for the prompt, once wherever an answer has the token
   for (const Ids& answer : answers) {
-    answer_tokens += static_cast<Index>(answer.size());
+    // The prompt's last token goes with each answer, and so do those before it that make four rows.
+    rows += std::max<Index>(4, std::ssize(answer) + 1);
+    rows_without_context += std::max<Index>(4, std::ssize(answer));
     for (const TokenId id : answer) ++wanted.try_emplace(id, 1).first->second;
   }
   CHECK(engine.single_rows == wanted);
-  // The prompt's last four tokens go with each answer.
-  const auto count = static_cast<Index>(answers.size());
-  CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 4 * count);
+  CHECK(engine.computed == rows);
 
   engine.computed = 0;
   engine.single_rows.clear();
   static_cast<void>(score(engine, prompt, answers, runs().at("baseline")));
   CHECK(engine.single_rows.empty());
   // Of an answer's last token nothing is asked.
-  CHECK(engine.computed == static_cast<Index>(prompt.size()) - 4 + answer_tokens + 3 * count);
+  CHECK(engine.computed == rows_without_context);
 }
 
 TEST_CASE("Prompts that share a prefix have it computed once, whatever comes before, and the numbers are the same") {
@@ -618,8 +619,8 @@ TEST_CASE("What a prefix costs") {
   const Companions with{.prefix = &prefix};
   const std::vector<Ids> one{{7, 12}, {99}};
   score(engine, prompt, one, {}, {}, with);
-  const Index common = static_cast<Index>(prompt.size()) - 4;
-  const Index own = 4 + 2 + 4 + 1;
+  const Index common = static_cast<Index>(prompt.size()) - 1;
+  const Index own = 4 + 4;
   CHECK(engine.computed == common + own);
   score(engine, prompt, one, {}, {}, with);
   CHECK(engine.computed == 2 * (common + own) - 3);
@@ -825,7 +826,7 @@ TEST_CASE("Progress and an end on request") {
                             done.push_back(now);
                             total = of;
                           }}));
-  CHECK(total == 5 + 20 + 6 * 4);
+  CHECK(total == 6 + 20 + 6 * 3);  // two whole pieces, then what is left of the prompt with each answer
   CHECK(done.front() == 3);
   CHECK(done.back() == total);
   CHECK(std::is_sorted(done.begin(), done.end()));

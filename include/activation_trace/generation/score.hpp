@@ -26,13 +26,14 @@ inline namespace v0 {
 
 /// How well each of `continuations` continues `prompt`, by any mode of generation/README.md 1. Sums in double.
 ///
-/// The prompt is computed once, its last tokens aside, and so is its part of the entropies; only tokens of the
+/// The prompt is computed once, its last token aside, and so is its part of the entropies; only tokens of the
 /// continuations have entropies computed. A model with several sequences computes as many continuations at once. Where
 /// continuations begin alike, logits are computed once, of all layers that the mode reads.
 /// Logits exist for 64 rows at a time. Overwrites the model's sequences from position 0 on.
 ///
 /// With a Llama whose max_batch holds the continuations and a prompt of `few_rows` tokens or more, the same bits come
-/// for any number of continuations, sequences and threads; else the same numbers to rounding.
+/// for any number of continuations, sequences and threads; else the same numbers to rounding. To that end a
+/// continuation that has fewer tokens than `few_rows` is computed with as many of the prompt's last.
 ///
 /// If `callbacks` ask for a stop, the result has only the continuations that were complete.
 ///
@@ -45,7 +46,7 @@ std::vector<ContinuationScore> score(Model& model, std::span<const TokenId> prom
                                      const Companions& with = {});
 
 /// The same for whole sequences, of which the first `prompt_length` ids are not scored. What all sequences begin with
-/// is computed once, the last `few_rows` ids of the prompt aside.
+/// is computed once, the last id of the prompt aside.
 template <LanguageModel Model>
 std::vector<ContinuationScore> score_sequences(Model& model, std::span<const std::vector<TokenId>> sequences,
                                                Index prompt_length, const ScoreOptions& options = {},
@@ -87,14 +88,26 @@ class Scoring {
   using Ids = std::span<const TokenId>;
 
   void check() const;
+  /// Positions, `limit` of the prompt's at most, that all sequences have alike.
+  [[nodiscard]] Index alike(Index limit) const;
   [[nodiscard]] Index common_length() const;
   [[nodiscard]] Index length(std::size_t i) const { return static_cast<Index>(sequences_[i].size()); }
   /// The positions of sequence i that its entropies are over end here.
   [[nodiscard]] Index context_end(std::size_t i) const {
     return std::min(span_.end, options_.context == ScoreContext::whole ? length(i) : prompt_length_);
   }
-  /// The ids of sequence i behind the common ones, whose states somebody needs.
-  [[nodiscard]] Ids rest(std::size_t i) const;
+  /// The ids of sequence i that somebody needs the states of end here.
+  [[nodiscard]] Index needed_end(std::size_t i) const {
+    // An answer's last token predicts nothing that is asked for: it matters as context only.
+    return entropies_.wanted() && context_end(i) == length(i) ? length(i) : length(i) - 1;
+  }
+  /// They are computed from here on: behind the common ones, or as far before as makes `few_rows`.
+  [[nodiscard]] Index begin_of(std::size_t i) const { return std::clamp<Index>(needed_end(i) - few_rows, 0, common_); }
+  [[nodiscard]] Ids rest(std::size_t i) const {
+    return Ids(sequences_[i])
+        .first(static_cast<std::size_t>(needed_end(i)))
+        .subspan(static_cast<std::size_t>(begin_of(i)));
+  }
   [[nodiscard]] Index parallel() const;
   [[nodiscard]] bool stopped() const { return callbacks_.stop.stop_requested(); }
   void advance(Index positions);
@@ -113,8 +126,10 @@ class Scoring {
   std::vector<Index> layers_;
   LmHead<> lm_head_;
   AnswerEntropies entropies_;
-  Index common_;
-  Index shared_;  // with with_.prefix
+  Index shared_;                     // with with_.prefix
+  Index common_;                     // computed once
+  Index common_context_;             // of these, those whose part of the entropies is computed once
+  AnswerEntropies::OwnStates tail_;  // of the others
   Index done_ = 0;
   Index total_ = 0;
   AnswerLogProbs log_probs_;
@@ -138,10 +153,12 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
                  options.entropies() != nullptr && options.entropies()->final_norm
                      ? std::optional<FinalNorm>(model.final_norm())
                      : std::nullopt),
-      common_((check(), common_length())),
-      shared_(with.prefix != nullptr && common_ >= std::ssize(with.prefix->ids()) && !sequences.empty()
-                  ? with.prefix->covers(sequences[0])
-                  : 0),
+      shared_((check(), with.prefix != nullptr && !sequences.empty() &&
+                                alike(prompt_length - few_rows) >= std::ssize(with.prefix->ids())
+                            ? with.prefix->covers(sequences[0])
+                            : 0)),
+      common_(common_length()),
+      common_context_(std::min(common_, alike(prompt_length - few_rows))),
       log_probs_(options, layers_, lm_head_, model.execution(), with.amateur) {
   results_.answers.resize(sequences.size());
   results_.entropies.resize(sequences.size());
@@ -178,22 +195,21 @@ void Scoring<Model>::check() const {
 }
 
 template <class Model>
-Index Scoring<Model>::common_length() const {
-  // The prompt's last token predicts the first of the answers and goes with each of them. So do those before it that
-  // make `few_rows`: then the same kernels compute an answer, and it scores the same, whatever it is scored with.
-  Index common = std::max<Index>(0, prompt_length_ - few_rows);
+Index Scoring<Model>::alike(Index limit) const {
+  Index common = std::max<Index>(0, limit);
   for (const std::vector<TokenId>& ids : sequences_)
     common = std::mismatch(ids.begin(), ids.begin() + common, sequences_[0].begin()).first - ids.begin();
   return common;
 }
 
 template <class Model>
-typename Scoring<Model>::Ids Scoring<Model>::rest(std::size_t i) const {
-  // An answer's last token predicts nothing that is asked for: it matters as context only.
-  const bool last = entropies_.wanted() && context_end(i) == length(i);
-  return Ids(sequences_[i])
-      .subspan(static_cast<std::size_t>(common_))
-      .first(static_cast<std::size_t>(length(i) - common_ - (last ? 0 : 1)));
+Index Scoring<Model>::common_length() const {
+  // The prompt's last token predicts the first of the answers and goes with each of them. So do those that would be
+  // fewer than `few_rows` by themselves: the same kernels compute an answer, and it scores the same, whatever it is
+  // scored with.
+  const Index common = alike(prompt_length_ - 1);
+  const Index last_piece = (common - shared_) % options_.prefill_piece;
+  return last_piece < few_rows ? common - last_piece : common;
 }
 
 template <class Model>
@@ -229,8 +245,10 @@ bool Scoring<Model>::compute_common() {
   observer.layers = entropies_.layers();
   observer.begin = span_.begin;
   observer.end = span_.end;
-  observer.on_states = [&](Index layer, Index, MatrixView<const float> states) {
-    entropies_.observe_common(layer, states);
+  observer.on_states = [&](Index layer, Index first, MatrixView<const float> states) {
+    const Index once = std::clamp<Index>(common_context_ - first, 0, states.extent(0));
+    if (once > 0) entropies_.observe_common(layer, states.slice(0, 0, once));
+    entropies_.observe_own(layer, states.slice(0, once, states.extent(0)), tail_);
   };
   if (shared_ != 0) {
     for (Index s = 0; s < parallel(); ++s) with_.prefix->enter(model_, s, entropies_.layers(), options_.prefill_piece);
@@ -261,7 +279,7 @@ bool Scoring<Model>::compute_common() {
 
 template <class Model>
 void Scoring<Model>::compute(std::size_t first, std::size_t count) {
-  std::vector<AnswerEntropies::OwnStates> own_states(count);
+  std::vector<AnswerEntropies::OwnStates> own_states(count, tail_);
   std::vector<LayerObserver<>> observers;
   Index positions = 0;
   for (std::size_t k = 0; k < count; ++k) {
@@ -269,7 +287,10 @@ void Scoring<Model>::compute(std::size_t first, std::size_t count) {
     positions += static_cast<Index>(rest(first + k).size());
   }
   std::vector<SequencePiece<>> pieces;
-  for (std::size_t k = 0; k < count; ++k) pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
+  for (std::size_t k = 0; k < count; ++k) {
+    model_.rewind(begin_of(first + k), static_cast<Index>(k));
+    pieces.push_back({static_cast<Index>(k), rest(first + k), &observers[k]});
+  }
   model_.fill(pieces);
   for (std::size_t k = 0; k < count; ++k) model_.rewind(common_, static_cast<Index>(k));
   log_probs_.evaluate();
@@ -289,7 +310,7 @@ LayerObserver<> Scoring<Model>::observer(std::size_t i, AnswerEntropies::OwnStat
       const Index from = std::clamp<Index>(begin - first, 0, states.extent(0));
       return states.slice(0, from, std::clamp<Index>(end - first, from, states.extent(0)));
     };
-    entropies_.observe_own(layer, within(span_.begin, context_end(i)), own_states);
+    entropies_.observe_own(layer, within(std::max(span_.begin, common_), context_end(i)), own_states);
     const Index begin = prompt_length_ - 1;
     log_probs_.take(layer, answer + std::max<Index>(0, first - begin), within(begin, length(i) - 1));
   };
