@@ -11,7 +11,8 @@ its lib folder; ik_llama.cpp's wheel is of AVX2:
         --types file f16 bf16 q8_0
 
 "file" is the model as it is; for the other types its dequantised weights are written in that type to a temporary
-folder. Each round runs the peers and then our benchmark program; the table gives the medians over the rounds.
+folder. Each round runs the peers and then our benchmark program; the table gives the medians over the rounds, and what
+share our program says it reaches of its floor, which is by what the machine multiplies and reads in the same run.
 """
 
 import argparse
@@ -115,13 +116,13 @@ def loaded(peer, path, threads):
 
 
 def ours(program, path, threads):
-    """tokens/s of one run of the benchmark program, by benchmark."""
+    """tokens/s and the share of the floor of one run of the benchmark program, by benchmark."""
     report = subprocess.run(
         [program, f"--benchmark_filter=^(prefill_512|decode)/{os.path.basename(path).removesuffix('.gguf')}"
                   f"/threads:{threads}/", "--benchmark_min_time=1", "--benchmark_format=json"],
         env={**os.environ, "ACTIVATION_TRACE_MODEL": path}, check=True, capture_output=True, text=True)
     results = json.loads(report.stdout)["benchmarks"]
-    return {r["name"].split("/")[0]: r["tokens/s"] for r in results}
+    return {r["name"].split("/")[0]: (r["tokens/s"], r["of_floor"]) for r in results}
 
 
 def main():
@@ -136,7 +137,8 @@ def main():
 
     print(f"tokens/s, medians of {args.rounds} rounds, {args.threads} threads, peers at the better of flash attention "
           "on and off")
-    print(f"{'type':8} {'what':12} {'peer':12} {'theirs':>10} {'ours':>10} {'ratio':>6}   ours, every round")
+    print(f"{'type':8} {'what':12} {'peer':12} {'theirs':>10} {'ours':>10} {'ratio':>6} "
+          f"{'of floor':>8}   ours, every round")
     with tempfile.TemporaryDirectory() as folder:
         for type_name in args.types:
             path = args.model
@@ -151,14 +153,15 @@ def main():
                     for model, rates in zip(models, theirs[peer]):
                         rates["prefill_512"].append(model.prefill())
                         rates["decode"].append(model.decode())
-                for what, rate in ours(args.bench, path, args.threads).items():
-                    mine[what].append(rate)
-            for what, rates in mine.items():
+                for what, measured in ours(args.bench, path, args.threads).items():
+                    mine[what].append(measured)
+            for what, measured in mine.items():
+                rates, shares = zip(*measured)
                 median = statistics.median(rates)
                 for peer in args.peers:
                     best = max(statistics.median(t[what]) for t in theirs[peer])
-                    print(f"{type_name:8} {what:12} {peer:12} {best:10.1f} {median:10.1f} {median / best:6.2f}   "
-                          + " ".join(f"{r:.1f}" for r in rates), flush=True)
+                    print(f"{type_name:8} {what:12} {peer:12} {best:10.1f} {median:10.1f} {median / best:6.2f} "
+                          f"{statistics.median(shares):8.0%}   " + " ".join(f"{r:.1f}" for r in rates), flush=True)
             if type_name != "file":
                 os.remove(path)
 

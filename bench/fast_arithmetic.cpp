@@ -4,6 +4,8 @@
 // What fast arithmetic changes, beside what it is worth: 64 greedy tokens after each of 20 questions, by exact and by
 // fast arithmetic in turns. Arguments: the number of threads (1: times are the processor's, which other work on the
 // machine does not lengthen; more: the clock's), and a model other than the SmolLM2 file.
+// The last line has shares of floors: of a step, reading all weights; of prompts, the multiply-adds of floats, which
+// are no floor for fast arithmetic.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,6 +20,8 @@
 #include "activation_trace/model/llama.hpp"
 #include "activation_trace/processors/argmax.hpp"
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
+#include "floors.hpp"
+#include "models.hpp"
 #include "support/real_model.hpp"
 
 namespace {
@@ -132,4 +136,10 @@ int main(int argc, char** argv) {
   std::printf("decode: exact %.1f tok/s, fast %.1f, %.2f times; prompts: exact %.0f tok/s, fast %.0f, %.2f times\n",
               1 / median(exact.steps), 1 / median(fast.steps), median(exact.steps) / median(fast.steps),
               1 / median(exact.prompts), 1 / median(fast.prompts), median(exact.prompts) / median(fast.prompts));
+  const bench::Work blocks = bench::blocks_of(checkpoint.weights);
+  const double step = bench::floor_of(blocks.plus(bench::work_of(checkpoint.weights.lm_head)), execution.threads());
+  const double row = bench::floor_of({blocks.flops, 0}, execution.threads());
+  std::printf("of the floor: decode exact %.0f %%, fast %.0f %%; prompts exact %.0f %%, fast %.0f %%\n",
+              100 * step / median(exact.steps), 100 * step / median(fast.steps), 100 * row / median(exact.prompts),
+              100 * row / median(fast.prompts));
 }

@@ -4,7 +4,8 @@
 //
 // A token of plain greedy decoding and of each mode, decoded and sampled by llama.cpp, in turn; medians over the
 // rounds. The same tokens are read in all modes. Of one thread the processor's time counts, which is the same beside
-// other programs, of several the clock's.
+// other programs, of several the clock's. `floor` is one reading of the weights, or the multiply-adds of a token and of
+// the logits that the mode reads, in floats, at the rates that are measured before.
 #include <llama-cpp.h>
 
 #include <algorithm>
@@ -19,6 +20,8 @@
 #include <vector>
 
 #include "activation_trace/embed/llama_cpp.hpp"
+#include "floors.hpp"
+#include "models.hpp"
 
 namespace at = activation_trace;
 
@@ -36,7 +39,9 @@ double milliseconds(int threads) {
 struct Way {
   Way(std::string label, llama_model* model, const char* path, int threads, at::Execution<at::Host>& execution,
       const at::llama_cpp::GuestOptions* options)
-      : name(std::move(label)), threads_(threads) {
+      : name(std::move(label)),
+        exits(options == nullptr ? 1 : std::ssize(at::detail::exit_layers(options->mode, llama_model_n_layer(model)))),
+        threads_(threads) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = 512;
     params.n_threads = params.n_threads_batch = threads;
@@ -77,6 +82,7 @@ struct Way {
   }
 
   std::string name;
+  at::Index exits;  // rows of logits that a token takes
   std::unique_ptr<at::llama_cpp::Guest> guest;
   llama_context_ptr context;
   llama_sampler_ptr chain;
@@ -122,13 +128,17 @@ int main(int argc, char** argv) try {
     if (round >= 0) continue;
     for (const auto& way : ways) way->decode = way->sample = way->total = {};  // the caches are warm
   }
-  std::printf("ms a token, medians of %d rounds, %d threads\n%-16s %8s %8s %8s %6s\n", rounds, threads, "", "decode",
-              "sample", "both", "ratio");
+  const at::Checkpoint checkpoint = at::load_llama(argv[1]);
+  const at::bench::Work step = at::bench::blocks_of(checkpoint.weights);
+  const at::bench::Work head = at::bench::work_of(checkpoint.weights.lm_head);
+  std::printf("ms a token, medians of %d rounds, %d threads\n%-16s %8s %8s %8s %6s %8s %9s\n", rounds, threads, "",
+              "decode", "sample", "both", "ratio", "floor", "of floor");
   for (const auto& way : ways) {
     std::vector<double> ratios;  // within a round
     for (std::size_t i = 0; i < way->total.size(); ++i) ratios.push_back(way->total[i] / ways.front()->total[i]);
-    std::printf("%-16s %8.3f %8.3f %8.3f %6.3f\n", way->name.c_str(), median(way->decode), median(way->sample),
-                median(way->total), median(ratios));
+    const double floor = 1e3 * at::bench::floor_of(step.plus(at::bench::shared(head, way->exits)), threads);
+    std::printf("%-16s %8.3f %8.3f %8.3f %6.3f %8.3f %8.0f%%\n", way->name.c_str(), median(way->decode),
+                median(way->sample), median(way->total), median(ratios), floor, 100 * floor / median(way->total));
   }
   return 0;
 } catch (const std::exception& e) {

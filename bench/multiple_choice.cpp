@@ -9,6 +9,8 @@
 // `floor` is what the multiply-adds of `once` take at the rate that is measured before: the blocks for each token of
 // the question and of the answers as far as they differ, and logits for what predicts the answers' tokens, of all
 // layers that the mode reads; the preamble is attended to, and entropies are left out.
+// Where there is a llama.cpp it answers the questions, too, sharing what `once` shares: `over it` is how many times as
+// fast `once` is (0: there is none).
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -28,6 +30,7 @@
 #include "activation_trace/tokenizer/load_tokenizer.hpp"
 #include "floors.hpp"
 #include "models.hpp"
+#include "peer.hpp"
 
 namespace {
 
@@ -37,6 +40,14 @@ struct Measured {
   const char* name;
   ScoreOptions options;
 };
+
+std::vector<Measured> measured_modes(Index blocks) {
+  const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
+  return {{"baseline", {.mode = Baseline{}}},
+          {"dola", {.mode = Dola{.candidate_layers = layers}}},
+          {"activation", {}},
+          {"activation_dola", {.mode = ActivationDola{.candidate_layers = layers}}}};
+}
 
 /// What a question cannot do without, behind the first `known` positions.
 bench::Work work_of_question(const Checkpoint& checkpoint, const detail::DividedText& text, Index known, Index layers) {
@@ -58,24 +69,23 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
   std::vector<TruthfulQuestion> questions = read_truthfulqa(data);
   questions.resize(std::min(count, questions.size()));
   Execution<Host> execution(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 512, .sequences = 8}, execution);
+  constexpr Index context = 512;
+  constexpr Index sequences = 8;
+  Llama model(checkpoint.config, checkpoint.weights, {.max_context = context, .sequences = sequences}, execution);
+  bench::Peer peer(path, context, sequences, execution);
   const Index blocks = checkpoint.config.layers;
-  const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
-  const std::vector<Measured> modes{{"baseline", {.mode = Baseline{}}},
-                                    {"dola", {.mode = Dola{.candidate_layers = layers}}},
-                                    {"activation", {}},
-                                    {"activation_dola", {.mode = ActivationDola{.candidate_layers = layers}}}};
   std::printf("%zu questions, %d threads, %s\n", questions.size(), execution.threads(), name(execution.isa()).data());
   std::printf(
-      "seconds each     every answer  every question      once  questions/s   ratio     floor  of floor"
-      "   largest difference\n");
+      "seconds each     every answer  every question      once  questions/s   ratio     floor  of floor  llama.cpp"
+      "  over it  largest difference\n");
   const std::vector<std::vector<TokenId>> ends{tokenizer.encode_prompt(truthfulqa_prompt("What")),
                                                tokenizer.encode_prompt(truthfulqa_prompt("1"))};
-  for (const Measured& mode : modes) {
+  for (const Measured& mode : measured_modes(blocks)) {
     const auto exits = std::ssize(detail::exit_layers(mode.options.mode, blocks));
     bench::Work work;
     PrefixCache prefix(common_prefix(ends));
-    double times[3] = {};
+    PrefixCache prefix_of_peer(common_prefix(ends));
+    double times[4] = {};
     double difference = 0;
     for (const TruthfulQuestion& q : questions) {
       const std::vector<std::string> answers = truthfulqa_continuations(q.correct, q.incorrect);
@@ -92,16 +102,20 @@ void run(const std::string& path, const std::string& data, std::size_t count) {
       times[1] += bench::seconds([&] { score_text(model, tokenizer, prompt, answers, mode.options); });
       // The two before have overwritten what the sequences began with: brought back, as nobody does in between there.
       if (&q != &questions.front())
-        for (Index s = 0; s < model.sequences(); ++s) prefix.enter(model, s, {}, 512);
+        for (Index s = 0; s < sequences; ++s) prefix.enter(model, s, {}, context);
       times[2] += bench::seconds(
           [&] { once = score_text(model, tokenizer, prompt, answers, mode.options, {}, {.prefix = &prefix}); });
+      times[3] += peer.seconds([&](auto& other) {
+        score_text(other, tokenizer, prompt, answers, mode.options, {}, {.prefix = &prefix_of_peer});
+      });
       for (std::size_t i = 0; i < answers.size(); ++i)
         difference = std::max(difference, std::abs(anew[i].score - once[i].score));
     }
     for (double& time : times) time /= static_cast<double>(questions.size());
     const double floor = bench::floor_of(work, execution.threads()) / static_cast<double>(questions.size());
-    std::printf("%-16s %12.3f %15.3f %9.3f %12.2f %7.1f %9.3f %8.0f%% %20.1e\n", mode.name, times[0], times[1],
-                times[2], 1 / times[2], times[0] / times[2], floor, 100 * floor / times[2], difference);
+    std::printf("%-16s %12.3f %15.3f %9.3f %12.2f %7.1f %9.3f %8.0f%% %10.3f %8.1f %19.1e\n", mode.name, times[0],
+                times[1], times[2], 1 / times[2], times[0] / times[2], floor, 100 * floor / times[2], times[3],
+                times[3] / times[2], difference);
     std::fflush(stdout);
   }
 }

@@ -177,6 +177,8 @@ void silu_benchmark(benchmark::State& state) {
   std::vector<float> y(gate.size());
   Execution<Host> execution;
   const MatrixView<const float> gates = test::matrix(gate, 16, ffn_size);
+  // The ten multiply-adds and products of an exponential.
+  const bench::Reported reported(state, {20 * static_cast<double>(gate.size())}, 1);
   for (auto _ : state) {
     gated_multiply(execution, FfnActivation::silu, gates, gates, {y.data(), {16, ffn_size}});
     benchmark::ClobberMemory();

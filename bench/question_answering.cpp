@@ -10,6 +10,7 @@
 // `floor` is what `together` needs at the rates that are measured before: multiply-adds of the blocks for each token of
 // question and answer, and of logits for what the answer's tokens are predicted by, of all layers that the mode reads;
 // and in each step one reading of the weights. Entropies are left out.
+// Where there is a llama.cpp it answers `together`, too, and `over it` is ours over that (0: there is none).
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +28,7 @@
 #include "activation_trace/tokenizer/stream_decoder.hpp"
 #include "floors.hpp"
 #include "models.hpp"
+#include "peer.hpp"
 
 namespace {
 
@@ -57,22 +59,27 @@ void run(const std::string& path, const std::string& data, std::size_t count, In
   std::vector<QaQuestion> questions = read_nq_open(data);
   questions.resize(std::min(count, questions.size()));
   Execution<Host> execution(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  Llama model(checkpoint.config, checkpoint.weights, {.max_context = 256, .sequences = at_once}, execution);
+  constexpr Index context = 256;
+  Llama model(checkpoint.config, checkpoint.weights, {.max_context = context, .sequences = at_once}, execution);
+  bench::Peer peer(path, context, at_once, execution);
   const Index blocks = checkpoint.config.layers;
   const std::vector<Index> layers = dola_layers(DolaBucket::low, blocks, Embeddings::separate);
   const std::vector<Mode> modes{Baseline{}, Activation{}, Dola{.candidate_layers = layers},
                                 ActivationDola{.candidate_layers = layers}};
   std::printf("%zu questions, %td at once, %d threads, %s\n", questions.size(), at_once, execution.threads(),
               name(execution.isa()).data());
-  std::printf("questions/s           anew    shared  together   ratio  of floor  tokens each\n");
+  std::printf(
+      "questions/s           anew    shared  together   ratio     floor  of floor  llama.cpp  over it  tokens each\n");
   for (const Mode& mode : modes) {
     const GenerationOptions options{
         .mode = mode, .repetition_penalty = 1.2f, .max_new_tokens = 20, .stop = {std::string(kNextQuestion)}};
     const auto make_decoder = [&] { return StreamDecoder(tokenizer); };
-    PrefixCache prefix(common_prefix(std::vector{tokenizer.encode_prompt(knowledge_qa_prompt("What")),
-                                                 tokenizer.encode_prompt(knowledge_qa_prompt("1"))}));
+    const std::vector<TokenId> start = common_prefix(std::vector{tokenizer.encode_prompt(knowledge_qa_prompt("What")),
+                                                                 tokenizer.encode_prompt(knowledge_qa_prompt("1"))});
+    PrefixCache prefix(start);
+    PrefixCache prefix_of_peer(start);
     const Index known = std::ssize(prefix.ids());
-    double times[3] = {};
+    double times[4] = {};
     double floor = 0;
     double tokens = 0;
     for (std::size_t first = 0; first < questions.size(); first += static_cast<std::size_t>(at_once)) {
@@ -87,13 +94,16 @@ void run(const std::string& path, const std::string& data, std::size_t count, In
       std::vector<GenerationResult> results;
       times[2] += bench::seconds(
           [&] { results = generate_batch(model, make_decoder, prompts, options, {}, {.prefix = &prefix}); });
+      times[3] += peer.seconds(
+          [&](auto& other) { generate_batch(other, make_decoder, prompts, options, {}, {.prefix = &prefix_of_peer}); });
       const Index exits = std::ssize(detail::exit_layers(mode, blocks));
       floor += bench::floor_of(work_of_answers(checkpoint, prompts, results, known, exits), execution.threads());
       for (const GenerationResult& result : results) tokens += static_cast<double>(result.ids.size());
     }
     const auto all = static_cast<double>(questions.size());
-    std::printf("%-16s %9.2f %9.2f %9.2f %7.1f %8.0f%% %12.1f\n", std::string(name(mode)).c_str(), all / times[0],
-                all / times[1], all / times[2], times[0] / times[2], 100 * floor / times[2], tokens / all);
+    std::printf("%-16s %9.2f %9.2f %9.2f %7.1f %9.2f %8.0f%% %10.2f %8.1f %12.1f\n", std::string(name(mode)).c_str(),
+                all / times[0], all / times[1], all / times[2], times[0] / times[2], all / floor,
+                100 * floor / times[2], times[3] > 0 ? all / times[3] : 0, times[3] / times[2], tokens / all);
     std::fflush(stdout);
   }
 }
