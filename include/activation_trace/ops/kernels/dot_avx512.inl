@@ -74,12 +74,13 @@ inline void dot_tile(const float* const (&w)[m], Index count, Index depth, const
   for (Index i = 0; i < n; ++i, y += y_stride) store_sums<m>(sums[i], count, y, into);
 }
 
-/// The same for any n <= dot_group that takes as many rows of w.
+/// The same for any n <= dot_group that takes as many rows of w: two by eight, more by four, one in no tile.
 template <Index m, Index n = m == 8 ? dot_pair : dot_group>
 inline void dot_tile_of(Index rows, const float* const (&w)[m], Index count, Index depth, const float* x,
                         Index x_stride, float* y, Index y_stride, Into into) {
   if (rows == n) return dot_tile<n>(w, count, depth, x, x_stride, y, y_stride, into);
-  if constexpr (n > 1) dot_tile_of<m, n - 1>(rows, w, count, depth, x, x_stride, y, y_stride, into);
+  if constexpr (n > (m == 8 ? dot_pair : dot_pair + 1))
+    dot_tile_of<m, n - 1>(rows, w, count, depth, x, x_stride, y, y_stride, into);
 }
 
 /// y[i][r] = row r of w times row i < n of x, m rows of w at a time, of which `used` bytes of `row_bytes` are elements:
@@ -141,82 +142,87 @@ template <class T, Index m>
   }
 }
 
-/// y = rows of w, quantised, times one row of x: every product and sum is dot_tile's, but w is widened in registers,
-/// and the next four rows are fetched all the while. By way of the first-level cache Q8_0 took 1.2 times as long,
-/// Q4_1 1.5.
+/// Rows of w that one row of x meets in turns, because additions of one wait for each other. Those of scalars wait for
+/// memory; of Q8_0 four in turns were no faster from the cache and read memory at 0.75 of the speed.
 template <class T>
-inline void dot_one_row(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
-  constexpr Index m = 4;
-  constexpr Index run_bytes = run_elements / T::elements * static_cast<Index>(sizeof(T));
-  static_assert(dot_depth % run_elements == 0);
-  for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
-    const Index count = std::min(m, rows - r);
-    for (Index begin = 0; begin < cols; begin += dot_depth) {
-      const Index end = std::min(begin + dot_depth, cols);
-      F sums[m] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
-      for (Index k = begin; k < end; k += run_elements) {
-        const std::byte* at[m];
-#pragma GCC unroll 4
-        for (Index j = 0; j < m; ++j) {  // those that are missing are the last once more
-          at[j] = w + std::min(j, count - 1) * row_bytes + k / run_elements * run_bytes;
-          fetch(at[j] + m * row_bytes, run_bytes);
-        }
-        add_run<T>(at, std::min(run_parts, (end - k) / part_elements), x + k, sums);
-      }
-      store_sums<m>(sums, count, y, begin == 0 ? Into::set : Into::add);
-    }
-  }
+constexpr Index rows_in_turns = !QuantizedBlock<T>             ? 1
+                                : std::is_same_v<T, Q8_0Block> ? 2
+                                                               : 4;
+
+/// Bytes [at, at + bytes) on their way to the first-level cache; returns where the next line to fetch begins. For one
+/// row of x that is better than the second level: on Zen 4 Q8_0 took 0.81 to 0.92 of the time.
+[[gnu::always_inline]] inline const std::byte* fetch_on(const std::byte* at, Index bytes) {
+  for (const std::byte* const end = at + bytes; at < end; at += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
+  return at;
 }
 
-/// Of so many bits a weight, reading is what one row of x waits for.
-template <class T>
-constexpr bool is_read_bound = sizeof(T) >= static_cast<std::size_t>(elements_per_unit<T>);
-
-/// Elements [begin, end) of a row of w, at most dot_depth, times x: one chain of vectors.
-template <class T>
-[[gnu::always_inline]] inline F dot_stretch(const std::byte* row, Index begin, Index end, const float* x) {
-  constexpr Index unit = elements_per_unit<T>;
-  const std::byte* at = row + begin / unit * static_cast<Index>(sizeof(T));
-  F sums[1] = {set(0.0f)};
+/// sums[j] = elements [begin, end) of row j of w, at most dot_depth, times x: one chain of vectors each. As many bytes
+/// are fetched from `ahead` on.
+template <class T, Index m>
+[[gnu::always_inline]] inline void dot_stretch(const std::byte* const (&rows)[m], Index begin, Index end,
+                                               const float* x, const std::byte*& ahead, F (&sums)[m]) {
+  constexpr auto size = static_cast<Index>(sizeof(T));
+  const std::byte* at[m];
+#pragma GCC unroll 4
+  for (Index j = 0; j < m; ++j) {
+    at[j] = rows[j] + begin / elements_per_unit<T> * size;
+    sums[j] = set(0.0f);
+  }
   if constexpr (QuantizedBlock<T>) {
-    for (Index k = begin; k < end; k += run_elements, at += run_elements / unit * static_cast<Index>(sizeof(T)))
-      add_run<T, 1>({at}, std::min(run_parts, (end - k) / part_elements), x + k, sums);
+    for (Index k = begin; k < end; k += run_elements) {
+      const Index parts = std::min(run_parts, (end - k) / part_elements);
+      ahead = fetch_on(ahead, m * (parts * part_elements / T::elements * size));
+      add_run<T>(at, parts, x + k, sums);
+#pragma GCC unroll 4
+      for (Index j = 0; j < m; ++j) at[j] += run_elements / T::elements * size;
+    }
   } else {
+    static_assert(m == 1);
+    ahead = fetch_on(ahead, (end - begin) * size);
     Index k = begin;
-    for (; k + lanes <= end; k += lanes, at += lanes * sizeof(T))
-      sums[0] = multiply_add(load_vector<T>(at), load(x + k), sums[0]);
+    for (; k + lanes <= end; k += lanes, at[0] += lanes * size)
+      sums[0] = multiply_add(load_vector<T>(at[0]), load(x + k), sums[0]);
     if (k < end) {
       float last[lanes] = {};
-      decode<T>(at, end - k, last);
+      decode<T>(at[0], end - k, last);
       const auto mask = static_cast<__mmask16>((1u << (end - k)) - 1);
       sums[0] = multiply_add(load(last), _mm512_maskz_loadu_ps(mask, x + k), sums[0]);
     }
   }
-  return sums[0];
 }
 
-/// y = rows of w times one row of x, as dot_one_row, but row after row: of memory that is read in its order a processor
-/// fetches most by itself, and it works on the next rows while additions of this one wait for each other. On Zen 4,
-/// rows in turns took 1.5 times as long for F16 and Q8_0 with 576 columns, 2.3 and 1.6 times with 1536; those of Q4_1,
-/// which wait for their widening, 0.8 times.
+/// y = rows of w times one row of x: every product and sum is dot_tile's, but w is widened in registers, and memory is
+/// fetched in its order, whatever the turns: that is how a processor reads it fastest. On Zen 4, rows that were each
+/// fetched for themselves took 1.5 times as long for F16 with 576 columns and 2.3 times with 1536, and 1.03 to 1.1
+/// times for Q4_1, which waits for its widening. Q8_0 row after row took 1.10 to 1.18 times as long as two rows in
+/// turns: each row is one chain of additions.
 template <class T>
-inline void dot_row_by_row(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
-  constexpr Index m = 4;
-  const Index used = cols / elements_per_unit<T> * static_cast<Index>(sizeof(T));
-  for (Index r = 0; r < rows; r += m, y += m) {
+inline void dot_one_row(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, float* y) {
+  constexpr Index m = 4;  // sums that are added across lanes together
+  constexpr Index turns = rows_in_turns<T>;
+  for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
     const Index count = std::min(m, rows - r);
     F sums[m] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
-    for (Index j = 0; j < count; ++j, w += row_bytes) {
-      for (Index line = 0; line < used; line += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(w + dot_ahead + line), _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (Index j = 0; j < m; j += turns) {
+      if (j >= count) break;
+      const std::byte* at[turns];
+      for (Index i = 0; i < turns; ++i)  // those that are missing are the last once more
+        at[i] = w + std::min(j + i, count - 1) * row_bytes;
+      const std::byte* ahead = at[turns - 1] + dot_ahead;
+      F part[turns];
       Index begin = 0;
       for (; cols - begin > dot_depth; begin += dot_depth) {
-        const F stretch = dot_stretch<T>(w, begin, begin + dot_depth, x);
-        const F same[4] = {stretch, stretch, stretch, stretch};
-        const float total = _mm_cvtss_f32(sums_of(same));
-        y[j] = begin == 0 ? total : y[j] + total;
+        dot_stretch<T>(at, begin, begin + dot_depth, x, ahead, part);
+        F four[m];
+#pragma GCC unroll 4
+        for (Index i = 0; i < m; ++i) four[i] = part[i % turns];
+        store_sums<m>(four, std::min(turns, count - j), y + j, begin == 0 ? Into::set : Into::add);
       }
-      sums[j] = dot_stretch<T>(w, begin, cols, x);
+      dot_stretch<T>(at, begin, cols, x, ahead, part);
+#pragma GCC unroll 4
+      for (Index i = 0; i < turns; ++i) sums[j + i] = part[i];
     }
     store_sums<m>(sums, count, y, cols <= dot_depth ? Into::set : Into::add);
   }
@@ -227,12 +233,7 @@ inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols
                      Index n, float* y, Index y_stride) {
   constexpr Decode decode = std::is_same_v<T, float> ? nullptr : decode_row<T>;
   const Index used = cols / elements_per_unit<T> * static_cast<Index>(sizeof(T));
-  if (n == 1) {
-    if constexpr (is_read_bound<T>)
-      return dot_row_by_row<T>(w, row_bytes, rows, cols, x, y);
-    else
-      return dot_one_row<T>(w, row_bytes, rows, cols, x, y);
-  }
+  if (n == 1) return dot_one_row<T>(w, row_bytes, rows, cols, x, y);
   if (n <= dot_pair)
     dot_decoded_rows<8>(decode, w, row_bytes, used, rows, cols, x, x_stride, n, y, y_stride);
   else
