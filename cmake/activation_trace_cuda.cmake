@@ -22,3 +22,15 @@ if(NOT TARGET activation_trace::cuda)
   # ignored, and cxx_std_20 does not reach CUDA sources. The flag itself works with every version.
   target_compile_options(activation_trace_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
 endif()
+
+# activation_trace::nccl, for those that include activation_trace/cuda/nccl_communicator.cuh, where NCCL is: beside CUDA,
+# or on CMAKE_PREFIX_PATH, as pip's nvidia-nccl-cu13 has it.
+find_path(ACTIVATION_TRACE_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(ACTIVATION_TRACE_NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR})
+mark_as_advanced(ACTIVATION_TRACE_NCCL_INCLUDE_DIR ACTIVATION_TRACE_NCCL_LIBRARY)
+if(NOT TARGET activation_trace::nccl AND ACTIVATION_TRACE_NCCL_INCLUDE_DIR AND ACTIVATION_TRACE_NCCL_LIBRARY)
+  add_library(activation_trace_nccl INTERFACE)
+  add_library(activation_trace::nccl ALIAS activation_trace_nccl)
+  target_include_directories(activation_trace_nccl SYSTEM INTERFACE ${ACTIVATION_TRACE_NCCL_INCLUDE_DIR})
+  target_link_libraries(activation_trace_nccl INTERFACE activation_trace::cuda ${ACTIVATION_TRACE_NCCL_LIBRARY})
+endif()

@@ -154,11 +154,9 @@ inline void add_version(CLI::App& app) {
 }
 
 /// llama.cpp's options of one dash and several letters, each of which CLI11 would take for an option.
-inline constexpr std::pair<std::string_view, const char*> kSeveralLetters[] = {{"-ngl", "--n-gpu-layers"},
-                                                                               {"-ts", "--tensor-split"},
-                                                                               {"-ctk", "--cache-type-k"},
-                                                                               {"-ctv", "--cache-type-v"},
-                                                                               {"-fa", "--flash-attn"}};
+inline constexpr std::pair<std::string_view, const char*> kSeveralLetters[] = {
+    {"-ngl", "--n-gpu-layers"}, {"-ts", "--tensor-split"},  {"-sm", "--split-mode"},
+    {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-fa", "--flash-attn"}};
 
 /// Parses; an exit code if there is nothing more to do (--help, --version). Throws UsageError.
 [[nodiscard]] inline std::optional<int> parse(CLI::App& app, int argc, char** argv) {

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "activation_trace/cuda/on_host.cuh"
+#include "activation_trace/cuda/sharded_weights.cuh"
 #include "support/checkpoint_model.hpp"
 #include "support/gpu_layers.hpp"
 #include "support/loaded_model.hpp"
 #include "support/model_settings.hpp"
+#include "support/nccl_sums.cuh"
 
 extern template class activation_trace::Llama<activation_trace::Cuda>;  // llama_cuda.cu
 
@@ -95,18 +97,21 @@ class CudaModel final : public CheckpointModel {
         path_(settings.path),
         weight_limit_(settings.llama_cpp.gpu_memory > 0 ? settings.llama_cpp.gpu_memory * 0x1p30
                                                         : std::numeric_limits<double>::infinity()),
+        split_(settings.split),
         devices_(streams(settings)) {}
 
-  /// Where which block lies is not in it: it depends on what is free, and no bit on it.
+  /// Where which block lies is not in it: it depends on what is free, and no bit on it. On ranks bits depend.
   [[nodiscard]] Json identity() const override {
     Json identity = CheckpointModel::identity();
     identity["device"] = devices_.front()->device().identity();
     for (std::size_t i = 1; i < devices_.size(); ++i)
       identity["more_devices"].push_back(devices_[i]->device().identity());
+    if (split_ != SplitMode::layer) identity["split_mode"] = name(split_);
     return identity;
   }
   [[nodiscard]] std::unique_ptr<AnyModel> run(Index context, Index sequences, Execution<Host>& execution) override {
     const LlamaOptions memory = options(context, sequences);
+    if (split_ != SplitMode::layer) return run_ranks(context, memory, execution);
     const std::vector<LlamaPlace<Cuda>> places = share(memory);
     if (!weights_ || !std::ranges::equal(places, places_, {}, &LlamaPlace<Cuda>::end, &LlamaPlace<Cuda>::end)) {
       weights_.reset();  // never twice
@@ -135,7 +140,49 @@ class CudaModel final : public CheckpointModel {
     double bytes = device.free();
     for (std::size_t p = 0; p < places_.size() && weights_; ++p)
       if (places_[p].execution == &device.execution()) bytes += static_cast<double>(weights_->bytes(p));
+    for (std::size_t r = 0; r < devices_.size() && shares_; ++r)
+      if (devices_[r].get() == &device) bytes += static_cast<double>(shares_->bytes(r));
     return bytes;
+  }
+
+  /// A rank on each device, whose weights stay.
+  [[nodiscard]] std::unique_ptr<AnyModel> run_ranks(Index context, const LlamaOptions& memory,
+                                                    Execution<Host>& execution) {
+    check_room(memory);
+    if (!shares_) {
+      std::vector<Execution<Cuda>> ranks;
+      for (const auto& device : devices_) ranks.push_back(device->execution());
+      all_reduce_ = split_ == SplitMode::tensor_nccl
+                        ? nccl_sums(ranks)
+                        : cuda::all_reduce_of(std::make_shared<cuda::PeerCommunicator>(ranks));
+      shares_.emplace(std::move(ranks), checkpoint().config, checkpoint().weights);
+    }
+    return std::make_unique<ModelOf<OnHost<Llama<Cuda>>>>(shape(), context, checkpoint().config, checkpoint().weights,
+                                                          shares_->ranks(all_reduce_), memory, execution);
+  }
+
+  /// Throws Error with the sums where a rank's share has no room on its device.
+  void check_room(const LlamaOptions& options) const {
+    using cuda::detail::mebibytes;
+    const LlamaConfig& config = checkpoint().config;
+    const std::vector<LlamaWeights<>> shares = shard_weights(config, checkpoint().weights, std::ssize(devices_));
+    // What the others have is copied to be summed.
+    const double copies = static_cast<double>(devices_.size() - 1) * sizeof(float) *
+                          static_cast<double>(options.max_rows()) * static_cast<double>(config.hidden);
+    std::string taken;
+    bool fits = true;
+    for (std::size_t r = 0; r < devices_.size(); ++r) {
+      const LlamaConfig share = activation_trace::detail::rank_config(config, shares[r]);
+      const double weights = cuda::DeviceWeights::bytes_of(devices_[r]->execution(), shares[r]);
+      const double rest = llama_memory(share, options) + copies;
+      fits = fits && weights <= weight_limit_ && weights + rest + spare <= free(*devices_[r]);
+      taken += (taken.empty() ? "" : ", ") + mebibytes(weights) + " and " + mebibytes(rest);
+    }
+    if (!fits)
+      throw Error(path_ + ": shared out over " + std::to_string(devices_.size()) + " devices the weights, and " +
+                  std::to_string(options.sequences) + " x " + std::to_string(options.max_context) +
+                  " positions with a batch, take " + taken + ", with " + mebibytes(spare) + " to spare each; " +
+                  there());
   }
 
   /// Blocks, with their keys and values, by free memory. Throws Error with the sums where they do not fit.
@@ -164,25 +211,34 @@ class CudaModel final : public CheckpointModel {
   [[nodiscard]] std::string sums(std::span<const double> weights, const LlamaMemory& memory,
                                  const LlamaOptions& options) const {
     using cuda::detail::mebibytes;
-    std::string there;
-    for (const auto& device : devices_)
-      there += (there.empty() ? "" : ", ") + mebibytes(free(*device)) + " (device " +
-               std::to_string(device->execution().device()) + ")";
-    if (!std::isinf(weight_limit_)) there += ", of which weights may take " + mebibytes(weight_limit_) + " each";
     const double layers = static_cast<double>(shape().layers);
     return ": in whole blocks the weights take " + mebibytes(std::accumulate(weights.begin(), weights.end(), 0.0)) +
            ", the largest block of them " + mebibytes(*std::ranges::max_element(weights)) + ", " +
            std::to_string(options.sequences) + " x " + std::to_string(options.max_context) + " positions " +
            mebibytes(layers * memory.block + memory.logits) + ", and a batch " +
-           mebibytes(spare + memory.batch + memory.brought) + " of each device; CUDA devices have free " + there +
+           mebibytes(spare + memory.batch + memory.brought) + " of each device; " + there();
+  }
+  /// What there is, and what changes that.
+  [[nodiscard]] std::string there() const {
+    using cuda::detail::mebibytes;
+    std::string list;
+    for (const auto& device : devices_)
+      list += (list.empty() ? "" : ", ") + mebibytes(free(*device)) + " (device " +
+              std::to_string(device->execution().device()) + ")";
+    if (!std::isinf(weight_limit_)) list += ", of which weights may take " + mebibytes(weight_limit_) + " each";
+    return "CUDA devices have free " + list +
            "; --num-gpus and --max_gpu_memory say how much, a shorter context and -b make it less";
   }
 
   std::string path_;
   double weight_limit_;  // bytes of a device
+  SplitMode split_;
   Devices devices_;
   std::vector<LlamaPlace<Cuda>> places_;
   std::optional<cuda::DeviceWeights> weights_;
+  // Of ranks, instead.
+  AllReduce<Cuda> all_reduce_;
+  std::optional<cuda::ShardedWeights> shares_;
 };
 
 }  // namespace

@@ -138,6 +138,16 @@ inline void refuse_senseless_arithmetic(const CLI::App& app, const ModelSettings
   if (s.engine != EngineName::own) throw UsageError(option + ": is for our own engine; llama.cpp has its own");
 }
 
+/// Throws UsageError for a model shared out over devices that are not there.
+inline void refuse_senseless_split(const CLI::App& app, const ModelSettings& s) {
+  if (app.count("--split-mode") == 0) return;
+  const std::string option = "--split-mode " + std::string(name(s.split));
+  if (s.engine != EngineName::own || !s.cuda_device)
+    throw UsageError(option + ": is for our own engine with --device cuda");
+  if (s.split != SplitMode::layer && s.llama_cpp.gpus.value_or(1) < 2)
+    throw UsageError(option + ": needs --num-gpus of 2 or more, which share every block");
+}
+
 /// Throws UsageError for a device that cannot be. The published scripts' --device cuda is told, and forgotten.
 inline void refuse_senseless_device(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
   if (app.count("--device") == 0) return;
@@ -168,6 +178,7 @@ inline void choose_own_cache(const CLI::App& app, ModelSettings& s) {
 /// Throws UsageError for options of an engine that is not to run.
 inline void refuse_senseless_engine(const CLI::App& app, ModelSettings& s, PublishedGpuOptions published) {
   refuse_senseless_device(app, s, published);
+  refuse_senseless_split(app, s);
   refuse_senseless_arithmetic(app, s);
   check_engine_is_there(s.engine);
   if (s.engine == EngineName::llama_cpp) return;
@@ -190,8 +201,12 @@ inline void add_engine_options(CLI::App& app, ModelSettings& s,
   app.option_defaults()->group("Engine");
   engine_options::add_name<EngineName>(
       app, "--engine", s.engine,
-      "what runs the model (default: own); the rest, but --device, --arithmetic and -ctk, is llama.cpp's");
+      "what runs the model (default: own); the rest, but --device, -sm, --arithmetic and -ctk, is llama.cpp's");
   engine_options::add_device_option(app, s.cuda_device);
+  engine_options::add_name<SplitMode>(app, "--split-mode,--split_mode", s.split,
+                                      "-sm: what each GPU of --device cuda and --num-gpus has: some layers, or a part "
+                                      "of each, summed by us or by NCCL: "
+                                      "another order of sums (default: layer)");
   engine_options::add_name<Arithmetic>(app, "--arithmetic", s.arithmetic,
                                        "of our own engine: fast rounds what weights are multiplied by, to 8 bits where "
                                        "those are quantised, and to BF16 where they are that and the processor has its "

@@ -22,12 +22,22 @@ namespace activation_trace::examples {
 /// What runs a model.
 enum class EngineName { own, llama_cpp };
 
+/// How our own engine shares a model out over GPUs: its blocks, or each block's work, summed by us or by NCCL.
+enum class SplitMode { layer, tensor, tensor_nccl };
+
 }  // namespace activation_trace::examples
 
 template <>
 struct activation_trace::EnumNames<activation_trace::examples::EngineName> {
   using Name = activation_trace::examples::EngineName;
   static constexpr std::pair<Name, std::string_view> all[] = {{Name::own, "own"}, {Name::llama_cpp, "llama.cpp"}};
+};
+
+template <>
+struct activation_trace::EnumNames<activation_trace::examples::SplitMode> {
+  using Mode = activation_trace::examples::SplitMode;
+  static constexpr std::pair<Mode, std::string_view> all[] = {
+      {Mode::layer, "layer"}, {Mode::tensor, "tensor"}, {Mode::tensor_nccl, "tensor-nccl"}};
 };
 
 namespace activation_trace::examples {
@@ -54,6 +64,7 @@ struct ModelSettings {
   bool quiet = false;
   EngineName engine = EngineName::own;
   std::optional<int> cuda_device;             ///< that our own engine runs on; none: the host
+  SplitMode split = SplitMode::layer;         ///< of our own engine over several of them
   Arithmetic arithmetic = Arithmetic::exact;  ///< of our own engine
   DType cache = DType::f32;                   ///< of our own engine: the same flags as llama.cpp's
   LlamaCppSettings llama_cpp;

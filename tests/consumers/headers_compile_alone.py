@@ -80,13 +80,16 @@ def compile_cuda_chain(chain, command):
     return done.returncode, done.stdout + done.stderr
 
 
-def without_absent_guests(headers, command):
-    """The headers but for those of llama.cpp where it is not installed."""
-    probe = "#if !__has_include(<llama.h>)\n#error\n#endif\n"
-    if subprocess.run([*command, "-E", "-x", "c++", "-"], input=probe, text=True, capture_output=True).returncode:
-        guests = {header for header in headers if header.startswith("activation_trace/embed/llama_cpp")}
-        print(f"left out, llama.h is not here: {', '.join(sorted(guests))}")
-        headers -= guests
+def without_absent_guests(headers, command, language):
+    """The headers but for those of llama.cpp and NCCL where they are not installed."""
+    for theirs, ours in (("llama.h", "activation_trace/embed/llama_cpp"), ("nccl.h", "activation_trace/cuda/nccl")):
+        guests = {header for header in headers if header.startswith(ours)}
+        with tempfile.TemporaryDirectory() as folder:
+            probe = pathlib.Path(folder, "probe." + language)
+            probe.write_text(f"#if !__has_include(<{theirs}>)\n#error\n#endif\n")
+            if guests and subprocess.run([*command, "-E", probe], capture_output=True).returncode:
+                print(f"left out, {theirs} is not here: {', '.join(sorted(guests))}")
+                headers -= guests
     return headers
 
 
@@ -100,7 +103,7 @@ def main():
         graph[header] = [name for name in includes_of(root, header) if name in graph]
     # .inl files are compiled by those that include them.
     headers = {header for header in graph if header.endswith(".cuh" if cuda else ".hpp")}
-    headers = headers if cuda else without_absent_guests(headers, command)
+    headers = without_absent_guests(headers, command, "cu" if cuda else "cpp")
     compile_one = compile_cuda_chain if cuda else compile_chain
     below = {header: (reachable(graph, header) & headers) - {header} for header in headers}
     chains = chains_of(below)

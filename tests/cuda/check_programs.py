@@ -37,8 +37,12 @@ def check_runs(place):
         command = ["generate", "-m", place.model, "-p", "the the", "-n", 8, "-q", "--decoding_mode", "baseline", *way]
         found.same(*place.both(lambda name, engine: place.run(*command, *engine).stdout), f"generate {way}")
     two = place.run(*command, "--device", "cuda", "--num-gpus", 2, "--max_gpu_memory", 1, "-t", 1).stdout
-    found.same(place.run(*command, "--device", "cpu", "-t", 1).stdout, two, "generate on two devices")
-    runs += len(ways) + 1
+    alone = place.run(*command, "--device", "cpu", "-t", 1).stdout
+    found.same(alone, two, "generate on two devices")
+    for split in ("tensor", "tensor-nccl"):
+        ranks = place.run(*command, "--device", "cuda", "--num-gpus", 2, "-sm", split, "--max_gpu_memory", 1, "-t", 1).stdout
+        found.same(alone, ranks, f"generate on two devices, --split-mode {split}")
+    runs += len(ways) + 3
     check_engine.PROMPTS = ["the"] * 4
     check_engine.check_score_and_pictures(place, found)
     return runs + 2, found
@@ -77,6 +81,13 @@ def check_refusals(place, alone):
     place.fails(2, ["--num-gpus auto: is llama.cpp's; --device cuda takes a number"], *generate, "--device", "cuda", "--num-gpus", "auto")
     place.fails(1, ["the weights take 1 MiB", "CUDA devices have free 1048576 MiB (device 0), 1048576 MiB (device 1), of which weights may take 0 MiB each"],
                 *generate, "-q", "--device", "cuda", "--num-gpus", 2, "--max_gpu_memory", "0.00001")
+    shared = [*generate, "-q", "--device", "cuda", "--split-mode"]
+    place.fails(2, ["--split-mode", "expected layer|tensor|tensor-nccl, got row"], *shared, "row")
+    place.fails(2, ["--split-mode tensor: needs --num-gpus of 2 or more"], *shared, "tensor")
+    place.fails(2, ["--split-mode tensor: is for our own engine with --device cuda"], *generate, "--split-mode", "tensor")
+    place.fails(1, ["expected 1 to 2 ranks, got 3: the model's 2 kv heads"], *shared, "tensor", "--num-gpus", 3)
+    place.fails(1, ["shared out over 2 devices the weights, and 1 x ", "CUDA devices have free 1048576 MiB (device 0), 1048576 MiB (device 1), of which"],
+                *shared, "tensor", "--num-gpus", 2, "--max_gpu_memory", "0.00001")
     os.environ["CUDA_ON_CPU_MIB"] = "33"  # room for weights, caches and batches of a short context, with 32 MiB to spare
     placed = [*generate, "-q", "--device", "cuda", "--max_gpu_memory", 1, "-c"]
     place.run(*placed, 20, "--num-gpus", 1)

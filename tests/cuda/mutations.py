@@ -32,6 +32,8 @@ WINDOWS = ("forward_ops", "attention's scale*")
 CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
 LOOKED_UP = ("entropy_sharpness", "a token that did not survive*")
+SUMS = ("llama", "tensor parallel: sums*")
+RANKS = ("llama", "tensor parallel: a short text*")
 
 (WGMMA, SIMT, MATRIX, CANDIDATES, ROWS, FEW_ROWS, DIRECT, TILES, OCTETS, ATTENTION, NORM, ELEMENTS, ROPE, STEPS, CHOOSE,
  SHARPNESS, DOLA_FILE, STORED, TERMS, RESIDENT) = (
@@ -48,6 +50,11 @@ HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
 TYPICAL = "include/activation_trace/cuda/ops/choose_typical.cuh"
 STEP_RECORD = "include/activation_trace/cuda/processors/step_record.cuh"
+COMMUNICATOR = "include/activation_trace/cuda/communicator.cuh"
+CROSSING = "include/activation_trace/cuda/crossing.cuh"
+SHARD = "include/activation_trace/model/shard_weights.hpp"
+HEAD = "include/activation_trace/model/llama_head.hpp"
+BLOCKS = "include/activation_trace/model/llama_blocks.hpp"
 
 # What, the file, its code with the part that is mutated in angles, what that becomes, and where it should be noticed.
 MUTATIONS = [
@@ -184,11 +191,21 @@ MUTATIONS = [
     ("places of a list overlap", SHARPNESS, "atomicAdd(count, «__popc(lanes)»);", "1", STEP),
     ("barrier before the choice removed", SHARPNESS, "parts[threadIdx.x / 32] = pair;\n  «__syncthreads();»", "", STEP),
     ("barrier before the join of warps removed", DOLA_FILE, "«__syncthreads();»\n  partials += j * gridDim.x;", "", DOLA),
+    ("a rank reads what another has not made yet", COMMUNICATOR, "«hold_others(there_, r);»", "", SUMS),
+    ("a rank writes over what another reads", COMMUNICATOR, "«hold_others(read_, r);»  // all have read", "", SUMS),
+    ("the last rank is left out of a sum", COMMUNICATOR, "r < «ranks»; ++r) sum +=", "ranks - 1", SUMS),
+    ("a rank's columns begin a block early", SHARD, "row_bytes_of(m.dtype(), «begin_»)",
+     "begin_ - (begin_ == 0 ? 0 : block_elements(m.dtype()))", RANKS),
+    ("a rank's rows are the first one's", SHARD, "return «m.slice(begin_, end_)»;", "m.slice(0, end_ - begin_)", RANKS),
+    ("what a feed-forward network adds is not summed", BLOCKS,
+     "at.feed_forward(i);\n    });\n    «sum_ranks();»", "", RANKS),
+    ("a rank's logits lie a token too early", HEAD, "y(logits.data() + «token»,", "token - (r == 0 ? 0 : 1)", RANKS),
+    ("states are multiplied before they are there", CROSSING, "«there.hold(to);»", "", RANKS),
 ]
 
 
 def mutate(copy):
-    header = copy / "tests/cuda/on_cpu/machine.hpp"
+    header = copy / "include/activation_trace/config.hpp"
     header.write_text(header.read_text() + """
 #include <cstdlib>
 inline const int chosen_mutation = std::getenv("MUTATION") ? std::atoi(std::getenv("MUTATION")) : 0;

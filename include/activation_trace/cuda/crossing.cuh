@@ -37,8 +37,11 @@ template <>
 struct Crossing<Cuda> {
   static void bring(Execution<Cuda>& from, Execution<Cuda>& to, const MatrixView<const float, Cuda>& x,
                     const MatrixView<float, Cuda>& y) {
-    cuda::copy_peer(from, VectorView<const float, Cuda>(x.data(), {x.size()}), from.device(),
-                    VectorView<float, Cuda>(y.data(), {y.size()}), to.device());
+    if (y.contiguous())
+      cuda::copy_peer(from, VectorView<const float, Cuda>(x.data(), {x.size()}), from.device(),
+                      VectorView<float, Cuda>(y.data(), {y.size()}), to.device());
+    else
+      cuda::copy(from, x, y);  // addresses are unique among devices, so they say where
     cuda::Event there(from);
     there.record(from);
     there.hold(to);

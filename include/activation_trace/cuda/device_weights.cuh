@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -90,12 +92,17 @@ LlamaLayerWeights<Cuda> upload_block(const LlamaLayerWeights<>& w, const Place& 
           place(w.ffn_out_norm)};
 }
 
-/// Whether the LM head is the embedding.
-inline bool is_tied(const LlamaWeights<>& weights) {
+/// The row of the embedding that the LM head begins at, if that is rows of it.
+inline std::optional<Index> tied_at(const LlamaWeights<>& weights) {
   const StoredMatrix<>& head = weights.lm_head;
   const StoredMatrix<>& embedding = weights.embedding;
-  return head.data() == embedding.data() && head.dtype() == embedding.dtype() && head.rows() == embedding.rows() &&
-         head.cols() == embedding.cols() && head.row_bytes() == embedding.row_bytes();
+  const std::less_equal<> before;  // also of pointers into different memory
+  if (head.dtype() != embedding.dtype() || head.cols() != embedding.cols() ||
+      head.row_bytes() != embedding.row_bytes() || !before(embedding.data(), head.data()) ||
+      !before(head.row(head.rows()), embedding.row(embedding.rows())))
+    return std::nullopt;
+  const Index bytes = head.data() - embedding.data();
+  return bytes % head.row_bytes() == 0 ? std::optional(bytes / head.row_bytes()) : std::nullopt;
 }
 
 /// Each block to the place that has it, one placement for each. What is tied lies once where first and last are one.
@@ -112,15 +119,19 @@ inline LlamaWeights<Cuda> upload(std::span<const LlamaPlace<Cuda>> places, const
     result.layers.push_back(upload_block(w, at(p)));
   }
   result.final_norm = at(places.size() - 1)(weights.final_norm);
-  result.lm_head = places.size() == 1 && is_tied(weights) ? result.embedding : at(places.size() - 1)(weights.lm_head);
+  if (const std::optional<Index> row = places.size() == 1 ? tied_at(weights) : std::nullopt) {
+    if (result.embedding.rows() > 0) result.lm_head = result.embedding.slice(*row, *row + weights.lm_head.rows());
+  } else {
+    result.lm_head = at(places.size() - 1)(weights.lm_head);
+  }
   return result;
 }
 
 }  // namespace detail
 
 /// A LLaMA's weights in the memory of a device, in one piece: as they are stored, in rows at multiples of 16 bytes,
-/// so that what reads them on the host may read a copy of them. A tied LM head is there once. Of several devices each
-/// has its blocks, the first the embedding, the last the LM head.
+/// so that what reads them on the host may read a copy of them. An LM head that is rows of the embedding is there once.
+/// Of several devices each has its blocks, the first the embedding, the last the LM head.
 class DeviceWeights {
  public:
   /// Copies `weights`, perhaps of a mapped file, which need not live longer than the call. Throws Error with the sums
@@ -142,6 +153,13 @@ class DeviceWeights {
     for (const LlamaPlace<Cuda>& place : places) place.execution->synchronize();
   }
 
+  /// Bytes that all of them take at one place. `execution` is of any device.
+  [[nodiscard]] static double bytes_of(Execution<Cuda> execution, const LlamaWeights<>& weights) {
+    const LlamaPlace<Cuda> place{&execution, static_cast<Index>(weights.layers.size())};
+    detail::Placement sizes;
+    (void)detail::upload(std::span(&place, 1), weights, std::span(&sizes, 1));
+    return static_cast<double>(sizes.bytes());
+  }
   /// Bytes that each block takes, with the embedding in the first and the LM head in the last: what is shared out among
   /// devices. `execution` is of any of them.
   [[nodiscard]] static std::vector<double> block_bytes(Execution<Cuda> execution, const LlamaWeights<>& weights) {

@@ -20,8 +20,12 @@ class CudaError : public Error {
       : Error(std::string(location.file_name()) + ":" + std::to_string(location.line()) + ": " + call + ": " +
               cudaGetErrorName(code) + " (" + cudaGetErrorString(code) + ")"),
         code_(code) {}
+  /// Of a library beside CUDA's: `text` is its own name and text for what failed.
+  CudaError(const std::string& text, const std::string& call, const std::source_location& location)
+      : Error(std::string(location.file_name()) + ":" + std::to_string(location.line()) + ": " + call + ": " + text),
+        code_(cudaErrorUnknown) {}
 
-  /// CUDA's own number.
+  /// CUDA's own number; cudaErrorUnknown of what another library said.
   [[nodiscard]] cudaError_t code() const noexcept { return code_; }
 
  private:

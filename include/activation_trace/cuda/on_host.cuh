@@ -44,10 +44,17 @@ class OnHost {
       : execution_(&execution),
         lm_head_(weights.lm_head, config.logits()),
         final_norm_{weights.final_norm, config.rms_norm_eps},
-        model_(make(config, std::move(device_weights), options, places)) {
-    const Index vocab = model_.config().vocab;
-    logits_ = Buffer<float, cuda::Pinned>(options.sequences * vocab);
-  }
+        model_(in_memory(places.empty() ? 0 : places.back().execution->device(), config, options,
+                         [&] { return Model(config, std::move(device_weights), options, places); })),
+        logits_(options.sequences * config.vocab) {}
+  /// The same by ranks, whose weights are shares of `weights` (cuda::ShardedWeights).
+  OnHost(const LlamaConfig& config, const LlamaWeights<>& weights, LlamaRanks<Cuda> ranks, const LlamaOptions& options,
+         Execution<Host>& execution)
+      : execution_(&execution),
+        lm_head_(weights.lm_head, config.logits()),
+        final_norm_{weights.final_norm, config.rms_norm_eps},
+        model_(in_memory_of(ranks, config, options)),
+        logits_(options.sequences * config.vocab) {}
 
   /// As given to the constructor.
   [[nodiscard]] const LlamaConfig& config() const noexcept { return model_.config(); }
@@ -120,14 +127,20 @@ class OnHost {
  private:
   [[nodiscard]] Execution<Cuda>& device() const noexcept { return model_.execution(); }
 
-  static Model make(const LlamaConfig& config, LlamaWeights<Cuda> weights, const LlamaOptions& options,
-                    std::span<const LlamaPlace<Cuda>> places) {
+  /// What make() makes, on `device` of a model of this shape, or of a rank's.
+  template <class Make>
+  static Model in_memory(int device, const LlamaConfig& config, const LlamaOptions& options, const Make& make) {
     const std::string what =
         "Llama: " + std::to_string(options.sequences) + " x " + std::to_string(options.max_context) + " positions";
-    return cuda::detail::made_in_memory(places.empty() ? 0 : places.back().execution->device(), what,
-                                        llama_memory(config, options),
-                                        " beside the weights; lower the context, or the batch",
-                                        [&] { return Model(config, std::move(weights), options, places); });
+    return cuda::detail::made_in_memory(device, what, llama_memory(config, options),
+                                        " beside the weights; lower the context, or the batch", make);
+  }
+  static Model in_memory_of(LlamaRanks<Cuda>& ranks, const LlamaConfig& config, const LlamaOptions& options) {
+    detail::check_ranks(config, ranks);
+    const LlamaRank<Cuda>& first = ranks.ranks.front();
+    const LlamaConfig share = detail::rank_config(config, first.weights);
+    return in_memory(first.execution->device(), share, options,
+                     [&] { return Model(config, std::move(ranks), options); });
   }
 
   /// Memory for `size` elements, which grows once and then again.

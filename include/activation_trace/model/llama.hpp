@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,8 +16,10 @@
 #include "activation_trace/model/layer_observer.hpp"
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_blocks.hpp"
+#include "activation_trace/model/llama_head.hpp"
 #include "activation_trace/model/llama_options.hpp"
 #include "activation_trace/model/llama_part.hpp"
+#include "activation_trace/model/llama_ranks.hpp"
 #include "activation_trace/model/sequence_piece.hpp"
 #include "activation_trace/model/weights.hpp"
 #include "activation_trace/ops/check.hpp"
@@ -58,23 +58,28 @@ class Llama {
   /// The same, its blocks at several places, whose weights lie there. Throws ArgumentError, too, unless they have every
   /// block.
   Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options,
-        const std::type_identity_t<std::span<const LlamaPlace<Space>>>& places);
+        const std::type_identity_t<std::span<const LlamaPlace<Space>>>& places)
+      : Llama(detail::LlamaBlocks<Space>(std::move(config), std::move(weights), options, places), options) {}
+  /// The same, each block shared out over ranks. Throws ArgumentError, too, unless they have all of it.
+  Llama(LlamaConfig config, LlamaRanks<Space> ranks, const LlamaOptions& options)
+      : Llama(detail::LlamaBlocks<Space>(std::move(config), std::move(ranks), options), options) {}
 
   /// As given to the constructor.
   [[nodiscard]] const LlamaConfig& config() const noexcept { return blocks_.config(); }
-  /// As given to the constructor.
+  /// As given to the constructor; of several ranks the first one's.
   [[nodiscard]] const LlamaWeights<Space>& weights() const noexcept { return blocks_.weights(); }
-  /// What makes logits of h_N, scaled and capped as forward() does.
+  /// What makes logits of h_N, scaled and capped as forward() does; of several ranks the first one's tokens.
   [[nodiscard]] LmHead<Space> lm_head() const { return {weights().lm_head, config().logits()}; }
   /// The norm in front of the LM head.
   [[nodiscard]] FinalNorm final_norm() const requires(Space::host_accessible) {
     return {weights().final_norm, config().rms_norm_eps};
   }
-  /// Where it runs, for those who work in turns with it; of several places the last, where logits are.
+  /// Where it runs, for those who work in turns with it; of several places the last, of ranks the first: where logits
+  /// are.
   [[nodiscard]] Execution<Space>& execution() const noexcept { return blocks_.execution(); }
   /// Where h_`layer`, 0..N, is.
   [[nodiscard]] Execution<Space>& execution_of(Index layer) const { return *blocks_.part_of(layer).execution; }
-  /// The number of places that its blocks are at.
+  /// The number of places that its blocks are at, or of ranks.
   [[nodiscard]] std::size_t places() const noexcept { return blocks_.parts().size(); }
   /// Positions that a sequence may have, as in the options.
   [[nodiscard]] Index max_context() const noexcept { return caches().front().capacity(); }
@@ -124,16 +129,14 @@ class Llama {
   // For loops whose tokens the space chooses itself, the host a step behind (cuda/token_loop.cuh).
   /// What knows where a step finds its token and position.
   [[nodiscard]] detail::LlamaSteps<Space>& steps() noexcept { return blocks_.steps(); }
-  /// What looks for what is not finite at the last place.
-  [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return blocks_.parts().back().watch; }
+  /// What looks for what is not finite where logits are.
+  [[nodiscard]] const detail::FiniteWatch<Space>& watch() const noexcept { return blocks_.part_of(-1).watch; }
   /// Queues early_exit() of a token of each of `sequences`, which is in steps().rows() with the sequence's position, to
   /// `logits`[sequences, layers, V], of layers 0..N. No token has been appended.
   void queue_step(std::span<const Index> sequences, std::span<const Index> layers,
                   TensorView<float, 3, Space> logits) requires(!Space::host_accessible);
   /// The state that row `row` of [sequences * layers] of those logits is made of, [1, d], until the next call.
-  MatrixView<const float, Space> exit_state(Index row) const {
-    return exit_states_.matrix(row + 1, config().hidden).slice(0, row, row + 1);
-  }
+  MatrixView<const float, Space> exit_state(Index row) const { return head_.states(row + 1).slice(0, row, row + 1); }
   /// Appends the token of the step that was queued.
   void accept_step(TokenId id, Index sequence) {
     const SequencePiece<Space> piece{sequence, std::span(&id, 1), nullptr};
@@ -142,8 +145,7 @@ class Llama {
   }
 
  private:
-  static detail::LlamaBlocks<Space> make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
-                                                const LlamaOptions& options, std::span<const LlamaPlace<Space>> places);
+  Llama(detail::LlamaBlocks<Space> blocks, const LlamaOptions& options);
   /// Of the first place: all count the same positions.
   [[nodiscard]] std::span<const KvCache<Space>> caches() const noexcept { return blocks_.parts().front().caches; }
   [[nodiscard]] std::size_t checked(Index sequence) const {
@@ -158,21 +160,21 @@ class Llama {
   void append(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits);
   /// Whether it was computed; not where the space did again what it had recorded.
   bool compute(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits, bool ids_are_there);
-  /// Computes the pieces, h_exits_[i] of the last position of piece p in row p * exits + i of exit_states_, and the
-  /// logits of those. The caches count the new positions only after advance().
+  /// Computes the pieces, h_exits_[i] of the last position of piece p in row p * exits + i of the head's states, and
+  /// the logits of those. The caches count the new positions only after advance().
   void run(std::span<const SequencePiece<Space>> pieces, MatrixView<float, Space> logits);
   void run_batch();
-  /// `logits` [rows, V] of the first rows of exit_states_, each as it is alone.
-  void multiply_lm_head(Index rows, MatrixView<float, Space> logits);
+  /// `logits` [rows, V] of the first rows of the head's states.
+  void make_logits(MatrixView<float, Space> logits);
   void advance(std::span<const SequencePiece<Space>> pieces);
   /// Hands out h_layer of the batch.
   void show(Index layer, MatrixView<const float, Space> states);
 
   detail::LlamaBlocks<Space> blocks_;
+  detail::LlamaHead<Space> head_;
   detail::LlamaBatch<Space> batch_;
   std::vector<std::vector<TokenId>> ids_;    // of each sequence
   Buffer<float, Space> logits_;              // [sequences, V]
-  Buffer<float, Space> exit_states_;         // [sequences * (N + 1), d], which no call before reads any more
   std::vector<Index> exits_;                 // layers whose last state the current call returns logits of
   std::vector<Index> positions_;             // of the current call's pieces
   std::vector<detail::WatchedRow> watched_;  // of what is looked at next
@@ -180,39 +182,17 @@ class Llama {
 };
 
 template <class Space>
-Llama<Space>::Llama(LlamaConfig config, LlamaWeights<Space> weights, const LlamaOptions& options,
-                    const std::type_identity_t<std::span<const LlamaPlace<Space>>>& places)
-    : blocks_(make_blocks(std::move(config), std::move(weights), options, places)),
+Llama<Space>::Llama(detail::LlamaBlocks<Space> blocks, const LlamaOptions& options)
+    : blocks_(std::move(blocks)),
+      head_(blocks_, options),
       batch_(options.sequences, options.max_rows()),
       ids_(static_cast<std::size_t>(options.sequences)) {
   const detail::MemoryScope<Space> memory(execution());
-  logits_ = Buffer<float, Space>(options.sequences * this->config().vocab);
-  exit_states_ = Buffer<float, Space>(options.sequences * (this->config().layers + 1) * this->config().hidden);
-  exits_.reserve(static_cast<std::size_t>(this->config().layers + 1));
+  logits_ = Buffer<float, Space>(options.sequences * config().vocab);
+  exits_.reserve(static_cast<std::size_t>(config().layers + 1));
   positions_.reserve(static_cast<std::size_t>(options.sequences));
-  watched_.reserve(
-      static_cast<std::size_t>(std::max(options.max_rows(), options.sequences * (this->config().layers + 1))));
+  watched_.reserve(static_cast<std::size_t>(std::max(options.max_rows(), options.sequences * (config().layers + 1))));
   for (std::vector<TokenId>& ids : ids_) ids.reserve(static_cast<std::size_t>(options.max_context));
-}
-
-template <class Space>
-detail::LlamaBlocks<Space> Llama<Space>::make_blocks(LlamaConfig config, LlamaWeights<Space> weights,
-                                                     const LlamaOptions& options,
-                                                     std::span<const LlamaPlace<Space>> places) {
-  config.validate();
-  weights.validate(config);
-  options.validate(config);
-  detail::check_places(places, config.layers);
-  detail::check_space<Space>(options);
-  const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
-                              std::to_string(options.max_context) + " positions take " +
-                              std::to_string(std::llround(llama_memory(config, options) / 0x1p20)) +
-                              " MiB, which cannot be had; lower LlamaOptions::max_context";
-  try {
-    return {std::move(config), std::move(weights), options, options.max_rows(), places};
-  } catch (const std::bad_alloc&) {
-    throw Error(problem);
-  }
 }
 
 template <class Space>
@@ -338,16 +318,14 @@ void Llama<Space>::run(std::span<const SequencePiece<Space>> pieces, MatrixView<
       batch_.clear();
     }
   }
-  if (logits.extent(0) > 0) multiply_lm_head(logits.extent(0), logits);
+  if (logits.extent(0) > 0) make_logits(logits);
 }
 
 template <class Space>
-void Llama<Space>::multiply_lm_head(Index rows, MatrixView<float, Space> logits) {
-  const MatmulTarget<Space> target{weights().lm_head, logits};
-  const MatrixView<const float, Space> states = exit_states_.matrix(rows, config().hidden);
-  detail::multiply<Space>(execution(), states, std::span(&target, 1), true, blocks_.arithmetic());
+void Llama<Space>::make_logits(MatrixView<float, Space> logits) {
+  head_.multiply(blocks_, logits);
   watched_.clear();
-  for (Index row = 0; row < rows; ++row) watched_.push_back({row, -1});
+  for (Index row = 0; row < logits.extent(0); ++row) watched_.push_back({row, -1});
   blocks_.watch(-1, logits, watched_);
   finish_logits(execution(), logits, config().logits());
 }
@@ -383,9 +361,9 @@ void Llama<Space>::show(Index layer, MatrixView<const float, Space> states) {
   for (const detail::LlamaRun<Space>& run : batch_.runs()) {
     for (Index i = 0; i < exits && run.ends_piece; ++i)
       if (exits_[static_cast<std::size_t>(i)] == layer)
-        detail::bring(execution_of(layer), execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
-                      exit_states_.matrix(run.piece * exits + i + 1, config().hidden)
-                          .slice(0, run.piece * exits + i, run.piece * exits + i + 1));
+        detail::bring(
+            execution_of(layer), execution(), states.slice(0, run.row + run.rows - 1, run.row + run.rows),
+            head_.states(run.piece * exits + i + 1).slice(0, run.piece * exits + i, run.piece * exits + i + 1));
     if (!run.shows(layer, config().layers)) continue;
     run.observer->on_states(layer, run.position + run.observed_begin(),
                             states.slice(0, run.row + run.observed_begin(), run.row + run.observed_end()));

@@ -3,12 +3,11 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <initializer_list>
+#include <cmath>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -18,32 +17,16 @@
 #include "activation_trace/model/llama_batch.hpp"
 #include "activation_trace/model/llama_options.hpp"
 #include "activation_trace/model/llama_part.hpp"
+#include "activation_trace/model/llama_ranks.hpp"
 #include "activation_trace/model/llama_steps.hpp"
+#include "activation_trace/model/llama_work.hpp"
 #include "activation_trace/model/weights.hpp"
-#include "activation_trace/ops/add_bias.hpp"
-#include "activation_trace/ops/attention.hpp"
-#include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/fast_matmul.hpp"
-#include "activation_trace/ops/gated_multiply.hpp"
-#include "activation_trace/ops/matmul.hpp"
-#include "activation_trace/ops/rms_norm.hpp"
-#include "activation_trace/ops/scale.hpp"
-#include "activation_trace/tensor/buffer.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
 namespace detail {
-
-/// y_i = x w_i^T for every target, of rows each as it is alone, or of many. Exact where a space has nothing else.
-template <class Space>
-void multiply(Execution<Space>& execution, MatrixView<const float, Space> x,
-              std::span<const MatmulTarget<Space>> targets, bool by_row, [[maybe_unused]] Arithmetic arithmetic) {
-  if constexpr (HasFastProducts<Space>)
-    by_row ? matmul_by_row(execution, x, targets, arithmetic) : matmul(execution, x, targets, arithmetic);
-  else
-    by_row ? matmul_by_row(execution, x, targets) : matmul(execution, x, targets);
-}
 
 /// Throws ArgumentError for options that `Space` has no ops for.
 template <class Space>
@@ -57,36 +40,39 @@ void check_space(const LlamaOptions& options) {
 }
 
 /// The decoder blocks of a LLaMA, and the keys and values of its sequences: hidden states of one batch at a time.
-/// The order of a layer's work is here and nowhere else: ops of the space, which see to the work itself.
-/// Every run of the batch is computed by the kernels that it takes alone, so it does not show who else is there.
+/// The order of a layer's work is here and nowhere else; LlamaWork is what each place does of it. Places have blocks
+/// one after another, or are ranks, which all have their share of every block.
 template <class Space>
 class LlamaBlocks {
  public:
-  using Matrix = MatrixView<float, Space>;
   using ConstMatrix = MatrixView<const float, Space>;
-  using ConstVector = VectorView<const float, Space>;
   using Weights = LlamaWeights<Space>;
   using Run = LlamaRun<Space>;
   using Batch = LlamaBatch<Space>;
-  using Target = MatmulTarget<Space>;
   using Part = LlamaPart<Space>;
+  using Work = LlamaWork<Space>;
 
-  /// A cache for each sequence of `options`, and memory for batches of `max_batch` rows, at places that have a block or
-  /// more each.
-  LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
+  /// A cache for each sequence of `options`, and memory for its batches, at places that have a block or more each.
+  /// Throws as Llama.
+  LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options,
               std::span<const LlamaPlace<Space>> places);
+  /// The same at ranks.
+  LlamaBlocks(LlamaConfig config, LlamaRanks<Space> ranks, const LlamaOptions& options);
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
-  [[nodiscard]] const Weights& weights() const noexcept { return weights_; }
-  /// Where logits are made.
-  [[nodiscard]] Execution<Space>& execution() const noexcept { return *parts_.back().execution; }
+  /// Of several ranks the first one's.
+  [[nodiscard]] const Weights& weights() const noexcept { return weights_.front(); }
+  /// Where logits are made, or come together.
+  [[nodiscard]] Execution<Space>& execution() const noexcept { return *last_ranks().front().execution; }
   [[nodiscard]] std::span<Part> parts() noexcept { return parts_; }
   [[nodiscard]] std::span<const Part> parts() const noexcept { return parts_; }
-  /// The part that has h_`layer`, and the last for the logits, -1.
+  /// Those that have the last block, and rows of the LM head.
+  [[nodiscard]] std::span<const Part> last_ranks() const noexcept { return parts().last(weights_.size()); }
+  /// The part that has h_`layer`, and the last for the logits, -1; of several ranks the first.
   [[nodiscard]] const Part& part_of(Index layer) const {
     const auto has = [&](const Part& part) { return layer >= 0 && layer < part.end; };
     const auto found = std::ranges::find_if(parts_, has);
-    return found == parts_.end() ? parts_.back() : *found;
+    return found == parts_.end() ? last_ranks().front() : *found;
   }
   [[nodiscard]] Arithmetic arithmetic() const noexcept { return arithmetic_; }
   [[nodiscard]] LlamaSteps<Space>& steps() noexcept { return steps_; }
@@ -109,72 +95,93 @@ class LlamaBlocks {
   void run(Batch& batch, const NeededRows& needed_rows, const Show& show);
 
  private:
-  [[nodiscard]] const LlamaLayerWeights<Space>& block(Index i) const {
-    return weights_.layers[static_cast<std::size_t>(i)];
+  static void check(const LlamaConfig& config, const LlamaOptions& options);
+  /// Takes memory by make(). Throws Error with the sums if there is none.
+  template <class Make>
+  void in_memory(const LlamaOptions& options, const Make& make);
+
+  /// The work of a rank on the batch that is computed.
+  [[nodiscard]] Work work(Part& part) const { return {part, *batch_, steps_, arithmetic_}; }
+  [[nodiscard]] Work first() const { return work(ranks_.front()); }
+  /// do_work(Work) for each rank that has the block.
+  template <class DoWork>
+  void each_rank(const DoWork& do_work) {
+    for (Part& part : ranks_) do_work(work(part));
   }
-  [[nodiscard]] KvCache<Space>& cache(const Run& run) { return part_->caches[static_cast<std::size_t>(run.sequence)]; }
-  [[nodiscard]] Execution<Space>& here() const { return *part_->execution; }
-  /// The number of block i among those of its part, as caches count.
-  [[nodiscard]] Index local(Index i) const { return i - part_->begin; }
+  /// y <- the sum of the ranks'.
+  void sum_ranks();
   /// The next batch has the states that the batch before the last one had, and this is where the last one's work ends.
   void begin_batch(const Batch& batch);
-  /// Of the batch that is computed, where it is.
-  [[nodiscard]] LlamaStates<Space>& states(Part& part) const { return part.states[turn_ % part.states.size()]; }
   /// On to the part behind this one, with what the batch has in x and y.
   void cross();
 
-  /// k and v of all rows, and q too if the same rows are wanted; keys and values enter the caches.
-  enum class Queries { with_keys, later };
-  void project(Index i, ConstMatrix y, Queries queries);
-  /// Adds a bias to each row of x and normalises each head, where the block has them; not rotated yet.
-  void finish_heads(Matrix x, ConstVector bias, ConstVector norm);
-  /// Rotates each row of x by its position, as block i does, if it does.
-  void rotate(Index i, Matrix x, Index heads);
-  /// y <- W_o attention(q), ready to be added.
-  void attend(Index i, Matrix y);
-  /// y <- W_down (activation(W_gate y) * W_up y), ready to be added.
-  void feed_forward(Index i, Matrix y);
-  /// What half a block adds to the residual stream: normalised and scaled, where the model does that.
-  void finish_half(Matrix y, ConstVector norm);
-
-  /// y_i = x w_i^T for every target, x and y_i with the batch's rows.
-  void multiply(ConstMatrix x, std::initializer_list<Target> targets);
-  /// [n, heads * D] as [n, heads, D].
-  template <class T>
-  [[nodiscard]] TensorView<T, 3, Space> in_heads(MatrixView<T, Space> m) const;
-  /// The batch's rows of a buffer.
-  [[nodiscard]] Matrix rows(Buffer<float, Space>& buffer, Index cols) { return buffer.matrix(batch_->rows(), cols); }
-  [[nodiscard]] Matrix x() { return rows(states(*part_).x, config_.hidden); }
-  [[nodiscard]] Matrix y() { return rows(states(*part_).y, config_.hidden); }
-  [[nodiscard]] Matrix q() { return rows(part_->q, config_.heads * config_.head_dim); }
-
   LlamaConfig config_;
-  Weights weights_;
+  std::vector<Weights> weights_;  // of each rank
+  AllReduce<Space> all_reduce_;
   Arithmetic arithmetic_;
   LlamaSteps<Space> steps_;
   std::vector<Part> parts_;
-  Part* part_ = nullptr;          // whose blocks are computed
-  const Batch* batch_ = nullptr;  // that is computed
-  std::size_t turn_ = 0;          // of batches
-  // One per run, of what the caches hold.
-  std::tuple<std::vector<AttentionPart<Space>>, std::vector<AttentionPart<Space, Half>>> attended_;
+  std::span<Part> ranks_;                      // who computes a block: a part, or all of them
+  const Batch* batch_ = nullptr;               // that is computed
+  std::vector<VectorView<float, Space>> sum_;  // one per rank
 };
 
 template <class Space>
-LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options, Index max_batch,
+LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, Weights weights, const LlamaOptions& options,
                                 std::span<const LlamaPlace<Space>> places)
-    : config_(std::move(config)),
-      weights_(std::move(weights)),
-      arithmetic_(options.arithmetic),
-      steps_(options.max_context) {
-  parts_.reserve(places.size());
-  for (Index begin = 0; const auto& [execution, end] : places) {
-    const MemoryScope<Space> memory(*execution);
-    parts_.emplace_back(config_, *execution, begin, end, options, max_batch);
-    begin = end;
+    : config_(std::move(config)), arithmetic_(options.arithmetic), steps_(options.max_context) {
+  check(config_, options);
+  weights.validate(config_);
+  check_places(places, config_.layers);
+  weights_.push_back(std::move(weights));
+  in_memory(options, [&] {
+    parts_.reserve(places.size());
+    for (Index begin = 0; const auto& [execution, end] : places) {
+      const MemoryScope<Space> memory(*execution);
+      parts_.emplace_back(config_, weights_.front(), *execution, begin, end, options, options.max_rows());
+      begin = end;
+    }
+  });
+}
+
+template <class Space>
+LlamaBlocks<Space>::LlamaBlocks(LlamaConfig config, LlamaRanks<Space> ranks, const LlamaOptions& options)
+    : config_(std::move(config)), arithmetic_(options.arithmetic), steps_(options.max_context) {
+  check(config_, options);
+  check_ranks(config_, ranks);
+  all_reduce_ = std::move(ranks.all_reduce);
+  for (LlamaRank<Space>& rank : ranks.ranks) weights_.push_back(std::move(rank.weights));
+  in_memory(options, [&] {
+    sum_.reserve(weights_.size());
+    parts_.reserve(weights_.size());
+    for (std::size_t rank = 0; rank < weights_.size(); ++rank) {
+      Execution<Space>& execution = *ranks.ranks[rank].execution;
+      const MemoryScope<Space> memory(execution);
+      parts_.emplace_back(rank_config(config_, weights_[rank]), weights_[rank], execution, 0, config_.layers, options,
+                          options.max_rows());
+    }
+  });
+}
+
+template <class Space>
+void LlamaBlocks<Space>::check(const LlamaConfig& config, const LlamaOptions& options) {
+  config.validate();
+  options.validate(config);
+  check_space<Space>(options);
+}
+
+template <class Space>
+template <class Make>
+void LlamaBlocks<Space>::in_memory(const LlamaOptions& options, const Make& make) {
+  const std::string problem = "Llama: " + std::to_string(options.sequences) + " x " +
+                              std::to_string(options.max_context) + " positions take " +
+                              std::to_string(std::llround(llama_memory(config_, options) / 0x1p20)) +
+                              " MiB, which cannot be had; lower LlamaOptions::max_context";
+  try {
+    make();
+  } catch (const std::bad_alloc&) {
+    throw Error(problem);
   }
-  std::apply([&](auto&... attended) { (attended.reserve(static_cast<std::size_t>(options.sequences)), ...); },
-             attended_);
 }
 
 template <class Space>
@@ -227,157 +234,68 @@ template <class NeededRows, class Show>
 void LlamaBlocks<Space>::run(Batch& batch, const NeededRows& needed_rows, const Show& show) {
   begin_batch(batch);
   const Index layers = config_.layers;
-  Matrix x = this->x();
-  Matrix y = this->y();
-  for (const Run& run : batch.runs())
-    steps_.embed(here(), weights_.embedding, run, x.slice(0, run.row, run.row + run.rows));
-  if (config_.embedding_scale != 1) scale(here(), x, config_.embedding_scale);
-  rms_norm(here(), x, block(0).attention_norm, config_.rms_norm_eps, y);
+  each_rank([](Work at) { at.embed(); });
   for (Index i = 0; i < layers; ++i) {
-    show(i, x);
+    show(i, first().x());
     const bool last = i + 1 == layers;
     const bool trims =
         last && std::ranges::any_of(batch.runs(), [&](const Run& run) { return needed_rows(run) < run.rows; });
-    project(i, y, trims ? Queries::later : Queries::with_keys);
+    each_rank([&](Work at) { at.project(i, trims ? Work::Queries::later : Work::Queries::with_keys); });
     if (trims) {
       batch.trim(needed_rows, [&](Index from, Index to, Index count) {
-        for (const Matrix& m : {x, y}) copy(here(), m.slice(0, from, from + count), m.slice(0, to, to + count));
+        each_rank([&](Work at) { at.move_rows(from, to, count); });
       });
       if (batch.rows() == 0) return;
-      x = this->x();
-      y = this->y();
-      multiply(y, {{block(i).q, q()}});
+      each_rank([&](Work at) { at.project_queries(i); });
     }
-    attend(i, y);
-    add_rms_norm(here(), x, y, block(i).ffn_norm, config_.rms_norm_eps);
-    feed_forward(i, y);
-    if (!last && i + 1 == part_->end) {
-      cross();
-      x = this->x();
-      y = this->y();
+    each_rank([&](Work at) { at.attend(i); });
+    sum_ranks();
+    each_rank([&](Work at) {
+      at.finish_attention(i);
+      at.feed_forward(i);
+    });
+    sum_ranks();
+    each_rank([&](Work at) { at.finish_feed_forward(i); });
+    if (!last && i + 1 == ranks_.front().end) cross();
+    for (Part& part : ranks_) {
+      const Weights& w = *part.weights;
+      work(part).add(last ? w.final_norm : w.layers[static_cast<std::size_t>(i + 1)].attention_norm);
     }
-    add_rms_norm(here(), x, y, last ? weights_.final_norm : block(i + 1).attention_norm, config_.rms_norm_eps);
   }
-  show(layers, y);
+  show(layers, first().y());
 }
 
 template <class Space>
 void LlamaBlocks<Space>::begin_batch(const Batch& batch) {
   batch_ = &batch;
-  part_ = parts_.data();
-  ++turn_;
-  for (Part& part : parts_)
-    if (part.states.size() > 1) part.states[(turn_ + 1) % part.states.size()].free.set(*part.execution);
-}
-
-template <class Space>
-void LlamaBlocks<Space>::cross() {
-  Execution<Space>& from = here();
-  const ConstMatrix sent[] = {x(), y()};
-  ++part_;
-  states(*part_).free.wait(from);
-  bring(from, here(), sent[0], x());
-  bring(from, here(), sent[1], y());
-}
-
-template <class Space>
-void LlamaBlocks<Space>::project(Index i, ConstMatrix y, Queries queries) {
-  const LlamaLayerWeights<Space>& w = block(i);
-  const Matrix k = rows(part_->k, config_.kv_heads * config_.head_dim);
-  const Matrix v = rows(part_->v, config_.kv_heads * config_.head_dim);
-  if (queries == Queries::with_keys)
-    multiply(y, {{w.k, k}, {w.v, v}, {w.q, q()}});
-  else
-    multiply(y, {{w.k, k}, {w.v, v}});
-  finish_heads(k, w.k_bias, w.k_norm);
-  rotate(i, k, config_.kv_heads);
-  if (!w.v_bias.empty()) add_bias(here(), v, w.v_bias);
-  for (const Run& run : batch_->runs())
-    steps_.store(here(), run, k.slice(0, run.row, run.row + run.rows), v.slice(0, run.row, run.row + run.rows),
-                 cache(run), local(i));
-}
-
-template <class Space>
-void LlamaBlocks<Space>::finish_heads(Matrix x, ConstVector bias, ConstVector norm) {
-  if (!bias.empty()) add_bias(here(), x, bias);
-  if (norm.empty()) return;
-  const Index dim = config_.head_dim;
-  const Matrix heads(x.data(), {x.extent(0) * x.extent(1) / dim, dim});  // the rows of a buffer have no gaps
-  rms_norm(here(), heads, norm, config_.rms_norm_eps, heads);
-}
-
-template <class Space>
-void LlamaBlocks<Space>::rotate(Index i, Matrix x, Index heads) {
-  if (!config_.rotates(i)) return;
-  const RopeTable<Space>& table = config_.rotates_by_window(i) ? *part_->window_rope : part_->rope;
-  for (const Run& run : batch_->runs())
-    steps_.rotate(here(), run, x.slice(0, run.row, run.row + run.rows), heads, table, config_.rope.layout);
-}
-
-template <class Space>
-void LlamaBlocks<Space>::attend(Index i, Matrix y) {
-  const LlamaLayerWeights<Space>& w = block(i);
-  finish_heads(q(), w.q_bias, w.q_norm);
-  rotate(i, q(), config_.heads);
-  visit_stored(part_->caches.front(), [&]<class T>(std::type_identity<T>) {
-    auto& attended = std::get<std::vector<AttentionPart<Space, T>>>(attended_);
-    attended.clear();
-    for (const Run& run : batch_->runs()) {
-      const TensorView<float, 3, Space> queries = in_heads(q().slice(0, run.row, run.row + run.rows));
-      const Index end = steps_.seen(run);
-      attended.push_back({queries, in_heads(cache(run).template keys<T>(local(i), 0, end)),
-                          in_heads(cache(run).template values<T>(local(i), 0, end)), queries});
-    }
-    steps_.attend(here(), std::span<const AttentionPart<Space, T>>(attended), config_.attention(i));
-  });
-  multiply(q(), {{w.o, y}});
-  if (!w.o_bias.empty()) add_bias(here(), y, w.o_bias);
-  finish_half(y, w.attention_out_norm);
-}
-
-template <class Space>
-void LlamaBlocks<Space>::feed_forward(Index i, Matrix y) {
-  const LlamaLayerWeights<Space>& w = block(i);
-  const Matrix gate = rows(part_->gate, config_.ffn);
-  const Matrix up = rows(part_->up, config_.ffn);
-  multiply(y, {{w.gate, gate}, {w.up, up}});
-  gated_multiply(here(), config_.activation, gate, up, gate);
-  multiply(gate, {{w.down, y}});
-  finish_half(y, w.ffn_out_norm);
-}
-
-template <class Space>
-void LlamaBlocks<Space>::finish_half(Matrix y, ConstVector norm) {
-  if (!norm.empty()) rms_norm(here(), y, norm, config_.rms_norm_eps, y);
-  if (config_.residual_scale != 1) scale(here(), y, config_.residual_scale);
-}
-
-static_assert(few_queries <= few_rows, "a sequence's bits are the same from few_rows positions at once on");
-
-template <class Space>
-void LlamaBlocks<Space>::multiply(ConstMatrix x, std::initializer_list<Target> targets) {
-  const auto is_short = [](const Run& run) { return run.rows < few_rows; };
-  const std::span<const Run> runs = batch_->runs();
-  for (std::size_t r = 0; r < runs.size();) {
-    const bool by_row = is_short(runs[r]);
-    const Index begin = runs[r].row;
-    Index end = begin;
-    for (; r < runs.size() && is_short(runs[r]) == by_row; ++r) end += runs[r].rows;
-    if (begin == end) continue;
-    std::array<Target, 3> parts;
-    std::ranges::transform(targets, parts.begin(), [&](const Target& target) {
-      return Target{target.w, target.y.slice(0, begin, end)};
-    });
-    const std::span<const Target> used = std::span(parts).first(targets.size());
-    detail::multiply(here(), x.slice(0, begin, end), used, by_row, arithmetic_);
+  ranks_ = parts().first(weights_.size());
+  for (Part& part : parts_) {
+    if (part.states.size() == 1) continue;
+    part.now().free.set(*part.execution);
+    part.turn = 1 - part.turn;
   }
 }
 
 template <class Space>
-template <class T>
-TensorView<T, 3, Space> LlamaBlocks<Space>::in_heads(MatrixView<T, Space> m) const {
-  const Index dim = config_.head_dim;
-  return {m.data(), {m.extent(0), m.extent(1) / dim, dim}, {m.stride(0), dim, 1}};
+void LlamaBlocks<Space>::sum_ranks() {
+  if (ranks_.size() == 1) return;
+  sum_.clear();
+  for (Part& part : ranks_) {
+    const MatrixView<float, Space> y = work(part).y();
+    sum_.push_back({y.data(), {y.size()}});
+  }
+  all_reduce_(sum_);
+}
+
+template <class Space>
+void LlamaBlocks<Space>::cross() {
+  Part& from = ranks_.front();
+  const ConstMatrix sent[] = {first().x(), first().y()};
+  ranks_ = std::span(&from + 1, 1);
+  Part& to = ranks_.front();
+  to.now().free.wait(*from.execution);
+  bring(*from.execution, *to.execution, sent[0], first().x());
+  bring(*from.execution, *to.execution, sent[1], first().y());
 }
 
 }  // namespace detail

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "activation_trace/error.hpp"
@@ -12,11 +13,14 @@
 #include "activation_trace/model/kv_cache.hpp"
 #include "activation_trace/model/llama_options.hpp"
 #include "activation_trace/model/rope_frequencies.hpp"
+#include "activation_trace/model/weights.hpp"
+#include "activation_trace/ops/attention.hpp"
 #include "activation_trace/ops/copy.hpp"
 #include "activation_trace/ops/execution.hpp"
 #include "activation_trace/ops/first_not_finite.hpp"
 #include "activation_trace/ops/rope.hpp"
 #include "activation_trace/tensor/buffer.hpp"
+#include "activation_trace/tensor/half.hpp"
 #include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
@@ -66,7 +70,7 @@ struct Mark {
 /// From the memory of one execution to that of another.
 template <class Space>
 struct Crossing {
-  /// Rows without gaps, by `from`, which waits for nothing; what `to` is asked from now on waits for them.
+  /// By `from`, which waits for nothing; what `to` is asked from now on waits for them. Rows of x have no gaps.
   static void bring(Execution<Space>&, Execution<Space>& to, const MatrixView<const float, Space>& x,
                     const MatrixView<float, Space>& y) {
     copy(to, x, y);
@@ -98,11 +102,14 @@ template <class Space>
 struct LlamaPart {
   using Floats = Buffer<float, Space>;
 
-  /// For blocks [begin, end) of the sequences of `options`, and batches of `max_batch` rows. Where another place comes
-  /// before this one, that one can bring a batch while this one computes the batch before.
-  LlamaPart(const LlamaConfig& config, Execution<Space>& where, Index first, Index behind, const LlamaOptions& options,
-            Index max_batch)
-      : execution(&where),
+  /// For blocks [begin, end) of the sequences of `options`, and batches of `max_batch` rows; the shape is that of the
+  /// weights, which may be a rank's share of those. Where another place comes before this one, that one can bring a
+  /// batch while this one computes the batch before.
+  LlamaPart(const LlamaConfig& shape, const LlamaWeights<Space>& used, Execution<Space>& where, Index first,
+            Index behind, const LlamaOptions& options, Index max_batch)
+      : config(shape),
+        weights(&used),
+        execution(&where),
         begin(first),
         end(behind),
         rope(rope_table(config.rope, config.head_dim, options.max_context)),
@@ -115,8 +122,14 @@ struct LlamaPart {
     for (Index i = 0; i < options.sequences; ++i)
       caches.emplace_back(end - begin, options.max_context, config.kv_heads * config.head_dim, options.cache);
     if (config.window_rope) window_rope.emplace(rope_table(*config.window_rope, config.head_dim, options.max_context));
+    std::apply([&](auto&... parts) { (parts.reserve(static_cast<std::size_t>(options.sequences)), ...); }, attended);
   }
 
+  /// Those of the batch that is computed.
+  [[nodiscard]] LlamaStates<Space>& now() { return states[turn]; }
+
+  LlamaConfig config;
+  const LlamaWeights<Space>* weights;
   Execution<Space>* execution;
   Index begin, end;                    // blocks
   std::vector<KvCache<Space>> caches;  // one per sequence, of these blocks
@@ -124,11 +137,14 @@ struct LlamaPart {
   std::optional<RopeTable<Space>> window_rope;
   FiniteWatch<Space> watch;                // of its states
   std::vector<LlamaStates<Space>> states;  // one, or two for batches in turn
+  std::size_t turn = 0;                    // which of them
   Floats q;                                // [max_batch, heads * D] queries, then attention's output
   Floats k;                                // [max_batch, kv_heads * D] on their way to the caches
   Floats v;                                // the same
   Floats gate;                             // [max_batch, F]
   Floats up;                               // [max_batch, F]
+  // One per run of the batch, of what the caches hold.
+  std::tuple<std::vector<AttentionPart<Space>>, std::vector<AttentionPart<Space, Half>>> attended;
 
  private:
   /// Of what rotates sequences of at most `positions`.

@@ -62,11 +62,13 @@ struct LlamaWeights {
   StoredMatrix<Space> lm_head;                   ///< [V, d]; the embedding itself when tied
 
   /// Throws ShapeError naming the first tensor whose shape does not follow from `config`.
-  void validate(const LlamaConfig& config) const;
+  void validate(const LlamaConfig& config) const { validate(config, config.vocab); }
+  /// The same with an LM head of `tokens` rows, a rank's share of them (LlamaRank).
+  void validate(const LlamaConfig& config, Index tokens) const;
 };
 
 template <class Space>
-void LlamaWeights<Space>::validate(const LlamaConfig& config) const {
+void LlamaWeights<Space>::validate(const LlamaConfig& config, Index tokens) const {
   const auto matrix = [](const StoredMatrix<Space>& m, Index rows, Index cols, const std::string& tensor) {
     if (m.rows() != rows || m.cols() != cols)
       throw ShapeError(tensor + ": expected [" + std::to_string(rows) + ", " + std::to_string(cols) + "], got [" +
@@ -83,7 +85,7 @@ void LlamaWeights<Space>::validate(const LlamaConfig& config) const {
   const Index queries = config.heads * config.head_dim;
   const Index keys = config.kv_heads * config.head_dim;
   matrix(embedding, config.vocab, d, "embedding");
-  matrix(lm_head, config.vocab, d, "lm_head");
+  matrix(lm_head, tokens, d, "lm_head");
   vector(final_norm, d, "final_norm");
   if (static_cast<Index>(layers.size()) != config.layers)
     throw ShapeError("layers: expected " + std::to_string(config.layers) + ", got " + std::to_string(layers.size()));

@@ -303,6 +303,17 @@ cudaError_t CUDARTAPI cudaGetDeviceProperties(cudaDeviceProp* found, int device)
   found->major = properties(device).major;
   return cudaSuccess;
 }
+cudaError_t CUDARTAPI cudaDeviceCanAccessPeer(int* possible, int device, int other) {
+  if (!is_device(device) || !is_device(other)) return cudaErrorInvalidDevice;
+  *possible = device == other ? 0 : 1;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaDeviceEnablePeerAccess(int other, unsigned flags) {
+  static std::set<std::pair<int, int>> enabled;
+  if (!is_device(other)) return cudaErrorInvalidDevice;
+  if (flags != 0 || other == current_device) return cudaErrorInvalidValue;
+  return enabled.insert({current_device, other}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+}
 cudaError_t CUDARTAPI cudaDriverGetVersion(int* version) {
   *version = CUDART_VERSION;
   return cudaSuccess;
