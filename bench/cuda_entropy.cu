@@ -6,7 +6,8 @@
 //   bench_cuda_entropy [--benchmark_filter=512x4096 ...]
 // One measurement after the other would not be fair: a card at its power limit makes what comes later 15 % slower (2720
 // and 3190 us for the same product, H100). So 15 repetitions of everything are interleaved at random, and medians
-// count. Beside each kernel: its largest error against float64, over some items.
+// count. Beside each kernel: its share of the floor, by the operations and bytes that the card reaches in a long
+// product and a copy of the same run, and its largest error against float64, over some items.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -44,6 +45,11 @@ struct Shape {
   }
   [[nodiscard]] double flops() const {
     return 2.0 * static_cast<double>(t) * static_cast<double>(d) * static_cast<double>(v);
+  }
+  /// Of 16-bit operands, each read once, at what the device reaches elsewhere in the same run.
+  [[nodiscard]] double floor_us() const {
+    const double bytes = 2.0 * static_cast<double>(d) * static_cast<double>(t + v) + 4.0 * static_cast<double>(v);
+    return 1e6 * std::max(flops() / bench::ceilings().flops, bytes / bench::ceilings().bytes);
   }
 };
 
@@ -289,14 +295,15 @@ class Table : public benchmark::BenchmarkReporter {
         shape = row.shape.name();
         gemm = 0;
         std::printf(
-            "T x d x V %s; extra memory %.1f MB\n", shape.c_str(),
+            "T x d x V %s; floor %.1f us, extra memory %.1f MB\n", shape.c_str(), row.shape.floor_us(),
             static_cast<double>(cuda::softmax_workspace_size(row.shape.t, row.shape.v)) * sizeof(SoftmaxState) * 1e-6);
       }
       std::printf("  %-22s %8.1f us", row.entry.c_str(), hot);
       if (cold != 0) std::printf("   cold %8.1f us", cold);
       if (row.entry.starts_with("gemm")) gemm = gemm == 0 ? hot : std::min(gemm, hot);
       if (row.entry.starts_with("gemm") || row.entry.starts_with("softmax"))
-        std::printf("   %6.1f TFLOP/s", row.shape.flops() / hot * 1e-6);
+        std::printf("   %6.1f TFLOP/s   %5.2f of the floor", row.shape.flops() / hot * 1e-6,
+                    row.shape.floor_us() / hot);
       if (gemm != 0 && row.entry.starts_with("softmax")) std::printf("   %5.1f %% of the GEMM", 100 * gemm / hot);
       if (const auto error = errors_.find(row.shape.name() + "/" + row.entry); error != errors_.end())
         std::printf("   max |dE| %.1e", error->second);

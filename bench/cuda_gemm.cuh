@@ -4,6 +4,7 @@
 
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +12,10 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "activation_trace/cuda.cuh"
+#include "floors.hpp"
 
 // The yardstick on a device: cublasLt's product of 16-bit matrices, and what it is measured on.
 
@@ -126,5 +129,35 @@ class Gemm {
   cublasLtMatrixLayout_t w_ = nullptr, h_ = nullptr, out_ = nullptr;
   cublasLtMatmulAlgo_t algorithm_{};
 };
+
+/// What the device can do in a second, measured once: operations of cublasLt's product, and bytes that a copy moves.
+inline const Work& ceilings() {
+  static const Work result = [] {
+    constexpr Index n = 8192;
+    constexpr Index copied = Index{1} << 30;
+    const cuda::Stream stream;
+    Buffer<BFloat16, Cuda> h(n * n), w(n * n);
+    Buffer<std::byte, Cuda> from(copied), to(copied);
+    fill(stream, h, 0.1f, 1);
+    fill(stream, w, 0.1f, 2);
+    cuda::set_bytes(stream, from.view(), 0);
+    Gemm gemm(stream, n, n, n, h.data(), w.data(), CUDA_R_32F);
+    cuda::Event start(stream), stop(stream);
+    const auto best_seconds = [&](const auto& work) {
+      double best = 1e9;
+      for (int i = 0; i < 7; ++i) {
+        start.record(stream);
+        work();
+        stop.record(stream);
+        stop.synchronize();
+        best = std::min(best, 1e-3 * static_cast<double>(stop.milliseconds_since(start)));
+      }
+      return best;
+    };
+    return Work{2.0 * n * n * n / best_seconds([&] { gemm.run(h.data(), w.data()); }),
+                2.0 * copied / best_seconds([&] { cuda::copy(stream, std::as_const(from).view(), to.view()); })};
+  }();
+  return result;
+}
 
 }  // namespace activation_trace::bench

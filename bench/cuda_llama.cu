@@ -26,37 +26,8 @@ extern template class activation_trace::Llama<activation_trace::Cuda>;  // examp
 namespace {
 
 using namespace activation_trace;
+using bench::ceilings;
 using bench::Work;
-
-/// What the device can do, measured once.
-const Work& ceilings() {
-  static const Work result = [] {
-    constexpr Index n = 8192;
-    constexpr Index copied = Index{1} << 30;
-    const cuda::Stream stream;
-    Buffer<BFloat16, Cuda> h(n * n), w(n * n);
-    Buffer<std::byte, Cuda> from(copied), to(copied);
-    bench::fill(stream, h, 0.1f, 1);
-    bench::fill(stream, w, 0.1f, 2);
-    cuda::set_bytes(stream, from.view(), 0);
-    bench::Gemm gemm(stream, n, n, n, h.data(), w.data(), CUDA_R_32F);
-    cuda::Event start(stream), stop(stream);
-    const auto best_seconds = [&](const auto& work) {
-      double best = 1e9;
-      for (int i = 0; i < 7; ++i) {
-        start.record(stream);
-        work();
-        stop.record(stream);
-        stop.synchronize();
-        best = std::min(best, 1e-3 * static_cast<double>(stop.milliseconds_since(start)));
-      }
-      return best;
-    };
-    return Work{2.0 * n * n * n / best_seconds([&] { gemm.run(h.data(), w.data()); }),
-                2.0 * copied / best_seconds([&] { cuda::copy(stream, std::as_const(from).view(), to.view()); })};
-  }();
-  return result;
-}
 
 /// Keeps the weights of one model in the device's memory.
 class Models {
