@@ -3,20 +3,20 @@
 
 // A few rows of x times rows of w, of any type, with 512-bit vectors. A few rows of w at a time become floats in the
 // first-level cache, once for all rows of x, and a register tile multiplies them by a group of these. So they pay for
-// their multiply-adds, near their peak, and nothing but the widening is compiled once per type. One row of x alone pays
-// for the widening, which is in registers then. A product of two rows is summed in the same order, whatever tile it is
-// in: vectors of 16 along a stretch of dot_depth, then across the vector, then stretch by stretch.
+// their multiply-adds, near their peak, and nothing but the widening is compiled once per type. Few rows of x would pay
+// for the widening, half of which is the stores: it is in registers for one, and for up to five where w is in blocks of
+// 32. A product of two rows is summed in the same order, whatever tile it is in: vectors of 16 along a stretch of
+// dot_depth, then across the vector, then stretch by stretch.
 
-constexpr Index dot_depth = 768;   // elements: eight rows of them are 24 KiB
-constexpr Index dot_group = 6;     // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
-constexpr Index dot_pair = 2;      // so many at most by eight of w: enough sums to hide an addition's latency
-constexpr Index dot_ahead = 2048;  // bytes: the processor's own prefetching stops at a page and starts late
-constexpr Index dot_rows_ahead = 16;
+constexpr Index dot_depth = 768;      // elements: eight rows of them are 24 KiB
+constexpr Index dot_group = 6;        // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
+constexpr Index dot_pair = 2;         // so many at most by eight of w: enough sums to hide an addition's latency
+constexpr Index dot_ahead = 2048;     // bytes: the processor's own prefetching stops at a page and starts late
+constexpr Index dot_rows_ahead = 16;  // of attention's keys, of which a row is a part
+constexpr Index dot_wide = 5;         // so many at most by four of w that is widened in registers: 20 sums
 
 /// Bytes [at, at + bytes) on their way to the second-level cache, from which the processor brings them nearer by
-/// itself: more of them can be on the way than to the first. On Zen 4, 4 rows of x of 1536 took 0.63 (Q8_0) and 0.89
-/// (Q4_1) of the time of prefetches to the first, 8 rows of 576 0.90 and 1.00, and keys were read at 1.6 times the
-/// speed.
+/// itself: more of them can be on the way than to the first.
 [[gnu::always_inline]] inline void fetch(const std::byte* at, Index bytes) {
   for (Index line = 0; line < bytes; line += 64) _mm_prefetch(reinterpret_cast<const char*>(at + line), _MM_HINT_T1);
 }
@@ -137,7 +137,7 @@ template <class T, Index m>
       if (part >= parts) break;
 #pragma GCC unroll 4
       for (Index j = 0; j < m; ++j)
-        decode_part(type, headers[j], at[j], half, quarter, Products{x + part * part_elements, &sums[j]});
+        decode_part(type, headers[j], at[j], half, quarter, Products<1>{x + part * part_elements, 0, &sums[j]});
     }
   }
 }
@@ -228,12 +228,72 @@ inline void dot_one_row(const std::byte* w, Index row_bytes, Index rows, Index c
   }
 }
 
+/// sums[j][i] += the products of a run of row j of w, at `at[j]`, with row i of x: a part of each row of w in turns.
+template <class T, Index n, Index m>
+[[gnu::always_inline]] inline void add_wide_run(const std::byte* const (&at)[m], Index parts, const float* x,
+                                                Index x_stride, F (&sums)[m][n]) {
+  constexpr std::type_identity<T> type;
+  float headers[m][header_size];
+#pragma GCC unroll 4
+  for (Index j = 0; j < m; ++j) unpack_headers(type, at[j], parts, headers[j]);
+  for (Index part = 0; part < parts; ++part)
+#pragma GCC unroll 4
+    for (Index j = 0; j < m; ++j)
+      decode_part(type, headers[j], at[j], part / 4, static_cast<int>(part % 4),
+                  Products<n>{x + part * part_elements, x_stride, sums[j]});
+}
+
+/// y[i] = rows of w, in blocks of 32, times row i < n of x: every product and sum is dot_tile's, but w is widened in
+/// registers, and the next four rows are fetched all the while.
+template <class T, Index n>
+inline void dot_wide_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                          float* y, Index y_stride) {
+  constexpr Index m = 4;
+  constexpr Index run_bytes = run_elements / T::elements * static_cast<Index>(sizeof(T));
+  static_assert(dot_depth % run_elements == 0);
+  for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
+    const Index count = std::min(m, rows - r);
+    for (Index begin = 0; begin < cols; begin += dot_depth) {
+      const Index end = std::min(begin + dot_depth, cols);
+      F sums[m][n];
+#pragma GCC unroll 4
+      for (Index j = 0; j < m; ++j)
+#pragma GCC unroll 8
+        for (Index i = 0; i < n; ++i) sums[j][i] = set(0.0f);
+      for (Index k = begin; k < end; k += run_elements) {
+        const std::byte* at[m];
+#pragma GCC unroll 4
+        for (Index j = 0; j < m; ++j) {  // those that are missing are the last once more
+          at[j] = w + std::min(j, count - 1) * row_bytes + k / run_elements * run_bytes;
+          fetch(at[j] + m * row_bytes, run_bytes);
+        }
+        add_wide_run<T, n>(at, std::min(run_parts, (end - k) / part_elements), x + k, x_stride, sums);
+      }
+#pragma GCC unroll 8
+      for (Index i = 0; i < n; ++i) {
+        const F of_row[m] = {sums[0][i], sums[1][i], sums[2][i], sums[3][i]};
+        store_sums<m>(of_row, count, y + i * y_stride, begin == 0 ? Into::set : Into::add);
+      }
+    }
+  }
+}
+
+/// The same for any count of 2 to n.
+template <class T, Index n = dot_wide>
+inline void dot_wide_rows_of(Index count, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
+                             Index x_stride, float* y, Index y_stride) {
+  if (count == n) return dot_wide_rows<T, n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+  if constexpr (n > 2) dot_wide_rows_of<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+}
+
 template <class T>
 inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
                      Index n, float* y, Index y_stride) {
   constexpr Decode decode = std::is_same_v<T, float> ? nullptr : decode_row<T>;
   const Index used = cols / elements_per_unit<T> * static_cast<Index>(sizeof(T));
   if (n == 1) return dot_one_row<T>(w, row_bytes, rows, cols, x, y);
+  if constexpr (ShortBlock<T>)
+    if (n <= dot_wide) return dot_wide_rows_of<T>(n, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
   if (n <= dot_pair)
     dot_decoded_rows<8>(decode, w, row_bytes, used, rows, cols, x, x_stride, n, y, y_stride);
   else
