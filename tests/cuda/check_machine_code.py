@@ -22,6 +22,7 @@ SASS = {
     "trigger": re.compile(r"PREEXIT"),
     "memory": re.compile(r"(LDG|STG|LD|ST|ATOM|ATOMG|RED|REDG|LDGSTS|UTMALDG)\b"),
     "tensor": re.compile(r"HGMMA"),
+    "halves": re.compile(r"HMMA\.16816\.F32"),
     "tf32": re.compile(r"HMMA\.\w+\.F32\.TF32"),
     "matrices": re.compile(r"LDSM"),
     "boxes": re.compile(r"UTMALDG"),
@@ -117,6 +118,12 @@ def main(include, cuobjdump, *programs):
                           "the fold begins before the products are done")
                 if "attention_tiles_kernel" in mangled:
                     check(places["tf32"] and places["matrices"], mangled, architecture, "no products of tf32 matrices")
+                if "multiply_blocks_kernel" in mangled:
+                    check(places["halves"], mangled, architecture, "no products of 16 bits")
+                    # 8 bytes of two bits each
+                    small = any(name in mangled for name in ("Q2_KBlock", "Q3_KBlock"))
+                    check(small or len(places["wide"]) >= 6, mangled, architecture,
+                          "its weights are not read 16 bytes at a time")
                 if any(name in mangled for name in ("9RowAccessE0", "row_statistics_kernel", "attention_tiles_kernel")):
                     check(places["wide"], mangled, architecture, "its rows are not read 16 bytes at a time")
     if not any(seen.values()):

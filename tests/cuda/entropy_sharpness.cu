@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "activation_trace/cuda/processors/entropy_sharpness.cuh"
 
+#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/processors/entropy_sharpness_batch.hpp"
-#include "device_matrix.cuh"
 #include "device_processor.cuh"
 #include "support/random_matrix.hpp"
 
@@ -121,7 +121,7 @@ struct Both {
   EntropySharpnessOptions options;
   Matrix lm_head;
   Buffer<T, Cuda> device_lm_head;
-  std::optional<test::DeviceMatrix> stored_lm_head;
+  std::optional<cuda::DeviceMatrix> stored_lm_head;
   cuda::Stream stream;
   EntropySharpnessBatch<Cuda> batch;
   std::vector<EntropySharpnessProcessor<>> hosts;

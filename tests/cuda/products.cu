@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/graph.cuh"
 #include "activation_trace/cuda/ops/gather.cuh"
 #include "activation_trace/cuda/ops/matmul.cuh"
-#include "device_matrix.cuh"
 #include "support.cuh"
 #include "support/oracle.hpp"
 #include "support/random_matrix.hpp"
@@ -78,7 +78,7 @@ TEST_CASE("rows of every type are gathered bit for bit") {
     for (const Index d : {Index{768}, block_elements(dtype) == 1 ? Index{37} : block_elements(dtype)}) {
       const Index rows = 40;
       const RandomMatrix w(dtype, rows, d, random);
-      const DeviceMatrix device(stream, w.view());
+      const cuda::DeviceMatrix device(stream, w.view());
       for (const std::size_t n : {std::size_t{1}, std::size_t{5}, std::size_t{600}}) {
         if (n > 5 && (d == 768 || dtype != DType::f16)) continue;  // more than a launch takes
         std::vector<TokenId> ids;
@@ -95,6 +95,34 @@ TEST_CASE("rows of every type are gathered bit for bit") {
         ids.assign(ids.size(), -1);  // they have been read
         CHECK(to_host(out) == expected);
       }
+    }
+  }
+}
+
+TEST_CASE("blocks take as many bytes on a device as in a file, and their rows' ends are 0") {
+  const cuda::Stream stream;
+  std::mt19937 random(8);
+  for (const DType dtype : all_dtypes) {
+    const Index block = block_elements(dtype);
+    if (block == 1) continue;
+    CAPTURE(std::string(name(dtype)));
+    for (const Index d : {Index{512}, block, 3 * block}) {
+      const RandomMatrix w(dtype, 3, d, random);
+      const Index bytes = StoredMatrix<>::row_bytes_of(dtype, (d + 127) / 128 * 128);  // of whole tiles
+      const Index distance = cuda::detail::device_row_bytes(w.view());
+      CHECK(distance == (bytes + 15) / 16 * 16);
+      Buffer<std::byte, Cuda> memory =
+          to_device(std::vector<std::byte>(static_cast<std::size_t>(3 * distance), std::byte{0xff}));
+      cuda::detail::Placement placement(memory.data());
+      const StoredMatrix<Cuda> m = cuda::detail::upload(stream, w.view(), placement);
+      // A copy whose row's end is not at the end of a tile, made as if it were: as many zeros.
+      const StoredMatrix<Cuda> longer(dtype, m.data(), 3, (d + 127) / 128 * 128, distance, RowLayout::planes);
+      Buffer<float, Cuda> row(longer.cols());
+      const std::vector<TokenId> last{2};
+      gather(stream, longer, last, row.matrix(1, longer.cols()));
+      std::vector<float> expected(static_cast<std::size_t>(longer.cols()));
+      w.view().decode_row(2, std::span(expected).first(static_cast<std::size_t>(d)));
+      CHECK(to_host(row) == expected);
     }
   }
 }
@@ -123,7 +151,7 @@ TEST_CASE("few rows of every type: double's numbers, and the bits of a row alone
       CAPTURE(d);
       const Index m = d > 300 ? 37 : 6;
       const RandomMatrix w(dtype, m, d, random);
-      const DeviceMatrix device(stream, w.view());
+      const cuda::DeviceMatrix device(stream, w.view());
       const Index most = d > 300 && block != 1 ? 17 : 64;
       const std::vector<float> x = normal_floats(most * d, random);
       const auto multiply = [&](Index n, Index x_gap) {
@@ -132,11 +160,39 @@ TEST_CASE("few rows of every type: double's numbers, and the bits of a row alone
       const std::vector<float> all = multiply(most, 4);
       CHECK(worst_error(all, products(matrix(x, most, d), w.view())) <= tolerance(d));
       CHECK(multiply(most, 5) == all);  // rows that are not aligned, a second run
+      if (d == block) {                 // what is there for devices without tensor cores
+        const std::vector<float> plain = product(x, d, 0, 9, m, [&](auto from, auto to) {
+          cuda::detail::Products one;
+          one.product[one.count++] = {cuda::detail::StoredRows(device.view()), to.data(), to.stride(0)};
+          visit_dtype(dtype, [&]<class T>(std::type_identity<T>) {
+            cuda::detail::multiply_rows<T>(stream, one, cuda::detail::rows_of(from));
+          });
+        });
+        CHECK(worst_error(plain, products(matrix(x, most, d), w.view())) <= tolerance(d));
+      }
       for (Index n = 1; n <= (d > 300 ? 9 : 17); ++n) {
         const std::vector<float> some = multiply(n, 4);
         CHECK(std::equal(some.begin(), some.end(), all.begin()));
       }
     }
+  }
+}
+
+TEST_CASE("few rows of blocks that are longer than what is split of them at a time") {
+  const cuda::Stream stream;
+  std::mt19937 random(9);
+  const Index d = 8448, m = 3, n = 5;
+  for (const DType dtype : {DType::q4_k, DType::q6_k, DType::q5_1}) {
+    CAPTURE(std::string(name(dtype)));
+    const RandomMatrix w(dtype, m, d, random);
+    const cuda::DeviceMatrix device(stream, w.view());
+    const std::vector<float> x = normal_floats(n * d, random);
+    const auto multiply = [&](Index rows) {
+      return product(x, d, 4, rows, m, [&](auto from, auto to) { by_row(stream, device.view(), from, to); });
+    };
+    const std::vector<float> all = multiply(n), one = multiply(1);
+    CHECK(worst_error(all, products(matrix(x, n, d), w.view())) <= tolerance(d));
+    CHECK(std::equal(one.begin(), one.end(), all.begin()));
   }
 }
 
@@ -151,7 +207,7 @@ TEST_CASE("many rows of every type: double's numbers, and the same bits however 
       CAPTURE(d);
       const Index m = d == 165 ? 140 : 37;
       const RandomMatrix w(dtype, m, d, random);
-      const DeviceMatrix device(stream, w.view());
+      const cuda::DeviceMatrix device(stream, w.view());
       const Index most = d == 165 ? 70 : d > 500 ? 20 : 64;
       const std::vector<float> x = normal_floats(most * d, random);
       const std::vector<DotProduct> expected = products(matrix(x, most, d), w.view());
@@ -210,7 +266,7 @@ TEST_CASE("what is not finite stays in its row") {
       }
     });
     const StoredMatrix<> w(dtype, stored.data(), m, d, static_cast<Index>(stored.size()) / m);
-    const DeviceMatrix device(stream, w);
+    const cuda::DeviceMatrix device(stream, w);
     const std::vector<DotProduct> expected = products(matrix(x, n, d), w);
     for (const bool many : {false, true}) {
       const std::vector<float> y = product(x, d, 0, n, m, [&](auto from, auto to) {
@@ -234,7 +290,7 @@ TEST_CASE("the smallest and largest floats are multiplied as they are") {
   const Index n = 9, d = 320, m = 40;
   for (const DType dtype : {DType::f16, DType::bf16}) {
     const RandomMatrix w(dtype, m, d, random);
-    const DeviceMatrix device(stream, w.view());
+    const cuda::DeviceMatrix device(stream, w.view());
     std::vector<float> x = normal_floats(n * d, random);
     for (Index i = 0; i < n; ++i)
       for (Index k = 0; k < d; ++k) {
@@ -264,7 +320,7 @@ TEST_CASE("several products share a launch, whatever their types are") {
   const std::vector<DType> types{DType::q4_k, DType::q4_k, DType::q6_k, DType::f16,
                                  DType::f16,  DType::f16,  DType::f16,  DType::f16};
   std::vector<RandomMatrix> weights;
-  std::vector<DeviceMatrix> device;
+  std::vector<cuda::DeviceMatrix> device;
   std::vector<Buffer<float, Cuda>> y;
   std::vector<MatmulTarget<Cuda>> targets;
   for (std::size_t i = 0; i < types.size(); ++i) {
@@ -299,9 +355,18 @@ TEST_CASE("shapes that do not fit, and rows that cannot be read, are refused") {
   CHECK_THROWS_AS(matmul(stream, x.matrix(2, 8), m, y.matrix(2, 4)), ShapeError);
   CHECK_THROWS_AS(matmul(stream, MatrixView<const float, Cuda>(x.data(), {2, 8}, {8, 2}), m, y.matrix(2, 3)),
                   ShapeError);
-  const StoredMatrix<Cuda> shifted(DType::q4_k, w.data() + 8, 1, 256, 144);
-  CHECK_THROWS_WITH_AS(matmul(stream, Buffer<float, Cuda>(256).matrix(1, 256), shifted, y.matrix(1, 1)),
+  const StoredMatrix<Cuda> shifted(DType::q4_k, w.data() + 8, 1, 256, 144, RowLayout::planes);
+  const Buffer<float, Cuda> row(256);
+  CHECK_THROWS_WITH_AS(matmul(stream, row.matrix(1, 256), shifted, y.matrix(1, 1)),
                        "matmul: w: rows of Q4_K must begin at multiples of 16 bytes", ShapeError);
+  const std::string of_file =
+      ": w: rows of Q4_K lie as in a file; cuda::DeviceMatrix and cuda::DeviceWeights lay them out for a device";
+  const StoredMatrix<Cuda> raw(DType::q4_k, w.data(), 1, 256, 144);
+  const std::vector<TokenId> first{0};
+  CHECK_THROWS_WITH_AS(matmul(stream, row.matrix(1, 256), raw, y.matrix(1, 1)), ("matmul" + of_file).c_str(),
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(gather(stream, raw, first, Buffer<float, Cuda>(256).matrix(1, 256)),
+                       ("gather" + of_file).c_str(), ShapeError);
   CHECK_NOTHROW(matmul(stream, x.matrix(0, 8), m, y.matrix(0, 3)));
 }
 
@@ -341,12 +406,17 @@ TEST_CASE("a model's weights are uploaded as they are, a tied LM head once") {
     REQUIRE(m.cols() == expected.cols());
     CHECK(reinterpret_cast<std::uintptr_t>(m.data()) % 256 == 0);
     CHECK(m.row_bytes() % 16 == 0);
-    const auto bytes = static_cast<std::size_t>(StoredMatrix<>::row_bytes_of(m.dtype(), m.cols()));
+    CHECK(m.layout() == RowLayout::planes);
+    Buffer<float, Cuda> rows(m.rows() * m.cols());
+    std::vector<float> decoded(static_cast<std::size_t>(m.rows() * m.cols()));
+    std::vector<TokenId> ids;
     for (Index r = 0; r < m.rows(); ++r) {
-      const std::vector<std::byte> row =
-          to_host(VectorView<const std::byte, Cuda>(m.row(r), {static_cast<Index>(bytes)}));
-      CHECK(std::equal(row.begin(), row.end(), expected.row(r)));
+      ids.push_back(static_cast<TokenId>(r));
+      expected.decode_row(
+          r, std::span(decoded).subspan(static_cast<std::size_t>(r * m.cols()), static_cast<std::size_t>(m.cols())));
     }
+    gather(stream, m, ids, rows.matrix(m.rows(), m.cols()));
+    CHECK(to_host(rows) == decoded);
   };
   const auto same_vector = [](VectorView<const float, Cuda> v, const std::vector<float>& expected) {
     CHECK((v.empty() ? std::vector<float>{} : to_host(v)) == expected);

@@ -9,13 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/cuda/device_weights.cuh"
+#include "activation_trace/cuda/ops/multiply_blocks.cuh"
 #include "activation_trace/cuda/ops/multiply_direct.cuh"
 #include "activation_trace/cuda/ops/multiply_halves.cuh"
 #include "activation_trace/cuda/ops/multiply_tiles.cuh"
 #include "activation_trace/cuda/ops/row_statistics.cuh"
 #include "activation_trace/cuda/ops/softmax_candidates.cuh"
 #include "activation_trace/cuda/ops/softmax_stored.cuh"
-#include "device_matrix.cuh"
 #include "problem.cuh"
 #include "support/oracle.hpp"
 #include "support/random_matrix.hpp"
@@ -127,7 +128,7 @@ TEST_CASE("candidates of stored weights, and all of them in two panels") {
   const Index positions = 20, columns = 544, size = 140;
   std::mt19937 random(2);
   const RandomMatrix w(DType::q5_1, size, columns, random);
-  const DeviceMatrix device_w(Execution<Cuda>{}, w.view());
+  const cuda::DeviceMatrix device_w(Execution<Cuda>{}, w.view());
   const std::vector<float> hidden = normal_floats(positions * columns, random, 0.2f);
   const Buffer<float, Cuda> device_hidden = to_device(hidden);
   const std::vector<TokenId> ids{7, 139, 0};
@@ -220,4 +221,26 @@ TEST_CASE("products of few rows and of many, two to a launch") {
   for (Buffer<float, Cuda>& of_before : y) cuda::set_bytes(Execution<Cuda>{}, of_before.view(), 0xff);
   cuda::detail::multiply_halves<Half, 2>(Execution<Cuda>{}, products, rows_of_x(rows));
   check(rows);
+}
+
+TEST_CASE("products of few rows and blocks: in two panels, and of more rows than there are blocks for") {
+  using cuda::detail::StoredRows;
+  std::mt19937 random(3);
+  const Index n = 5;
+  for (const auto& [d, m] : {std::pair<Index, Index>{2112, 33}, {160, 140}}) {
+    const RandomMatrix w(DType::q5_1, m, d, random);
+    const cuda::DeviceMatrix device_w(Execution<Cuda>{}, w.view());
+    const std::vector<float> x = normal_floats(n * d, random);
+    const Buffer<float, Cuda> device_x = to_device(x);
+    Buffer<float, Cuda> y = to_device(std::vector<float>(static_cast<std::size_t>(n * m), NAN));
+    cuda::detail::Products products;
+    products.product[products.count++] = {StoredRows(device_w.view()), y.data(), m};
+    cuda::detail::multiply_blocks<Q5_1Block>(Execution<Cuda>{}, products,
+                                             StoredRows(StoredMatrix<Cuda>(device_x.matrix(n, d))));
+    const std::vector<DotProduct> expected = activation_trace::test::products(matrix(x, n, d), w.view());
+    const std::vector<float> result = to_host(y);
+    CHECK(std::equal(expected.begin(), expected.end(), result.begin(), [](const DotProduct& dot, float sum) {
+      return std::abs(static_cast<double>(sum) - dot.value) <= 1e-6 * dot.magnitude;  // NaN is not
+    }));
+  }
 }

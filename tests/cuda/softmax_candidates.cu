@@ -7,8 +7,8 @@
 #include <random>
 #include <string>
 
+#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/ops/softmax_stored.cuh"
-#include "device_matrix.cuh"
 #include "problem.cuh"
 #include "support/random_matrix.hpp"
 
@@ -74,7 +74,7 @@ TEST_CASE("candidates of an LM head in any stored form, f32 states") {
       if (t == 1100 && dtype != DType::q4_k) continue;  // more groups than blocks
       const Index d = block_elements(dtype) == 1 ? 19 * blocks : blocks * block_elements(dtype);
       const RandomMatrix w(dtype, v, d, random);
-      const DeviceMatrix device(Execution<Cuda>{}, w.view());
+      const cuda::DeviceMatrix device(Execution<Cuda>{}, w.view());
       const std::vector<float> hidden = normal_floats(t * d, random, 0.2f);
       const Buffer<float, Cuda> device_hidden = to_device(hidden);
       std::vector<TokenId> ids;

@@ -12,9 +12,9 @@
 #include <string>
 #include <type_traits>
 
+#include "activation_trace/cuda/device_weights.cuh"
 #include "activation_trace/cuda/ops/sharded_softmax_entropy.cuh"
 #include "activation_trace/cuda/ops/softmax_stored.cuh"
-#include "device_matrix.cuh"
 #include "problem.cuh"
 #include "support/random_matrix.hpp"
 
@@ -254,7 +254,7 @@ TEST_CASE("f32 states on an LM head in any stored form, neither rounded") {
     CAPTURE(std::string(activation_trace::name(dtype)));
     const Index d = block_elements(dtype) == 1 ? 76 : block_elements(dtype);
     const RandomMatrix w(dtype, v, d, random);
-    const DeviceMatrix device(Execution<Cuda>{}, w.view());
+    const cuda::DeviceMatrix device(Execution<Cuda>{}, w.view());
     std::vector<float> decoded(static_cast<std::size_t>(v * d));
     for (Index i = 0; i < v; ++i)
       w.view().decode_row(

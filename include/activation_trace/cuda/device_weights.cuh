@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <functional>
@@ -11,6 +12,8 @@
 #include <vector>
 
 #include "activation_trace/cuda/buffer.cuh"
+#include "activation_trace/cuda/ops/arrange_rows.cuh"
+#include "activation_trace/cuda/ops/planes.cuh"
 #include "activation_trace/cuda/stream.cuh"
 #include "activation_trace/model/llama_part.hpp"
 #include "activation_trace/model/weights.hpp"
@@ -40,9 +43,33 @@ class Placement {
   Index used_ = 0;
 };
 
-/// Rows begin at multiples of 16 bytes, whose blocks kernels load whole; the blocks are as they were.
+/// Bytes between rows, a multiple of 16: of scalars as they are, of blocks taken apart.
 inline Index device_row_bytes(const StoredMatrix<>& m) {
-  return (StoredMatrix<>::row_bytes_of(m.dtype(), m.cols()) + 15) / 16 * 16;
+  return visit_dtype(m.dtype(), [&]<class T>(std::type_identity<T>) {
+    if constexpr (QuantizedBlock<T>)
+      return Planes<T>::bytes(m.cols());
+    else
+      return (StoredMatrix<>::row_bytes_of(m.dtype(), m.cols()) + 15) / 16 * 16;
+  });
+}
+
+/// Of rows that are on their way to being taken apart, in scratch memory: at least a row.
+inline constexpr Index staged_bytes = Index{16} << 20;
+
+/// Rows of blocks become rows of planes at `place`, by way of scratch memory.
+inline void upload_blocks(Execution<Cuda> execution, const StoredMatrix<>& m, std::byte* place, Index distance) {
+  if (m.cols() >= 1 << 30) throw ShapeError("upload: rows of " + std::to_string(m.cols()) + " elements are too long");
+  const Index bytes = StoredMatrix<>::row_bytes_of(m.dtype(), m.cols());
+  const Index staged = (bytes + 15) / 16 * 16;
+  const Index most = std::clamp(staged_bytes / staged, Index{1}, m.rows());
+  std::byte* const stage = execution.scratch<std::byte>(most * staged).data();
+  for (Index first = 0; first < m.rows(); first += most) {
+    const Index rows = std::min(most, m.rows() - first);
+    copy(execution, MatrixView<const std::byte>(m.row(first), {rows, bytes}, {m.row_bytes(), 1}),
+         MatrixView<std::byte, Cuda>(stage, {rows, bytes}, {staged, 1}));
+    arrange_rows(execution, m.dtype(), rows, static_cast<int>(m.cols()), stage, staged, place + first * distance,
+                 distance);
+  }
 }
 
 /// Copies a matrix to its place in the order of `execution`.
@@ -51,13 +78,15 @@ inline StoredMatrix<Cuda> upload(Execution<Cuda> execution, const StoredMatrix<>
   const Index distance = device_row_bytes(m);
   std::byte* const place = placement.take(m.rows() * distance);
   if (place == nullptr || m.rows() == 0 || bytes == 0) return {};
-  if (bytes == distance && bytes == m.row_bytes())  // at once, which is faster than by rows
+  if (block_elements(m.dtype()) > 1)
+    upload_blocks(execution, m, place, distance);
+  else if (bytes == distance && bytes == m.row_bytes())  // at once, which is faster than by rows
     copy(execution, VectorView<const std::byte>(m.data(), {m.rows() * bytes}),
          VectorView<std::byte, Cuda>(place, {m.rows() * bytes}));
   else
     copy(execution, MatrixView<const std::byte>(m.data(), {m.rows(), bytes}, {m.row_bytes(), 1}),
          MatrixView<std::byte, Cuda>(place, {m.rows(), bytes}, {distance, 1}));
-  return {m.dtype(), place, m.rows(), m.cols(), distance};
+  return {m.dtype(), place, m.rows(), m.cols(), distance, RowLayout::planes};
 }
 
 inline VectorView<const float, Cuda> upload(Execution<Cuda> execution, const std::vector<float>& v,
@@ -129,9 +158,36 @@ inline LlamaWeights<Cuda> upload(std::span<const LlamaPlace<Cuda>> places, const
 
 }  // namespace detail
 
-/// A LLaMA's weights in the memory of a device, in one piece: as they are stored, in rows at multiples of 16 bytes,
-/// so that what reads them on the host may read a copy of them. An LM head that is rows of the embedding is there once.
-/// Of several devices each has its blocks, the first the embedding, the last the LM head.
+/// A matrix in any stored form in the memory of a device, laid out as its kernels read it: what an op or a processor
+/// takes as its LM head, say, where there is no model.
+class DeviceMatrix {
+ public:
+  /// Copies `m`, which need not live longer than the call. Throws Error if the device of `execution` has no memory for
+  /// it, CudaError for other failures.
+  DeviceMatrix(Execution<Cuda> execution, const StoredMatrix<>& m) {
+    detail::Placement size;
+    (void)detail::upload(execution, m, size);
+    memory_ = detail::made_in_memory(execution.device(), "DeviceMatrix: the weights", static_cast<double>(size.bytes()),
+                                     "", [&] { return Buffer<std::byte, Cuda>(size.bytes()); });
+    detail::Placement placement(memory_.data());
+    view_ = detail::upload(execution, m, placement);
+    execution.synchronize();
+  }
+
+  /// A view of it, valid as long as this object or what it was moved to.
+  [[nodiscard]] const StoredMatrix<Cuda>& view() const noexcept { return view_; }
+
+ private:
+  Buffer<std::byte, Cuda> memory_;
+  StoredMatrix<Cuda> view_;
+};
+
+/// A LLaMA's weights in the memory of a device, in one piece: scalars as they are stored, in rows at multiples of 16
+/// bytes, blocks taken apart into planes, which is as many bytes but for the ends of rows (cuda/ops/planes.cuh). An LM
+/// head that is rows of the embedding is there once. Of several devices each has its blocks, the first the embedding,
+/// the last the LM head.
+///
+/// While blocks are uploaded, up to 16 MiB of the scratch memory of an execution has rows as the file does.
 class DeviceWeights {
  public:
   /// Copies `weights`, perhaps of a mapped file, which need not live longer than the call. Throws Error with the sums

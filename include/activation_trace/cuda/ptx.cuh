@@ -53,6 +53,20 @@ __device__ std::uint32_t narrow_pair(float first, float second) {
   return pair;
 }
 
+/// (a & mask) | b, in one instruction, which the compiler does not find where mask and b are constants.
+inline __device__ std::uint32_t and_or(std::uint32_t a, std::uint32_t mask, std::uint32_t b) {
+  std::uint32_t word;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(word) : "r"(a), "r"(mask), "r"(b));
+  return word;
+}
+
+/// a b + c of two numbers of f16 each, rounded once.
+inline __device__ std::uint32_t fma_pair(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t pair;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(c));
+  return pair;
+}
+
 /// c[16 x 8] += a[16 x 16] b[8 x 16]^T by one warp, fp32 sums.
 inline __device__ void multiply(BFloat16, float* c, const std::uint32_t* a, const std::uint32_t* b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

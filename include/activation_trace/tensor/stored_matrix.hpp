@@ -14,6 +14,10 @@
 namespace activation_trace {
 inline namespace v0 {
 
+/// How a row of blocks lies in memory: as files have it, or taken apart into planes that kernels of a device load 16
+/// bytes at a time (cuda/ops/planes.cuh). Rows of scalars are the same in both.
+enum class RowLayout { file, planes };
+
 /// A non-owning [rows, cols] matrix in its stored form, the type known at run time: what a weight of a
 /// model file is. Rows are contiguous; the distance between them is free. The data need not be aligned:
 /// files do not promise it, so units are read by memcpy or unaligned loads.
@@ -37,6 +41,13 @@ class StoredMatrix {
     if (data == nullptr && rows != 0 && cols != 0) throw ShapeError("StoredMatrix: null data with non-zero extents");
   }
 
+  /// The same in a layout that the host does not read.
+  StoredMatrix(DType dtype, const std::byte* data, Index rows, Index cols, Index row_bytes,
+               RowLayout layout) requires(!Space::host_accessible)
+      : StoredMatrix(dtype, data, rows, cols, row_bytes) {
+    layout_ = layout;
+  }
+
   /// A scalar matrix with contiguous rows. Throws ShapeError if the columns are strided.
   template <StorageType T>
   requires(elements_per_unit<T> == 1)
@@ -57,6 +68,8 @@ class StoredMatrix {
   [[nodiscard]] Index cols() const noexcept { return cols_; }
   /// Bytes between the starts of two rows.
   [[nodiscard]] Index row_bytes() const noexcept { return row_bytes_; }
+  /// How a row lies in memory; the file's where the host reads it.
+  [[nodiscard]] RowLayout layout() const noexcept { return layout_; }
   /// The first byte of row 0, perhaps unaligned.
   [[nodiscard]] const std::byte* data() const noexcept { return data_; }
   /// The first byte of row `r`, which is not checked.
@@ -119,6 +132,7 @@ class StoredMatrix {
   Index rows_ = 0;
   Index cols_ = 0;
   Index row_bytes_ = 0;
+  RowLayout layout_ = RowLayout::file;
 };
 
 }  // namespace v0

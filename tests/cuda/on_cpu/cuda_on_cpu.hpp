@@ -94,6 +94,14 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+/// Without the selectors' fourth bits, which spread a sign.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selectors) {
+  const std::uint64_t bytes = static_cast<std::uint64_t>(y) << 32 | x;
+  unsigned result = 0;
+  for (unsigned i = 0; i < 4; ++i)
+    result |= (static_cast<unsigned>(bytes >> (8 * (selectors >> (4 * i) & 7u))) & 0xffu) << (8 * i);
+  return result;
+}
 template <class T>
 T __ldg(const T* address) {
   return *address;

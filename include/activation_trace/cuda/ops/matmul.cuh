@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "activation_trace/cuda/ops/multiply_blocks.cuh"
 #include "activation_trace/cuda/ops/multiply_direct.cuh"
 #include "activation_trace/cuda/ops/multiply_halves.cuh"
 #include "activation_trace/cuda/ops/multiply_rows.cuh"
@@ -40,6 +41,8 @@ template <class T>
 void multiply_each(Execution<Cuda> execution, const Products& products, const StoredRows& x) {
   if constexpr (sizeof(T) == 2)
     if (has_multiply_direct<T, float>(execution)) return multiply_direct<T, float>(execution, products, x);
+  if constexpr (QuantizedBlock<T>)
+    if (has_multiply_blocks<T>(execution)) return multiply_blocks<T>(execution, products, x);
   multiply_rows<T>(execution, products, x);
 }
 
@@ -83,10 +86,10 @@ void matmul_by_row(Execution<Cuda> execution, MatrixView<const float, Cuda> x,
   });
 }
 
-/// y_i = x w_i^T for every target. x [n, d] and y_i [n, m_i] are float, w_i [m_i, d] in any stored form, whose rows are
-/// aligned as DeviceWeights has them; y must not overlap x. Weights are widened exactly, and the error is that of sums
-/// in float (cuda/README.md 6). Runs in the order of `execution`, does not synchronise, can be recorded once it was
-/// run, for it takes scratch memory. The same bits every time, and for a row of x whatever other rows there are, if
+/// y_i = x w_i^T for every target. x [n, d] and y_i [n, m_i] are float, w_i [m_i, d] in any stored form, laid out as
+/// DeviceWeights and DeviceMatrix do it; y must not overlap x. Weights are widened exactly, and the error is that of
+/// sums in float (cuda/README.md 6). Runs in the order of `execution`, does not synchronise, can be recorded once it
+/// was run, for it takes scratch memory. The same bits every time, and for a row of x whatever other rows there are, if
 /// there are `few_rows` or more, or fewer. Throws ShapeError.
 ///
 /// By Arithmetic::fast, `few_rows` and more rows are rounded to f16 or, for bf16 weights, bf16 before they are

@@ -44,7 +44,7 @@ struct Products {
 constexpr int warp_weights = 4;
 
 /// A warp per `warp_weights` rows of w and up to `rows` rows of x. A lane widens each weight once, and its part of a
-/// sum is the same whatever `rows` is and however many there are: by fused additions in the order of its pairs of
+/// sum is the same whatever `rows` is and however many there are: by fused additions in the order of its
 /// octets. The lanes' parts are joined by a tree.
 template <class T, int rows>
 __global__ void __launch_bounds__(128, rows == 1 ? 4 : 2)
@@ -61,12 +61,10 @@ __global__ void __launch_bounds__(128, rows == 1 ? 4 : 2)
 
   float acc[warp_weights][rows] = {};
   const int octets = w.octets();
-  const int pairs = pairs_of<T>(octets);
 #pragma unroll 1
-  for (int pair = lane; pair < pairs; pair += 32) {
+  for (int first = lane; first < octets; first += 64) {
 #pragma unroll
-    for (int second = 0; second < 2; ++second) {
-      const int octet = octet_of_pair<T>(pair, second);
+    for (int octet = first; octet < first + 64; octet += 32) {
       if (octet >= octets) continue;
       float weights[warp_weights][8];
 #pragma unroll

