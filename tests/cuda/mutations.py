@@ -46,7 +46,7 @@ RANKS = ("llama", "tensor parallel: a short text*")
 
 HEAD_TILES = "include/activation_trace/cuda/ops/attention_tiles.cuh"
 PENALTIES = "include/activation_trace/cuda/processors/score_penalties.cuh"
-BLOCKS = "include/activation_trace/cuda/ops/multiply_blocks.cuh"
+FEW_BLOCKS = "include/activation_trace/cuda/ops/multiply_blocks.cuh"
 ARRANGE = "include/activation_trace/cuda/ops/arrange_rows.cuh"
 HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
@@ -136,15 +136,15 @@ MUTATIONS = [
     ("the next tile goes where this one is read", HALVES, "fill(«k + 1»);", "k", PRODUCTS),
     ("a chunk is scaled as its neighbour", HALVES, "backs + «chunk / 4 * Tuning::tile_t»", "0", PRODUCTS),
     ("tiles do not wait for the terms of x", HALVES, "using Factor = HalfFactor<T>;\n  «ptx::wait_for_previous();»", "", PRODUCTS),
-    ("a panel is split where the one before is read", BLOCKS, "«if (!split) __syncthreads();»  // the panel is done", "", PRODUCTS),
-    ("a panel is read before it is there", BLOCKS, "«__syncthreads();»  // the panel is there", "", PRODUCTS),
-    ("warps are summed before they are there", BLOCKS, "«__syncthreads();»  // all warps", "", PRODUCTS),
-    ("sums are written over those that are read", BLOCKS, "«__syncthreads();»  // sums are done with", "", PRODUCTS),
-    ("every other tile of a warp is left out", BLOCKS, "if («after < count»)\n        multiply_tile", "false", PRODUCTS),
-    ("small terms of x are left out", BLOCKS, "(part[2 * i] + «part[2 * i + 1]») * back", "0.0f", PRODUCTS),
-    ("a chunk is scaled as the one before", BLOCKS, "const float back = panel.backs[«chunk + c»]", "chunk + max(c - 1, 0)",
+    ("a panel is split where the one before is read", FEW_BLOCKS, "«if (!split) __syncthreads();»  // the panel is done", "", PRODUCTS),
+    ("a panel is read before it is there", FEW_BLOCKS, "«__syncthreads();»  // the panel is there", "", PRODUCTS),
+    ("warps are summed before they are there", FEW_BLOCKS, "«__syncthreads();»  // all warps", "", PRODUCTS),
+    ("sums are written over those that are read", FEW_BLOCKS, "«__syncthreads();»  // sums are done with", "", PRODUCTS),
+    ("every other tile of a warp is left out", FEW_BLOCKS, "if («after < count»)\n        multiply_tile", "false", PRODUCTS),
+    ("small terms of x are left out", FEW_BLOCKS, "(part[2 * i] + «part[2 * i + 1]») * back", "0.0f", PRODUCTS),
+    ("a chunk is scaled as the one before", FEW_BLOCKS, "const float back = panel.backs[«chunk + c»]", "chunk + max(c - 1, 0)",
      PRODUCTS),
-    ("a group is shifted by half of its sum", BLOCKS, "distance < «group_elements<T> / 8»", "group_elements<T> / 16", PRODUCTS),
+    ("a group is shifted by half of its sum", FEW_BLOCKS, "distance < «group_elements<T> / 8»", "group_elements<T> / 16", PRODUCTS),
     ("fifth bits are those of the neighbours", ARRANGE, "«high_bit % 16 + i % 2 * 16»", "high_bit % 16 + (i + 1) % 2 * 16",
      PRODUCTS),
     ("the second product of a launch begins a row too far", FEW_ROWS, "group -= «groups»;", "groups - 1", PRODUCTS),

@@ -227,20 +227,22 @@ TEST_CASE("products of few rows and blocks: in two panels, and of more rows than
   using cuda::detail::StoredRows;
   std::mt19937 random(3);
   const Index n = 5;
-  for (const auto& [d, m] : {std::pair<Index, Index>{2112, 33}, {160, 140}}) {
-    const RandomMatrix w(DType::q5_1, m, d, random);
+  const auto check = [&]<class Block>(std::type_identity<Block>, Index d, Index m) {
+    const RandomMatrix w(dtype_of<Block>, m, d, random);
     const cuda::DeviceMatrix device_w(Execution<Cuda>{}, w.view());
     const std::vector<float> x = normal_floats(n * d, random);
     const Buffer<float, Cuda> device_x = to_device(x);
     Buffer<float, Cuda> y = to_device(std::vector<float>(static_cast<std::size_t>(n * m), NAN));
     cuda::detail::Products products;
     products.product[products.count++] = {StoredRows(device_w.view()), y.data(), m};
-    cuda::detail::multiply_blocks<Q5_1Block>(Execution<Cuda>{}, products,
-                                             StoredRows(StoredMatrix<Cuda>(device_x.matrix(n, d))));
+    cuda::detail::multiply_blocks<Block>(Execution<Cuda>{}, products,
+                                         StoredRows(StoredMatrix<Cuda>(device_x.matrix(n, d))));
     const std::vector<DotProduct> expected = activation_trace::test::products(matrix(x, n, d), w.view());
     const std::vector<float> result = to_host(y);
     CHECK(std::equal(expected.begin(), expected.end(), result.begin(), [](const DotProduct& dot, float sum) {
       return std::abs(static_cast<double>(sum) - dot.value) <= 1e-6 * dot.magnitude;  // NaN is not
     }));
-  }
+  };
+  check(std::type_identity<Q5_1Block>{}, 2112, 33);
+  check(std::type_identity<Q4_1Block>{}, 1184, 140);  // two tiles of a warp at a time
 }
