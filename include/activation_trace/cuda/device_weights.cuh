@@ -126,7 +126,7 @@ inline std::optional<Index> tied_at(const LlamaWeights<>& weights) {
   const StoredMatrix<>& head = weights.lm_head;
   const StoredMatrix<>& embedding = weights.embedding;
   const std::less_equal<> before;  // also of pointers into different memory
-  if (head.dtype() != embedding.dtype() || head.cols() != embedding.cols() ||
+  if (head.row_bytes() == 0 || head.dtype() != embedding.dtype() || head.cols() != embedding.cols() ||
       head.row_bytes() != embedding.row_bytes() || !before(embedding.data(), head.data()) ||
       !before(head.row(head.rows()), embedding.row(embedding.rows())))
     return std::nullopt;

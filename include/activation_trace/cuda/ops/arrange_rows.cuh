@@ -48,27 +48,36 @@ __device__ unsigned quantum_of(const T& block, int e) {
   }
 }
 
+/// Word `word` of those that lane `q` has of a tile in a plane of `bits` bits, which are those from bit `first` on.
+template <int bits, class T>
+__device__ std::uint32_t arranged_word(const T* blocks, int cols, int tile, int q, int word, int first) {
+  std::uint32_t result = 0;
+#pragma unroll 1  // registers were spilled
+  for (int i = 0; i < 32 / bits; ++i) {
+    const int pair = word * 16 / bits + i / 2;
+    const int e = tile * tile_elements + pair / 4 * 32 + q * 8 + pair % 4 * 2 + i % 2;
+    if (e >= cols) break;
+    const unsigned part = quantum_of(blocks[e / T::elements], e % T::elements) >> first & ((1u << bits) - 1);
+    result |= part << (i / 2 * bits + i % 2 * 16);
+  }
+  return result;
+}
+
 /// What lane `q` has of a tile.
 template <class T>
 __device__ void arrange_lane(const T* blocks, int cols, int tile, int q, std::byte* row) {
   constexpr BlockParts parts = parts_of<T>;
-  std::uint32_t low[parts.low_bits] = {};
-  std::uint32_t high[parts.high_bits + 1] = {};
-#pragma unroll
-  for (int i = 0; i < 32; ++i) {  // of pair i / 2
-    const int e = tile * tile_elements + i / 8 * 32 + q * 8 + i % 8;
-    if (e >= cols) break;
-    const unsigned quantum = quantum_of(blocks[e / T::elements], e % T::elements);
-    const int low_bit = i / 2 * parts.low_bits, high_bit = i / 2 * parts.high_bits;
-    low[low_bit / 16] |= (quantum & ((1u << parts.low_bits) - 1)) << (low_bit % 16 + i % 2 * 16);
-    high[high_bit / 16] |= quantum >> parts.low_bits << (high_bit % 16 + i % 2 * 16);
-  }
   const auto store = [](std::byte* target, std::uint32_t word) { *reinterpret_cast<std::uint32_t*>(target) = word; };
-#pragma unroll
-  for (int word = 0; word < parts.low_bits; ++word) store(row + Planes<T>::low_at(tile, q, word), low[word]);
-  std::byte* const second = row + 16 * parts.low_bits * Planes<T>::tiles(cols);
-#pragma unroll
-  for (int word = 0; word < parts.high_bits; ++word) store(second + Planes<T>::high_at(tile, q, word), high[word]);
+#pragma unroll 1
+  for (int word = 0; word < parts.low_bits; ++word)
+    store(row + Planes<T>::low_at(tile, q, word), arranged_word<parts.low_bits>(blocks, cols, tile, q, word, 0));
+  if constexpr (parts.high_bits > 0) {
+    std::byte* const second = row + Planes<T>(row, cols).high;
+#pragma unroll 1
+    for (int word = 0; word < parts.high_bits; ++word)
+      store(second + Planes<T>::high_at(tile, q, word),
+            arranged_word<parts.high_bits>(blocks, cols, tile, q, word, parts.low_bits));
+  }
 }
 
 /// A block per row of `from`, which is as in a file but for its distance. Every byte of the planes is written.
