@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "activation_trace/generation/language_model.hpp"
+#include "activation_trace/generation/score_options.hpp"
 #include "activation_trace/processors/dola_options.hpp"
 #include "activation_trace/tokenizer/tokenizer.hpp"
 
@@ -46,6 +47,8 @@ class AnyModel {
   virtual void early_exit(std::span<const SequencePiece<>> pieces, std::span<const Index> layers,
                           TensorView<float, 3> logits) = 0;
   [[nodiscard]] virtual std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) = 0;
+  [[nodiscard]] virtual std::unique_ptr<AnswerScorer> score_answers(const ScoreOptions& options,
+                                                                    std::span<const Index> layers) = 0;
 };
 static_assert(ChoosesTokens<AnyModel>);
 
@@ -77,6 +80,12 @@ class ModelOf final : public AnyModel {
   /// Null of models that leave the choice to others.
   [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) override {
     if constexpr (ChoosesTokens<Model>) return model_.choose_tokens(rules);
+    return nullptr;
+  }
+  /// Null of models that leave scores to others.
+  [[nodiscard]] std::unique_ptr<AnswerScorer> score_answers([[maybe_unused]] const ScoreOptions& options,
+                                                            [[maybe_unused]] std::span<const Index> layers) override {
+    if constexpr (requires { model_.score_answers(options, layers); }) return model_.score_answers(options, layers);
     return nullptr;
   }
 

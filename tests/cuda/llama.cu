@@ -14,6 +14,7 @@
 
 #include "activation_trace/cuda/on_host.cuh"
 #include "activation_trace/generation/generate.hpp"
+#include "activation_trace/generation/score.hpp"
 #include "model/family_facts.hpp"
 #include "model/history.hpp"
 #include "model/trace.hpp"
@@ -30,7 +31,7 @@ static_assert(ChoosesTokens<OnHost<Llama<Cuda>>>);
 
 namespace {
 
-/// A model that knows how many calls had their tokens chosen by it.
+/// A model that knows how many calls had their tokens chosen by it, and how many their answers scored.
 struct Choosing : OnHost<Llama<Cuda>> {
   using OnHost::OnHost;
   [[nodiscard]] std::unique_ptr<TokenSource> choose_tokens(const TokenRules& rules) {
@@ -38,7 +39,14 @@ struct Choosing : OnHost<Llama<Cuda>> {
     if (source != nullptr) ++calls;
     return source;
   }
+  [[nodiscard]] std::unique_ptr<AnswerScorer> score_answers(const ScoreOptions& options,
+                                                            std::span<const Index> layers) {
+    std::unique_ptr<AnswerScorer> scorer = OnHost::score_answers(options, layers);
+    if (scorer != nullptr) ++scored;
+    return scorer;
+  }
   int calls = 0;
+  int scored = 0;
 };
 
 /// A tiny model on both sides.
@@ -492,6 +500,47 @@ TEST_CASE("records of tokens that the device chose are the host's: all that surv
   CHECK(changed > 10);
   CHECK(outside > 10);
   CHECK(masked > 10);
+}
+
+TEST_CASE("answers that the device scores have the host's numbers and layers, in every mode, filtered and not") {
+  TinyLlamaOptions options = small_family_options();
+  options.config.logit_scale = 0.5f;
+  Both both(options, {.max_context = 40, .max_batch = 32, .sequences = 2});
+  const Index vocab = options.config.vocab;
+  const std::vector<TokenId> prompt = some_ids(9, vocab);
+  std::vector<std::vector<TokenId>> answers{{3, 4, 5}, {3, 4, 9, 1}, {static_cast<TokenId>(vocab - 1)}, {3, 7}};
+  for (TokenId id = 0; id < 6; ++id) answers.push_back(some_ids(11, vocab)), answers.back().front() = id;
+  const ContextOptions context{.info_layer = 2};
+  const std::vector<ScoreOptions> all{
+      {.mode = Baseline{}},
+      {.mode = Baseline{.mature_layer = 2}, .record = context},
+      {.mode = DolaStatic{.premature_layer = 1}},
+      {.mode = Dola{.candidate_layers = {0, 1, 2}}},
+      {.mode = Dola{.candidate_layers = {2, 1}, .filter = {.relative_top = 0}}, .post_softmax = DolaOutput::difference},
+      {.mode = Activation{.alpha = 2, .context = context}},
+      {.mode = Activation{.context = context}, .filter = ScoreFilter::on},
+      {.mode = Activation{.filter = {.relative_top = 0.3f, .min_tokens_to_keep = 3}, .context = context},
+       .filter = ScoreFilter::on,
+       .relative_top_value = -7},
+      {.mode = ActivationDola{.alpha = 1, .context = context, .candidate_layers = {0, 1}}}};
+  int filtered = 0;
+  for (const ScoreOptions& how : all) {
+    CAPTURE(&how - all.data());
+    const std::vector<ContinuationScore> device = score(both.on_device, prompt, answers, how);
+    const std::vector<ContinuationScore> host = score(both.on_host, prompt, answers, how);
+    REQUIRE(device.size() == host.size());
+    for (std::size_t i = 0; i < host.size(); ++i) {
+      CAPTURE(i);
+      CHECK(device[i].layers == host[i].layers);
+      CHECK(device[i].score == doctest::Approx(host[i].score).epsilon(2e-5));
+      for (std::size_t t = 0; t < host[i].log_probs.size(); ++t) {
+        CHECK(std::abs(device[i].log_probs[t] - host[i].log_probs[t]) <= 2e-5 * (1 + std::abs(host[i].log_probs[t])));
+        filtered += host[i].log_probs[t] == static_cast<double>(how.relative_top_value) ? 1 : 0;
+      }
+    }
+  }
+  CHECK(filtered > 10);
+  CHECK(both.on_device.scored == static_cast<int>(all.size()));
 }
 
 TEST_CASE(

@@ -31,6 +31,7 @@ HEADS = ("forward_ops", "attention in place*")
 WINDOWS = ("forward_ops", "attention's scale*")
 CHOICE = ("choose_token", "*")
 RECORDED = ("llama", "steps that are recorded*")
+SCORED = ("llama", "answers that*")
 LOOKED_UP = ("entropy_sharpness", "a token that did not survive*")
 SUMS = ("llama", "tensor parallel: sums*")
 RANKS = ("llama", "tensor parallel: a short text*")
@@ -51,6 +52,7 @@ ARRANGE = "include/activation_trace/cuda/ops/arrange_rows.cuh"
 HALVES = "include/activation_trace/cuda/ops/multiply_halves.cuh"
 STEP_ROWS = "include/activation_trace/cuda/ops/step_rows.cuh"
 TYPICAL = "include/activation_trace/cuda/ops/choose_typical.cuh"
+ANSWERS = "include/activation_trace/cuda/answer_scores.cuh"
 STEP_RECORD = "include/activation_trace/cuda/processors/step_record.cuh"
 COMMUNICATOR = "include/activation_trace/cuda/communicator.cuh"
 CROSSING = "include/activation_trace/cuda/crossing.cuh"
@@ -192,6 +194,9 @@ MUTATIONS = [
     ("the typical end a digit too near", TYPICAL, "digits << 8 | «digit»;", "(digit == 0 ? 0 : digit - 1)", CHOICE),
     ("the largest that is left is the row's", TYPICAL, "atomicMax(&state->largest_left, «best»);",
      "ordered_bits(largest_score)", CHOICE),
+    ("answers are scored by the row of another position", ANSWERS, "«position * rows.distance» * rows.vocab", "position", SCORED),
+    ("scores of answers are read before they are there", ANSWERS, "«ptx::wait_for_previous();»", "", SCORED),
+    ("the last token that is asked for has no score", ANSWERS, "if (i >= «count») return;", "count - 1", SCORED),
     ("a record leaves out the last survivor", STEP_RECORD, "i < «count»;", "count - 1", CHOICE),
     ("a record does not wait for the choice", STEP_RECORD, "«ptx::wait_for_previous();»", "", CHOICE),
     ("equals of the blocks before do not count in a record", CHOOSE, "before += «state->equals[b]»;", "0", CHOICE),

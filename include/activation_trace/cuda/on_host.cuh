@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/cuda/answer_scores.cuh"
 #include "activation_trace/cuda/buffer.cuh"
 #include "activation_trace/cuda/llama.cuh"
 #include "activation_trace/cuda/pinned.cuh"
@@ -118,6 +119,19 @@ class OnHost {
     const cuda::DeviceGuard guard(device().device());
     try {
       return std::make_unique<cuda::TokenLoop<Model>>(model_, loop_, rules);
+    } catch (const CudaError& error) {
+      if (error.code() != cudaErrorMemoryAllocation) throw;
+      return nullptr;
+    }
+  }
+  /// Scores of answers that are made on the device of the logits (cuda/README.md 8). Null for a mode that is not known
+  /// there, and where there is no memory.
+  [[nodiscard]] std::unique_ptr<AnswerScorer> score_answers(const ScoreOptions& options,
+                                                            std::span<const Index> layers) {
+    if (!cuda::AnswerScores<Model>::serves(model_, options)) return nullptr;
+    const cuda::DeviceGuard guard(device().device());
+    try {
+      return std::make_unique<cuda::AnswerScores<Model>>(model_, options, layers);
     } catch (const CudaError& error) {
       if (error.code() != cudaErrorMemoryAllocation) throw;
       return nullptr;

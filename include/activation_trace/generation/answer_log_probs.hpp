@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,9 +33,10 @@ namespace detail {
 /// predicts the tokens up to the first that differs: of TruthfulQA's answers to a question that is a third.
 class AnswerLogProbs {
  public:
-  /// `layers` = the mature one, then the premature ones, all 0..N. `amateur` is contrastive scoring's.
+  /// `layers` = the mature one, then the premature ones, all 0..N. `amateur` is contrastive scoring's. `scorer` makes
+  /// logits of states, if there is one, and lm_head else.
   AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers, LmHead<> lm_head, Execution<Host>& execution,
-                 Amateur* amateur);
+                 Amateur* amateur, std::unique_ptr<AnswerScorer> scorer = nullptr);
 
   /// What is going to be asked for, in the order of `answers`, whose ids are those of `sequences` behind the prompt.
   /// Both must stay where they are until finish().
@@ -59,11 +61,14 @@ class AnswerLogProbs {
   [[nodiscard]] Index layers() const { return static_cast<Index>(layers_.size()); }
   [[nodiscard]] Index state_size() const { return layers() * lm_head_.hidden(); }
   void evaluate(Index positions);
+  /// Of states[positions * layers, d] and some more rows, by the scorer.
+  void ask(Index positions, MatrixView<const float> states);
   /// logits [layers, V], destroyed.
   void evaluate(const Tokens& tokens, MatrixView<float> logits);
   /// What a mode with a processor gives tokens, and what one without; logits as above.
   void process(const Tokens& tokens, MatrixView<float> logits);
   void normalize(const Tokens& tokens, std::span<const float> mature);
+  void check(const Tokens& tokens) const;
   [[nodiscard]] std::size_t id_of(const Token& t) const {
     return static_cast<std::size_t>(answers_[t.answer].ids[t.number]);
   }
@@ -73,6 +78,7 @@ class AnswerLogProbs {
   LmHead<> lm_head_;
   Execution<Host>* execution_;
   Amateur* amateur_;
+  std::unique_ptr<AnswerScorer> scorer_;
   Index block_;  // positions whose logits exist at once: of 64 rows, one costs half as much as of a dozen
   std::optional<RelativeTopFilter> filter_;
   BaseScores base_;
@@ -92,12 +98,13 @@ class AnswerLogProbs {
 
 ACTIVATION_TRACE_COMPILED_INLINE AnswerLogProbs::AnswerLogProbs(const ScoreOptions& options, std::vector<Index> layers,
                                                                 LmHead<> lm_head, Execution<Host>& execution,
-                                                                Amateur* amateur)
+                                                                Amateur* amateur, std::unique_ptr<AnswerScorer> scorer)
     : options_(options),
       layers_(std::move(layers)),
       lm_head_(std::move(lm_head)),
       execution_(&execution),
       amateur_(amateur),
+      scorer_(std::move(scorer)),
       block_(std::max<Index>(1, 64 / this->layers())),
       base_(base_scores(options.mode, {.early = std::span(layers_).subspan(1),
                                        .execution = execution,
@@ -171,11 +178,16 @@ ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::evaluate(Index positions) 
   // Fewer would go through other kernels and differ by rounding from what a full block gives.
   const Index rows = std::max(few_rows, positions * layers());
   states_.resize(std::max(states_.size(), static_cast<std::size_t>(rows * lm_head_.hidden())));
-  logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
-  const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
-  lm_head_.logits(*execution_, MatrixView<const float>(states_.data(), {rows, lm_head_.hidden()}), logits, rows_);
-  for (Index i = 0; i < positions; ++i)
-    evaluate(positions_[waiting_[static_cast<std::size_t>(i)]], logits.slice(0, i * layers(), (i + 1) * layers()));
+  const MatrixView<const float> states(states_.data(), {rows, lm_head_.hidden()});
+  if (scorer_ != nullptr) {
+    ask(positions, states);
+  } else {
+    logits_.resize(static_cast<std::size_t>(rows * lm_head_.vocab()));
+    const MatrixView<float> logits(logits_.data(), {rows, lm_head_.vocab()});
+    lm_head_.logits(*execution_, states, logits, rows_);
+    for (Index i = 0; i < positions; ++i)
+      evaluate(positions_[waiting_[static_cast<std::size_t>(i)]], logits.slice(0, i * layers(), (i + 1) * layers()));
+  }
   waiting_.erase(waiting_.begin(), waiting_.begin() + positions);
   states_.erase(states_.begin(), states_.begin() + positions * state_size());
   states_.resize(waiting_.size() * static_cast<std::size_t>(state_size()));
@@ -186,6 +198,30 @@ ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::evaluate(const Tokens& tok
     process(tokens, logits);
   else
     normalize(tokens, logits.row(0).span());
+  check(tokens);
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::ask(Index positions, MatrixView<const float> states) {
+  std::vector<AskedToken> asked;
+  const auto tokens_of = [&](Index i) -> const Tokens& { return positions_[waiting_[static_cast<std::size_t>(i)]]; };
+  for (Index i = 0; i < positions; ++i)
+    for (const Token& t : tokens_of(i)) asked.push_back({i, static_cast<TokenId>(id_of(t))});
+  std::vector<double> log_probs(asked.size());
+  std::vector<Index> chosen(static_cast<std::size_t>(positions));
+  scorer_->score(states, asked, log_probs, chosen);
+  std::size_t next = 0;
+  for (Index i = 0; i < positions; ++i) {
+    const Index layer = chosen[static_cast<std::size_t>(i)];
+    for (const Token& t : tokens_of(i)) {
+      answers_[t.answer].log_probs[t.number] = log_probs[next++];
+      if (base_.dola)
+        answers_[t.answer].layers[t.number] = layer < 0 ? -1 : layers_[static_cast<std::size_t>(layer) + 1];
+    }
+    check(tokens_of(i));
+  }
+}
+
+ACTIVATION_TRACE_COMPILED_INLINE void AnswerLogProbs::check(const Tokens& tokens) const {
   for (const Token& t : tokens)
     if (!(answers_[t.answer].log_probs[t.number] < std::numeric_limits<double>::infinity()))
       throw ArgumentError("the log-probability of token " + std::to_string(id_of(t)) +

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
+#include <memory>
 #include <numeric>
 #include <span>
 #include <string>
@@ -23,6 +25,14 @@
 
 namespace activation_trace {
 inline namespace v0 {
+
+/// A LanguageModel that scores answers' tokens itself: score_answers(options, layers) gives what does it, of states of
+/// `layers`, 0..N, the mature one and the premature ones; or null where it cannot.
+template <class M>
+concept ScoresAnswers = LanguageModel<M> &&
+    requires(M& model, const ScoreOptions& options, std::span<const Index> layers) {
+  { model.score_answers(options, layers) } -> std::same_as<std::unique_ptr<AnswerScorer>>;
+};
 
 /// How well each of `continuations` continues `prompt`, by any mode of generation/README.md 1. Sums in double.
 ///
@@ -72,6 +82,15 @@ struct ScoredAnswers {
   std::vector<ContinuationScore> answers;
   std::vector<std::vector<std::vector<double>>> entropies;
 };
+
+/// Who scores answers in place of the host; null: nobody.
+template <LanguageModel Model>
+[[nodiscard]] std::unique_ptr<AnswerScorer> scorer_of([[maybe_unused]] Model& model,
+                                                      [[maybe_unused]] const ScoreOptions& options,
+                                                      [[maybe_unused]] std::span<const Index> layers) {
+  if constexpr (ScoresAnswers<Model>) return model.score_answers(options, layers);
+  return nullptr;
+}
 
 /// One call of score(), or of layer_entropies().
 template <class Model>
@@ -159,7 +178,7 @@ Scoring<Model>::Scoring(Model& model, std::span<const std::vector<TokenId>> sequ
                             : 0)),
       common_(common_length()),
       common_context_(std::min(common_, alike(prompt_length - few_rows))),
-      log_probs_(options, layers_, lm_head_, model.execution(), with.amateur) {
+      log_probs_(options, layers_, lm_head_, model.execution(), with.amateur, scorer_of(model, options, layers_)) {
   results_.answers.resize(sequences.size());
   results_.entropies.resize(sequences.size());
   total_ = common_ - shared_;

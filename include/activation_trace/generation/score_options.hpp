@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "activation_trace/error.hpp"
 #include "activation_trace/generation/options.hpp"
 #include "activation_trace/processors/mode.hpp"
+#include "activation_trace/tensor/view.hpp"
 
 namespace activation_trace {
 inline namespace v0 {
@@ -103,6 +105,28 @@ struct ContinuationScore {
 struct ScoreCallbacks {
   std::function<void(Index done, Index total)> on_progress = {};  ///< positions computed, prompt and answers
   std::stop_token stop = {};                                      ///< looked at before each piece
+};
+
+/// A token of an answer that a scorer is asked for.
+struct AskedToken {
+  Index position;  ///< among those whose states are given: what predicts it
+  TokenId id;      ///< of the vocabulary
+};
+
+/// Log-probabilities of answers' tokens from a model that makes logits of hidden states itself, by the options of one
+/// call.
+class AnswerScorer {
+ public:
+  AnswerScorer() = default;
+  AnswerScorer(const AnswerScorer&) = delete;
+  AnswerScorer& operator=(const AnswerScorer&) = delete;
+  virtual ~AnswerScorer() = default;
+  /// `states`[n, d] are, position after position, those of the mature layer and of the premature ones; rows behind the
+  /// last position are of no meaning, but are there so that there are `few_rows`. log_probs[i] becomes
+  /// ContinuationScore::log_probs of tokens[i], NaN where logits are not finite, and layers[p] the place of the
+  /// premature layer that position p chose, -1 in modes without. Throws as the mode's processor.
+  virtual void score(MatrixView<const float> states, std::span<const AskedToken> tokens, std::span<double> log_probs,
+                     std::span<Index> layers) = 0;
 };
 
 #if ACTIVATION_TRACE_BODIES

@@ -143,6 +143,8 @@ class Llama {
     check(std::span(&piece, 1));
     advance(std::span(&piece, 1));
   }
+  /// Queues `logits`[n, V] of `states`[n, d], such as observers saw, exact and many at once. Not of ranks.
+  void queue_logits(MatrixView<const float, Space> states, MatrixView<float, Space> logits);
 
  private:
   Llama(detail::LlamaBlocks<Space> blocks, const LlamaOptions& options);
@@ -327,6 +329,13 @@ void Llama<Space>::make_logits(MatrixView<float, Space> logits) {
   watched_.clear();
   for (Index row = 0; row < logits.extent(0); ++row) watched_.push_back({row, -1});
   blocks_.watch(-1, logits, watched_);
+  finish_logits(execution(), logits, config().logits());
+}
+
+template <class Space>
+void Llama<Space>::queue_logits(MatrixView<const float, Space> states, MatrixView<float, Space> logits) {
+  const MatmulTarget<Space> target{weights().lm_head, logits};
+  detail::multiply<Space>(execution(), states, std::span(&target, 1), false, Arithmetic::exact);
   finish_logits(execution(), logits, config().logits());
 }
 
