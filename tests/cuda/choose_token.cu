@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "activation_trace/cuda/answer_scores.cuh"
 #include "activation_trace/cuda/processors/score_penalties.cuh"
 #include "activation_trace/cuda/processors/step_record.cuh"
 #include "activation_trace/processors/argmax.hpp"
@@ -379,4 +380,62 @@ TEST_CASE("bias and penalties are the host's, of a text that grows, token after 
   }
   CHECK_THROWS_AS(cuda::ScorePenalties(stream, vocab, {.logit_bias = {{vocab, 1}}}), ShapeError);
   CHECK_THROWS_AS(cuda::ScorePenalties(stream, vocab, {.logit_bias = {{1, 1}, {1, 2}}}), ArgumentError);
+}
+
+TEST_CASE("tokens that are asked for have their row's log-probability, its score, or what filters leave") {
+  const Index positions = 3, distance = 2, vocab = 300;
+  std::vector<float> logits;
+  for (Index i = 0; i < positions * distance * vocab; ++i)
+    logits.push_back(static_cast<float>(i * 7919 % 1009) / 100.0f);
+  logits[5] = -infinity;
+  const Buffer<float, Cuda> there = to_device(logits);
+  std::vector<AskedToken> asked;  // more than a block of threads, and not a multiple
+  for (Index i = 0; i < 150; ++i) asked.push_back({i % positions, static_cast<TokenId>(i * 2)});
+  asked.push_back({0, 5});
+  const Buffer<AskedToken, Cuda> tokens = to_device(asked);
+  const auto count = static_cast<Index>(asked.size());
+  const cuda::Stream stream;
+  constexpr float masked = -1000.0f;
+  const auto run = [&](Index rows_of_position, const cuda::detail::RowStatistics* statistics) {
+    const Buffer<double, Cuda> poisoned = to_device(std::vector<double>(static_cast<std::size_t>(count + 1), -7.0));
+    Buffer<double, Cuda> result(count + 1);
+    copy(stream, poisoned.view(), result.view());
+    cuda::detail::answer_scores(stream, {there.data(), vocab, rows_of_position, statistics, masked}, tokens.data(),
+                                count, result.data());
+    stream.synchronize();
+    std::vector<double> host = to_host(result);
+    CHECK(host.back() == -7.0);
+    return host;
+  };
+  const auto logit = [&](const AskedToken& token, Index rows_of_position) {
+    return logits[static_cast<std::size_t>(token.position * rows_of_position * vocab + token.id)];
+  };
+
+  const std::vector<double> scores = run(distance, nullptr);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const float x = logit(asked[i], distance);
+    CHECK(scores[i] == static_cast<double>(x == -infinity ? masked : x));
+  }
+
+  const RelativeTopOptions filter{.relative_top = 0.01f};
+  cuda::detail::RowStatisticsMemory memory(stream, positions, vocab);
+  cuda::detail::row_statistics(
+      stream, cuda::detail::Rows(MatrixView<const float, Cuda>(there.data(), {positions, vocab}, {vocab, 1})),
+      positions, filter, memory);
+  const std::vector<double> log_probs = run(1, memory.statistics.data());
+  Index rejected = 0;
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const auto row = logits.begin() + asked[i].position * vocab;
+    const long double largest = *std::max_element(row, row + vocab);
+    long double sum = 0;
+    for (Index v = 0; v < vocab; ++v) sum += std::exp(static_cast<long double>(row[v]) - largest);
+    const long double x = logit(asked[i], 1);
+    const long double border = largest + std::log(0.01L);
+    if (std::abs(x - border) < 1e-4L) continue;
+    rejected += x < border ? 1 : 0;
+    const long double expected = x < border ? static_cast<long double>(masked) : x - largest - std::log(sum);
+    CHECK(std::abs(static_cast<long double>(log_probs[i]) - expected) < 3e-6L);
+  }
+  CHECK(rejected > 20);
+  CHECK(rejected < count - 20);
 }

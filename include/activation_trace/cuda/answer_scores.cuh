@@ -53,6 +53,14 @@ __global__ void __launch_bounds__(threads)
                      : static_cast<double>(x) - static_cast<double>(row.max) - static_cast<double>(row.log_sum);
 }
 
+/// log_probs[i] of tokens[i], for `count` of them.
+inline void answer_scores(Execution<Cuda> execution, const AskedRows& rows, const AskedToken* tokens, Index count,
+                          double* log_probs) {
+  constexpr int threads = 128;
+  launch_dependent(execution, "answer_scores_kernel", {blocks((count + threads - 1) / threads), threads},
+                   answer_scores_kernel<threads>, rows, tokens, count, log_probs);
+}
+
 }  // namespace detail
 
 /// Scores of answers by a Llama<Cuda>: states go to the device and a number per token comes back, logits stay there. In
@@ -105,12 +113,9 @@ class AnswerScores final : public AnswerScorer {
     else
       detail::row_statistics(execution, detail::Rows(MatrixView<const float, Cuda>(logits)), positions, filter_,
                              *statistics_);
-    constexpr int threads = 128;
-    detail::launch_dependent(
-        execution, "answer_scores_kernel", {detail::blocks((count + threads - 1) / threads), threads},
-        detail::answer_scores_kernel<threads>,
-        detail::AskedRows{logits.data(), vocab(), layers_, dola_ ? nullptr : statistics_->statistics.data(), masked_},
-        tokens_.data(), count, log_probs_.data());
+    detail::answer_scores(execution,
+                          {logits.data(), vocab(), layers_, dola_ ? nullptr : statistics_->statistics.data(), masked_},
+                          tokens_.data(), count, log_probs_.data());
     copy(execution, std::as_const(log_probs_).view().slice(0, 0, count), VectorView<double>(log_probs));
     std::vector<DolaChoice> choices(dola_ ? layers.size() : 0);
     if (dola_) copy(execution, std::as_const(choices_).view().slice(0, 0, positions), VectorView<DolaChoice>(choices));
