@@ -27,9 +27,10 @@ inline void prefer_huge_pages([[maybe_unused]] const void* memory, [[maybe_unuse
 #if defined(MADV_HUGEPAGE)
   if (bytes < huge_page) return;
   constexpr std::uintptr_t small_page = 4096;  // larger ones refuse an address between them, which is a refused wish
-  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + small_page - 1) / small_page * small_page;
-  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / small_page * small_page;
-  (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory);
+  const std::size_t skipped = (small_page - address % small_page) % small_page;
+  const std::size_t whole = (bytes - skipped) / small_page * small_page;
+  (void)::madvise(static_cast<char*>(const_cast<void*>(memory)) + skipped, whole, MADV_HUGEPAGE);
 #endif
 }
 
