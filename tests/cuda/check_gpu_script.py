@@ -5,6 +5,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,8 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "bench" / "gpu.sh"
 PROGRAMS = [
     "nvidia-smi", "test_cuda_softmax_entropy", "test_cuda_softmax_candidates", "test_cuda_entropy_sharpness",
     "test_cuda_contrast", "test_cuda_softmax_thrust", "test_cuda_link_cpp_first", "test_cuda_link_cu_first",
-    "test_cuda_forward_ops", "test_cuda_products", "test_cuda_choose_token", "test_cuda_llama", "write_tiny_model", *8 * ["generate"], "cuda_entropy", "embed_device_rows"
+    "test_cuda_forward_ops", "test_cuda_products", "test_cuda_choose_token", "test_cuda_llama", "test_cuda_code_blocks",
+    "write_tiny_model", *8 * ["generate"], "cuda_entropy", "embed_device_rows"
 ] + 32 * ["compute-sanitizer"] + ["bench_cuda_entropy", "bench_cuda_llama"]
 CHECKS = len(PROGRAMS) - 4  # generate is run twice for each
 
@@ -25,10 +27,10 @@ class GpuScript(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             log = pathlib.Path(folder, "log")
             log.touch()
-            for name in [*PROGRAMS, "python3"]:  # and no PyTorch
+            for name in [*PROGRAMS, "python3", *bodies]:  # and no PyTorch
                 stub = pathlib.Path(folder, name)
                 body = bodies.get(name, "exit 1" if name == "python3" else f"echo output of {name}")
-                note = "" if name == "python3" else f"echo {name} >> {log}"
+                note = f"echo {name} >> {log}" if name in PROGRAMS else ""
                 stub.write_text(f"#!/bin/bash\n{note}\n{body}\n", encoding="utf-8")
                 stub.chmod(0o755)
             environment = {**os.environ, "XDG_CACHE_HOME": folder, "PATH": f"{folder}:{os.environ['PATH']}", "LIMIT": "2", "MEASURE_LIMIT": "2"}
@@ -66,6 +68,20 @@ class GpuScript(unittest.TestCase):
             "FAILED: bench_cuda_entropy --benchmark_repetitions=15: exit status 3",
             f"{CHECKS - 6} passed, 6 failed",
         ])
+
+    def test_a_library_is_looked_for_however_much_ldd_says_behind_it(self):
+        _, lines, _ = self.run_script({
+            "ldd": "echo 'libcublasLt.so.13 => not found'; seq 100000",
+            "find": "echo /where/it/is/libcublasLt.so.13",
+            "bench_cuda_llama": 'echo "$LD_LIBRARY_PATH"',
+        })
+        self.assertTrue(any(line.endswith(":/where/it/is") for line in lines))
+
+    def test_device_tests_of_cmake_are_run(self):
+        cmake = pathlib.Path(__file__).with_name("CMakeLists.txt").read_text(encoding="utf-8")
+        tests = re.findall(r"^ *activation_trace_cuda_test\((\w+) ", cmake, flags=re.MULTILINE)
+        self.assertGreater(len(tests), 8)
+        self.assertEqual([test for test in tests if f"test_cuda_{test}" not in PROGRAMS], [])
 
     def test_programs_that_are_missing_have_failed(self):
         status, lines, _ = self.run_script({"embed_device_rows": 'rm "$(dirname "$0")/bench_cuda_entropy"'})

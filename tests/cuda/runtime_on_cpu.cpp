@@ -184,6 +184,31 @@ TEST_CASE("the kernel for sm_90a is there on a device that is one, and refused o
   }
 }
 
+TEST_CASE("shared memory beyond 48 KiB is asked for on each device, and no more than it has") {
+  const auto launch = [](int device, int kibibytes) {
+    const CurrentDevice restored(device);
+    const cuda::Stream stream;
+    cudaLaunchConfig_t config{};
+    config.gridDim = 1;
+    config.blockDim = 32;
+    config.dynamicSmemBytes = static_cast<std::size_t>(kibibytes) << 10;
+    config.stream = stream.get();
+    return cudaLaunchKernelEx(&config, waits);
+  };
+  const auto allow = [](int device, int kibibytes) {
+    const CurrentDevice restored(device);
+    return cudaFuncSetAttribute(waits, cudaFuncAttributeMaxDynamicSharedMemorySize, kibibytes << 10);
+  };
+  CHECK(launch(0, 48) == cudaSuccess);
+  CHECK(launch(0, 49) == cudaErrorInvalidValue);
+  CHECK(allow(0, 227) == cudaSuccess);
+  CHECK(launch(0, 227) == cudaSuccess);
+  CHECK(launch(2, 49) == cudaErrorInvalidValue);  // another device
+  CHECK(allow(0, 228) == cudaErrorInvalidValue);
+  CHECK(allow(1, 99) == cudaSuccess);
+  CHECK(allow(1, 100) == cudaErrorInvalidValue);
+}
+
 TEST_CASE("a device's kernel is named before it runs") {
   using cuda::SoftmaxKernel;
   for (const int device : {0, 1}) {

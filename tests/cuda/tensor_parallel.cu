@@ -151,6 +151,13 @@ void check_sums(std::size_t ranks) {
 }  // namespace
 
 TEST_CASE("tensor parallel: sums over ranks are those in their order, on every device") {
+#ifndef __CUDACC__  // a device that reaches no other, and one that has as many peers as it can: by the host's memory
+  cuda_on_cpu::devices[2].reaches_peers = false;
+  cuda_on_cpu::devices[3].most_peers = 0;
+  check_sums<cuda::PeerCommunicator>(4);
+  cuda_on_cpu::devices[2].reaches_peers = true;
+  cuda_on_cpu::devices[3].most_peers = 8;
+#endif
   for (const std::size_t ranks : rank_counts({1, 2, 3, 4})) check_sums<cuda::PeerCommunicator>(ranks);
 #ifdef TEST_NCCL  // in whatever order: of two it makes no difference
   for (const std::size_t ranks : rank_counts({1, 2})) check_sums<cuda::NcclCommunicator>(ranks);

@@ -100,8 +100,8 @@ class AnswerScores final : public AnswerScorer {
     const auto count = static_cast<Index>(tokens.size());
     reserve(rows);
     if (tokens_.size() < count) {
-      tokens_ = Buffer<AskedToken, Cuda>(count);
       log_probs_ = Buffer<double, Cuda>(count);
+      tokens_ = Buffer<AskedToken, Cuda>(count);  // last: it says how many there are
     }
     const MatrixView<float, Cuda> there = states_.matrix(rows, states.extent(1));
     const MatrixView<float, Cuda> logits = logits_.matrix(rows, vocab());
@@ -145,12 +145,12 @@ class AnswerScores final : public AnswerScorer {
   void reserve(Index rows) {
     if (logits_.size() >= rows * vocab()) return;
     logits_ = Buffer<float, Cuda>();  // never both
-    logits_ = Buffer<float, Cuda>(rows * vocab());
     states_ = Buffer<float, Cuda>(rows * model_.config().hidden);
     if (dola_)
       choices_ = Buffer<DolaChoice, Cuda>(rows);
     else
       statistics_.emplace(device(), rows, vocab());
+    logits_ = Buffer<float, Cuda>(rows * vocab());  // last: it says for how many rows the others are
   }
 
   Model& model_;

@@ -85,7 +85,7 @@ inline void enable_peer_access(int device, int other) {
   if (possible == 0) return;  // copies go by the host's memory
   const DeviceGuard guard(device);
   const cudaError_t code = cudaDeviceEnablePeerAccess(other, 0);
-  if (code == cudaErrorPeerAccessAlreadyEnabled)
+  if (code == cudaErrorPeerAccessAlreadyEnabled || code == cudaErrorTooManyPeers)  // as many as a device can have
     cudaGetLastError();
   else
     check(code, "cudaDeviceEnablePeerAccess");

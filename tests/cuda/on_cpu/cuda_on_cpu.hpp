@@ -52,7 +52,8 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                const Arguments&... arguments) {
   const std::tuple<std::remove_cv_t<Parameters>...> copies(arguments...);  // as a launch does
-  return cuda_on_cpu::start(*config, [kernel, copies] { std::apply(kernel, copies); });
+  return cuda_on_cpu::start(*config, reinterpret_cast<const void*>(kernel),
+                            [kernel, copies] { std::apply(kernel, copies); });
 }
 template <class... Parameters>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*)(Parameters...)) {
@@ -60,8 +61,9 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*)(Param
   return cuda_on_cpu::describe(*attributes, hopper);
 }
 template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
-  return cudaSuccess;
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaErrorInvalidValue;
+  return cuda_on_cpu::allow_shared(reinterpret_cast<const void*>(kernel), value);
 }
 
 inline void __syncthreads() { cuda_on_cpu::sync_block(); }

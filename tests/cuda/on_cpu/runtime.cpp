@@ -70,6 +70,7 @@ std::vector<CUstream_st> default_streams = [] {
 std::set<CUstream_st*> made_streams;
 std::set<CUstream_st*> destroyed_streams;  // whose work is done all the same, when the device is waited for
 std::map<std::byte*, Memory> memory_of_devices;
+std::map<std::pair<const void*, int>, int> allowed_shared;  // bytes, of a kernel on a device
 
 bool is_device(int device) { return device >= 0 && device < static_cast<int>(cuda_on_cpu::devices.size()); }
 
@@ -226,14 +227,23 @@ CUresult encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t ran
 
 namespace cuda_on_cpu {
 
-cudaError_t start(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+cudaError_t allow_shared(const void* kernel, int bytes) {
+  if (bytes < 0 || bytes > (properties(current_device).major == 9 ? 227 : 99) << 10) return cudaErrorInvalidValue;
+  allowed_shared[{kernel, current_device}] = bytes;
+  return cudaSuccess;
+}
+
+cudaError_t start(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
   const dim3 blocks = config.gridDim;
   const auto threads = static_cast<int>(config.blockDim.x);
   if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0 || blocks.x > 0x7fffffffu || blocks.y > 0xffffu ||
-      blocks.z > 0xffffu || threads <= 0 || threads > 1024 || config.dynamicSmemBytes > (227u << 10))
+      blocks.z > 0xffffu || threads <= 0 || threads > 1024)
     return cudaErrorInvalidConfiguration;
   CUstream_st* const found = find_here(config.stream);
   if (found == nullptr) return cudaErrorInvalidResourceHandle;
+  const auto allowed = allowed_shared.find({kernel, current_device});
+  if (config.dynamicSmemBytes > static_cast<std::size_t>(allowed == allowed_shared.end() ? 48 << 10 : allowed->second))
+    return cudaErrorInvalidValue;
   Device& device = properties(found->device);
   bool dependent = false;
   unsigned cluster = 1;
@@ -305,14 +315,19 @@ cudaError_t CUDARTAPI cudaGetDeviceProperties(cudaDeviceProp* found, int device)
 }
 cudaError_t CUDARTAPI cudaDeviceCanAccessPeer(int* possible, int device, int other) {
   if (!is_device(device) || !is_device(other)) return cudaErrorInvalidDevice;
-  *possible = device == other ? 0 : 1;
+  *possible = device != other && properties(device).reaches_peers ? 1 : 0;
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaDeviceEnablePeerAccess(int other, unsigned flags) {
   static std::set<std::pair<int, int>> enabled;
   if (!is_device(other)) return cudaErrorInvalidDevice;
   if (flags != 0 || other == current_device) return cudaErrorInvalidValue;
-  return enabled.insert({current_device, other}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+  if (!properties(current_device).reaches_peers) return cudaErrorPeerAccessUnsupported;
+  if (enabled.contains({current_device, other})) return cudaErrorPeerAccessAlreadyEnabled;
+  if (properties(current_device).most_peers == 0) return cudaErrorTooManyPeers;
+  --properties(current_device).most_peers;
+  enabled.insert({current_device, other});
+  return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaDriverGetVersion(int* version) {
   *version = CUDART_VERSION;

@@ -76,6 +76,7 @@ __global__ void __launch_bounds__(threads)
   const float largest_score = row.score(largest, largest);
   const ChoiceBounds bounds(*state, largest_score);
   const unsigned digits = state->digits;
+#pragma unroll 1  // four at a time ptxas spills for sm_100
   for (Index i = static_cast<Index>(blockIdx.x) * threads + threadIdx.x; i < row.n;
        i += static_cast<Index>(gridDim.x) * threads) {
     const float score = row.score(row.logits[i], largest);
