@@ -69,7 +69,7 @@ enum class Rows { together, by_row };
 void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, Index m, Rows rows = Rows::together) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const test::RandomMatrix w(dtype, m, d, random);
+  const test::RandomMatrix w(dtype, m, d, random, test::Placed::as_in_files);
   const std::vector<float> x = test::normal_floats(n * d, random);
   std::vector<float> y(static_cast<std::size_t>(n * m));
   const MatmulTarget<> target{w.view(), {y.data(), {n, m}}};
@@ -88,7 +88,7 @@ void matmul_benchmark(benchmark::State& state, DType dtype, Index n, Index d, In
 void matmul_tuning(benchmark::State& state, const MatmulTuning& tuning) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const test::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random);
+  const test::RandomMatrix w(DType::q8_0, ffn_size, hidden_size, random, test::Placed::as_in_files);
   const std::vector<float> x = test::normal_floats(context * hidden_size, random);
   std::vector<float> y(static_cast<std::size_t>(context * ffn_size));
   const bench::Reported reported(state, {flops_of_product(context, hidden_size, ffn_size)}, threads_of(state));
@@ -121,7 +121,7 @@ void openblas(benchmark::State& state, Index n, Index d, Index m) {
 void entropy_full(benchmark::State& state, DType dtype, Index d) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const test::RandomMatrix w(dtype, vocabulary, d, random);
+  const test::RandomMatrix w(dtype, vocabulary, d, random, test::Placed::as_in_files);
   const std::vector<float> hidden = test::normal_floats(context * d, random, 0.1f);
   std::vector<float> entropy(static_cast<std::size_t>(vocabulary));
   const bench::Reported reported(state, {flops_of_product(context, d, vocabulary)}, threads_of(state));
@@ -135,7 +135,7 @@ void entropy_full(benchmark::State& state, DType dtype, Index d) {
 void entropy_candidates(benchmark::State& state, DType dtype, Index count) {
   std::mt19937 random(1);
   Execution<Host> execution(threads_of(state));
-  const test::RandomMatrix w(dtype, vocabulary, hidden_size, random);
+  const test::RandomMatrix w(dtype, vocabulary, hidden_size, random, test::Placed::as_in_files);
   const std::vector<float> hidden = test::normal_floats(context * hidden_size, random, 0.1f);
   std::vector<TokenId> ids;
   for (Index i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocabulary)));

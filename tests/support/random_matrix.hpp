@@ -32,14 +32,17 @@ inline MatrixView<const float> matrix(const std::vector<float>& values, Index ro
   return as_matrix(std::span<const float>(values), rows, cols);
 }
 
-/// A matrix in any stored form: random bits under scales of either sign that differ from block to block,
-/// at an odd address, rows of an odd distance.
+/// Oddly: at an odd address, rows of an odd distance. As files have matrices: row after row, aligned.
+enum class Placed { oddly, as_in_files };
+
+/// A matrix in any stored form: random bits under scales of either sign that differ from block to block.
 class RandomMatrix {
  public:
-  RandomMatrix(DType dtype, Index rows, Index cols, std::mt19937& random) {
+  RandomMatrix(DType dtype, Index rows, Index cols, std::mt19937& random, Placed placed = Placed::oddly) {
     const Index row_bytes = StoredMatrix<>::row_bytes_of(dtype, cols);
-    const Index distance = row_bytes + 3;
-    bytes_.resize(static_cast<std::size_t>(rows * distance + 1));
+    const Index first = placed == Placed::oddly ? 1 : 0;
+    const Index distance = row_bytes + (placed == Placed::oddly ? 3 : 0);
+    bytes_.resize(static_cast<std::size_t>(rows * distance + first));
     std::uniform_real_distribution<float> scale(-1.0f, 1.0f);
     std::normal_distribution<float> normal;
     visit_dtype(dtype, [&]<class T>(std::type_identity<T>) {
@@ -55,11 +58,11 @@ class RandomMatrix {
             unit.d = Half(scale(random) / static_cast<float>(T::elements));
           if constexpr (requires { unit.m; }) unit.m = Half(scale(random));
           if constexpr (requires { unit.dmin; }) unit.dmin = Half(scale(random) / 64.0f);
-          std::memcpy(bytes_.data() + 1 + r * distance + i, &unit, sizeof(T));
+          std::memcpy(bytes_.data() + first + r * distance + i, &unit, sizeof(T));
         }
       }
     });
-    view_ = StoredMatrix(dtype, bytes_.data() + 1, rows, cols, distance);
+    view_ = StoredMatrix(dtype, bytes_.data() + first, rows, cols, distance);
   }
 
   [[nodiscard]] const StoredMatrix<>& view() const noexcept { return view_; }

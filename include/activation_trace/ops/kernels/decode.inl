@@ -19,21 +19,14 @@ constexpr Index run_parts = run_elements / part_elements;
 constexpr Index header_size = std::max<Index>(run_parts * header_floats, 32);
 constexpr Index offsets_at = 16;
 
-/// Where elements go: to memory, or, times those of n rows of x, into a sum for each.
+/// Where elements go: to memory, or into vectors, which stay in registers.
 [[gnu::always_inline]] inline void put(float* y, F v) { store(y, v); }
-template <Index n>
-struct Products {
-  const float* x;
-  Index stride;
-  F* sums;
+struct Vectors {
+  F* v;
 
-  [[gnu::always_inline]] Products operator+(Index k) const { return {x + k, stride, sums}; }
+  [[gnu::always_inline]] Vectors operator+(Index k) const { return {v + k / lanes}; }
 };
-template <Index n>
-[[gnu::always_inline]] inline void put(const Products<n>& y, F v) {
-#pragma GCC unroll 8
-  for (Index i = 0; i < n; ++i) y.sums[i] = multiply_add(v, load(y.x + i * y.stride), y.sums[i]);
-}
+[[gnu::always_inline]] inline void put(Vectors y, F v) { *y.v = v; }
 
 /// A byte array of the block at `at`.
 [[gnu::always_inline]] inline const std::uint8_t* quanta(const std::byte* at, std::size_t offset) {

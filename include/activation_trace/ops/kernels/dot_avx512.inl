@@ -1,19 +1,20 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// A few rows of x times rows of w, of any type, with 512-bit vectors. A few rows of w at a time become floats in the
-// first-level cache, once for all rows of x, and a register tile multiplies them by a group of these. So they pay for
-// their multiply-adds, near their peak, and nothing but the widening is compiled once per type. Few rows of x would pay
-// for the widening, half of which is the stores: it is in registers for one, and for up to five where w is in blocks of
-// 32. A product of two rows is summed in the same order, whatever tile it is in: vectors of 16 along a stretch of
-// dot_depth, then across the vector, then stretch by stretch.
+// A few rows of x times rows of w, of any type, with 512-bit vectors. Up to eight rows of x meet two rows of w that are
+// widened in registers: two sums for each, and a vector of x is loaded once for both. Of more rows of x, and of rows of
+// w with gaps, which are attention's keys, a few rows of w become floats in the first-level cache, once for all rows of
+// x, and a register tile multiplies them by a group of these. One row of x takes one row of w after another. A product
+// of two rows is summed in the same order, whatever tile it is in: vectors of 16 along a stretch of dot_depth, then
+// across the vector, then stretch by stretch.
 
-constexpr Index dot_depth = 768;      // elements: eight rows of them are 24 KiB
-constexpr Index dot_group = 6;        // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
-constexpr Index dot_pair = 2;         // so many at most by eight of w: enough sums to hide an addition's latency
-constexpr Index dot_ahead = 2048;     // bytes: the processor's own prefetching stops at a page and starts late
-constexpr Index dot_rows_ahead = 16;  // of attention's keys, of which a row is a part
-constexpr Index dot_wide = 5;         // so many at most by four of w that is widened in registers: 20 sums
+constexpr Index dot_depth = 768;            // elements: eight rows of them are 24 KiB
+constexpr Index dot_group = 6;              // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
+constexpr Index dot_ahead = 2048;           // bytes: the processor's own prefetching stops at a page and starts late
+constexpr Index dot_rows_ahead = 16;        // of attention's keys, of which a row is a part
+constexpr Index dot_shared = 8;             // so many rows of x at most by two of w that are widened in registers
+constexpr Index dot_shared_ahead = 8192;    // bytes: two rows of w take less time than memory
+constexpr Index dot_shared_chunk = 131072;  // bytes of w, for whose later stretches it lies in the second-level cache
 
 /// Bytes [at, at + bytes) on their way to the second-level cache, from which the processor brings them nearer by
 /// itself: more of them can be on the way than to the first.
@@ -74,20 +75,19 @@ inline void dot_tile(const float* const (&w)[m], Index count, Index depth, const
   for (Index i = 0; i < n; ++i, y += y_stride) store_sums<m>(sums[i], count, y, into);
 }
 
-/// The same for any n <= dot_group that takes as many rows of w: two by eight, more by four, one in no tile.
-template <Index m, Index n = m == 8 ? dot_pair : dot_group>
+/// The same for any n <= dot_group but one.
+template <Index m, Index n = dot_group>
 inline void dot_tile_of(Index rows, const float* const (&w)[m], Index count, Index depth, const float* x,
                         Index x_stride, float* y, Index y_stride, Into into) {
   if (rows == n) return dot_tile<n>(w, count, depth, x, x_stride, y, y_stride, into);
-  if constexpr (n > (m == 8 ? dot_pair : dot_pair + 1))
-    dot_tile_of<m, n - 1>(rows, w, count, depth, x, x_stride, y, y_stride, into);
+  if constexpr (n > 2) dot_tile_of<m, n - 1>(rows, w, count, depth, x, x_stride, y, y_stride, into);
 }
 
-/// y[i][r] = row r of w times row i < n of x, m rows of w at a time, of which `used` bytes of `row_bytes` are elements:
-/// all of a matrix of weights, a part of attention's keys. `decode` is null where w is floats.
-template <Index m>
+/// y[i][r] = row r of w times row i < n of x, four rows of w at a time, of which `used` bytes of `row_bytes` are
+/// elements: all of a matrix of weights, a part of attention's keys. `decode` is null where w is floats.
 inline void dot_decoded_rows(Decode decode, const std::byte* w, Index row_bytes, Index used, Index rows, Index cols,
                              const float* x, Index x_stride, Index n, float* y, Index y_stride) {
+  constexpr Index m = 4;
   alignas(64) float decoded[m * dot_depth];
   const Index groups = (n + dot_group - 1) / dot_group;
   for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
@@ -136,8 +136,13 @@ template <class T, Index m>
       const Index part = 4 * half + quarter;
       if (part >= parts) break;
 #pragma GCC unroll 4
-      for (Index j = 0; j < m; ++j)
-        decode_part(type, headers[j], at[j], half, quarter, Products<1>{x + part * part_elements, 0, &sums[j]});
+      for (Index j = 0; j < m; ++j) {
+        F v[part_elements / lanes];
+        decode_part(type, headers[j], at[j], half, quarter, Vectors{v});
+#pragma GCC unroll 2
+        for (Index k = 0; k < part_elements / lanes; ++k)
+          sums[j] = multiply_add(v[k], load(x + part * part_elements + k * lanes), sums[j]);
+      }
     }
   }
 }
@@ -229,62 +234,146 @@ inline void dot_one_row(const std::byte* w, Index row_bytes, Index used, Index r
   }
 }
 
-/// sums[j][i] += the products of a run of row j of w, at `at[j]`, with row i of x: a part of each row of w in turns.
-template <class T, Index n, Index m>
-[[gnu::always_inline]] inline void add_wide_run(const std::byte* const (&at)[m], Index parts, const float* x,
-                                                Index x_stride, F (&sums)[m][n]) {
-  constexpr std::type_identity<T> type;
-  float headers[m][header_size];
-#pragma GCC unroll 4
-  for (Index j = 0; j < m; ++j) unpack_headers(type, at[j], parts, headers[j]);
-  for (Index part = 0; part < parts; ++part)
-#pragma GCC unroll 4
-    for (Index j = 0; j < m; ++j)
-      decode_part(type, headers[j], at[j], part / 4, static_cast<int>(part % 4),
-                  Products<n>{x + part * part_elements, x_stride, sums[j]});
+/// sums[j][i] += vectors of two rows of w times those of row i of x, of which vector k is vector k n + i at `x`.
+template <Index n, Index vectors>
+[[gnu::always_inline]] inline void add_shared(const F (&w)[2][vectors], const float* x, F (&sums)[2][n]) {
+#pragma GCC unroll 2
+  for (Index k = 0; k < vectors; ++k)
+#pragma GCC unroll 8
+    for (Index i = 0; i < n; ++i) {
+      F x_i = load(x + (k * n + i) * lanes);
+      asm("" : "+v"(x_i));  // GCC would load it for each row of w, and loads are as scarce as multiply-adds
+#pragma GCC unroll 2
+      for (Index j = 0; j < 2; ++j) sums[j][i] = multiply_add(w[j][k], x_i, sums[j][i]);
+    }
 }
 
-/// y[i] = rows of w, in blocks of 32, times row i < n of x: every product and sum is dot_tile's, but w is widened in
-/// registers, and the next four rows are fetched all the while.
+/// The same for `count` elements, at most a run, of rows of w at `at[j]`, with x padded by zeros to whole parts.
 template <class T, Index n>
-inline void dot_wide_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
-                          float* y, Index y_stride) {
-  constexpr Index m = 4;
-  constexpr Index run_bytes = run_elements / T::elements * static_cast<Index>(sizeof(T));
-  static_assert(dot_depth % run_elements == 0);
-  for (Index r = 0; r < rows; r += m, w += m * row_bytes, y += m) {
-    const Index count = std::min(m, rows - r);
-    for (Index begin = 0; begin < cols; begin += dot_depth) {
-      const Index end = std::min(begin + dot_depth, cols);
-      F sums[m][n];
+[[gnu::always_inline]] inline void add_shared_run(const std::byte* const (&at)[2], Index count, const float* x,
+                                                  F (&sums)[2][n]) {
+  constexpr Index vectors = part_elements / lanes;
+  F w[2][vectors];
+  if constexpr (QuantizedBlock<T>) {
+    constexpr std::type_identity<T> type;
+    const Index parts = count / part_elements;
+    float headers[2][header_size];
+#pragma GCC unroll 2
+    for (Index j = 0; j < 2; ++j) unpack_headers(type, at[j], parts, headers[j]);
+    const auto add_part = [&](Index half, int quarter) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+      for (Index j = 0; j < 2; ++j) decode_part(type, headers[j], at[j], half, quarter, Vectors{w[j]});
+      add_shared(w, x + (4 * half + quarter) * n * part_elements, sums);
+    };
+    if constexpr (ShortBlock<T>) {
+      for (Index part = 0; part < parts; ++part) add_part(part / 4, static_cast<int>(part % 4));
+    } else {
+      for (Index half = 0; half < 2; ++half)
 #pragma GCC unroll 4
-      for (Index j = 0; j < m; ++j)
+        for (int quarter = 0; quarter < 4; ++quarter) add_part(half, quarter);
+    }
+  } else {
+    constexpr auto size = static_cast<Index>(sizeof(T));
+    Index k = 0;
+    for (; k + part_elements <= count; k += part_elements) {
+#pragma GCC unroll 2
+      for (Index j = 0; j < 2; ++j)
+#pragma GCC unroll 2
+        for (Index c = 0; c < vectors; ++c) w[j][c] = load_vector<T>(at[j] + (k + c * lanes) * size);
+      add_shared(w, x + k * n, sums);
+    }
+    if (k == count) return;
+#pragma GCC unroll 2
+    for (Index j = 0; j < 2; ++j) {
+      float last[part_elements] = {};
+      decode<T>(at[j] + k * size, count - k, last);
+#pragma GCC unroll 2
+      for (Index c = 0; c < vectors; ++c) w[j][c] = load(last + c * lanes);
+    }
+    add_shared(w, x + k * n, sums);
+  }
+}
+
+/// y[i][r] = or += the sum of sums[r][i], r < count, of two rows of w.
+template <Index n>
+[[gnu::always_inline]] inline void store_shared(const F (&sums)[2][n], Index count, float* y, Index y_stride,
+                                                Into into) {
+  const auto stored = static_cast<__mmask8>((1u << count) - 1);
 #pragma GCC unroll 8
-        for (Index i = 0; i < n; ++i) sums[j][i] = set(0.0f);
-      for (Index k = begin; k < end; k += run_elements) {
-        const std::byte* at[m];
-#pragma GCC unroll 4
-        for (Index j = 0; j < m; ++j) {  // those that are missing are the last once more
-          at[j] = w + std::min(j, count - 1) * row_bytes + k / run_elements * run_bytes;
-          fetch(at[j] + m * row_bytes, run_bytes);
-        }
-        add_wide_run<T, n>(at, std::min(run_parts, (end - k) / part_elements), x + k, x_stride, sums);
-      }
-#pragma GCC unroll 8
-      for (Index i = 0; i < n; ++i) {
-        const F of_row[m] = {sums[0][i], sums[1][i], sums[2][i], sums[3][i]};
-        store_sums<m>(of_row, count, y + i * y_stride, begin == 0 ? Into::set : Into::add);
-      }
+  for (Index i = 0; i < n; i += 2) {
+    const Index next = std::min(i + 1, n - 1);
+    const F four[4] = {sums[0][i], sums[1][i], sums[0][next], sums[1][next]};
+    const __m128 both = sums_of(four);
+#pragma GCC unroll 2
+    for (Index row = i; row <= next; ++row) {
+      float* to = y + row * y_stride;
+      __m128 total = row == i ? both : _mm_movehl_ps(both, both);
+      if (into == Into::add) total = _mm_add_ps(_mm_maskz_loadu_ps(stored, to), total);
+      _mm_mask_storeu_ps(to, stored, total);
     }
   }
 }
 
+/// y[i] = or += a stretch of rows of w times row i < n of x, which is padded and in turns as above. Of memory behind w,
+/// `fetched` bytes are fetched with each run, in its order.
+template <class T, Index n>
+inline void dot_shared_tiles(const std::byte* w, Index row_bytes, Index rows, Index depth, Index fetched,
+                             const float* x, float* y, Index y_stride, Into into) {
+  constexpr Index run_bytes = run_elements / elements_per_unit<T> * static_cast<Index>(sizeof(T));
+  const std::byte* ahead = w + dot_shared_ahead;
+  for (Index r = 0; r < rows; r += 2, w += 2 * row_bytes, y += 2) {
+    const Index count = std::min<Index>(2, rows - r);
+    F sums[2][n];
+#pragma GCC unroll 2
+    for (Index j = 0; j < 2; ++j)
+#pragma GCC unroll 8
+      for (Index i = 0; i < n; ++i) sums[j][i] = set(0.0f);
+    const std::byte* at[2] = {w, w + (count - 1) * row_bytes};  // one that is missing is the last once more
+    for (Index k = 0; k < depth; k += run_elements, at[0] += run_bytes, at[1] += run_bytes) {
+      fetch(ahead, fetched);
+      ahead += fetched;
+      add_shared_run<T, n>(at, std::min(run_elements, depth - k), x + k * n, sums);
+    }
+    store_shared<n>(sums, count, y, y_stride, into);
+  }
+}
+
 /// The same for any count of 2 to n.
-template <class T, Index n = dot_wide>
-inline void dot_wide_rows_of(Index count, const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x,
-                             Index x_stride, float* y, Index y_stride) {
-  if (count == n) return dot_wide_rows<T, n>(w, row_bytes, rows, cols, x, x_stride, y, y_stride);
-  if constexpr (n > 2) dot_wide_rows_of<T, n - 1>(count, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
+template <class T, Index n = dot_shared>
+inline void dot_shared_tiles_of(Index count, const std::byte* w, Index row_bytes, Index rows, Index depth,
+                                Index fetched, const float* x, float* y, Index y_stride, Into into) {
+  if (count == n) return dot_shared_tiles<T, n>(w, row_bytes, rows, depth, fetched, x, y, y_stride, into);
+  if constexpr (n > 2) dot_shared_tiles_of<T, n - 1>(count, w, row_bytes, rows, depth, fetched, x, y, y_stride, into);
+}
+
+/// Elements [begin, begin + depth) of n rows of x, vectors of all rows in turns, with zeros behind up to a whole part.
+inline void share(const float* x, Index x_stride, Index n, Index begin, Index depth, float* shared) {
+  const Index whole = (depth + part_elements - 1) / part_elements * part_elements;
+  for (Index i = 0; i < n; ++i)
+    for (Index k = 0; k < whole; k += lanes) {
+      const Index left = std::clamp<Index>(depth - k, 0, lanes);
+      const auto mask = static_cast<__mmask16>((1u << left) - 1);
+      store(shared + k * n + i * lanes, _mm512_maskz_loadu_ps(mask, x + i * x_stride + begin + k));
+    }
+}
+
+/// y[i] = rows of w times row i < n of x: every product and sum is dot_tile's. All of a chunk of w is fetched with its
+/// first stretch.
+template <class T>
+inline void dot_shared_rows(const std::byte* w, Index row_bytes, Index rows, Index cols, const float* x, Index x_stride,
+                            Index n, float* y, Index y_stride) {
+  static_assert(dot_depth % run_elements == 0);
+  alignas(64) float shared[dot_shared * dot_depth];
+  const Index chunk = cols <= dot_depth ? rows : std::max<Index>(2, dot_shared_chunk / row_bytes / 2 * 2);
+  for (Index r = 0; r < rows; r += chunk, w += chunk * row_bytes, y += chunk)
+    for (Index k = 0; k < cols; k += dot_depth) {
+      const Index depth = std::min(dot_depth, cols - k);
+      const Index runs = (depth + run_elements - 1) / run_elements;
+      share(x, x_stride, n, k, depth, shared);
+      dot_shared_tiles_of<T>(n, w + k / elements_per_unit<T> * static_cast<Index>(sizeof(T)), row_bytes,
+                             std::min(chunk, rows - r), depth, k == 0 ? (2 * row_bytes + runs - 1) / runs : 0, shared,
+                             y, y_stride, k == 0 ? Into::set : Into::add);
+    }
 }
 
 template <class T>
@@ -293,12 +382,9 @@ inline void dot_rows(const std::byte* w, Index row_bytes, Index rows, Index cols
   constexpr Decode decode = std::is_same_v<T, float> ? nullptr : decode_row<T>;
   const Index used = cols / elements_per_unit<T> * static_cast<Index>(sizeof(T));
   if (n == 1) return dot_one_row<T>(w, row_bytes, used, rows, cols, x, y);
-  if constexpr (ShortBlock<T>)
-    if (n <= dot_wide) return dot_wide_rows_of<T>(n, w, row_bytes, rows, cols, x, x_stride, y, y_stride);
-  if (n <= dot_pair)
-    dot_decoded_rows<8>(decode, w, row_bytes, used, rows, cols, x, x_stride, n, y, y_stride);
-  else
-    dot_decoded_rows<4>(decode, w, row_bytes, used, rows, cols, x, x_stride, n, y, y_stride);
+  if (n <= dot_shared && 2 * used > row_bytes)
+    return dot_shared_rows<T>(w, row_bytes, rows, cols, x, x_stride, n, y, y_stride);
+  dot_decoded_rows(decode, w, row_bytes, used, rows, cols, x, x_stride, n, y, y_stride);
 }
 
 /// x is used as it is.
