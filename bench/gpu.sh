@@ -111,7 +111,10 @@ if command -v compute-sanitizer >/dev/null; then
     sanitize "$dir/test_cuda_softmax_candidates"
     sanitize "$dir/test_cuda_entropy_sharpness" -tc="*ragged*,*growing*,*more new tokens*,*recorded*,*more than once*"
     sanitize "$dir/test_cuda_contrast" -tc="*several rows*,*one graph*"
-    for p in forward_ops products choose_token llama; do sanitize "$dir/test_cuda_$p"; done
+    for p in forward_ops products choose_token; do sanitize "$dir/test_cuda_$p"; done
+    # A fifth of its hundred thousand launches, which take a tool up to a millisecond each.
+    sanitize "$dir/test_cuda_llama" \
+      -tc="every weight type*,tied and separate*,steps that are*,a cache of halves*,records of*,answers that*,*sums over*"
   done
 fi
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bench/gpu.sh --run with stubs for its programs: whatever fails, all of them run, and the verdict comes last."""
 
+import fnmatch
 import os
 import pathlib
 import re
@@ -82,6 +83,17 @@ class GpuScript(unittest.TestCase):
         tests = re.findall(r"^ *activation_trace_cuda_test\((\w+) ", cmake, flags=re.MULTILINE)
         self.assertGreater(len(tests), 8)
         self.assertEqual([test for test in tests if f"test_cuda_{test}" not in PROGRAMS], [])
+
+    def test_every_filter_of_cases_has_a_case(self):
+        script = SCRIPT.read_text(encoding="utf-8")
+        filters = re.findall(r'test_cuda_(\w+)" (?:\\\n *)?-tc="([^"]*)"', script)
+        self.assertEqual(len(filters), script.count("-tc="))
+        for test, patterns in filters:
+            sources = [f"{test}.cu", "tensor_parallel.cu"] if test == "llama" else [f"{test}.cu"]
+            text = "".join(pathlib.Path(__file__).with_name(source).read_text(encoding="utf-8") for source in sources)
+            cases = re.findall(r'TEST_CASE\w*\(\s*"([^"]*)"', text)
+            for pattern in patterns.split(","):
+                self.assertTrue(fnmatch.filter(cases, pattern), f"{test}: no case {pattern}")
 
     def test_programs_that_are_missing_have_failed(self):
         status, lines, _ = self.run_script({"embed_device_rows": 'rm "$(dirname "$0")/bench_cuda_entropy"'})

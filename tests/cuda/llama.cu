@@ -916,4 +916,31 @@ TEST_CASE("a model that does not fit is refused with the sums") {
                        Error);
   memory.total = before;
 }
+
+TEST_CASE("answers are scored after there was no memory for so many") {
+  const TinyLlama tiny(small_family_options());
+  cuda::Stream stream;
+  Execution<Cuda> device = stream;
+  const cuda::DeviceWeights weights(device, tiny.weights());
+  Llama<Cuda> model(tiny.config(), weights.view(), {.max_context = 16, .max_batch = 16}, device);
+  const Index rows = 100, vocab = tiny.config().vocab;
+  const std::vector<float> states = normal_vector<float>(rows * tiny.config().hidden, 1, 3);
+  const std::vector<AskedToken> tokens{{rows - 1, 1}};
+  const std::vector<Index> mature{tiny.config().layers};
+  cuda::AnswerScores<Llama<Cuda>> first(model, {}, mature), again(model, {}, mature);
+  const auto score = [&](cuda::AnswerScores<Llama<Cuda>>& scorer) {
+    std::vector<double> log_probs(1);
+    std::vector<Index> layers(static_cast<std::size_t>(rows));
+    scorer.score(as_matrix(std::span(states), rows, tiny.config().hidden), tokens, log_probs, layers);
+    return log_probs.front();
+  };
+  const double expected = score(first);
+  auto& memory = cuda_on_cpu::devices[static_cast<std::size_t>(device.device())];
+  const std::size_t before = memory.total;
+  // For the logits of 100 rows instead of 64, and nothing else.
+  memory.total = memory.bytes + static_cast<std::size_t>(rows - 64) * static_cast<std::size_t>(vocab) * 4 + 100;
+  CHECK_THROWS_AS(score(again), CudaError);
+  memory.total = before;
+  CHECK(score(again) == expected);
+}
 #endif

@@ -6,8 +6,8 @@
     mutations.py SOURCE FOLDER [NUMBER...]
 
 Makes a copy of the repository in FOLDER whose kernels hold all mutations, one of which the environment's MUTATION
-chooses, builds the tests under ThreadSanitizer once, and runs them once as they are and once for each. Minutes; not
-part of CI.
+chooses, builds the tests under ThreadSanitizer that should notice, and runs them once as they are and once for each.
+Minutes; not part of CI.
 """
 
 import os
@@ -259,7 +259,8 @@ def main(source, folder, *numbers):
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / file, copy / file)
     mutate(copy)
-    places = sorted({where for *_, where in MUTATIONS})
+    chosen = [int(number) for number in numbers] or range(1, len(MUTATIONS) + 1)
+    places = sorted({MUTATIONS[number - 1][-1] for number in chosen})
     subprocess.run(["cmake", "--preset", "cuda"], cwd=copy, stdout=subprocess.DEVNULL, check=True)
     build = copy / "build/cuda"
     for program in sorted({program for program, _ in places}):
@@ -268,7 +269,6 @@ def main(source, folder, *numbers):
     for where in places:
         if not run(build, where, 0):
             sys.exit(f"{where[0]} fails as it is")
-    chosen = [int(number) for number in numbers] or range(1, len(MUTATIONS) + 1)
     noticed = 0
     for number in chosen:
         what, file, *_, where = MUTATIONS[number - 1]
