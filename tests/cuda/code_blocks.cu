@@ -27,7 +27,7 @@ at::Buffer<T, at::Cuda> numbers(at::Execution<at::Cuda> stream, at::Index n, at:
 
 }  // namespace
 
-TEST_CASE("README: a step that is recorded") {
+TEST_CASE("guide: a step that is recorded") {
   at::cuda::Stream stream;
   const auto states = numbers<at::BFloat16>(stream, 20 * d, 37);
   const auto weights = numbers<at::BFloat16>(stream, V * d, 53);

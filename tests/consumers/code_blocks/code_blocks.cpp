@@ -70,7 +70,7 @@ struct Engine {
 
 }  // namespace
 
-TEST_CASE("README: scores of given answers, and a prefix") {
+TEST_CASE("guide: scores of given answers, and a prefix") {
   Loaded loaded;
   auto& [checkpoint, tokenizer, execution, model] = loaded;
 #include "score_answers.inl"
@@ -89,7 +89,7 @@ TEST_CASE("README: scores of given answers, and a prefix") {
   CHECK(model.position(0) > 0);
 }
 
-TEST_CASE("README: a processor of one's own in a chain") {
+TEST_CASE("guide: a processor of one's own in a chain") {
   const at::Index vocab = 64;
   std::vector<float> logits(64, 1.0f);
 #include "forbid.inl"
