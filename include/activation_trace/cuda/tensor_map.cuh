@@ -31,8 +31,13 @@ inline auto tensor_map_encoder() {
   static const auto encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
     check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
           "cudaGetDriverEntryPointByVersion");
+#else
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found),
+          "cudaGetDriverEntryPoint");
+#endif
     if (found != cudaDriverEntryPointSuccess) throw Error("cuTensorMapEncodeTiled: not offered by this driver");
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
   }();
