@@ -20,17 +20,18 @@ programs=("${tests[@]}" bench_cuda_entropy bench_cuda_llama cuda_entropy embed_d
 
 if [ "$mode" != --run ]; then
   step build
-  # cudart is linked statically, so that the programs run where the toolkit is not installed; cublasLt is found at
-  # run time. Other architectures than our own (cmake/activation_trace_cuda.cmake): ARCHITECTURES="80;100".
-  cmake --preset cuda -B "$dir/tree" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_RUNTIME_LIBRARY=Static \
+  # Other architectures than our own (cmake/activation_trace_cuda.cmake): ARCHITECTURES="80;100".
+  cmake --preset cuda -B "$dir/tree" -DCMAKE_BUILD_TYPE=Release \
     ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES="$ARCHITECTURES"} >/dev/null
   cmake --build "$dir/tree" --target "${programs[@]}"
   for p in "${programs[@]}"; do
     cp "$(find "$dir/tree" -name "$p" -type f | head -1)" "$dir/"
   done
   cp "$(find "$dir/tree" -path '*/examples/cuda_engine.so' -type f | head -1)" "$dir/"  # which generate loads
-  # Debian has Google Benchmark as a shared library only, and NCCL is beside CUDA's libraries or nowhere.
-  for library in $(ldd "$dir/bench_cuda_entropy" "$dir/cuda_engine.so" | awk '/lib(benchmark|nccl)/ { print $3 }'); do
+  # So that they run where the toolkit is not installed: Debian has Google Benchmark as a shared library only, and what
+  # links CUDA::cudart needs it. cublasLt, which is large, is found at run time.
+  for library in $(ldd "$dir/bench_cuda_entropy" "$dir/cuda_engine.so" |
+    awk '/lib(benchmark|cudart|nccl)/ { print $3 }' | sort -u); do
     cp "$library" "$dir/"
   done
   [ "$mode" = --build ] && exit 0

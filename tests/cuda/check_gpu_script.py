@@ -23,8 +23,9 @@ CHECKS = len(PROGRAMS) - 4  # generate is run twice for each
 
 class GpuScript(unittest.TestCase):
 
-    def run_script(self, bodies):
-        """Runs the script where program `name` does bodies[name]; its status, lines, and what was started in order."""
+    def run_script(self, bodies, mode="--run", look=lambda folder: None):
+        """Runs the script where program `name` does bodies[name]; its status, lines, and what was started in order.
+        look(folder) is where the programs are."""
         with tempfile.TemporaryDirectory() as folder:
             log = pathlib.Path(folder, "log")
             log.touch()
@@ -35,8 +36,9 @@ class GpuScript(unittest.TestCase):
                 stub.write_text(f"#!/bin/bash\n{note}\n{body}\n", encoding="utf-8")
                 stub.chmod(0o755)
             environment = {**os.environ, "XDG_CACHE_HOME": folder, "PATH": f"{folder}:{os.environ['PATH']}", "LIMIT": "2", "MEASURE_LIMIT": "2"}
-            result = subprocess.run(["bash", SCRIPT, "--run", folder], env=environment, capture_output=True, text=True,
+            result = subprocess.run(["bash", SCRIPT, mode, folder], env=environment, capture_output=True, text=True,
                                     timeout=120, check=False)
+            look(folder)
             return result.returncode, result.stdout.splitlines(), log.read_text(encoding="utf-8").split()
 
     def test_all_pass(self):
@@ -77,6 +79,21 @@ class GpuScript(unittest.TestCase):
             "bench_cuda_llama": 'echo "$LD_LIBRARY_PATH"',
         })
         self.assertTrue(any(line.endswith(":/where/it/is") for line in lines))
+
+    def test_a_build_has_the_libraries_that_programs_need(self):
+        with tempfile.TemporaryDirectory() as libraries:
+            names = ["libbenchmark.so.1", "libcudart.so.13", "libnccl.so.2", "libcublasLt.so.13", "libc.so.6"]
+            for name in names:
+                pathlib.Path(libraries, name).touch()
+            copied = []
+            status, *_ = self.run_script(
+                {
+                    "cmake": "exit 0",
+                    "find": f"echo {libraries}/libc.so.6",
+                    "ldd": "\n".join(f"echo '\t{name} => {libraries}/{name} (0x1)'" for name in names),
+                }, "--build", lambda folder: copied.extend(path.name for path in pathlib.Path(folder).glob("lib*")))
+            self.assertEqual(status, 0)
+            self.assertEqual(sorted(set(copied) - {"libc.so.6"}), ["libbenchmark.so.1", "libcudart.so.13", "libnccl.so.2"])
 
     def test_device_tests_of_cmake_are_run(self):
         cmake = pathlib.Path(__file__).with_name("CMakeLists.txt").read_text(encoding="utf-8")
