@@ -203,7 +203,7 @@ int main(int argc, char** argv) {
     add("prefill/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, context, d, ffn_size); });
     add("decode/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, vocabulary); });
     add("decode_ffn/" + type, [=](benchmark::State& s) { matmul_benchmark(s, dtype, 1, d, ffn_size); });
-    for (const Index rows : {2, 4, 8, 16, 32})
+    for (const Index rows : {2, 4, 8, 9, 16, 32})  // DoLa has nine
       add("few/" + type + "/rows:" + std::to_string(rows),
           [=](benchmark::State& s) { matmul_benchmark(s, dtype, rows, d, ffn_size, Rows::by_row); });
   }

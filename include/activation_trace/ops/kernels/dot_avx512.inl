@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The activation_trace authors
 // SPDX-License-Identifier: Apache-2.0
 
-// A few rows of x times rows of w, of any type, with 512-bit vectors. Up to eight rows of x meet two rows of w that are
+// A few rows of x times rows of w, of any type, with 512-bit vectors. Up to nine rows of x meet two rows of w that are
 // widened in registers: two sums for each, and a vector of x is loaded once for both. Of more rows of x, and of rows of
 // w with gaps, which are attention's keys, a few rows of w become floats in the first-level cache, once for all rows of
 // x, and a register tile multiplies them by a group of these. One row of x takes one row of w after another. A product
@@ -12,7 +12,7 @@ constexpr Index dot_depth = 768;            // elements: eight rows of them are 
 constexpr Index dot_group = 6;              // rows of x by four of w: 24 sums, with w and x 29 of 32 registers
 constexpr Index dot_ahead = 2048;           // bytes: the processor's own prefetching stops at a page and starts late
 constexpr Index dot_rows_ahead = 16;        // of attention's keys, of which a row is a part
-constexpr Index dot_shared = 8;             // so many rows of x at most by two of w that are widened in registers
+constexpr Index dot_shared = 9;             // rows of x at most by two of w: 18 sums; DoLa has nine
 constexpr Index dot_shared_ahead = 8192;    // bytes: two rows of w take less time than memory
 constexpr Index dot_shared_chunk = 131072;  // bytes of w, for whose later stretches it lies in the second-level cache
 
@@ -239,7 +239,7 @@ template <Index n, Index vectors>
 [[gnu::always_inline]] inline void add_shared(const F (&w)[2][vectors], const float* x, F (&sums)[2][n]) {
 #pragma GCC unroll 2
   for (Index k = 0; k < vectors; ++k)
-#pragma GCC unroll 8
+#pragma GCC unroll 9
     for (Index i = 0; i < n; ++i) {
       F x_i = load(x + (k * n + i) * lanes);
       asm("" : "+v"(x_i));  // GCC would load it for each row of w, and loads are as scarce as multiply-adds
@@ -299,7 +299,7 @@ template <Index n>
 [[gnu::always_inline]] inline void store_shared(const F (&sums)[2][n], Index count, float* y, Index y_stride,
                                                 Into into) {
   const auto stored = static_cast<__mmask8>((1u << count) - 1);
-#pragma GCC unroll 8
+#pragma GCC unroll 9
   for (Index i = 0; i < n; i += 2) {
     const Index next = std::min(i + 1, n - 1);
     const F four[4] = {sums[0][i], sums[1][i], sums[0][next], sums[1][next]};
@@ -326,7 +326,7 @@ inline void dot_shared_tiles(const std::byte* w, Index row_bytes, Index rows, In
     F sums[2][n];
 #pragma GCC unroll 2
     for (Index j = 0; j < 2; ++j)
-#pragma GCC unroll 8
+#pragma GCC unroll 9
       for (Index i = 0; i < n; ++i) sums[j][i] = set(0.0f);
     const std::byte* at[2] = {w, w + (count - 1) * row_bytes};  // one that is missing is the last once more
     for (Index k = 0; k < depth; k += run_elements, at[0] += run_bytes, at[1] += run_bytes) {
