@@ -11,7 +11,8 @@ its lib folder; ik_llama.cpp's wheel is of AVX2:
         --types file f16 bf16 q8_0
 
 "file" is the model as it is; for the other types its dequantised weights are written in that type to a temporary
-folder. Each round runs the peers and then our benchmark program; the table gives the medians over the rounds, and what
+folder. `--model tinyllama` is random weights of TinyLlama-1.1B's shape, a minute's work and 2 GB per type; --keep FOLDER
+keeps the files, for other benchmarks. Each round runs the peers and then our benchmark program; the table gives the medians over the rounds, and what
 share our program says it reaches of its floor, which is by what the machine multiplies and reads in the same run.
 """
 
@@ -43,6 +44,57 @@ def convert(source, target, type_name):
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         kind = quantized if len(tensor.shape) > 1 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(tensor.name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_tinyllama(target, type_name):
+    """Writes random weights of TinyLlama-1.1B's shape, matrices stored as `type_name`."""
+    import gguf
+    import numpy
+
+    blocks, hidden, ffn, heads, kv_heads, vocab = 22, 2048, 5632, 32, 4, 32000
+    kv = hidden // heads * kv_heads
+    random = numpy.random.default_rng(1)
+    writer = gguf.GGUFWriter(target, "llama")
+    writer.add_context_length(2048)
+    writer.add_block_count(blocks)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(ffn)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_rope_dimension_count(hidden // heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(vocab)
+    writer.add_tokenizer_model("llama")
+    # What llama.cpp asks of a vocabulary of this kind: an unknown token, two of control, the bytes; the rest are words.
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    types = [2, 3, 3] + [6] * 256
+    words = [f"w{i}" for i in range(vocab - len(tokens))]
+    writer.add_token_list(tokens + words)
+    writer.add_token_scores([0.0] * len(tokens) + [-float(i) for i in range(len(words))])
+    writer.add_token_types(types + [1] * len(words))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    kind = gguf.GGMLQuantizationType[type_name.upper()]
+
+    def add(name, rows, columns):
+        values = random.standard_normal((rows, columns), dtype=numpy.float32) / numpy.float32(columns ** 0.5)
+        writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+
+    add("token_embd.weight", vocab, hidden)
+    add("output.weight", vocab, hidden)
+    ones = numpy.ones(hidden, dtype=numpy.float32)
+    writer.add_tensor("output_norm.weight", ones)
+    for i in range(blocks):
+        for name, rows, columns in [("attn_q", hidden, hidden), ("attn_k", kv, hidden), ("attn_v", kv, hidden),
+                                    ("attn_output", hidden, hidden), ("ffn_gate", ffn, hidden), ("ffn_up", ffn, hidden),
+                                    ("ffn_down", hidden, ffn)]:
+            add(f"blk.{i}.{name}.weight", rows, columns)
+        writer.add_tensor(f"blk.{i}.attn_norm.weight", ones)
+        writer.add_tensor(f"blk.{i}.ffn_norm.weight", ones)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -128,7 +180,8 @@ def ours(program, path, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bench", required=True, help="our benchmark program, bench_model")
-    parser.add_argument("--model", required=True, help="a .gguf file")
+    parser.add_argument("--model", required=True, help='a .gguf file, or "tinyllama": random weights of its shape')
+    parser.add_argument("--keep", metavar="FOLDER", help="where files of other types are written and stay")
     parser.add_argument("--types", nargs="+", default=["file"], help='"file", f16, bf16, q8_0, q4_0, ...')
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -139,12 +192,13 @@ def main():
           "on and off")
     print(f"{'type':8} {'what':12} {'peer':12} {'theirs':>10} {'ours':>10} {'ratio':>6} "
           f"{'of floor':>8}   ours, every round")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or temporary
         for type_name in args.types:
             path = args.model
             if type_name != "file":
                 path = os.path.join(folder, f"converted-{type_name}.gguf")
-                convert(args.model, path, type_name)
+                write_tinyllama(path, type_name) if args.model == "tinyllama" else convert(args.model, path, type_name)
             peers = {peer: loaded(peer, path, args.threads) for peer in args.peers}
             theirs = {peer: [{"prefill_512": [], "decode": []} for _ in models] for peer, models in peers.items()}
             mine = {"prefill_512": [], "decode": []}
@@ -162,7 +216,7 @@ def main():
                     best = max(statistics.median(t[what]) for t in theirs[peer])
                     print(f"{type_name:8} {what:12} {peer:12} {best:10.1f} {median:10.1f} {median / best:6.2f} "
                           f"{statistics.median(shares):8.0%}   " + " ".join(f"{r:.1f}" for r in rates), flush=True)
-            if type_name != "file":
+            if type_name != "file" and not args.keep:
                 os.remove(path)
 
 
